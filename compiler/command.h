@@ -1,0 +1,22 @@
+// The subcommands: one file each (command_NAME.c) and one row in this list.
+#ifndef CATENA_COMMAND_H
+#define CATENA_COMMAND_H
+
+// X(name, what it does)
+#define COMMAND_LIST(X) \
+    X(compile, "compile a layer description into a shared library") \
+    X(explain, "show the plan of a description or library and why it was chosen") \
+    X(info, "show this machine: topology, capabilities, measured peaks") \
+    X(bench, "measure a library against a reference and the machine's limits") \
+    X(verify, "check a library against the double-precision reference") \
+    X(run, "run one layer on real weights and activations") \
+    X(pack, "pack a checkpoint's weights for a library")
+
+// Exit codes of every command.
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+// argv[0] is "catena NAME". Each command parses its options with argp (whose usage errors exit with EXIT_USAGE).
+#define COMMAND_DECLARE(name, summary) int command_##name(int argc, char **argv);
+COMMAND_LIST(COMMAND_DECLARE)
+
+#endif

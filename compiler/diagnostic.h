@@ -1,0 +1,22 @@
+// Problems found in a user's input: collected by the caller, printed by main, several per run.
+#ifndef CATENA_DIAGNOSTIC_H
+#define CATENA_DIAGNOSTIC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+// A growing text of one line per problem: "file:line:column: error: text\n". Zero-initialise; free with diagnostics_free.
+typedef struct Diagnostics {
+    char *text;
+    size_t length;
+    size_t count;
+} Diagnostics;
+
+// Adds a problem. file may be NULL; line or column 0 is left out.
+void diagnostics_add(Diagnostics *diagnostics, const char *file, int line, int column, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+void diagnostics_print(const Diagnostics *diagnostics, FILE *stream);
+void diagnostics_free(Diagnostics *diagnostics);
+
+#endif

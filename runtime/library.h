@@ -1,0 +1,80 @@
+// What a compiled library carries and what its exported functions do. Internal to libraries: users see the generated NAME.h,
+// whose functions NAME_open, NAME_forward, ... are the library_... functions below with the library's own contents bound.
+#ifndef CATENA_LIBRARY_H
+#define CATENA_LIBRARY_H
+
+#include <stddef.h>
+
+#include "../templates/skeleton.h"
+
+// A named layer of a library: `count` instances of one shape.
+typedef struct Kind {
+    char name[LAYER_NAME_BYTES];
+    int64_t count;
+    Plan plan;
+    Checkpoint checkpoint;
+} Kind;
+
+// CPU features that a library's code needs, by the names of targets/; a zero-terminated list of names in one string each.
+enum { LIBRARY_NAME_BYTES = 64, LIBRARY_FEATURES_BYTES = 256 };
+
+// Contents of one library, emitted by the compiler as constants.
+typedef struct Contents {
+    char name[LIBRARY_NAME_BYTES];          // prefix of the exported functions
+    char target[16];                        // avx512, avx2, neon, generic
+    char features[LIBRARY_FEATURES_BYTES];  // space-separated names as in runtime/cpu.c: "avx512f avx512bw ..."
+    int64_t kinds;                          // number of entries of the arrays that follow as separate symbols
+} Contents;
+
+// Emitted symbols (hidden): the descriptor's parts.
+extern const Contents library_contents;
+extern const Kind library_kinds[];
+extern LayerForward *const library_forwards[];  // per kind
+extern const char library_description[];        // JSON: what describe() returns
+
+// Status of a call. Negative: an error, with a text from library_error. LIBRARY_NONFINITE: done, but some rows are NaN.
+typedef enum Status {
+    LIBRARY_OK = 0,
+    LIBRARY_NONFINITE = 1,
+    LIBRARY_INVALID_ARGUMENT = -1,
+    LIBRARY_UNSUPPORTED_CPU = -2,
+    LIBRARY_BAD_WEIGHTS = -3,   // the file is damaged, of another layout, or lacks a tensor
+    LIBRARY_IO_ERROR = -4,
+    LIBRARY_OUT_OF_MEMORY = -5,
+    LIBRARY_BUSY = -6,          // the instance is inside another call
+} Status;
+
+typedef struct Options {
+    size_t size;            // sizeof(Options) of the caller's header
+    int32_t threads;        // 0: all cores that this process may use (affinity and cgroup quota)
+    int32_t check;          // 1: verify the checksums of packed weights while opening
+    int64_t max_tokens;     // tokens per chunk of the workspace; 0: the plan's choice
+    const char *cache;      // open of a checkpoint: packed file to create once and map afterwards; NULL: pack in memory
+    int32_t bind;           // 1: bind worker threads to cores (never the caller's)
+    int32_t huge_pages;     // 1: ask for huge pages for anonymous weights and workspace
+} Options;
+
+typedef struct Library Library;  // an open instance: weights, workspace, team size
+
+// Routing of a forward, [iterations][tokens][top_k] each.
+typedef struct Routing {
+    int32_t *experts;
+    float *weights;
+} Routing;
+
+// The functions behind NAME_...; `error` (may be NULL) receives a text of at most error_size bytes.
+Status library_open(const char *weights, const Options *options, Library **out, char *error, size_t error_size);
+Status library_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error, size_t error_size);
+Status library_pack(const char *weights, const char *path, char *error, size_t error_size);
+int library_find(const Library *library, const char *name, int64_t index);
+Status library_forward(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride);
+Status library_forward_routing(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                               int64_t y_stride, int32_t *experts, float *weights);
+Status library_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                              int64_t y_stride, const int32_t *experts, const float *weights);
+int64_t library_nonfinite(const Library *library, int64_t *first);
+const char *library_error(const Library *library);
+const char *library_describe(void);
+void library_close(Library *library);
+
+#endif

@@ -1,0 +1,83 @@
+// A plan: every choice that turns a Layer into code, as a flat, pointer-free value.
+//
+// The compiler's planner makes plans (pure function of layer, target and machine), the emitter copies one into a library as a
+// constant that the optimiser folds into the skeleton, the runtime reads sizes and offsets from it. Nothing is decided later.
+//
+// Packed weights (independent of target and tuning): a matrix is a row of panels of 32 output columns, zero-padded.
+//   fp32 panel: [depth_padded][32] floats.     bf16 panel: [depth_padded / 2][32][2] bf16, the even k first in a pair.
+// Gate and up alternate in groups of 8 columns (8 gate, 8 up, 8 gate, 8 up): a panel yields 16 intermediate values.
+// depth_padded is depth rounded up to an even number.
+#ifndef CATENA_PLAN_H
+#define CATENA_PLAN_H
+
+#include "layer.h"
+
+enum {
+    PANEL_COLUMNS = 32,
+    PANEL_GROUP = 8,        // gate and up alternate in groups of this many columns
+    TILE_MAX_ROWS = 16,     // no plan asks for taller tiles
+    TILE_MAX_PANELS = 2,
+    TILE_STRIDE = 64,       // floats between rows of a tile's output
+    WEIGHTS_ALIGNMENT = 64, // bytes; every section of an instance's packed weights starts at a multiple
+};
+
+// Instruction paths: how one multiply-accumulate step is done. The emitters are in targets/.
+#define PATH_LIST(X) X(PATH_FP32_FMA, "fp32_fma") X(PATH_BF16_WIDENED, "bf16_widened") X(PATH_BF16_DOT, "bf16_dot")
+typedef enum Path { PATH_LIST(LAYER_ENUMERATOR) PATH_COUNT } Path;
+
+// Weight roles: the matrices of a layer, each with its own path and tiles.
+#define ROLE_LIST(X) \
+    X(ROLE_ROUTER, "router") X(ROLE_GATE_UP, "gate_up") X(ROLE_DOWN, "down") \
+    X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down")
+typedef enum RoleName { ROLE_LIST(LAYER_ENUMERATOR) ROLE_COUNT } RoleName;
+
+// One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.
+typedef struct Role {
+    int64_t matrices;      // matrices of this role in an instance (experts, gates); 0: the layer lacks this role
+    int64_t depth;         // length of the sums
+    int64_t depth_padded;
+    int64_t columns;       // output columns (gate and up counted both)
+    int64_t panels;        // ceil(columns / 32), after padding gate/up to groups of 8
+    int64_t panel_bytes;
+    int64_t matrix_bytes;  // panels * panel_bytes
+    int64_t offset;        // of the first matrix within an instance's packed weights
+    int64_t bias_offset;   // fp32 [matrices][panels * 32] in panel order; -1: no bias
+    int64_t input_stride;  // bytes between the prepared rows of A (an odd multiple of 64: no two rows share an L1 set)
+    int32_t path;          // Path
+    int32_t weights;       // Format of the packed weights
+    int32_t input;         // Format of the prepared rows of A
+    int32_t round_input;   // activations are rounded to bf16 while they are prepared (compute class bf16)
+    int32_t max_rows;      // tallest tile, 1..TILE_MAX_ROWS
+    int32_t wide_rows;     // tiles of up to so many rows take two panels at a time
+    int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
+    int32_t unroll;        // multiply-accumulate steps per round of the tile's loop
+    int32_t prefetch;      // bytes ahead that a tile prefetches its weights; 0: not at all
+} Role;
+
+typedef struct Plan {
+    Layer layer;
+    // packed weights of one instance
+    int64_t instance_bytes;
+    int64_t norm_offset;       // fp32 [hidden]; -1: none
+    int64_t norm_bias_offset;  // fp32 [hidden]; -1: none
+    Role roles[ROLE_COUNT];
+    // schedule
+    int64_t chunk_tokens;      // tokens that go through the layer together; more are processed in chunks
+    int64_t block_rows;        // rows of one expert that stay in cache while its panels pass by
+    int64_t redundant_tokens;  // up to so many tokens every thread routes all of them, and one barrier falls away
+    int64_t up_tasks;          // gate/up tasks per thread
+    int64_t down_tasks;        // down tasks per thread
+    int64_t floor_rows;        // an expert with fewer rows costs as much time as one with so many (memory-bound)
+} Plan;
+
+// x_t rows in the workspace are fp32 with the router's input stride.
+static inline int64_t plan_round_up(int64_t value, int64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+// Bytes of one packed instance's expert-independent facts are in roles; this is the width of h (gate/up's output), in columns.
+static inline int64_t plan_intermediate_columns(const Plan *plan, RoleName gate_up) {
+    return plan->roles[gate_up].panels * (plan->layer.gated ? PANEL_COLUMNS / 2 : PANEL_COLUMNS);
+}
+
+#endif

@@ -1,0 +1,98 @@
+// The boundary between a skeleton (templates/), the tiles (emitted, or templates/tiles_plain.c) and the runtime.
+#ifndef CATENA_SKELETON_H
+#define CATENA_SKELETON_H
+
+#include "plan.h"
+
+// A team of threads inside one forward. Owned by the runtime.
+typedef struct Team Team;
+
+// Waits until every thread of the team has come here. Memory written before is seen after. No-op for a team of one.
+void team_barrier(Team *team);
+
+// One forward of one layer instance: the same value is seen by all threads of the team.
+// Strides are in elements of the interface's format. tokens <= the workspace's chunk.
+typedef struct Call {
+    const uint8_t *weights;     // packed instance, aligned to WEIGHTS_ALIGNMENT
+    const void *x;              // [tokens][hidden], Format layer.activations
+    int64_t x_stride;
+    void *y;                    // [tokens][hidden]; may be x itself (same stride), must not overlap it otherwise
+    int64_t y_stride;
+    int64_t tokens;
+    // Routing, [iterations][routing_tokens][top_k]; a slot that is not used holds expert -1 and weight 0.
+    int64_t routing_tokens;     // tokens of the whole forward (a chunk is a part of it)
+    int32_t *experts_out;       // NULL: not wanted. In order of descending score.
+    float *weights_out;
+    const int32_t *experts_in;  // NULL: the layer routes by itself. Otherwise no router runs.
+    const float *weights_in;
+    uint8_t *workspace;         // plan_workspace(...).bytes, aligned to 4096
+    int64_t next_task[4 * LAYER_MAX_ITERATIONS]; // task counters, zero at the start (used atomically)
+} Call;
+
+// Offsets within a workspace for `tokens` tokens and `threads` threads, in bytes.
+typedef struct Workspace {
+    int64_t state[2];      // x_t and x_{t+1}: fp32 rows of roles[ROLE_ROUTER].input_stride bytes
+    int64_t intermediate;  // h of routed experts: rows of roles[ROLE_DOWN].input_stride, one per (token, slot) in expert order
+    int64_t shared;        // h of shared experts: [shared_experts][tokens] rows of roles[ROLE_SHARED_DOWN].input_stride
+    int64_t experts;       // int32 [tokens][top_k] of the current iteration
+    int64_t weights;       // float [tokens][top_k]
+    int64_t rejected;      // uint8 [tokens]: the token's logits were not finite in this or an earlier iteration
+    int64_t thread;        // first thread's private part
+    int64_t thread_bytes;  // size of a private part
+    // within a private part
+    int64_t starts;        // int64 [experts + 1]: first row of each expert's bucket
+    int64_t rows;          // int32 [tokens * top_k]: token of each row, in expert order, tokens ascending
+    int64_t row_weights;   // float [tokens * top_k]
+    int64_t prepared;      // block_rows prepared rows of A
+    int64_t logits;        // float [TILE_MAX_ROWS][router panels * 32]
+    int64_t bytes;         // of the whole workspace
+} Workspace;
+
+static inline int64_t workspace_take(int64_t *end, int64_t bytes) {
+    int64_t start = *end;
+    *end = plan_round_up(start + bytes, 64);
+    return start;
+}
+
+static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t threads) {
+    const Layer *layer = &plan->layer;
+    const Role *roles = plan->roles;
+    Workspace w;
+    int64_t end = 0, slots = tokens * layer->top_k;
+    int64_t prepared = roles[ROLE_GATE_UP].input_stride > roles[ROLE_SHARED_GATE_UP].input_stride
+                           ? roles[ROLE_GATE_UP].input_stride
+                           : roles[ROLE_SHARED_GATE_UP].input_stride;
+    w.state[0] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
+    w.state[1] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
+    w.intermediate = workspace_take(&end, slots * roles[ROLE_DOWN].input_stride);
+    w.shared = workspace_take(&end, tokens * layer->shared_experts * roles[ROLE_SHARED_DOWN].input_stride);
+    w.experts = workspace_take(&end, slots * (int64_t)sizeof(int32_t));
+    w.weights = workspace_take(&end, slots * (int64_t)sizeof(float));
+    w.rejected = workspace_take(&end, tokens);
+    w.thread = end = plan_round_up(end, 4096);
+    w.starts = workspace_take(&end, (layer->experts + 1) * (int64_t)sizeof(int64_t)) - w.thread;
+    w.rows = workspace_take(&end, slots * (int64_t)sizeof(int32_t)) - w.thread;
+    w.row_weights = workspace_take(&end, slots * (int64_t)sizeof(float)) - w.thread;
+    w.prepared = workspace_take(&end, plan->block_rows * prepared) - w.thread;
+    w.logits = workspace_take(&end, TILE_MAX_ROWS * roles[ROLE_ROUTER].panels * PANEL_COLUMNS * (int64_t)sizeof(float)) - w.thread;
+    w.thread_bytes = plan_round_up(end - w.thread, 4096);
+    w.bytes = w.thread + w.thread_bytes * threads;
+    return w;
+}
+
+// The skeleton's one entry: run by every thread of the team. Returns on each thread when y is complete as far as that thread's
+// part goes (the caller joins the team). Rows of tokens whose logits were not finite hold NaN; their flags are in
+// workspace.rejected.
+typedef void LayerForward(Call *call, Team *team, int64_t thread, int64_t threads);
+
+// A tile of one role: out[r][c] = sum over ascending k of a[r][k] * w[k][c] for r < rows, c < panels * 32.
+// a: rows of the role's input_stride bytes in its input format; w: `panels` consecutive packed panels, 64-byte aligned;
+// out: fp32 rows of TILE_STRIDE floats, 64-byte aligned. rows <= max_rows; panels is 1, or 2 if rows <= wide_rows.
+// Reads exactly rows x depth_padded elements of a and panels * panel_bytes bytes of w (prefetches may go beyond).
+void tile_router(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+void tile_gate_up(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+void tile_down(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+void tile_shared_gate_up(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+void tile_shared_down(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+
+#endif
