@@ -1,5 +1,6 @@
 # catena: `make demo` and `make check` do everything on a fresh Debian or Ubuntu machine; `make help` lists the rest.
 
+MAKEFLAGS += --no-print-directory
 VERSION := 0.1.0
 BUILD   ?= build
 PREFIX  ?= /usr/local
@@ -12,14 +13,16 @@ LLVM_BIN    := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --bindir))
 CLANG        = $(LLVM_BIN)/clang
 LLD          = $(LLVM_BIN)/ld.lld
 CLANG_FORMAT ?= clang-format-$(LLVM_MAJOR)
+FORMAT_MAJOR := 19# the version whose layout the sources have; others differ in details
 CC           = gcc
 AARCH64_CC  ?= aarch64-linux-gnu-gcc
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-psabi -Werror
 CFLAGS   ?= -O2 -g
-BASE      = -std=gnu17 $(WARNINGS) -I. -MMD -MP -ffp-contract=off
+SANITIZE ?=
+BASE      = -std=gnu17 $(WARNINGS) $(SANITIZE) -I. -MMD -MP -ffp-contract=off
 LLVM_CFLAGS := $(if $(LLVM_CONFIG),-isystem $(shell $(LLVM_CONFIG) --includedir))
-LLVM_LIBS   := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --link-shared --ldflags --libs))
+LLVM_LIBS   := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --link-shared --libfiles))
 LIBS         = $(LLVM_LIBS) -lhwloc -ljansson -lelf -lm -ldl
 DEFINES      = -DCATENA_VERSION='"$(VERSION)"' -DCATENA_LLD='"$(LLD)"' -DCATENA_LLVM_MAJOR=$(LLVM_MAJOR)
 
@@ -27,12 +30,14 @@ COMPILER  := $(filter-out compiler/main.c,$(wildcard compiler/*.c))
 TARGETS   := $(wildcard targets/*.c)
 RUNTIME   := $(wildcard runtime/*.c)
 SKELETON  := $(filter-out templates/tiles_plain.c templates/entry.c,$(wildcard templates/*.c))
-TESTS     := $(wildcard tests/test_*.c) tests/main.c
+TESTS     := $(filter-out tests/fuzz_%,$(wildcard tests/*.c))
+# What the compiler and the tests are both made of.
+NATIVE    := $(COMPILER) $(TARGETS) $(filter-out runtime/api.c,$(RUNTIME))
 
 # $(call objects,folder,sources)
 objects = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
 
-.PHONY: all deps demo check install format format-check clean help
+.PHONY: all deps demo demo-run check check-run sanitize fuzz install format format-check clean help
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/catena
@@ -44,8 +49,8 @@ help:
 	@echo "make install  to PREFIX ($(PREFIX))      make format   clang-format all sources      make clean"
 
 # --- the compiler ------------------------------------------------------------------------------------------------------------
-$(BUILD)/catena: $(call objects,native,compiler/main.c $(COMPILER) $(TARGETS) $(filter-out runtime/api.c,$(RUNTIME))) $(BUILD)/embed.o
-	$(CC) -fopenmp -o $@ $^ $(LIBS)
+$(BUILD)/catena: $(call objects,native,compiler/main.c $(NATIVE)) $(BUILD)/embed.o
+	$(CC) $(SANITIZE) -fopenmp -o $@ $^ $(LIBS)
 
 $(BUILD)/native/%.o: %.c
 	@mkdir -p $(@D)
@@ -55,7 +60,7 @@ $(BUILD)/native/%.o: %.c
 $(BUILD)/native/compiler/reference_fast.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math
 
 # --- what is embedded: skeletons as bitcode, the runtime as one object per architecture ----------------------------------------
-BITCODE_FLAGS := -O2 -Xclang -disable-llvm-passes -ffp-contract=off -ffreestanding -fPIC -fvisibility=hidden -emit-llvm
+BITCODE_FLAGS := -O2 -Xclang -disable-llvm-passes -ffp-contract=off -fno-math-errno -ffreestanding -fPIC -fvisibility=hidden -emit-llvm
 
 $(BUILD)/bitcode/%.bc: templates/%.c
 	@mkdir -p $(@D)
@@ -68,14 +73,70 @@ $(BUILD)/runtime-x86_64/%.o: %.c
 	$(CC) $(RUNTIME_FLAGS) -MMD -MP -DRUNTIME_SAFETENSORS=1 -c -o $@ $<
 $(BUILD)/runtime-aarch64/%.o: %.c
 	@mkdir -p $(@D)
-	$(AARCH64_CC) $(RUNTIME_FLAGS) -mno-outline-atomics -isystem /usr/include -MMD -MP -DRUNTIME_SAFETENSORS=0 -c -o $@ $<
+	$(AARCH64_CC) $(RUNTIME_FLAGS) -mno-outline-atomics -idirafter /usr/include -MMD -MP -DRUNTIME_SAFETENSORS=0 -c -o $@ $<
+# Debian's libjansson.a is position-independent but for one comparison with stdin (json_loadf, which nobody calls here):
+# library_stdin (runtime/api.c) takes its place.
 $(BUILD)/runtime-x86_64.o: $(call objects,runtime-x86_64,$(RUNTIME))
 	$(LLD) -r -o $@ $^ $$($(CC) -print-file-name=libjansson.a)
+	objcopy --redefine-sym stdin=library_stdin $@
 $(BUILD)/runtime-aarch64.o: $(call objects,runtime-aarch64,$(RUNTIME))
 	$(LLD) -r -o $@ $^
 
 $(BUILD)/embed.o: compiler/embed.S $(BUILD)/bitcode/layer.bc $(BUILD)/bitcode/entry.bc $(BUILD)/runtime-x86_64.o $(BUILD)/runtime-aarch64.o
 	$(CC) -I$(BUILD) -c -o $@ $<
+
+# --- everything at once --------------------------------------------------------------------------------------------------------
+# Recursive, because LLVM is looked for when the Makefile is read and `deps` may only just have installed it.
+PARALLEL = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+deps:
+	@.ci/deps
+
+demo: deps
+	@$(MAKE) $(PARALLEL) all
+	@$(MAKE) demo-run
+
+demo-run:
+	$(BUILD)/catena compile examples/coe_2x4of64.json -o $(BUILD)/demo
+	$(BUILD)/catena verify $(BUILD)/demo/libcoe_2x4of64.so
+	$(BUILD)/catena bench $(BUILD)/demo/libcoe_2x4of64.so
+
+# The native tests come last, so that the last line is Check's summary.
+check: deps
+	@$(MAKE) check-run
+
+check-run:
+	@$(MAKE) format-check
+	@$(MAKE) $(PARALLEL) all $(BUILD)/tests
+	@$(MAKE) sanitize
+	@$(MAKE) $(PARALLEL) fuzz
+	@$(MAKE) test
+
+include tests/tests.mk
+
+# --- installation, layout ------------------------------------------------------------------------------------------------------
+DATA := $(DESTDIR)$(PREFIX)/share
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DATA)/catena/examples $(DATA)/doc/catena $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 755 $(BUILD)/catena $(DESTDIR)$(PREFIX)/bin/catena
+	install -m 644 $(wildcard examples/*.json examples/*.c) $(DATA)/catena/examples
+	install -m 644 $(wildcard README.md LICENSE) $(DATA)/doc/catena
+	printf '%s\n' 'prefix=$(PREFIX)' 'bindir=$${prefix}/bin' 'examplesdir=$${prefix}/share/catena/examples' '' 'Name: catena' \
+		'Description: compiler for sparse-expert layers (Mixture-of-Experts, Chain-of-Experts)' 'Version: $(VERSION)' \
+		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
+
+SOURCES := $(wildcard $(foreach folder,compiler templates targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
+
+format:
+	$(CLANG_FORMAT) -i $(SOURCES)
+
+format-check:
+	@case "$$($(CLANG_FORMAT) --version)" in \
+	*"version $(FORMAT_MAJOR)."*) $(CLANG_FORMAT) --dry-run -Werror $(SOURCES) && echo "format-check: all sources as .clang-format says";; \
+	*) echo "format-check: left out, it needs clang-format $(FORMAT_MAJOR)";; \
+	esac
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

@@ -22,6 +22,10 @@ typedef struct Artifact {
 Artifact *artifact_read(const char *path, Diagnostics *diagnostics);
 void artifact_free(Artifact *artifact);
 
+// The kinds that the library carries, rebuilt from its description: model->layer_count of them, owned by the caller (free).
+// With them packed images can be made without loading the library. NULL when out of memory.
+Kind *artifact_kinds(const Artifact *artifact);
+
 // A library loaded into this process, with its functions found by name.
 typedef struct Loaded {
     Artifact *artifact;

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
+// A hostile or very wrong input may hold a problem per byte: texts beyond this many are counted, not kept.
+enum { DIAGNOSTICS_KEPT = 100 };
+
 // A growing text of one line per problem: "file:line:column: error: text\n". Zero-initialise; free with diagnostics_free.
 typedef struct Diagnostics {
     char *text;

@@ -64,7 +64,7 @@ typedef struct Plan {
     // schedule
     int64_t chunk_tokens;      // tokens that go through the layer together; more are processed in chunks
     int64_t block_rows;        // rows of one expert that stay in cache while its panels pass by
-    int64_t redundant_tokens;  // up to so many tokens every thread routes all of them, and one barrier falls away
+    int64_t few_tokens;        // up to so many tokens share the router's product by columns, and every thread selects for all
     int64_t up_tasks;          // gate/up tasks per thread
     int64_t down_tasks;        // down tasks per thread
     int64_t floor_rows;        // an expert with fewer rows costs as much time as one with so many (memory-bound)

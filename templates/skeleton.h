@@ -37,6 +37,7 @@ typedef struct Workspace {
     int64_t experts;       // int32 [tokens][top_k] of the current iteration
     int64_t weights;       // float [tokens][top_k]
     int64_t rejected;      // uint8 [tokens]: the token's logits were not finite in this or an earlier iteration
+    int64_t logits;        // float [few_tokens][router panels * 32]: the router's product when its columns are shared out
     int64_t thread;        // first thread's private part
     int64_t thread_bytes;  // size of a private part
     // within a private part
@@ -44,7 +45,10 @@ typedef struct Workspace {
     int64_t rows;          // int32 [tokens * top_k]: token of each row, in expert order, tokens ascending
     int64_t row_weights;   // float [tokens * top_k]
     int64_t prepared;      // block_rows prepared rows of A
-    int64_t logits;        // float [TILE_MAX_ROWS][router panels * 32]
+    int64_t row_logits;    // float [TILE_MAX_ROWS][router panels * 32]
+    int64_t few_experts;   // int32 [few_tokens][top_k], float, uint8: a thread's own copy when every thread selects for all
+    int64_t few_weights;
+    int64_t few_rejected;
     int64_t bytes;         // of the whole workspace
 } Workspace;
 
@@ -62,6 +66,7 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     int64_t prepared = roles[ROLE_GATE_UP].input_stride > roles[ROLE_SHARED_GATE_UP].input_stride
                            ? roles[ROLE_GATE_UP].input_stride
                            : roles[ROLE_SHARED_GATE_UP].input_stride;
+    int64_t logits = roles[ROLE_ROUTER].panels * PANEL_COLUMNS * (int64_t)sizeof(float);
     w.state[0] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
     w.state[1] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
     w.intermediate = workspace_take(&end, slots * roles[ROLE_DOWN].input_stride);
@@ -69,12 +74,16 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     w.experts = workspace_take(&end, slots * (int64_t)sizeof(int32_t));
     w.weights = workspace_take(&end, slots * (int64_t)sizeof(float));
     w.rejected = workspace_take(&end, tokens);
+    w.logits = workspace_take(&end, plan->few_tokens * logits);
     w.thread = end = plan_round_up(end, 4096);
     w.starts = workspace_take(&end, (layer->experts + 1) * (int64_t)sizeof(int64_t)) - w.thread;
     w.rows = workspace_take(&end, slots * (int64_t)sizeof(int32_t)) - w.thread;
     w.row_weights = workspace_take(&end, slots * (int64_t)sizeof(float)) - w.thread;
     w.prepared = workspace_take(&end, plan->block_rows * prepared) - w.thread;
-    w.logits = workspace_take(&end, TILE_MAX_ROWS * roles[ROLE_ROUTER].panels * PANEL_COLUMNS * (int64_t)sizeof(float)) - w.thread;
+    w.row_logits = workspace_take(&end, TILE_MAX_ROWS * logits) - w.thread;
+    w.few_experts = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(int32_t)) - w.thread;
+    w.few_weights = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(float)) - w.thread;
+    w.few_rejected = workspace_take(&end, plan->few_tokens) - w.thread;
     w.thread_bytes = plan_round_up(end - w.thread, 4096);
     w.bytes = w.thread + w.thread_bytes * threads;
     return w;

@@ -1,0 +1,196 @@
+// `catena bench`: generated kernels against another implementation and against the machine's limits.
+//
+// Terms (peak, bytes, union bytes, bandwidth, roofline, cold, warm) are those of shared/performance.md; the arithmetic is in
+// bench_account.c, free of measuring, and tested on known layers.
+#ifndef CATENA_BENCH_H
+#define CATENA_BENCH_H
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdbool.h>
+
+#include "../templates/plan.h"
+#include "artifact.h"
+#include "diagnostic.h"
+#include "machine.h"
+#include "measure_bandwidth.h"
+#include "statistics.h"
+#include "synthetic.h"
+
+// --- accounting (bench_account.c) ------------------------------------------------------------------------------------------------
+
+// What a routing makes a layer visit. Means over the calls that were looked at.
+typedef struct BenchVisits {
+    double visits;         // routed expert evaluations, all iterations
+    double distinct;       // distinct experts chosen in an iteration, mean over iterations
+    double distinct_sum;   // the same, summed over iterations: experts that naive streaming reads
+    double union_experts;  // distinct experts of the whole call
+    double largest_share;  // of one expert in an iteration's visits, the largest over iterations
+} BenchVisits;
+
+typedef struct BenchWork {
+    double flops;        // routed, shared and router; 2 per multiply-add
+    double bytes;        // packed bytes of each iteration's distinct experts, router, shared experts
+    double union_bytes;  // every matrix once for the whole call
+} BenchWork;
+
+// experts: [iterations][tokens][top_k], -1 for an unused slot. Returns 0, or -1 when out of memory.
+int bench_visits(const Layer *layer, int64_t tokens, const int32_t *experts, BenchVisits *visits);
+// Adds `other` to a mean over `count` earlier ones.
+void bench_visits_mean(BenchVisits *mean, int64_t count, const BenchVisits *other);
+// routed: the library routes by itself (otherwise no router runs and none is counted).
+BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits, bool routed);
+
+enum { BENCH_TEXT_BYTES = 96, BENCH_NOTE_BYTES = 256, BENCH_PATH_BYTES = 512 };
+
+// One line of the result.
+typedef struct BenchRow {
+    char layer[BENCH_TEXT_BYTES];
+    char routing[BENCH_PATH_BYTES];
+    char path[BENCH_TEXT_BYTES];
+    char opponent[BENCH_TEXT_BYTES];  // reference, a library's name, or "": alone
+    char note[BENCH_NOTE_BYTES];
+    int64_t tokens;
+    int threads;
+    bool cold, routed, huge_pages;
+    int64_t bank_bytes;  // what cold calls rotate over
+    BenchVisits visits;
+    BenchWork work;
+    Statistics time;
+    double best_peak;  // GFLOP/s
+    double bandwidth;  // GB/s
+    double gflops, gbytes_s, fraction_of_peak, fraction_of_bandwidth;
+    double roofline_s, roofline_fraction, union_roofline_s, union_roofline_fraction;
+    Statistics reference_time;
+    double speedup;    // 0: no opponent
+    double max_error;  // NaN: not compared
+    double tax;        // throughput relative to the one-iteration layer of equal routed FLOPs; 0: not a chain
+} BenchRow;
+
+// Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
+// bandwidth to its own rate and says so in `note`.
+void bench_row_finish(BenchRow *row);
+
+// Largest |a - b| of a row relative to the row's largest |b|, over rows; infinity where only one of them is finite.
+double bench_max_error(const float *a, const float *b, int64_t rows, int64_t columns);
+
+// The one-iteration description of a chain's routed FLOPs: top_k * iterations of the same pool (at most the pool), a plain
+// outer residual. Text owned by the caller; NULL with diagnostics.
+char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnostics);
+
+// --- routing (bench_routing.c) ---------------------------------------------------------------------------------------------------
+
+typedef struct BenchRouting {
+    bool is_trace;
+    SyntheticRouting synthetic;   // otherwise
+    char text[BENCH_PATH_BYTES];  // as given; a trace's prefix follows "trace:"
+} BenchRouting;
+
+// Reads uniform | zipf:S | one | trace:PREFIX (or PREFIX.experts.npy). Returns 0, or -1 if it is none of these.
+int bench_routing_parse(const char *text, BenchRouting *routing);
+
+// Routing recorded elsewhere, its order kept: [iterations][tokens][top_k]. Owned; free with bench_trace_free.
+typedef struct BenchTrace {
+    int64_t tokens;
+    int32_t *experts;
+    float *weights;
+} BenchTrace;
+
+int bench_trace_read(const char *prefix, const Layer *layer, BenchTrace *trace, Diagnostics *diagnostics);
+void bench_trace_free(BenchTrace *trace);
+// Copies the routing of `count` tokens from token `first` on, from the start again at the end: [iterations][count][top_k].
+void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts, float *weights);
+
+// Whether both chose the same experts for a token in every iteration, in any order: only then can outputs be compared.
+bool bench_same_choices(const Layer *layer, int64_t tokens, int64_t token, const int32_t *a, const int32_t *b);
+
+// --- measuring (bench_measure.c) -------------------------------------------------------------------------------------------------
+
+enum { BENCH_MAX_SIDES = 4, BENCH_MAX_SAMPLES = 4096, BENCH_MIN_CALLS = 5, BENCH_MIN_SLOW_CALLS = 3 };
+
+// One of the things that are compared. A call's preparation (fresh tokens, the next weights) is not timed.
+typedef struct BenchSide {
+    void *context;
+    void (*prepare)(void *context);
+    int (*call)(void *context);  // 0: done; otherwise the comparison ends with it
+    double samples[BENCH_MAX_SAMPLES];
+    size_t count;
+    double total;  // seconds
+} BenchSide;
+
+// Set by Ctrl-C: measuring ends after the current call.
+extern volatile sig_atomic_t bench_stopped;
+
+// A B A B ... for about `seconds`, one untimed call each first. Sides that are slow get fewer calls: none takes more than its
+// share of the time, but each is called BENCH_MIN_SLOW_CALLS times (the first BENCH_MIN_CALLS times). Returns 0 or a call's
+// status; -1 if stopped.
+int bench_interleave(BenchSide *sides, int count, double seconds);
+
+// The best peak of the paths that are legal for a compute class, all measured now. Its name in `path`. Returns 0 or -1.
+int bench_best_peak(const Machine *machine, const char *target, Compute compute, int threads, double gflops[PATH_COUNT], Path *best,
+                    Diagnostics *diagnostics);
+
+// --- what is called (bench_library.c, bench_reference.c) -------------------------------------------------------------------------
+
+// Tokens that all sides are given: `windows` lots of `tokens` rows, a call takes the next lot.
+typedef struct BenchTokens {
+    int64_t tokens, windows;
+    float *x;      // [windows][tokens][hidden]
+    uint16_t *x16; // the same as bf16 where the interface wants that; otherwise NULL
+} BenchTokens;
+
+int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out);
+void bench_tokens_free(BenchTokens *tokens);
+
+// A library opened on a bank of packed instances of one of its layers. A slot is one instance.
+typedef struct BenchLibrary {
+    Loaded *loaded;
+    Kind *kinds;
+    int64_t kind_count, kind;
+    const Plan *plan;           // of the chosen kind
+    uint8_t *memory;            // `images` packed images, `image_stride` bytes apart
+    int64_t memory_bytes, image_stride, images, slots;
+    Library **libraries;        // one per image
+    const uint8_t **instances;  // [slots] packed weights, for read loops
+    int *layers;                // [slots] number of the layer within its library
+    bool huge_pages, is_short;  // is_short: fewer instances than cold asks for
+    // one comparison
+    const BenchTokens *tokens;
+    const BenchTrace *trace;    // NULL: the library routes
+    int32_t *experts;           // [iterations][tokens][top_k], of the trace's window
+    float *weights;
+    void *y;
+    bool warm;
+    int64_t cursor;
+} BenchLibrary;
+
+// Opens `layer` (NULL: the first) of a loaded library with synthetic weights on at least cold_bytes of memory. Takes `loaded`
+// over, also on failure. NULL with diagnostics.
+BenchLibrary *bench_library_open(Loaded *loaded, const char *layer, const BenchRouting *routing, int64_t cold_bytes, int threads,
+                                 bool huge_pages, Diagnostics *diagnostics);
+void bench_library_close(BenchLibrary *library);
+// Sets up a comparison. Returns 0, or -1 when out of memory.
+int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const BenchTrace *trace, bool warm);
+// The BenchSide functions; context is a BenchLibrary.
+void bench_library_prepare(void *context);
+int bench_library_call(void *context);
+// One untimed call on a window of tokens that returns its output as fp32 and its choices.
+int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t *experts);
+// Mean visits over (some of) the windows that calls will take.
+int bench_library_visits(BenchLibrary *library, BenchVisits *visits);
+
+// The reference implementation on a bank of its own.
+typedef struct BenchReference BenchReference;
+BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int64_t cold_bytes, int threads);
+void bench_reference_close(BenchReference *reference);
+int bench_reference_begin(BenchReference *reference, const BenchTokens *tokens, bool warm);
+void bench_reference_prepare(void *context);
+int bench_reference_call(void *context);
+int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts);
+
+// --- report (bench_report.c) -----------------------------------------------------------------------------------------------------
+
+json_t *bench_row_json(const BenchRow *row);
+void bench_print_rows(const BenchRow *rows, int64_t count);
+
+#endif

@@ -1,0 +1,171 @@
+// The arithmetic of a benchmark: FLOPs, bytes, rooflines, errors, and the chain's sibling. Nothing is measured here.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+// --- visits and work ---------------------------------------------------------------------------------------------------------------
+
+static void count_iteration(const Layer *layer, int64_t slots, const int32_t *experts, int64_t *counts, BenchVisits *visits) {
+    int64_t visited = 0, distinct = 0, largest = 0;
+    memset(counts, 0, (size_t)layer->experts * sizeof *counts);
+    for (int64_t i = 0; i < slots; i++) {
+        if (experts[i] >= 0 && experts[i] < layer->experts) {
+            counts[experts[i]]++;
+            visited++;
+        }
+    }
+    for (int64_t e = 0; e < layer->experts; e++) {
+        distinct += counts[e] > 0;
+        largest = counts[e] > largest ? counts[e] : largest;
+    }
+    double share = visited ? (double)largest / (double)visited : 0;
+    visits->visits += (double)visited;
+    visits->distinct_sum += (double)distinct;
+    visits->largest_share = share > visits->largest_share ? share : visits->largest_share;
+}
+
+int bench_visits(const Layer *layer, int64_t tokens, const int32_t *experts, BenchVisits *visits) {
+    int64_t slots = tokens * layer->top_k;
+    int64_t *counts = calloc((size_t)layer->experts, sizeof *counts);
+    int64_t *ever = calloc((size_t)layer->experts, sizeof *ever);
+    int status = counts && ever ? 0 : -1;
+    *visits = (BenchVisits){0};
+    for (int64_t t = 0; !status && t < layer->iterations; t++) {
+        count_iteration(layer, slots, experts + t * slots, counts, visits);
+        for (int64_t e = 0; e < layer->experts; e++) {
+            ever[e] += counts[e];
+        }
+    }
+    for (int64_t e = 0; !status && e < layer->experts; e++) {
+        visits->union_experts += ever[e] > 0;
+    }
+    visits->distinct = visits->distinct_sum / (double)layer->iterations;
+    free(counts);
+    free(ever);
+    return status;
+}
+
+static void mean_add(double *mean, int64_t count, double value) {
+    *mean += (value - *mean) / (double)(count + 1);
+}
+
+void bench_visits_mean(BenchVisits *mean, int64_t count, const BenchVisits *other) {
+    mean_add(&mean->visits, count, other->visits);
+    mean_add(&mean->distinct, count, other->distinct);
+    mean_add(&mean->distinct_sum, count, other->distinct_sum);
+    mean_add(&mean->union_experts, count, other->union_experts);
+    mean_add(&mean->largest_share, count, other->largest_share);
+}
+
+// Packed bytes of one matrix of a role with its bias.
+static double role_bytes(const Role *role) {
+    double bias = role->bias_offset >= 0 ? (double)(role->panels * PANEL_COLUMNS * 4) : 0;
+    return role->matrices ? (double)role->matrix_bytes + bias : 0;
+}
+
+BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits, bool routed) {
+    const Layer *layer = &plan->layer;
+    const Role *roles = plan->roles;
+    double matrices = layer->gated ? 3 : 2, iterations = (double)layer->iterations, hidden = (double)layer->hidden;
+    double evaluations = (double)tokens * iterations, shared = (double)layer->shared_experts;
+    double expert_bytes = role_bytes(&roles[ROLE_GATE_UP]) + role_bytes(&roles[ROLE_DOWN]);
+    double shared_bytes = shared * (role_bytes(&roles[ROLE_SHARED_GATE_UP]) + role_bytes(&roles[ROLE_SHARED_DOWN]));
+    double router_bytes = routed ? role_bytes(&roles[ROLE_ROUTER]) : 0;
+    BenchWork work;
+    work.flops = visits->visits * 2 * matrices * hidden * (double)layer->intermediate +
+                 evaluations * shared * 2 * matrices * hidden * (double)layer->shared_intermediate +
+                 (routed ? evaluations * 2 * hidden * (double)layer->experts : 0);
+    work.bytes = visits->distinct_sum * expert_bytes + iterations * (router_bytes + shared_bytes);
+    work.union_bytes = visits->union_experts * expert_bytes + (double)layer_gates(layer) * router_bytes + shared_bytes;
+    return work;
+}
+
+// --- a row -------------------------------------------------------------------------------------------------------------------------
+
+static double ratio(double a, double b) {
+    return b > 0 ? a / b : 0;
+}
+
+static double larger(double a, double b) {
+    return a > b ? a : b;
+}
+
+void bench_row_finish(BenchRow *row) {
+    double seconds = row->time.median;
+    // Each byte of the union must have come from where the working set lies, so this rate is a lower bound of the bandwidth.
+    double reached = ratio(row->work.union_bytes, seconds) * 1e-9;
+    if (reached > row->bandwidth) {
+        size_t used = strlen(row->note);
+        snprintf(row->note + used, sizeof row->note - used, "%sfaster than every read loop (%.1f GB/s): its own rate is the bandwidth",
+                 used ? "; " : "", row->bandwidth);
+        row->bandwidth = reached;
+    }
+    row->gflops = ratio(row->work.flops, seconds) * 1e-9;
+    row->gbytes_s = ratio(row->work.bytes, seconds) * 1e-9;
+    row->fraction_of_peak = ratio(row->gflops, row->best_peak);
+    row->fraction_of_bandwidth = ratio(row->gbytes_s, row->bandwidth);
+    double compute = ratio(row->work.flops * 1e-9, row->best_peak);
+    row->roofline_s = larger(compute, ratio(row->work.bytes * 1e-9, row->bandwidth));
+    row->union_roofline_s = larger(compute, ratio(row->work.union_bytes * 1e-9, row->bandwidth));
+    row->roofline_fraction = ratio(row->roofline_s, seconds);
+    row->union_roofline_fraction = ratio(row->union_roofline_s, seconds);
+    row->speedup = ratio(row->reference_time.median, seconds);
+}
+
+double bench_max_error(const float *a, const float *b, int64_t rows, int64_t columns) {
+    double worst = 0;
+    for (int64_t r = 0; r < rows; r++, a += columns, b += columns) {
+        double difference = 0, norm = 0;
+        for (int64_t c = 0; c < columns; c++) {
+            if (!isfinite(a[c]) || !isfinite(b[c])) {
+                difference = isfinite(a[c]) == isfinite(b[c]) ? difference : INFINITY;
+                continue;
+            }
+            difference = larger(difference, fabs((double)a[c] - (double)b[c]));
+            norm = larger(norm, fabs((double)b[c]));
+        }
+        worst = larger(worst, norm > 0 ? difference / norm : difference);
+    }
+    return worst;
+}
+
+// --- the chain's sibling -----------------------------------------------------------------------------------------------------------
+
+static json_int_t integer_of(const json_t *object, const char *key, json_int_t fallback) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) ? json_integer_value(value) : fallback;
+}
+
+char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnostics) {
+    json_error_t error;
+    json_t *document = json_loads(source, 0, &error);
+    json_t *layers = json_object_get(document, "layers"), *chain = json_array_get(layers, (size_t)layer);
+    json_t *router = json_object_get(chain, "router");
+    char name[LAYER_NAME_BYTES], *text = NULL;
+    const char *chain_name = json_string_value(json_object_get(chain, "name"));
+    if (!router || !chain_name) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "the description has no layer %lld to take a sibling of", (long long)layer);
+        json_decref(document);
+        return NULL;
+    }
+    json_int_t k = integer_of(router, "k", 1) * integer_of(chain, "iterations", 1);
+    json_int_t pool = integer_of(json_object_get(chain, "experts"), "count", k);
+    snprintf(name, sizeof name, "%.40s_as_moe", chain_name);
+    json_incref(chain);
+    json_object_set_new(chain, "name", json_string(name));
+    json_object_set_new(chain, "iterations", json_integer(1));
+    json_object_set_new(chain, "count", json_integer(1));
+    json_object_set_new(chain, "residual", json_pack("{s:b, s:b}", "inner", 0, "outer", 1));
+    json_object_set_new(router, "k", json_integer(k < pool ? k : pool));
+    json_object_del(router, "per_iteration");
+    json_object_del(chain, "checkpoint");  // weights are synthetic, and names with {iteration} would be wrong
+    json_object_del(document, "workload");
+    json_object_set_new(document, "name", json_string(name));
+    json_object_set_new(document, "layers", json_pack("[o]", chain));
+    text = json_dumps(document, JSON_INDENT(2));
+    json_decref(document);
+    return text;
+}

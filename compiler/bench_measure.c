@@ -1,0 +1,93 @@
+// Interleaved timing and the best peak.
+#include <stdio.h>
+#include <string.h>
+
+#include "../targets/target.h"
+#include "bench.h"
+#include "measure.h"
+
+volatile sig_atomic_t bench_stopped;
+
+static int call_once(BenchSide *side, bool timed) {
+    if (side->prepare) {
+        side->prepare(side->context);
+    }
+    double start = statistics_clock();
+    int status = side->call(side->context);
+    double elapsed = statistics_clock() - start;
+    if (timed && side->count < BENCH_MAX_SAMPLES) {
+        side->samples[side->count++] = elapsed;
+        side->total += elapsed;
+    }
+    return status;
+}
+
+// Whether a side is called in this round: the first always, another while its calls took less than an equal share.
+static bool side_due(const BenchSide *sides, int side, int count, double elapsed, bool last_rounds) {
+    if (!side || sides[side].count < BENCH_MIN_SLOW_CALLS) {
+        return true;
+    }
+    return !last_rounds && sides[side].total <= elapsed / count;
+}
+
+static bool enough(const BenchSide *sides, int count) {
+    bool all = sides[0].count >= BENCH_MIN_CALLS;
+    for (int s = 1; s < count; s++) {
+        all = all && sides[s].count >= BENCH_MIN_SLOW_CALLS;
+    }
+    return all;
+}
+
+int bench_interleave(BenchSide *sides, int count, double seconds) {
+    for (int s = 0; s < count; s++) {
+        sides[s].count = 0;
+        sides[s].total = 0;
+        int status = call_once(&sides[s], false);
+        if (status || bench_stopped) {
+            return status ? status : -1;
+        }
+    }
+    double start = statistics_clock(), elapsed = 0;
+    while (!enough(sides, count) || (elapsed < seconds && sides[0].count < BENCH_MAX_SAMPLES)) {
+        for (int s = 0; s < count; s++) {
+            int status = side_due(sides, s, count, elapsed, elapsed >= seconds) ? call_once(&sides[s], true) : 0;
+            if (status || bench_stopped) {
+                return status ? status : -1;
+            }
+        }
+        elapsed = statistics_clock() - start;
+    }
+    return 0;
+}
+
+// Whether some weight format lets the path run in a compute class on this machine.
+static bool path_legal(const Machine *machine, const Target *target, Path path, Compute compute) {
+    char missing[256];
+    for (int f = 0; f < FORMAT_COUNT; f++) {
+        if (!path_rejection(target, path, (Format)f, compute)) {
+            return path != PATH_BF16_DOT || machine_has_all(machine, target->dot_requires, missing, sizeof missing);
+        }
+    }
+    return false;
+}
+
+int bench_best_peak(const Machine *machine, const char *target_name, Compute compute, int threads, double gflops[PATH_COUNT],
+                    Path *best, Diagnostics *diagnostics) {
+    const Target *target = target_find(target_name);
+    *best = PATH_FP32_FMA;
+    for (int p = 0; target && p < PATH_COUNT; p++) {
+        gflops[p] = 0;
+        if (path_legal(machine, target, (Path)p, compute)) {
+            int status = measure_peak(target_name, (Path)p, threads, &gflops[p], diagnostics);
+            if (status < 0) {
+                return -1;
+            }
+            gflops[p] = status ? 0 : gflops[p];
+            *best = gflops[p] > gflops[*best] ? (Path)p : *best;
+        }
+    }
+    if (!target) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "unknown target '%s'", target_name);
+    }
+    return target ? 0 : -1;
+}

@@ -1,0 +1,107 @@
+// The rows of a benchmark as JSON and as a table for 120 columns.
+#include <math.h>
+#include <string.h>
+
+#include "bench.h"
+#include "table.h"
+
+json_t *bench_row_json(const BenchRow *row) {
+    json_t *json = json_pack("{s:s, s:I, s:s, s:f, s:f, s:i, s:b, s:f, s:f, s:f, s:I}", "layer", row->layer, "tokens",
+                             (json_int_t)row->tokens, "routing", row->routing, "distinct_experts", row->visits.distinct,
+                             "largest_share", row->visits.largest_share, "threads", row->threads, "cold", row->cold, "median_s",
+                             row->time.median, "spread", row->time.spread, "min_s", row->time.min, "calls",
+                             (json_int_t)row->time.count);
+    json_t *limits = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "flops", row->work.flops, "bytes",
+                               row->work.bytes, "union_bytes", row->work.union_bytes, "gflops", row->gflops, "gbytes_s",
+                               row->gbytes_s, "best_peak_gflops", row->best_peak, "bandwidth_gbytes_s", row->bandwidth,
+                               "fraction_of_peak", row->fraction_of_peak, "fraction_of_bandwidth", row->fraction_of_bandwidth,
+                               "roofline_s", row->roofline_s, "roofline_fraction", row->roofline_fraction, "union_roofline_s",
+                               row->union_roofline_s, "union_roofline_fraction", row->union_roofline_fraction);
+    json_object_update(json, limits);
+    json_decref(limits);
+    bool compared = row->reference_time.count > 0;
+    json_object_set_new(json, "path", json_string(row->path));
+    json_object_set_new(json, "against", compared ? json_string(row->opponent) : json_null());
+    json_object_set_new(json, "reference_s", compared ? json_real(row->reference_time.median) : json_null());
+    json_object_set_new(json, "reference_spread", compared ? json_real(row->reference_time.spread) : json_null());
+    json_object_set_new(json, "speedup", compared ? json_real(row->speedup) : json_null());
+    json_object_set_new(json, "max_error", isfinite(row->max_error) ? json_real(row->max_error) : json_null());
+    json_object_set_new(json, "ratio_to_one_iteration", row->tax > 0 ? json_real(row->tax) : json_null());
+    json_object_set_new(json, "router_included", json_boolean(row->routed));
+    json_object_set_new(json, "huge_pages", json_boolean(row->huge_pages));
+    json_object_set_new(json, "bank_bytes", json_integer((json_int_t)row->bank_bytes));
+    json_object_set_new(json, "note", json_string(row->note));
+    return json;
+}
+
+static void add_columns(Table *table, bool compared, bool chain) {
+    static const char *const names[] = {"tokens", "experts", "share", "median ms", "spread", "GFLOP/s", "of peak", "GB/s", "of bw", "of roof"};
+    table_column(table, "layer", true);
+    table_column(table, "", true);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        table_column(table, names[i], false);
+    }
+    if (compared) {
+        table_column(table, "ref ms", false);
+        table_column(table, "speedup", false);
+        table_column(table, "error", false);
+    }
+    if (chain) {
+        table_column(table, "/ MoE", false);
+    }
+}
+
+static void percent_cell(Table *table, double fraction) {
+    table_cell(table, "%.0f %%", fraction * 100);
+}
+
+static void number_cell(Table *table, double value) {
+    char text[32];
+    table_cell(table, "%s", table_number(text, value));
+}
+
+static void add_row(Table *table, const BenchRow *row, bool compared, bool chain) {
+    table_cell(table, "%.22s", row->layer);
+    table_cell(table, "%s", row->cold ? "cold" : "warm");
+    table_cell(table, "%lld", (long long)row->tokens);
+    number_cell(table, row->visits.distinct);
+    percent_cell(table, row->visits.largest_share);
+    number_cell(table, row->time.median * 1e3);
+    percent_cell(table, row->time.spread);
+    number_cell(table, row->gflops);
+    percent_cell(table, row->fraction_of_peak);
+    number_cell(table, row->gbytes_s);
+    percent_cell(table, row->fraction_of_bandwidth);
+    percent_cell(table, row->roofline_fraction);
+    if (compared && row->reference_time.count) {
+        number_cell(table, row->reference_time.median * 1e3);
+        char text[32];
+        table_cell(table, "%sx", table_number(text, row->speedup));
+        table_cell(table, isfinite(row->max_error) ? "%.0e" : "-", row->max_error);
+    } else if (compared) {
+        table_cell(table, "-"), table_cell(table, "-"), table_cell(table, "-");
+    }
+    if (chain) {
+        table_cell(table, row->tax > 0 ? "%.2f" : "", row->tax);
+    }
+}
+
+void bench_print_rows(const BenchRow *rows, int64_t count) {
+    Table table = {0};
+    bool compared = false, chain = false;
+    for (int64_t i = 0; i < count; i++) {
+        compared = compared || rows[i].reference_time.count;
+        chain = chain || rows[i].tax > 0;
+    }
+    add_columns(&table, compared, chain);
+    for (int64_t i = 0; i < count; i++) {
+        add_row(&table, &rows[i], compared, chain);
+    }
+    table_print(&table, stdout);
+    table_free(&table);
+    for (int64_t i = 0; i < count; i++) {
+        if (*rows[i].note) {
+            printf("%s, %lld tokens: %s\n", rows[i].layer, (long long)rows[i].tokens, rows[i].note);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+// catena explain SPEC|LIB: the plan in words and in its canonical text.
+#include <argp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "artifact.h"
+#include "command.h"
+#include "compile.h"
+#include "explain.h"
+#include "plan.h"
+
+typedef struct Arguments {
+    const char *input, *target;
+    int compute, text_only, threads;
+} Arguments;
+
+// What is explained, from a description or from a library.
+typedef struct Subject {
+    Artifact *artifact;
+    Model *model;
+    Plan *plans;
+    const Target *target;
+} Subject;
+
+static const struct argp_option argp_options[] = {
+    {"target", 't', "TARGET", 0, "Plan for this target (a library has its own)", 0},
+    {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer (of a description)", 0},
+    {"threads", 'j', "N", 0, "Predict for N threads (default: all that this process may use)", 0},
+    {"text", 'x', NULL, 0, "Print the canonical text of the plans alone", 0},
+    {0},
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state) {
+    Arguments *arguments = state->input;
+    switch (key) {
+    case 't': arguments->target = argument; return 0;
+    case 'c':
+        arguments->compute = !strcmp(argument, "bf16") ? COMPUTE_BF16 : COMPUTE_FP32;
+        if (strcmp(argument, "fp32") && strcmp(argument, "bf16")) {
+            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
+        }
+        return 0;
+    case 'j':
+        arguments->threads = atoi(argument);
+        if (arguments->threads < 1 || arguments->threads > 1024) {
+            argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
+        }
+        return 0;
+    case 'x': arguments->text_only = 1; return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->input) {
+            argp_error(state, "one description or library at a time");
+        }
+        arguments->input = argument;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "a description or a library is needed"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int is_elf(const char *path) {
+    char magic[4] = {0};
+    FILE *file = fopen(path, "rb");
+    size_t got = file ? fread(magic, 1, sizeof magic, file) : 0;
+    if (file) {
+        fclose(file);
+    }
+    return got == sizeof magic && !memcmp(magic, "\177ELF", sizeof magic);
+}
+
+static int subject_read(Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
+    if (is_elf(arguments->input)) {
+        subject->artifact = artifact_read(arguments->input, diagnostics);
+        if (!subject->artifact) {
+            return -1;
+        }
+        subject->model = subject->artifact->model;
+        subject->plans = subject->artifact->plans;
+        subject->target = target_find(subject->artifact->target);
+        return subject->target ? 0 : -1;
+    }
+    subject->model = model_read_file(arguments->input, diagnostics);
+    subject->target = subject->model ? compile_target(arguments->target, machine, diagnostics) : NULL;
+    if (!subject->target) {
+        return -1;
+    }
+    subject->plans = calloc((size_t)subject->model->layer_count, sizeof *subject->plans);
+    return subject->plans ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics) : -1;
+}
+
+static void subject_free(Subject *subject) {
+    if (subject->artifact) {
+        artifact_free(subject->artifact);
+    } else {
+        model_free(subject->model);
+        free(subject->plans);
+    }
+}
+
+static int print_texts(const Subject *subject) {
+    for (int64_t i = 0; i < subject->model->layer_count; i++) {
+        char *text = plan_print(&subject->plans[i]);
+        printf("# layer %s\n%s", subject->model->layers[i].name, text ? text : "");
+        free(text);
+    }
+    return 0;
+}
+
+static int print_explanations(const Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
+    Peaks peaks;
+    Bandwidth bandwidth;
+    char missing[256];
+    int threads = arguments->threads ? arguments->threads : (int)machine->threads;
+    bool host = compile_target_is_host(subject->target, machine, missing, sizeof missing);
+    if (host && peaks_get(machine, subject->target->name, threads, &peaks, diagnostics)) {
+        return -1;
+    }
+    bool timed = host && !bandwidth_memory(machine, threads, 0.5, &bandwidth);
+    for (int64_t i = 0; i < subject->model->layer_count; i++) {
+        Explanation explanation = {.target = subject->target,
+                                   .plan = &subject->plans[i],
+                                   .layer = &subject->model->layers[i],
+                                   .workload = &subject->model->workload,
+                                   .threads = threads,
+                                   .peaks = host ? &peaks : NULL,
+                                   .bandwidth = timed ? &bandwidth : NULL};
+        explain_layer(&explanation, stdout);
+    }
+    printf("\n### Canonical text\n\n");
+    return print_texts(subject);
+}
+
+int command_explain(int argc, char **argv) {
+    static const struct argp argp = {argp_options, parse, "SPEC|LIB", "Shows the plan of a description or library and why it was chosen.",
+                                     NULL, NULL, NULL};
+    Arguments arguments = {.compute = -1};
+    Diagnostics diagnostics = {0};
+    Subject subject = {0};
+    Machine machine;
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    int failed = machine_detect(&machine) || subject_read(&subject, &arguments, &machine, &diagnostics);
+    if (!failed) {
+        failed = arguments.text_only ? print_texts(&subject) : print_explanations(&subject, &arguments, &machine, &diagnostics);
+    }
+    diagnostics_print(&diagnostics, stderr);
+    diagnostics_free(&diagnostics);
+    subject_free(&subject);
+    return failed ? EXIT_FAILED : EXIT_OK;
+}

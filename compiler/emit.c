@@ -1,0 +1,235 @@
+// What a library consists of, as modules: tiles with their dispatchers, the specialised skeleton, the exported entry points.
+#include "emit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+extern const char embedded_layer_begin[], embedded_layer_end[], embedded_entry_begin[], embedded_entry_end[];
+
+#define ROLE_NAME(enumerator, name) name,
+static const char *const role_names[] = {ROLE_LIST(ROLE_NAME)};
+
+static const char *plan_features(const Target *target, const Plan *plan) {
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        if (plan->roles[r].matrices && plan->roles[r].path == PATH_BF16_DOT) {
+            return target->dot_features;
+        }
+    }
+    return NULL;
+}
+
+// tile_ROLE_<kind>(rows, panels, a, w, out): a switch over the rows and panels that the plan's tiles cover.
+static void emit_dispatcher(Emission *e, const Role *role, const char *name) {
+    LLVMTypeRef parameters[] = {e->i64, e->i64, e->pointer, e->pointer, e->pointer};
+    LLVMValueRef function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 5, false));
+    LLVMSetVisibility(function, LLVMHiddenVisibility);
+    LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e->context, function, "");
+    LLVMBasicBlockRef other = LLVMAppendBasicBlockInContext(e->context, function, "");
+    LLVMPositionBuilderAtEnd(e->builder, other);
+    LLVMBuildUnreachable(e->builder);
+    LLVMPositionBuilderAtEnd(e->builder, entry);
+    LLVMValueRef tall = LLVMBuildMul(e->builder, LLVMGetParam(function, 1), LLVMConstInt(e->i64, TILE_MAX_ROWS, false), "");
+    LLVMValueRef key = LLVMBuildAdd(e->builder, tall, LLVMGetParam(function, 0), "");
+    LLVMValueRef choice = LLVMBuildSwitch(e->builder, key, other, TILE_MAX_ROWS * TILE_MAX_PANELS);
+    for (int panels = 1; panels <= TILE_MAX_PANELS; panels++) {
+        int rows_limit = panels == 1 ? role->max_rows : role->wide_rows;
+        for (int rows = 1; rows <= rows_limit; rows++) {
+            LLVMValueRef tile = emit_tile(e, role, rows, panels);
+            LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->context, function, "");
+            LLVMPositionBuilderAtEnd(e->builder, block);
+            LLVMValueRef arguments[] = {LLVMGetParam(function, 2), LLVMGetParam(function, 3), LLVMGetParam(function, 4)};
+            LLVMSetTailCall(LLVMBuildCall2(e->builder, LLVMGlobalGetValueType(tile), tile, arguments, 3, ""), true);
+            LLVMBuildRetVoid(e->builder);
+            LLVMAddCase(choice, LLVMConstInt(e->i64, (unsigned long long)(panels * TILE_MAX_ROWS + rows), false), block);
+        }
+    }
+}
+
+Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
+    Emission e = emission_begin(target, "tiles");
+    char name[64], part[32];
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        if (plan->roles[r].matrices) {
+            snprintf(name, sizeof name, "tile_%s_%lld", role_names[r], (long long)kind);
+            emit_dispatcher(&e, &plan->roles[r], name);
+        }
+    }
+    snprintf(part, sizeof part, "tiles%lld", (long long)kind);
+    return emission_finish(&e, plan_features(target, plan), false, part, texts, diagnostics);
+}
+
+// A constant of bytes, at most as aligned as any C struct of ours.
+static LLVMValueRef emit_bytes(Emission *e, const char *name, const void *bytes, size_t size) {
+    LLVMValueRef value = LLVMConstStringInContext2(e->context, bytes, size, true);
+    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMTypeOf(value), name);
+    LLVMSetInitializer(global, value);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetVisibility(global, LLVMHiddenVisibility);
+    LLVMSetAlignment(global, 64);
+    return global;
+}
+
+// Puts `replacement` in the place of a declared global.
+static void replace_global(Emission *e, const char *name, LLVMValueRef replacement) {
+    LLVMValueRef old = LLVMGetNamedGlobal(e->module, name);
+    if (old) {
+        LLVMReplaceAllUsesWith(old, replacement);
+        LLVMDeleteGlobal(old);
+    }
+    LLVMSetValueName2(replacement, name, strlen(name));
+}
+
+// llvm.fma on a target without the instruction would be a call of fmaf: multiply and add instead (such a target promises no
+// equality of bits with others).
+static void split_fused(Emission *e) {
+    for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
+        for (LLVMBasicBlockRef block = LLVMGetFirstBasicBlock(f); block; block = LLVMGetNextBasicBlock(block)) {
+            for (LLVMValueRef next, i = LLVMGetFirstInstruction(block); i; i = next) {
+                next = LLVMGetNextInstruction(i);
+                size_t length;
+                LLVMValueRef called = LLVMGetInstructionOpcode(i) == LLVMCall ? LLVMGetCalledValue(i) : NULL;
+                if (!called || strncmp(LLVMGetValueName2(called, &length), "llvm.fma.", 9)) {
+                    continue;
+                }
+                LLVMPositionBuilderBefore(e->builder, i);
+                LLVMValueRef product = LLVMBuildFMul(e->builder, LLVMGetOperand(i, 0), LLVMGetOperand(i, 1), "");
+                LLVMReplaceAllUsesWith(i, LLVMBuildFAdd(e->builder, product, LLVMGetOperand(i, 2), ""));
+                LLVMInstructionEraseFromParent(i);
+            }
+        }
+    }
+}
+
+Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
+    Emission e = emission_begin_bitcode(target, embedded_layer_begin, embedded_layer_end, diagnostics);
+    if (!e.module) {
+        return NULL;
+    }
+    char name[64], part[32];
+    LLVMValueRef constant = emit_bytes(&e, "", plan, sizeof *plan);
+    replace_global(&e, "layer_plan", constant);
+    LLVMSetLinkage(constant, LLVMInternalLinkage);
+    LLVMSetVisibility(constant, LLVMDefaultVisibility);
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        snprintf(name, sizeof name, "tile_%s", role_names[r]);
+        LLVMValueRef tile = LLVMGetNamedFunction(e.module, name);
+        snprintf(name, sizeof name, "tile_%s_%lld", role_names[r], (long long)kind);
+        if (tile) {
+            LLVMSetValueName2(tile, name, strlen(name));
+        }
+    }
+    snprintf(name, sizeof name, "layer_forward_%lld", (long long)kind);
+    LLVMSetValueName2(LLVMGetNamedFunction(e.module, "layer_forward"), name, strlen(name));
+    if (!target->fused) {
+        split_fused(&e);
+    }
+    snprintf(part, sizeof part, "layer%lld", (long long)kind);
+    return emission_finish(&e, NULL, true, part, texts, diagnostics);
+}
+
+// Entry points are compiled under the names entry_X and exported as NAME_X.
+static void export_entries(Emission *e, const char *library) {
+    for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
+        size_t length;
+        const char *name = LLVMGetValueName2(f, &length);
+        if (!LLVMIsDeclaration(f) && !strncmp(name, "entry_", 6)) {
+            char exported[256];
+            snprintf(exported, sizeof exported, "%s_%s", library, name + 6);
+            LLVMSetValueName2(f, exported, strlen(exported));
+            LLVMSetVisibility(f, LLVMDefaultVisibility);
+        }
+    }
+}
+
+static void emit_forwards(Emission *e, int64_t kinds) {
+    LLVMValueRef functions[64];
+    LLVMTypeRef parameters[] = {e->pointer, e->pointer, e->i64, e->i64};
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 4, false);
+    for (int64_t i = 0; i < kinds; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "layer_forward_%lld", (long long)i);
+        functions[i] = LLVMAddFunction(e->module, name, type);
+        LLVMSetVisibility(functions[i], LLVMHiddenVisibility);
+    }
+    LLVMValueRef table = LLVMConstArray2(e->pointer, functions, (uint64_t)kinds);
+    LLVMValueRef global = LLVMAddGlobal(e->module, LLVMTypeOf(table), "");
+    LLVMSetInitializer(global, table);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetVisibility(global, LLVMHiddenVisibility);
+    replace_global(e, "library_forwards", global);
+}
+
+Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description, const EmitTexts *texts,
+                  Diagnostics *diagnostics) {
+    Emission e = emission_begin_bitcode(target, embedded_entry_begin, embedded_entry_end, diagnostics);
+    if (!e.module) {
+        return NULL;
+    }
+    replace_global(&e, "library_contents", emit_bytes(&e, "", contents, sizeof *contents));
+    replace_global(&e, "library_kinds", emit_bytes(&e, "", kinds, (size_t)contents->kinds * sizeof *kinds));
+    LLVMValueRef text = emit_bytes(&e, "", description, strlen(description) + 1);
+    LLVMSetSection(text, ".catena");
+    replace_global(&e, "library_description", text);
+    emit_forwards(&e, contents->kinds);
+    export_entries(&e, contents->name);
+    // Entry points run before the CPU check: baseline features only.
+    Target baseline = *target;
+    baseline.features = !strcmp(target_generic.architecture, target->architecture) ? target_generic.features : "";
+    baseline.vector_width = NULL;
+    e.target = &baseline;
+    return emission_finish(&e, NULL, true, "entry", texts, diagnostics);
+}
+
+Object emit_nothing(const Target *target, Diagnostics *diagnostics) {
+    Emission e = emission_begin(target, "nothing");
+    return emission_finish(&e, NULL, false, "nothing", NULL, diagnostics);
+}
+
+Object emit_single_tile(const Target *target, const Role *role, int rows, int panels, Diagnostics *diagnostics) {
+    Emission e = emission_begin(target, "tile");
+    LLVMValueRef tile = emit_tile(&e, role, rows, panels);
+    LLVMSetLinkage(tile, LLVMExternalLinkage);
+    LLVMSetValueName2(tile, "tile_0", 6);
+    return emission_finish(&e, role->path == PATH_BF16_DOT ? target->dot_features : NULL, false, "tile", NULL, diagnostics);
+}
+
+Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics) {
+    Emission e = emission_begin(target, "peak");
+    const PathEmitter *emitter = path_emitter(path);
+    // As many chains as the tallest tile keeps, which hides the latency of every CPU we know.
+    int chains = target->tiles[path].max_rows * target->tiles[path].tile_columns / target->lanes;
+    enum { REPEAT = 4 };
+    LLVMTypeRef parameters[] = {e.i64, e.pointer};
+    LLVMValueRef function = LLVMAddFunction(e.module, "peak", LLVMFunctionType(LLVMVoidTypeInContext(e.context), parameters, 2, false));
+    LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e.context, function, ""), loop = LLVMAppendBasicBlockInContext(e.context, function, "");
+    LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(e.context, function, "");
+    LLVMPositionBuilderAtEnd(e.builder, entry);
+    LLVMValueRef a = emission_load(&e, emitter->operand(&e), LLVMGetParam(function, 1), 0, 4);  // unknown to the optimiser
+    LLVMValueRef w = emission_load(&e, emitter->operand(&e), LLVMGetParam(function, 1), 64, 4);
+    LLVMBuildBr(e.builder, loop);
+    LLVMPositionBuilderAtEnd(e.builder, loop);
+    LLVMValueRef counter = LLVMBuildPhi(e.builder, e.i64, ""), phis[EMISSION_MAX_ACCUMULATORS], sums[EMISSION_MAX_ACCUMULATORS];
+    LLVMValueRef zero = LLVMConstNull(e.vector), start = LLVMConstInt(e.i64, 0, false);
+    for (int i = 0; i < chains; i++) {
+        sums[i] = phis[i] = LLVMBuildPhi(e.builder, e.vector, "");
+        LLVMAddIncoming(phis[i], &zero, &entry, 1);
+    }
+    for (int i = 0; i < chains * REPEAT; i++) {
+        sums[i % chains] = emitter->operation(&e, sums[i % chains], a, w);
+    }
+    LLVMValueRef next = LLVMBuildAdd(e.builder, counter, LLVMConstInt(e.i64, 1, false), "");
+    LLVMAddIncoming(counter, (LLVMValueRef[]){start, next}, (LLVMBasicBlockRef[]){entry, loop}, 2);
+    for (int i = 0; i < chains; i++) {
+        LLVMAddIncoming(phis[i], &sums[i], &loop, 1);
+    }
+    LLVMBuildCondBr(e.builder, LLVMBuildICmp(e.builder, LLVMIntULT, next, LLVMGetParam(function, 0), ""), loop, end);
+    LLVMPositionBuilderAtEnd(e.builder, end);
+    LLVMValueRef total = sums[0];
+    for (int i = 1; i < chains; i++) {
+        total = LLVMBuildFAdd(e.builder, total, sums[i], "");
+    }
+    LLVMSetAlignment(LLVMBuildStore(e.builder, total, LLVMGetParam(function, 1)), 4);
+    LLVMBuildRetVoid(e.builder);
+    *operations = (int64_t)chains * REPEAT * target->lanes * (path == PATH_BF16_DOT ? 2 : 1);
+    return emission_finish(&e, path == PATH_BF16_DOT ? target->dot_features : NULL, false, "peak", NULL, diagnostics);
+}

@@ -1,0 +1,142 @@
+// What a plan means: paths with the reasons, tiles, loop nest, work per phase, memory, predicted times.
+#include "explain.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "bench.h"
+#include "measure.h"
+#include "report.h"
+#include "table.h"
+
+#define NAME(enumerator, name, ...) name,
+static const char *const role_names[] = {ROLE_LIST(NAME)}, *const format_names[] = {FORMAT_LIST(NAME)};
+static const char *const compute_names[] = {COMPUTE_LIST(NAME)};
+
+static Compute role_class(const Layer *layer, int role) {
+    return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;
+}
+
+// One role's paths: the chosen one first, then why not the others.
+static void explain_paths(const Explanation *e, int r, FILE *stream) {
+    const Role *role = &e->plan->roles[r];
+    fprintf(stream, "%s: %s", role_names[r], path_name((Path)role->path));
+    if (e->peaks && e->peaks->tile_gflops[role->path] > 0) {
+        fprintf(stream, " (%.0f GFLOP/s a core in a tile)", e->peaks->tile_gflops[role->path]);
+    }
+    for (int p = 0; p < PATH_COUNT; p++) {
+        if (p == role->path) {
+            continue;
+        }
+        const char *reason = path_rejection(e->target, (Path)p, (Format)role->weights, role_class(&e->plan->layer, r));
+        if (reason) {
+            fprintf(stream, "; %s: %s", path_name((Path)p), reason);
+        } else if (e->peaks) {
+            fprintf(stream, "; %s: measured slower, %.0f GFLOP/s", path_name((Path)p), e->peaks->tile_gflops[p]);
+        } else {
+            fprintf(stream, "; %s: not measured, the target is not this machine", path_name((Path)p));
+        }
+    }
+    fprintf(stream, "\n");
+}
+
+static void explain_tiles(const Explanation *e, FILE *stream) {
+    Table table = {0};
+    static const char *const columns[] = {"role", "weights", "matrices", "k", "columns", "panels", "tile", "two panels up to", "unroll", "prefetch"};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        table_column(&table, columns[i], i < 2);
+    }
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        const Role *role = &e->plan->roles[r];
+        if (!role->matrices) {
+            continue;
+        }
+        table_cell(&table, "%s", role_names[r]);
+        table_cell(&table, "%s", format_names[role->weights]);
+        table_cell(&table, "%lld", (long long)role->matrices);
+        table_cell(&table, "%lld", (long long)role->depth);
+        table_cell(&table, "%lld", (long long)role->columns);
+        table_cell(&table, "%lld", (long long)role->panels);
+        table_cell(&table, "%dx%d", role->max_rows, role->tile_columns);
+        table_cell(&table, "%d rows", role->wide_rows);
+        table_cell(&table, "%d", role->unroll);
+        table_cell(&table, "%d B", role->prefetch);
+    }
+    table_print(&table, stream);
+    table_free(&table);
+}
+
+static void explain_loops(const Plan *plan, FILE *stream) {
+    const Layer *layer = &plan->layer;
+    fprintf(stream, "for each chunk of up to %lld tokens\n", (long long)plan->chunk_tokens);
+    fprintf(stream, "  x = norm(h)                                   rows shared out\n");
+    fprintf(stream, "  for each of %lld iterations\n", (long long)layer->iterations);
+    fprintf(stream, "    route: logits, top %lld of %lld               rows shared out; up to %lld tokens: columns shared out, | barrier\n",
+            (long long)layer->top_k, (long long)layer->experts, (long long)plan->few_tokens);
+    fprintf(stream, "    | barrier, then sort tokens by expert       every thread for itself\n");
+    fprintf(stream, "    gate/up: expert, %3lld-row block, panel, tile  %lld tasks a thread (1 up to %lld tokens)\n", (long long)plan->block_rows,
+            (long long)plan->up_tasks, (long long)plan->few_tokens);
+    fprintf(stream, "    | barrier\n");
+    fprintf(stream, "    down: expert, block, panel, tile, combine    %lld tasks a thread, each owns columns and walks all experts in order\n",
+            (long long)plan->down_tasks);
+    fprintf(stream, "    | barrier\n");
+}
+
+// Uniform routing: expected number of distinct experts that `tokens` tokens choose.
+static BenchVisits expected_visits(const Layer *layer, int64_t tokens) {
+    double pool = (double)layer->experts, chance = (double)layer->top_k / pool, iterations = (double)layer->iterations;
+    BenchVisits v = {0};
+    v.visits = (double)(tokens * layer->top_k) * iterations;
+    v.distinct = pool * (1 - pow(1 - chance, (double)tokens));
+    v.distinct_sum = v.distinct * iterations;
+    v.union_experts = pool * (1 - pow(1 - chance, (double)tokens * iterations));
+    v.largest_share = 1 / pool;
+    return v;
+}
+
+static void explain_prediction(const Explanation *e, FILE *stream) {
+    Table table = {0};
+    static const char *const columns[] = {"tokens", "MFLOP", "MB read", "rows an expert", "predicted ms", "bound by"};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+        table_column(&table, columns[i], i == 5);
+    }
+    for (int64_t i = 0; i < e->workload->token_counts; i++) {
+        int64_t tokens = e->workload->tokens[i];
+        BenchVisits visits = expected_visits(&e->plan->layer, tokens);
+        BenchWork work = bench_work(e->plan, tokens, &visits, true);
+        char text[32];
+        table_cell(&table, "%lld", (long long)tokens);
+        table_cell(&table, "%s", table_number(text, work.flops * 1e-6));
+        table_cell(&table, "%s", table_number(text, work.bytes * 1e-6));
+        table_cell(&table, "%s", table_number(text, visits.visits / visits.distinct_sum));
+        double arithmetic = 0, memory = 0;
+        if (e->peaks && e->bandwidth) {
+            arithmetic = work.flops * 1e-9 / e->peaks->gflops[e->plan->roles[ROLE_GATE_UP].path];
+            memory = work.bytes * 1e-9 / e->bandwidth->gbytes_s;
+        }
+        table_cell(&table, "%s", arithmetic > 0 ? table_number(text, 1e3 * fmax(arithmetic, memory)) : "-");
+        table_cell(&table, "%s", arithmetic <= 0 ? "not this machine" : arithmetic > memory ? "arithmetic" : "memory");
+    }
+    table_print(&table, stream);
+    table_free(&table);
+}
+
+void explain_layer(const Explanation *e, FILE *stream) {
+    const Plan *plan = e->plan;
+    char one[32], two[32];
+    fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n### Paths\n\n", e->layer->name, (long long)e->layer->count,
+            e->target->name, compute_names[plan->layer.compute]);
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        if (plan->roles[r].matrices) {
+            explain_paths(e, r, stream);
+        }
+    }
+    fprintf(stream, "\n### Tiles\n\n");
+    explain_tiles(e, stream);
+    fprintf(stream, "\n### Loop nest, %d threads\n\n", e->threads);
+    explain_loops(plan, stream);
+    fprintf(stream, "\n### Memory\n\nweights %s an instance, workspace %s for %lld tokens\n", report_bytes(one, plan->instance_bytes),
+            report_bytes(two, plan_workspace(plan, plan->chunk_tokens, e->threads).bytes), (long long)plan->chunk_tokens);
+    fprintf(stream, "\n### Work and predicted time, uniform routing, cold weights (the larger of arithmetic at peak and bytes at bandwidth)\n\n");
+    explain_prediction(e, stream);
+}

@@ -1,0 +1,25 @@
+// `catena explain`: a plan for people. Printing only; nothing is decided or measured here.
+#ifndef CATENA_EXPLAIN_H
+#define CATENA_EXPLAIN_H
+
+#include <stdio.h>
+
+#include "../targets/target.h"
+#include "../templates/skeleton.h"
+#include "measure_bandwidth.h"
+#include "model.h"
+#include "peaks.h"
+
+typedef struct Explanation {
+    const Target *target;
+    const Plan *plan;
+    const ModelLayer *layer;
+    const Workload *workload;
+    int threads;
+    const Peaks *peaks;          // NULL: the target is not this machine
+    const Bandwidth *bandwidth;  // NULL likewise
+} Explanation;
+
+void explain_layer(const Explanation *explanation, FILE *stream);
+
+#endif

@@ -1,0 +1,52 @@
+// A thin layer over LLVM's ORC JIT that takes finished objects only: what is measured is what ships.
+#include "jit.h"
+
+#include <llvm-c/LLJIT.h>
+#include <llvm-c/Target.h>
+#include <stdlib.h>
+
+struct Jit {
+    LLVMOrcLLJITRef engine;
+};
+
+static bool failed(LLVMErrorRef error, Diagnostics *diagnostics) {
+    if (!error) {
+        return false;
+    }
+    char *message = LLVMGetErrorMessage(error);
+    diagnostics_add(diagnostics, NULL, 0, 0, "LLVM's JIT: %s", message);
+    LLVMDisposeErrorMessage(message);
+    return true;
+}
+
+Jit *jit_load(Object object, Diagnostics *diagnostics) {
+    Jit *jit = calloc(1, sizeof *jit);
+    if (!jit || failed(LLVMOrcCreateLLJIT(&jit->engine, NULL), diagnostics)) {
+        LLVMDisposeMemoryBuffer(object);
+        free(jit);
+        return NULL;
+    }
+    LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->engine);
+    if (failed(LLVMOrcLLJITAddObjectFile(jit->engine, library, object), diagnostics)) {
+        jit_free(jit);
+        return NULL;
+    }
+    return jit;
+}
+
+void *jit_function(Jit *jit, const char *name) {
+    LLVMOrcExecutorAddress address = 0;
+    LLVMErrorRef error = LLVMOrcLLJITLookup(jit->engine, &address, name);
+    if (error) {
+        LLVMConsumeError(error);
+        return NULL;
+    }
+    return (void *)(uintptr_t)address;
+}
+
+void jit_free(Jit *jit) {
+    if (jit) {
+        LLVMConsumeError(LLVMOrcDisposeLLJIT(jit->engine));
+        free(jit);
+    }
+}

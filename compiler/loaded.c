@@ -1,0 +1,69 @@
+// Loads a compiled library into this process and finds its functions by name.
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "artifact.h"
+
+// X(field of Loaded, name after the library's prefix)
+#define FUNCTION_LIST(X) \
+    X(open, "open") X(open_memory, "open_memory") X(pack, "pack") X(find, "layer") X(forward, "forward") \
+    X(forward_routing, "forward_routing") X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") \
+    X(close, "close")
+
+// Stores the address of NAME_suffix; POSIX lets a function's address pass through a void pointer.
+static int find_function(const Loaded *loaded, const char *suffix, void *field, Diagnostics *diagnostics) {
+    char name[MODEL_NAME_BYTES + 32];
+    snprintf(name, sizeof name, "%s_%s", loaded->artifact->name, suffix);
+    void *address = dlsym(loaded->handle, name);
+    if (!address) {
+        diagnostics_add(diagnostics, loaded->artifact->path, 0, 0, "damaged library: no function '%s'", name);
+        return -1;
+    }
+    memcpy(field, &address, sizeof address);
+    return 0;
+}
+
+Loaded *loaded_open(const char *path, Diagnostics *diagnostics) {
+    Artifact *artifact = artifact_read(path, diagnostics);
+    if (!artifact) {
+        return NULL;
+    }
+    Loaded *loaded = calloc(1, sizeof *loaded);
+    char *absolute = realpath(path, NULL);  // dlopen looks a name without a slash up elsewhere
+    if (!loaded || !absolute) {
+        diagnostics_add(diagnostics, path, 0, 0, "cannot be loaded: out of memory, or no such file");
+        artifact_free(artifact);
+        free(loaded);
+        free(absolute);
+        return NULL;
+    }
+    loaded->artifact = artifact;
+    loaded->handle = dlopen(absolute, RTLD_NOW | RTLD_LOCAL);
+    free(absolute);
+    int status = 0;
+    if (!loaded->handle) {
+        diagnostics_add(diagnostics, path, 0, 0, "cannot be loaded: %s", dlerror());
+        status = -1;
+    }
+#define FUNCTION_FIND(field, suffix) \
+    if (!status) { \
+        status = find_function(loaded, suffix, &loaded->field, diagnostics); \
+    }
+    FUNCTION_LIST(FUNCTION_FIND)
+    if (status) {
+        loaded_close(loaded);
+        return NULL;
+    }
+    return loaded;
+}
+
+void loaded_close(Loaded *loaded) {
+    if (loaded) {
+        if (loaded->handle) {
+            dlclose(loaded->handle);
+        }
+        artifact_free(loaded->artifact);
+        free(loaded);
+    }
+}

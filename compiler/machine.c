@@ -1,0 +1,201 @@
+// What this process may use, from hwloc (topology), the kernel (memory, huge pages, quota) and the CPU (capabilities).
+#include "machine.h"
+
+#include <hwloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "../runtime/cores.h"
+#include "../runtime/cpu.h"
+
+// --- capabilities --------------------------------------------------------------------------------------------------------------
+
+static void capability_add(Machine *machine, const char *name) {
+    size_t used = strlen(machine->capabilities);
+    snprintf(machine->capabilities + used, sizeof machine->capabilities - used, "%s%s ", used ? "" : " ", name);
+}
+
+// What to ask runtime/cpu.c for, on every architecture: names unknown to one are just not there.
+static const char *const capability_names[] = {
+    "avx2",       "fma",        "avx512f",  "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni", "avx512vbmi", "avx512vbmi2",
+    "avx512bf16", "avx512fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8", "neon",     "fp16",       "dotprod",    "i8mm",
+    "bf16",       "sve",        "sve2",     "sme",
+};
+
+static void detect_capabilities(Machine *machine) {
+    for (size_t i = 0; i < sizeof capability_names / sizeof *capability_names; i++) {
+        if (cpu_has(capability_names[i]) == 1) {
+            capability_add(machine, capability_names[i]);
+        }
+    }
+}
+
+bool machine_has(const Machine *machine, const char *capability) {
+    char name[64];
+    snprintf(name, sizeof name, " %s ", capability);
+    return strstr(machine->capabilities, name) != NULL;
+}
+
+bool machine_has_all(const Machine *machine, const char *capabilities, char *missing, size_t missing_bytes) {
+    bool all = true;
+    char name[64];
+    int length;
+    snprintf(missing, missing_bytes, "%s", "");
+    for (; sscanf(capabilities, " %63s%n", name, &length) == 1; capabilities += length) {
+        if (!machine_has(machine, name)) {
+            size_t used = strlen(missing);
+            snprintf(missing + used, missing_bytes - used, "%s%s", used ? " " : "", name);
+            all = false;
+        }
+    }
+    return all;
+}
+
+// --- topology ------------------------------------------------------------------------------------------------------------------
+
+static void detect_caches(Machine *machine, hwloc_topology_t topology) {
+    static const hwloc_obj_type_t types[] = {HWLOC_OBJ_L1CACHE, HWLOC_OBJ_L2CACHE, HWLOC_OBJ_L3CACHE, HWLOC_OBJ_L4CACHE};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        hwloc_obj_t object = hwloc_get_obj_by_type(topology, types[i], 0);
+        if (!object || !object->attr || machine->cache_count == MACHINE_MAX_CACHES) {
+            continue;
+        }
+        MachineCache *cache = &machine->caches[machine->cache_count++];
+        cache->level = object->attr->cache.depth;
+        cache->bytes = (int64_t)object->attr->cache.size;
+        cache->line_bytes = object->attr->cache.linesize;
+        cache->shared_by = hwloc_bitmap_weight(object->cpuset);
+    }
+}
+
+static void detect_cpu_name(Machine *machine, hwloc_topology_t topology) {
+    hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
+    const char *name = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
+    snprintf(machine->cpu, sizeof machine->cpu, "%s", name ? name : "unknown CPU");
+}
+
+static int detect_topology(Machine *machine) {
+    hwloc_topology_t topology;
+    if (hwloc_topology_init(&topology)) {
+        return -1;
+    }
+    // Restricted to the affinity mask of this process: caches then count only those who may use them.
+    unsigned long flags = HWLOC_TOPOLOGY_FLAG_IS_THISSYSTEM | HWLOC_TOPOLOGY_FLAG_RESTRICT_TO_CPUBINDING;
+    if (hwloc_topology_set_flags(topology, flags) || hwloc_topology_load(topology)) {
+        hwloc_topology_destroy(topology);
+        return -1;
+    }
+    machine->units_allowed = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
+    machine->cores_allowed = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
+    machine->numa_nodes = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
+    detect_caches(machine, topology);
+    detect_cpu_name(machine, topology);
+    hwloc_topology_destroy(topology);
+    return 0;
+}
+
+// --- memory --------------------------------------------------------------------------------------------------------------------
+
+static void detect_memory(Machine *machine) {
+    FILE *file = fopen("/proc/meminfo", "r");
+    char line[256];
+    long long kibibytes;
+    while (file && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "MemTotal: %lld kB", &kibibytes) == 1) {
+            machine->memory_total = kibibytes * 1024;
+        } else if (sscanf(line, "MemAvailable: %lld kB", &kibibytes) == 1) {
+            machine->memory_available = kibibytes * 1024;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+// A number from a file of /sys; -1 if there is none ("max" included).
+static int64_t read_number(const char *path) {
+    FILE *file = fopen(path, "r");
+    long long value = -1;
+    if (file) {
+        if (fscanf(file, "%lld", &value) != 1) {
+            value = -1;
+        }
+        fclose(file);
+    }
+    return value;
+}
+
+// A container's memory limit, as cgroup v2 or v1 shows it inside the container.
+static void apply_memory_limit(Machine *machine) {
+    int64_t limit = read_number("/sys/fs/cgroup/memory.max");
+    int64_t used = read_number("/sys/fs/cgroup/memory.current");
+    if (limit < 0) {
+        limit = read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+        used = read_number("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+    }
+    if (limit > 0 && used >= 0 && limit - used < machine->memory_available) {
+        machine->memory_available = limit > used ? limit - used : 0;
+    }
+}
+
+static void detect_huge_pages(Machine *machine) {
+    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
+    char line[128] = "";
+    snprintf(machine->huge_pages, sizeof machine->huge_pages, "never");
+    if (file && fgets(line, sizeof line, file)) {
+        const char *open = strchr(line, '[');
+        const char *close = open ? strchr(open, ']') : NULL;
+        if (close) {
+            snprintf(machine->huge_pages, sizeof machine->huge_pages, "%.*s", (int)(close - open - 1), open + 1);
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+int machine_detect(Machine *machine) {
+    memset(machine, 0, sizeof *machine);
+    struct utsname system;
+    if (!uname(&system)) {
+        snprintf(machine->architecture, sizeof machine->architecture, "%.15s", system.machine);
+    }
+    machine->units_online = sysconf(_SC_NPROCESSORS_ONLN);
+    machine->page_bytes = sysconf(_SC_PAGESIZE);
+    detect_capabilities(machine);
+    detect_memory(machine);
+    apply_memory_limit(machine);
+    detect_huge_pages(machine);
+    machine->threads = cores_usable();
+    return detect_topology(machine);
+}
+
+int64_t machine_last_level_bytes(const Machine *machine) {
+    return machine->cache_count ? machine->caches[machine->cache_count - 1].bytes : 0;
+}
+
+// --- fingerprint ---------------------------------------------------------------------------------------------------------------
+
+// FNV-1a, 64 bits: http://www.isthe.com/chongo/tech/comp/fnv/
+static uint64_t hash_text(uint64_t hash, const char *text) {
+    for (; *text; text++) {
+        hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
+    }
+    return hash;
+}
+
+void machine_fingerprint(const Machine *machine, char out[MACHINE_FINGERPRINT_BYTES]) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    char text[96];
+    hash = hash_text(hash, machine->cpu);
+    hash = hash_text(hash, machine->capabilities);
+    for (int64_t i = 0; i < machine->cache_count; i++) {
+        const MachineCache *cache = &machine->caches[i];
+        snprintf(text, sizeof text, "|L%lld %lld", (long long)cache->level, (long long)cache->bytes);
+        hash = hash_text(hash, text);
+    }
+    snprintf(out, MACHINE_FINGERPRINT_BYTES, "%s-%016llx", machine->architecture, (unsigned long long)hash);
+}

@@ -1,0 +1,164 @@
+// The cache of measured peaks: one JSON file per machine,
+// {"version": 1, "entries": {"avx512 2 threads": {"fp32_fma": {"peak": 300.1, "tile": 120.2}, ...}}}.
+// Written to a temporary name and renamed, so that readers and writers never meet half a file.
+#include "peaks.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "measure.h"
+
+// Part of the file's version: bump it when what is measured changes.
+enum { PEAKS_VERSION = 1 };
+
+int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    memset(peaks, 0, sizeof *peaks);
+    for (int p = 0; p < PATH_COUNT; p++) {
+        int status = measure_peak(target, (Path)p, threads, &peaks->gflops[p], diagnostics);
+        if (!status) {
+            status = measure_tile(target, (Path)p, &peaks->tile_gflops[p], diagnostics);
+        }
+        if (status < 0) {
+            return -1;
+        }
+        if (status > 0) {
+            peaks->gflops[p] = peaks->tile_gflops[p] = 0;
+        }
+    }
+    return 0;
+}
+
+int peaks_path(const Machine *machine, char path[PEAKS_PATH_BYTES]) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char fingerprint[MACHINE_FINGERPRINT_BYTES];
+    int length;
+    machine_fingerprint(machine, fingerprint);
+    if (cache && *cache == '/') {
+        length = snprintf(path, PEAKS_PATH_BYTES, "%s/catena/peaks-%s.json", cache, fingerprint);
+    } else if (home && *home == '/') {
+        length = snprintf(path, PEAKS_PATH_BYTES, "%s/.cache/catena/peaks-%s.json", home, fingerprint);
+    } else {
+        return -1;
+    }
+    return length < PEAKS_PATH_BYTES ? 0 : -1;
+}
+
+static void entry_name(const char *target, int threads, char name[64]) {
+    snprintf(name, 64, "%s %d threads", target, threads);
+}
+
+// Reads the document. NULL if there is no file; a file that is not ours is a note.
+static json_t *document_read(const char *path, char note[PEAKS_NOTE_BYTES]) {
+    json_error_t error;
+    json_t *document = NULL;
+    if (access(path, F_OK)) {
+        return NULL;
+    }
+    document = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!document) {
+        snprintf(note, PEAKS_NOTE_BYTES, "%.120s:%d: the cache of measured peaks is damaged (%.60s)", path, error.line, error.text);
+    } else if (json_integer_value(json_object_get(document, "version")) != PEAKS_VERSION) {
+        snprintf(note, PEAKS_NOTE_BYTES, "%.120s: the cache of measured peaks is of another version", path);
+        json_decref(document);
+        document = NULL;
+    }
+    return document;
+}
+
+static int entry_read(const json_t *entry, Peaks *peaks) {
+    for (int p = 0; p < PATH_COUNT; p++) {
+        const json_t *path = json_object_get(entry, path_name((Path)p));
+        const json_t *peak = json_object_get(path, "peak"), *tile = json_object_get(path, "tile");
+        if (!json_is_number(peak) || !json_is_number(tile)) {
+            return -1;
+        }
+        peaks->gflops[p] = json_number_value(peak);
+        peaks->tile_gflops[p] = json_number_value(tile);
+        if (!(peaks->gflops[p] >= 0) || !(peaks->tile_gflops[p] >= 0) || isinf(peaks->gflops[p] + peaks->tile_gflops[p])) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int peaks_load(const char *path, const char *target, int threads, Peaks *peaks) {
+    char name[64];
+    peaks->note[0] = 0;
+    json_t *document = document_read(path, peaks->note);
+    entry_name(target, threads, name);
+    const json_t *entry = json_object_get(json_object_get(document, "entries"), name);
+    int status = peaks->note[0] ? -1 : 1;
+    if (entry) {
+        status = entry_read(entry, peaks);
+        if (status) {
+            snprintf(peaks->note, sizeof peaks->note, "%.120s: the entry '%s' is damaged", path, name);
+        }
+    }
+    json_decref(document);
+    return status;
+}
+
+// Creates every directory on the way to a file.
+static void make_directories(const char *path) {
+    char copy[PEAKS_PATH_BYTES];
+    snprintf(copy, sizeof copy, "%s", path);
+    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(copy, 0777);  // one that is missing afterwards shows when the file is opened
+        *slash = '/';
+    }
+}
+
+static json_t *entry_make(const Peaks *peaks) {
+    json_t *entry = json_object();
+    for (int p = 0; p < PATH_COUNT; p++) {
+        json_object_set_new(entry, path_name((Path)p),
+                            json_pack("{s:f, s:f}", "peak", peaks->gflops[p], "tile", peaks->tile_gflops[p]));
+    }
+    return entry;
+}
+
+int peaks_save(const char *path, const char *target, int threads, Peaks *peaks) {
+    char name[64], temporary[PEAKS_PATH_BYTES + 32];
+    char ignored[PEAKS_NOTE_BYTES] = "";  // a damaged file was mentioned when it was read
+    make_directories(path);
+    json_t *document = document_read(path, ignored);
+    if (!json_is_object(json_object_get(document, "entries"))) {
+        json_decref(document);
+        document = json_pack("{s:i, s:{}}", "version", PEAKS_VERSION, "entries");
+    }
+    entry_name(target, threads, name);
+    json_object_set_new(json_object_get(document, "entries"), name, entry_make(peaks));
+    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
+    int failed = json_dump_file(document, temporary, JSON_INDENT(2) | JSON_SORT_KEYS) || rename(temporary, path);
+    if (failed) {
+        snprintf(peaks->note, sizeof peaks->note, "%.120s: measured peaks cannot be remembered: %s", path, strerror(errno));
+        unlink(temporary);
+    }
+    json_decref(document);
+    return failed ? -1 : 0;
+}
+
+int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char path[PEAKS_PATH_BYTES];
+    int nowhere = peaks_path(machine, path);
+    peaks->note[0] = 0;
+    if (!nowhere && !peaks_load(path, target, threads, peaks)) {
+        return 0;
+    }
+    char note[PEAKS_NOTE_BYTES];
+    memcpy(note, peaks->note, sizeof note);
+    if (peaks_measure(target, threads, peaks, diagnostics)) {
+        return -1;
+    }
+    memcpy(peaks->note, note, sizeof note);
+    if (!nowhere) {
+        peaks_save(path, target, threads, peaks);
+    }
+    return 0;
+}

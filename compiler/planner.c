@@ -1,0 +1,90 @@
+// The default plan of a layer. The search varies what this file decides; the packed layout (plan_layout.c) it cannot touch.
+#include "planner.h"
+
+#include <string.h>
+
+#include "plan.h"
+
+static const int64_t assumed_l2_bytes = 512 << 10;  // of a machine that we know nothing about
+
+static int64_t clamp(int64_t value, int64_t low, int64_t high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+// The router is always computed in fp32: a choice must not depend on the compute class of the experts.
+static Compute role_compute(const Layer *layer, int role) {
+    return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;
+}
+
+static Format role_format(const Layer *layer, int role) {
+    return (Format)(role == ROLE_ROUTER ? layer->router_weights : layer->weights);
+}
+
+// fp32 activations that are rounded to bf16 while they are prepared make the widened path legal in class bf16.
+static Path choose_path(const Layer *layer, const Target *target, int role, const Peaks *peaks) {
+    Path best = PATH_COUNT;
+    for (int p = 0; p < PATH_COUNT; p++) {
+        if (path_rejection(target, (Path)p, role_format(layer, role), role_compute(layer, role)) || !target->tiles[p].max_rows) {
+            continue;
+        }
+        if (best == PATH_COUNT || (peaks && peaks->tile_gflops[p] > peaks->tile_gflops[best])) {
+            best = (Path)p;
+        }
+    }
+    return best;
+}
+
+bool plan_needs_peaks(const Layer *layer, const Target *target) {
+    int legal = 0;
+    for (int p = 0; p < PATH_COUNT; p++) {
+        legal += !path_rejection(target, (Path)p, (Format)layer->weights, (Compute)layer->compute);
+    }
+    return legal > 1;
+}
+
+static int64_t l2_bytes(const Machine *machine) {
+    for (int64_t i = 0; i < machine->cache_count; i++) {
+        if (machine->caches[i].level == 2) {
+            return machine->caches[i].bytes / clamp(machine->caches[i].shared_by, 1, 64);
+        }
+    }
+    return assumed_l2_bytes;
+}
+
+// Rows whose activations take half of a core's L2; the other half is for the panels that pass by.
+static int64_t block_rows(const Plan *plan, const Machine *machine) {
+    const Role *up = &plan->roles[ROLE_GATE_UP];
+    int64_t rows = l2_bytes(machine) / 2 / up->input_stride;
+    return clamp(rows, up->max_rows, 256) / up->max_rows * up->max_rows;
+}
+
+// As many tokens together as keep the intermediate values at about 64 MiB: enough rows for every expert, no waste of memory.
+static int64_t chunk_tokens(const Plan *plan) {
+    int64_t per_token = plan->layer.top_k * plan->roles[ROLE_DOWN].input_stride +
+                        plan->layer.shared_experts * plan->roles[ROLE_SHARED_DOWN].input_stride;
+    return clamp((64 << 20) / per_token, 256, 4096) / 64 * 64;
+}
+
+Plan plan_default(const Layer *layer, const Target *target, const Machine *machine, const Peaks *peaks) {
+    Plan plan;
+    memset(&plan, 0, sizeof plan);  // padding too: plans are compared and copied as bytes
+    plan.layer = *layer;
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        Role *role = &plan.roles[r];
+        role->path = choose_path(layer, target, r, peaks);
+        const TileShape *shape = &target->tiles[role->path];
+        role->max_rows = shape->max_rows;
+        role->wide_rows = shape->wide_rows;
+        role->tile_columns = shape->tile_columns;
+        role->unroll = shape->unroll;
+        role->prefetch = shape->prefetch;
+    }
+    plan_layout(&plan);
+    plan.block_rows = block_rows(&plan, machine);
+    plan.chunk_tokens = chunk_tokens(&plan);
+    plan.few_tokens = 16;  // selecting for one more token costs less than a thread that waits
+    plan.up_tasks = 8;     // a disturbed core costs at most an eighth of its share
+    plan.down_tasks = 1;   // every further task reads all intermediate values once more
+    plan.floor_rows = 4;   // below four rows an expert costs its bytes, not its arithmetic
+    return plan;
+}

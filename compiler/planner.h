@@ -1,0 +1,16 @@
+// The planner: from (layer, target, machine, rates of the paths) to a plan. A pure function: nothing is measured here.
+#ifndef CATENA_PLANNER_H
+#define CATENA_PLANNER_H
+
+#include "../targets/target.h"
+#include "machine.h"
+#include "peaks.h"
+
+// The default plan. `peaks` may be NULL (the target is not this machine): then the path that every CPU of the target has is
+// taken. `machine` gives cache sizes; unknown ones (0) are assumed to be small.
+Plan plan_default(const Layer *layer, const Target *target, const Machine *machine, const Peaks *peaks);
+
+// Whether choosing paths for a layer needs measured peaks at all (more than one path is legal).
+bool plan_needs_peaks(const Layer *layer, const Target *target);
+
+#endif

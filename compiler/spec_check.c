@@ -1,0 +1,195 @@
+// What must hold between the fields of a description.
+#include <string.h>
+
+#include "spec_read.h"
+
+// Packed weights of a layer stay below this many bytes: no machine holds more, and sums of such sizes never overflow.
+static const int64_t max_layer_bytes = (int64_t)1 << 46;
+
+// The place of layers[index].section.key; section and key may be NULL. Filled by steps, as each points to the one before.
+typedef struct LayerPlace {
+    Place steps[5];
+} LayerPlace;
+
+static const Place *layer_place(LayerPlace *place, size_t index, const char *section, const char *key) {
+    Place *steps = place->steps;
+    steps[0] = (Place){NULL, NULL, 0};
+    steps[1] = (Place){&steps[0], "layers", 0};
+    steps[2] = (Place){&steps[1], NULL, index};
+    steps[3] = (Place){&steps[2], section, 0};
+    steps[4] = (Place){&steps[3], key, 0};
+    return &steps[key ? 4 : section ? 3 : 2];
+}
+
+static int64_t multiply(int64_t a, int64_t b) {
+    int64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? INT64_MAX : product;
+}
+
+static int64_t add(int64_t a, int64_t b) {
+    int64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? INT64_MAX : sum;
+}
+
+// Bytes of all instances' matrices with every width padded to a packed panel: an upper bound that saturates.
+static int64_t layer_bytes(const ModelLayer *entry) {
+    const Layer *layer = &entry->layer;
+    int64_t hidden = layer->hidden + 32, matrices = layer->gated ? 3 : 2, element = sizeof(float);
+    int64_t routed = multiply(layer->experts, multiply(layer->intermediate + 32, hidden));
+    int64_t shared = multiply(layer->shared_experts, multiply(layer->shared_intermediate + 32, hidden));
+    int64_t router = multiply(layer->iterations, multiply(layer->experts + 32, hidden));
+    return multiply(entry->count, multiply(element, add(router, multiply(matrices, add(routed, shared)))));
+}
+
+static void check_sizes(Spec *spec, const ModelLayer *entry, size_t index) {
+    const Layer *layer = &entry->layer;
+    LayerPlace place;
+    if (layer->experts && layer->top_k > layer->experts) {
+        spec_error(spec, layer_place(&place, index, "router", "k"), PLACE_VALUE,
+                   "layers[%zu].router.k is %lld, but the pool has only %lld experts", index, (long long)layer->top_k,
+                   (long long)layer->experts);
+    }
+    if (layer_bytes(entry) > max_layer_bytes) {
+        spec_error(spec, layer_place(&place, index, NULL, NULL), PLACE_VALUE,
+                   "layers[%zu] needs more than 64 TiB of weights: %lld x %lld experts of %lld x %lld", index,
+                   (long long)entry->count, (long long)layer->experts, (long long)layer->intermediate, (long long)layer->hidden);
+    }
+    if (layer->compute == COMPUTE_BF16 && layer->weights != FORMAT_BF16) {
+        spec_error(
+            spec, layer_place(&place, index, "compute", NULL), PLACE_VALUE,
+            "layers[%zu].compute is \"bf16\", but its weights are not: the dot products of this class multiply bf16 by bf16, "
+            "so fp32 weights would be rounded silently",
+            index);
+    }
+}
+
+// Placeholders that stand for a number of this tensor in this layer.
+typedef struct Placeholder {
+    const char *name;
+    bool allowed;
+    bool needed;  // without it several tensors would have one name
+} Placeholder;
+
+enum { PLACEHOLDERS = 3 };
+
+static void placeholders_of(const ModelLayer *entry, Tensor tensor, Placeholder list[PLACEHOLDERS]) {
+    const Layer *layer = &entry->layer;
+    bool norm = tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS;
+    bool router = tensor == TENSOR_ROUTER || tensor == TENSOR_ROUTER_BIAS;
+    int64_t experts = tensor >= TENSOR_SHARED_GATE ? layer->shared_experts : layer->experts;
+    list[0] = (Placeholder){"{layer}", true, entry->count > 1};
+    list[1] = (Placeholder){"{iteration}", router && layer->gate_per_iteration, router && layer_gates(layer) > 1};
+    list[2] = (Placeholder){"{expert}", !norm && !router, !norm && !router && experts > 1};
+}
+
+static void check_braces(Spec *spec, const Place *place, const char *pattern, const Placeholder list[PLACEHOLDERS]) {
+    for (const char *c = strpbrk(pattern, "{}"); c; c = strpbrk(c + 1, "{}")) {
+        const Placeholder *found = NULL;
+        for (int i = 0; i < PLACEHOLDERS; i++) {
+            found = !strncmp(c, list[i].name, strlen(list[i].name)) ? &list[i] : found;
+        }
+        if (!found) {
+            spec_error(spec, place, PLACE_VALUE,
+                       "\"%.80s\": a tensor's name may hold {layer}, {iteration} and {expert}, no other braces", pattern);
+            return;
+        }
+        if (!found->allowed) {
+            spec_error(spec, place, PLACE_VALUE, "\"%.80s\": this tensor has no %s in this layer", pattern, found->name);
+        }
+        c += strlen(found->name) - 1;
+    }
+}
+
+static void check_pattern(Spec *spec, const ModelLayer *entry, Tensor tensor, const char *key, const Place *place) {
+    const char *pattern = entry->checkpoint.tensors[tensor];
+    Placeholder list[PLACEHOLDERS];
+    if (!layer_has_tensor(&entry->layer, tensor)) {
+        if (*pattern) {
+            spec_error(spec, place, PLACE_VALUE, "tensor \"%s\" is named, but the layer as described does not have it", key);
+        }
+        return;
+    }
+    if (!*pattern) {
+        spec_error(spec, place, PLACE_VALUE, "the checkpoint's tensors lack \"%s\", which the layer needs", key);
+        return;
+    }
+    placeholders_of(entry, tensor, list);
+    check_braces(spec, place, pattern, list);
+    for (int i = 0; i < PLACEHOLDERS; i++) {
+        if (list[i].needed && !strstr(pattern, list[i].name)) {
+            spec_error(spec, place, PLACE_VALUE, "\"%.80s\" must hold %s: the layer has several such tensors", pattern,
+                       list[i].name);
+        }
+    }
+}
+
+#define TENSOR_KEY(tensor, key, shape) key,
+static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
+
+static void check_checkpoint(Spec *spec, const ModelLayer *entry, size_t index) {
+    LayerPlace steps;
+    layer_place(&steps, index, "checkpoint", "tensors");
+    for (int tensor = 0; tensor < TENSOR_COUNT; tensor++) {
+        check_pattern(spec, entry, (Tensor)tensor, tensor_keys[tensor], &(Place){&steps.steps[4], tensor_keys[tensor], 0});
+    }
+}
+
+void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool check_tensors) {
+    check_sizes(spec, layer, index);
+    if (check_tensors) {
+        check_checkpoint(spec, layer, index);
+    }
+}
+
+// Words that the generated header could not use: `int_open` is legal, but a name is also used alone (NAME.h's handle type).
+static const char *const reserved[] = {"alignas",      "alignof",       "and",         "and_eq",   "asm",       "auto",
+                                       "bitand",       "bitor",         "bool",        "break",    "case",      "catch",
+                                       "char",         "class",         "compl",       "concept",  "const",     "consteval",
+                                       "constexpr",    "constinit",     "const_cast",  "continue", "co_await",  "co_return",
+                                       "co_yield",     "decltype",      "default",     "delete",   "do",        "double",
+                                       "dynamic_cast", "else",          "enum",        "explicit", "export",    "extern",
+                                       "false",        "float",         "for",         "friend",   "goto",      "if",
+                                       "inline",       "int",           "long",        "mutable",  "namespace", "new",
+                                       "noexcept",     "not",           "not_eq",      "nullptr",  "operator",  "or",
+                                       "or_eq",        "private",       "protected",   "public",   "register",  "reinterpret_cast",
+                                       "requires",     "restrict",      "return",      "short",    "signed",    "sizeof",
+                                       "static",       "static_assert", "static_cast", "struct",   "switch",    "template",
+                                       "this",         "thread_local",  "throw",       "true",     "try",       "typedef",
+                                       "typeid",       "typename",      "typeof",      "union",    "unsigned",  "using",
+                                       "virtual",      "void",          "volatile",    "wchar_t",  "while",     "xor",
+                                       "xor_eq"};
+// NAME_open and its like would replace functions of the C library or of catena's own runtime.
+static const char *const taken[] = {"library", "layer", "team", "tile", "sem", "mq", "shm"};
+
+static bool is_among(const char *name, const char *const *list, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!strcmp(name, list[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_name(Spec *spec, const Model *model) {
+    const Place root = {NULL, NULL, 0}, place = {&root, "name", 0};
+    if (is_among(model->name, reserved, sizeof reserved / sizeof *reserved)) {
+        spec_error(spec, &place, PLACE_VALUE, "name \"%s\" is a keyword of C or C++", model->name);
+    } else if (is_among(model->name, taken, sizeof taken / sizeof *taken)) {
+        spec_error(spec, &place, PLACE_VALUE, "name \"%s\": functions such as %s_open exist already", model->name, model->name);
+    }
+}
+
+void spec_check_model(Spec *spec, const Model *model) {
+    check_name(spec, model);
+    for (int64_t i = 0; i < model->layer_count; i++) {
+        for (int64_t j = 0; j < i && *model->layers[i].name; j++) {
+            if (!strcmp(model->layers[i].name, model->layers[j].name)) {
+                LayerPlace place;
+                spec_error(spec, layer_place(&place, (size_t)i, "name", NULL), PLACE_VALUE,
+                           "layers[%lld] and layers[%lld] are both named \"%s\"", (long long)j, (long long)i,
+                           model->layers[i].name);
+                break;
+            }
+        }
+    }
+}

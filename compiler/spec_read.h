@@ -1,0 +1,41 @@
+// Inside of the description's parser: shared by spec.c, spec_section.c, spec_value.c and spec_check.c only.
+#ifndef CATENA_SPEC_READ_H
+#define CATENA_SPEC_READ_H
+
+#include <jansson.h>
+
+#include "spec_keys.h"
+#include "spec_position.h"
+
+// What is being read and where its problems go.
+typedef struct Spec {
+    const char *name;  // of the file, for messages
+    const char *text;
+    size_t bytes;
+    Diagnostics *diagnostics;
+} Spec;
+
+enum { SPEC_TEXT_BYTES = 256 };
+
+// Reports a problem at a place of the text.
+void spec_error(Spec *spec, const Place *place, PlacePart part, const char *format, ...) __attribute__((format(printf, 4, 5)));
+// Writes a place as a person would: "layers[0].router.k".
+void spec_place_print(const Place *place, char text[SPEC_TEXT_BYTES]);
+
+// Reads an object into `base`. object NULL: the section is absent and its fields take their defaults.
+void spec_read_section(Spec *spec, const Section *section, const json_t *object, const Place *place, void *base);
+// Reads one value (not NULL) into its field; a field whose value is wrong keeps its default.
+void spec_read_value(Spec *spec, const Key *key, const json_t *value, const Place *place, void *base);
+// Gives a field its default.
+void spec_default_value(const Key *key, void *base);
+// What a key wants: "an integer from 1 to 16".
+void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]);
+// The known name that is most like an unknown one, or NULL if none is like it.
+const char *spec_nearest_key(const Section *section, const char *name);
+
+// Combinations of fields. `check_tensors`: there is a checkpoint, and the layer's own values were all right, so that it makes
+// sense to ask which tensors it has.
+void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool check_tensors);
+void spec_check_model(Spec *spec, const Model *model);
+
+#endif

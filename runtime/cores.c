@@ -1,0 +1,132 @@
+// Affinity by sched_getaffinity; quota from the cgroup file system, walking from this process's group up to the root.
+#define _GNU_SOURCE 1
+#include "cores.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MASK_MAX_CPUS = 1 << 16, PATH_BYTES = 4096 };
+
+int cores_allowed(int *cpus, int capacity) {
+    int count = 0;
+    // the kernel refuses masks smaller than its own: double until it fits
+    for (int size = 1024; size <= MASK_MAX_CPUS && !count; size *= 2) {
+        cpu_set_t *mask = CPU_ALLOC((size_t)size);
+        if (!mask) {
+            break;
+        }
+        size_t bytes = CPU_ALLOC_SIZE((size_t)size);
+        if (!sched_getaffinity(0, bytes, mask)) {
+            for (int cpu = 0; cpu < size; cpu++) {
+                if (CPU_ISSET_S((size_t)cpu, bytes, mask)) {
+                    if (cpus && count < capacity) {
+                        cpus[count] = cpu;
+                    }
+                    count++;
+                }
+            }
+        }
+        CPU_FREE(mask);
+    }
+    return count ? count : 1;
+}
+
+// First line of a small file; returns whether there is one.
+static int read_line(const char *path, char *line, size_t size) {
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        return 0;
+    }
+    int found = fgets(line, (int)size, file) != NULL;
+    fclose(file);
+    return found;
+}
+
+// quota / period as CPUs; 0 when unlimited or not readable.
+static double limit_v2(const char *directory) {
+    char path[PATH_BYTES + 32], line[128];
+    long long quota, period;
+    snprintf(path, sizeof path, "%s/cpu.max", directory);
+    if (read_line(path, line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
+        return (double)quota / (double)period;
+    }
+    return 0;
+}
+
+static double limit_v1(const char *directory) {
+    char path[PATH_BYTES + 32], line[128];
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
+    long long quota = read_line(path, line, sizeof line) ? atoll(line) : 0;
+    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
+    long long period = read_line(path, line, sizeof line) ? atoll(line) : 0;
+    return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
+}
+
+// Smallest limit of a group and its parents. `group` is below `root`; in a container it may not exist there, then the root counts.
+static double limit_of(const char *root, const char *group, double (*limit)(const char *directory)) {
+    char directory[PATH_BYTES];
+    double smallest = 0;
+    if (snprintf(directory, sizeof directory, "%s%s", root, group) >= (int)sizeof directory) {
+        return 0;
+    }
+    for (;;) {
+        double found = limit(directory);
+        if (found > 0 && (smallest <= 0 || found < smallest)) {
+            smallest = found;
+        }
+        char *slash = strrchr(directory, '/');
+        if (!slash || strlen(directory) <= strlen(root)) {
+            return smallest;
+        }
+        *slash = 0;
+    }
+}
+
+// Whether a v1 controller list "cpu,cpuacct" names cpu.
+static int names_cpu(const char *controllers) {
+    for (const char *next = controllers; next; next = strchr(next, ',') ? strchr(next, ',') + 1 : NULL) {
+        if (!strncmp(next, "cpu", 3) && (next[3] == ',' || !next[3])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+double cores_quota(void) {
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[PATH_BYTES];
+    double quota = 0;
+    while (file && fgets(line, sizeof line, file)) {  // "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1)
+        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!group) {
+            continue;
+        }
+        *group++ = 0;
+        controllers++;
+        group[strcspn(group, "\n")] = 0;
+        double found = 0;
+        if (!*controllers) {
+            found = limit_of("/sys/fs/cgroup", group, limit_v2);
+        } else if (names_cpu(controllers)) {
+            found = limit_of("/sys/fs/cgroup/cpu", group, limit_v1);
+        }
+        if (found > 0 && (quota <= 0 || found < quota)) {
+            quota = found;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return quota;
+}
+
+int cores_usable(void) {
+    int cores = cores_allowed(NULL, 0);
+    double quota = cores_quota();
+    if (quota > 0 && quota < cores) {
+        cores = quota < 1 ? 1 : (int)quota;
+    }
+    return cores;
+}

@@ -1,0 +1,160 @@
+// Mapping files and writing them atomically: temporary name, fsync, rename, fsync of the directory.
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+
+Status file_map(const char *path, Mapping *out, const Failure *failure) {
+    *out = (Mapping){NULL, 0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // NONBLOCK: a FIFO must not hang us
+    if (fd < 0) {
+        return failure_system(failure, LIBRARY_IO_ERROR, "cannot open '%s'", path);
+    }
+    Status status = LIBRARY_OK;
+    struct stat facts;
+    if (fstat(fd, &facts)) {
+        status = failure_system(failure, LIBRARY_IO_ERROR, "cannot examine '%s'", path);
+    } else if (!S_ISREG(facts.st_mode)) {
+        status = failure_set(failure, LIBRARY_IO_ERROR, "'%s' is not a regular file", path);
+    } else if (facts.st_size > 0) {
+        void *data = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (data == MAP_FAILED) {
+            status = failure_system(failure, LIBRARY_IO_ERROR, "cannot map '%s'", path);
+        } else {
+            *out = (Mapping){data, (size_t)facts.st_size};
+        }
+    }
+    close(fd);
+    return status;
+}
+
+Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure) {
+    *out = (Mapping){NULL, 0};
+    void *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) {
+        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "cannot get %zu bytes of memory", size);
+    }
+    if (huge) {
+        madvise(data, size, MADV_HUGEPAGE);  // a wish; a kernel without them goes on with small pages
+    }
+    *out = (Mapping){data, size};
+    return LIBRARY_OK;
+}
+
+void mapping_free(Mapping *mapping) {
+    if (mapping->data) {
+        munmap(mapping->data, mapping->size);
+    }
+    *mapping = (Mapping){NULL, 0};
+}
+
+static void output_release(Output *output) {
+    if (output->fd >= 0) {
+        close(output->fd);
+    }
+    free(output->path);
+    free(output->temporary);
+    *output = (Output){-1, NULL, NULL};
+}
+
+// A fresh name beside the target. Not mkstemp: that would make a private file instead of following the umask.
+static Status create_temporary(Output *output, const Failure *failure) {
+    for (unsigned attempt = 0; attempt < 100; attempt++) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        free(output->temporary);
+        if (asprintf(&output->temporary, "%s.%ld-%lx-%u.tmp", output->path, (long)getpid(), (unsigned long)now.tv_nsec, attempt) < 0) {
+            output->temporary = NULL;
+            return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+        }
+        output->fd = open(output->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (output->fd >= 0 || errno != EEXIST) {
+            break;
+        }
+    }
+    return output->fd >= 0 ? LIBRARY_OK : failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->temporary);
+}
+
+Status output_open(const char *path, int64_t bytes, Output *out, const Failure *failure) {
+    *out = (Output){-1, NULL, NULL};
+    struct stat facts;
+    if (!stat(path, &facts) && !S_ISREG(facts.st_mode)) {
+        return failure_set(failure, LIBRARY_IO_ERROR, "'%s' exists and is not a regular file", path);
+    }
+    out->path = strdup(path);
+    if (!out->path) {
+        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+    }
+    Status status = create_temporary(out, failure);
+    if (status != LIBRARY_OK) {
+        output_release(out);
+        return status;
+    }
+    // fallocate, not posix_fallocate: that would write zeros where the file system cannot reserve
+    if (bytes > 0 && fallocate(out->fd, 0, 0, bytes) && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) {
+        status = failure_system(failure, LIBRARY_IO_ERROR, "cannot reserve %lld bytes for '%s'", (long long)bytes, path);
+        output_discard(out);
+    }
+    return status;
+}
+
+Status output_write(Output *output, const void *data, int64_t bytes, int64_t offset, const Failure *failure) {
+    const uint8_t *next = data;
+    while (bytes > 0) {
+        ssize_t written = pwrite(output->fd, next, (size_t)bytes, offset);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written <= 0) {
+            errno = written ? errno : ENOSPC;
+            return failure_system(failure, LIBRARY_IO_ERROR, "cannot write '%s'", output->path);
+        }
+        next += written;
+        bytes -= written;
+        offset += written;
+    }
+    return LIBRARY_OK;
+}
+
+// Makes the rename itself durable; failing to is no reason to report failure, the file is complete either way.
+static void sync_directory(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(directory);
+}
+
+Status output_commit(Output *output, const Failure *failure) {
+    Status status = LIBRARY_OK;
+    if (fsync(output->fd)) {
+        status = failure_system(failure, LIBRARY_IO_ERROR, "cannot write '%s'", output->path);
+    } else if (rename(output->temporary, output->path)) {
+        status = failure_system(failure, LIBRARY_IO_ERROR, "cannot rename '%s' to '%s'", output->temporary, output->path);
+    }
+    if (status != LIBRARY_OK) {
+        output_discard(output);
+        return status;
+    }
+    sync_directory(output->path);
+    output_release(output);
+    return LIBRARY_OK;
+}
+
+void output_discard(Output *output) {
+    if (output->temporary && output->fd >= 0) {
+        unlink(output->temporary);
+    }
+    output_release(output);
+}

@@ -1,0 +1,35 @@
+// Files as the runtime needs them: mapped to read, or written completely or not at all.
+#ifndef CATENA_FILE_H
+#define CATENA_FILE_H
+
+#include "failure.h"
+
+// A read-only mapping, or anonymous memory. Zero-initialised: nothing mapped.
+typedef struct Mapping {
+    void *data;
+    size_t size;
+} Mapping;
+
+// Maps a regular file. An empty file gives data NULL and size 0. Another process must not truncate it while it is mapped.
+Status file_map(const char *path, Mapping *out, const Failure *failure);
+// Zeroed anonymous memory, page-aligned; huge: ask for huge pages.
+Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure);
+void mapping_free(Mapping *mapping);
+
+// A file that is being written under a temporary name in the target's directory.
+typedef struct Output {
+    int fd;
+    char *path;
+    char *temporary;
+} Output;
+
+// An existing target must be a regular file; it is untouched until output_commit. bytes: what will be written (reserved on the
+// disk where the file system can, so that a full disk is noticed at once).
+Status output_open(const char *path, int64_t bytes, Output *out, const Failure *failure);
+Status output_write(Output *output, const void *data, int64_t bytes, int64_t offset, const Failure *failure);
+// Flushes to the disk and renames. Whatever it returns, the output is closed; on failure the temporary file is gone.
+Status output_commit(Output *output, const Failure *failure);
+// Gives up: removes the temporary file.
+void output_discard(Output *output);
+
+#endif

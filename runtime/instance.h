@@ -1,0 +1,66 @@
+// An open instance of a library: weights, workspace, threads. The functions of library.h with the library's contents as
+// arguments, so that the catena binary and the tests can run natively compiled layers through the same code.
+#ifndef CATENA_INSTANCE_H
+#define CATENA_INSTANCE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "file.h"
+#include "packed.h"
+
+enum { INSTANCE_ERROR_BYTES = 512, INSTANCE_MAX_THREADS = 1024 };
+
+struct Library {
+    const Contents *contents;
+    const Kind *kinds;
+    LayerForward *const *forwards;
+    int64_t layers;         // instances of all kinds
+    const uint8_t *image;   // packed weights: in `weights`, or the caller's memory
+    Mapping weights;
+    Mapping workspace;
+    int64_t max_tokens;     // 0: each plan's chunk
+    int threads;
+    int bind;
+    int *cpus;              // that this process was allowed when it opened the instance; only when bind
+    int cpu_count;
+    pthread_t *bound;       // worker that was last bound for a place in the team; only when bind
+    char busy;              // atomic: inside a call
+    int64_t nonfinite;      // of the last forward
+    int64_t first_nonfinite;
+    char error[INSTANCE_ERROR_BYTES];  // of the last call that failed
+};
+
+// What a forward is given; see library.h.
+typedef enum ForwardMode { FORWARD_PLAIN, FORWARD_ROUTING_OUT, FORWARD_ROUTING_IN } ForwardMode;
+typedef struct Forward {
+    ForwardMode mode;
+    int layer;
+    int64_t tokens;
+    const void *x;
+    int64_t x_stride;
+    void *y;
+    int64_t y_stride;
+    int32_t *experts_out;
+    float *weights_out;
+    const int32_t *experts_in;
+    const float *weights_in;
+} Forward;
+
+Status instance_open(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const char *weights,
+                     const Options *options, Library **out, char *error, size_t error_size);
+Status instance_open_memory(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const void *packed, size_t bytes,
+                            const Options *options, Library **out, char *error, size_t error_size);
+Status instance_pack(const Contents *contents, const Kind *kinds, const char *weights, const char *path, char *error, size_t error_size);
+// Opens a packed file of these kinds just to check header and checksums.
+Status instance_check_packed(const Contents *contents, const Kind *kinds, const char *path, char *error, size_t error_size);
+int instance_find(const Library *library, const char *name, int64_t index);
+Status instance_forward(Library *library, const Forward *forward);
+int64_t instance_nonfinite(const Library *library, int64_t *first);
+const char *instance_error(const Library *library);
+void instance_close(Library *library);
+
+// Kind and index within it of a layer's number; false if there is none of that number.
+bool instance_layer(const Library *library, int64_t layer, int64_t *kind, int64_t *index);
+
+#endif

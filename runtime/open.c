@@ -1,0 +1,250 @@
+// Opening and closing instances: CPU check, weights (mapped packed file, caller's memory, or packed from a checkpoint), workspace.
+#define _GNU_SOURCE 1
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "cores.h"
+#include "cpu.h"
+#include "instance.h"
+#include "options.h"
+#include "weights.h"
+
+static Status check_cpu(const Contents *contents, const Failure *failure) {
+    char missing[LIBRARY_FEATURES_BYTES + 64];
+    if (cpu_missing(contents->features, missing, sizeof missing)) {
+        return failure_set(failure, LIBRARY_UNSUPPORTED_CPU, "this library needs %s, which this CPU lacks", missing);
+    }
+    return LIBRARY_OK;
+}
+
+static Status validate(Library *library, const void *data, size_t size, const Options *options, const Failure *failure) {
+    Status status = packed_image_validate(data, size, library->kinds, library->contents->kinds, failure);
+    if (status == LIBRARY_OK && options->check) {
+        status = packed_image_verify(data, failure);
+    }
+    if (status == LIBRARY_OK) {
+        library->image = data;
+    }
+    return status;
+}
+
+// "PATH: " before a text that does not name the file.
+static void prefix_path(const char *path, const Failure *failure) {
+    if (failure->text && failure->size) {
+        char reason[INSTANCE_ERROR_BYTES];
+        strncpy(reason, failure->text, sizeof reason - 1);
+        reason[sizeof reason - 1] = 0;
+        failure_set(failure, LIBRARY_OK, "%s: %s", path, reason);
+    }
+}
+
+static Status map_packed(Library *library, const char *path, const Options *options, const Failure *failure) {
+    Status status = file_map(path, &library->weights, failure);
+    if (status != LIBRARY_OK) {
+        return status;
+    }
+    status = validate(library, library->weights.data ? library->weights.data : (const void *)(uintptr_t)PACKED_PAGE,
+                      library->weights.size, options, failure);
+    if (status != LIBRARY_OK) {
+        prefix_path(path, failure);
+        return status;
+    }
+    madvise(library->weights.data, library->weights.size, MADV_WILLNEED);  // starts reading the file; a wish
+    return status;
+}
+
+static Status pack_in_memory(Library *library, const char *checkpoint, const Options *options, const Failure *failure) {
+    int64_t bytes = packed_image_bytes(library->kinds, library->contents->kinds);
+    if (bytes < 0) {
+        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "the packed weights are too large");
+    }
+    Status status = memory_map((size_t)bytes, options->huge_pages, &library->weights, failure);
+    if (status == LIBRARY_OK) {
+        status = weights_pack_memory(library->kinds, library->contents->kinds, checkpoint, library->weights.data, failure);
+    }
+    if (status == LIBRARY_OK) {
+        mprotect(library->weights.data, library->weights.size, PROT_READ);  // a stray write should be noticed; not needed
+        library->image = library->weights.data;
+    }
+    return status;
+}
+
+// Whether there is a cache that is not older than the checkpoint. (A directory's time tells of files added or replaced.)
+static bool cache_is_fresh(const char *checkpoint, const char *cache) {
+    struct stat source, packed;
+    if (stat(cache, &packed) || packed.st_size == 0) {
+        return false;
+    }
+    if (stat(checkpoint, &source)) {
+        return true;
+    }
+    return packed.st_mtim.tv_sec > source.st_mtim.tv_sec ||
+           (packed.st_mtim.tv_sec == source.st_mtim.tv_sec && packed.st_mtim.tv_nsec >= source.st_mtim.tv_nsec);
+}
+
+// A cache of another library, or something else altogether, is an error and never overwritten.
+static Status open_cached(Library *library, const char *checkpoint, const Options *options, const Failure *failure) {
+    struct stat facts;
+    bool exists = !stat(options->cache, &facts) && facts.st_size > 0;
+    if (exists) {
+        Status status = map_packed(library, options->cache, options, failure);
+        if (status != LIBRARY_OK || cache_is_fresh(checkpoint, options->cache)) {
+            return status;
+        }
+        mapping_free(&library->weights);
+        library->image = NULL;
+    }
+    Status status = weights_pack_file(library->kinds, library->contents->kinds, checkpoint, options->cache, failure);
+    return status == LIBRARY_OK ? map_packed(library, options->cache, options, failure) : status;
+}
+
+static bool is_packed_file(const char *path) {
+    Mapping mapping = {NULL, 0};
+    bool packed = file_map(path, &mapping, NULL) == LIBRARY_OK && mapping.data && packed_image_recognise(mapping.data, mapping.size);
+    mapping_free(&mapping);
+    return packed;
+}
+
+static Status open_weights(Library *library, const char *weights, const Options *options, const Failure *failure) {
+    if (is_packed_file(weights)) {
+        return map_packed(library, weights, options, failure);
+    }
+    return options->cache ? open_cached(library, weights, options, failure) : pack_in_memory(library, weights, options, failure);
+}
+
+static Status prepare_workspace(Library *library, const Options *options, const Failure *failure) {
+    int64_t bytes = 0;
+    for (int64_t k = 0; k < library->contents->kinds; k++) {
+        const Plan *plan = &library->kinds[k].plan;
+        int64_t tokens = plan->chunk_tokens;
+        if (library->max_tokens && library->max_tokens < tokens) {
+            tokens = library->max_tokens;
+        }
+        int64_t needed = plan_workspace(plan, tokens, library->threads).bytes;
+        bytes = needed > bytes ? needed : bytes;
+    }
+    return memory_map((size_t)(bytes ? bytes : 1), options->huge_pages, &library->workspace, failure);
+}
+
+static Status prepare_threads(Library *library, const Options *options, const Failure *failure) {
+    library->threads = options->threads ? options->threads : cores_usable();
+    if (library->threads > INSTANCE_MAX_THREADS) {
+        library->threads = INSTANCE_MAX_THREADS;
+    }
+    library->bind = options->bind && library->threads > 1;
+    if (!library->bind) {
+        return LIBRARY_OK;
+    }
+    library->cpu_count = cores_allowed(NULL, 0);
+    library->cpus = calloc((size_t)library->cpu_count, sizeof *library->cpus);
+    library->bound = calloc((size_t)library->threads, sizeof *library->bound);
+    if (!library->cpus || !library->bound) {
+        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+    }
+    cores_allowed(library->cpus, library->cpu_count);
+    return LIBRARY_OK;
+}
+
+typedef struct Source {
+    const char *path;  // NULL: memory
+    const void *packed;
+    size_t bytes;
+} Source;
+
+static Status open_source(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const Source *source,
+                          const Options *given, Library **out, const Failure *failure) {
+    Options options;
+    if (!out) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "out is NULL");
+    }
+    *out = NULL;
+    if (!source->path && !source->packed) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "no weights are given (NULL)");
+    }
+    Status status = options_read(given, &options, failure);
+    if (status == LIBRARY_OK) {
+        status = check_cpu(contents, failure);
+    }
+    if (status != LIBRARY_OK) {
+        return status;
+    }
+    Library *library = calloc(1, sizeof *library);
+    if (!library) {
+        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+    }
+    library->contents = contents;
+    library->kinds = kinds;
+    library->forwards = forwards;
+    library->max_tokens = options.max_tokens;
+    for (int64_t k = 0; k < contents->kinds; k++) {
+        library->layers += kinds[k].count;
+    }
+    status = source->path ? open_weights(library, source->path, &options, failure)
+                          : validate(library, source->packed, source->bytes, &options, failure);
+    if (status == LIBRARY_OK) {
+        status = prepare_threads(library, &options, failure);
+    }
+    if (status == LIBRARY_OK) {
+        status = prepare_workspace(library, &options, failure);
+    }
+    if (status != LIBRARY_OK) {
+        instance_close(library);
+        return status;
+    }
+    *out = library;
+    return LIBRARY_OK;
+}
+
+// Starts a call's text empty: a caller may look at it without looking at the status.
+static Failure failure_begin(char *error, size_t error_size) {
+    if (error && error_size) {
+        error[0] = 0;
+    }
+    return (Failure){error, error_size};
+}
+
+Status instance_open(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const char *weights,
+                     const Options *options, Library **out, char *error, size_t error_size) {
+    Failure failure = failure_begin(error, error_size);
+    Source source = {weights, NULL, 0};
+    return open_source(contents, kinds, forwards, &source, options, out, &failure);
+}
+
+Status instance_open_memory(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const void *packed, size_t bytes,
+                            const Options *options, Library **out, char *error, size_t error_size) {
+    Failure failure = failure_begin(error, error_size);
+    Source source = {NULL, packed, bytes};
+    return open_source(contents, kinds, forwards, &source, options, out, &failure);
+}
+
+Status instance_pack(const Contents *contents, const Kind *kinds, const char *weights, const char *path, char *error, size_t error_size) {
+    Failure failure = failure_begin(error, error_size);
+    if (!weights || !path) {
+        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "weights or path is NULL");
+    }
+    if (is_packed_file(weights)) {
+        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "'%s' is packed already", weights);
+    }
+    return weights_pack_file(kinds, contents->kinds, weights, path, &failure);
+}
+
+Status instance_check_packed(const Contents *contents, const Kind *kinds, const char *path, char *error, size_t error_size) {
+    Failure failure = failure_begin(error, error_size);
+    Library library = {.contents = contents, .kinds = kinds};
+    Options options = {.size = sizeof options, .check = 1};
+    Status status = map_packed(&library, path, &options, &failure);
+    mapping_free(&library.weights);
+    return status;
+}
+
+void instance_close(Library *library) {
+    if (library) {
+        mapping_free(&library->weights);
+        mapping_free(&library->workspace);
+        free(library->cpus);
+        free(library->bound);
+        free(library);
+    }
+}

@@ -1,0 +1,111 @@
+// Packed weights: where every element of a layer's tensors lies, how whole tensors are packed, and the packed image
+// (file or memory) that holds all instances of a library.
+//
+// The layout is that of templates/plan.h and compiler/plan_layout.c. Orientation is the checkpoint's: a matrix is [rows = out]
+// [columns = in]; a vector (norm, bias) has its elements as rows and column 0. `matrix` is the expert (routed or shared), the
+// gate's iteration (router, router bias), or 0 (norm).
+//
+// Image: PackedHeader, one PackedRecord per kind, one XXH64 per instance, zeros up to a page; then the instances, kind by kind,
+// each `instance_bytes` long (a multiple of 4096). All numbers are little-endian.
+#ifndef CATENA_PACKED_H
+#define CATENA_PACKED_H
+
+#include <stdbool.h>
+
+#include "failure.h"
+
+// Number formats of a source tensor.
+typedef enum Number { NUMBER_FP32, NUMBER_BF16, NUMBER_FP16 } Number;
+
+static inline int64_t number_bytes(Number number) {
+    return number == NUMBER_FP32 ? 4 : 2;
+}
+
+// --- conversions (bf16: round to nearest even, NaN stays NaN) ---
+uint16_t packed_bf16_from_float(float value);
+float packed_float_from_bf16(uint16_t bits);
+float packed_float_from_fp16(uint16_t bits);
+float packed_number_get(const void *source, int64_t index, Number number);
+
+// --- tensors within an instance ---
+
+// Shape of a tensor of the plan's layer: `matrices` times [rows][columns]; false if the layer has no such tensor.
+typedef struct PackedShape {
+    int64_t matrices;
+    int64_t rows;
+    int64_t columns;
+    bool vector;  // columns is 1 and the checkpoint's tensor has rank 1
+} PackedShape;
+bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape);
+
+// Single elements. set rounds to the tensor's packed format; get returns what is stored.
+void packed_set(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column, float value);
+float packed_get(const Plan *plan, const uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column);
+
+// Packs one whole matrix (or vector) from a row-major source, its padding with zeros: after every tensor of a layer has been
+// packed, every byte that a tile reads is defined. Returns -1, or the index within source of a NaN (packing goes on).
+int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const void *source, Number number);
+
+// --- the image ---
+#define PACKED_MAGIC "CATENAPK"
+enum { PACKED_VERSION = 1, PACKED_LAYOUT = 1, PACKED_PAGE = 4096, PACKED_BYTE_ORDER = 0x01020304 };
+
+typedef struct PackedHeader {
+    char magic[8];
+    uint32_t byte_order;  // PACKED_BYTE_ORDER as the writer stores it
+    uint32_t version;     // of this header
+    uint32_t layout;      // of the weights: panels, groups, formats
+    uint32_t kinds;
+    uint64_t header_bytes;     // header, records and checksums; the first instance follows at the next page
+    uint64_t file_bytes;
+    uint64_t header_checksum;  // XXH64 of the first header_bytes bytes with this field zero
+} PackedHeader;
+
+// Facts of a kind that fix its layout. X(field, name in messages, expression over `const Kind *kind`)
+#define PACKED_FACT_LIST(X) \
+    X(count, "count", kind->count) \
+    X(hidden, "hidden", kind->plan.layer.hidden) \
+    X(experts, "experts", kind->plan.layer.experts) \
+    X(intermediate, "intermediate", kind->plan.layer.intermediate) \
+    X(shared_experts, "shared experts", kind->plan.layer.shared_experts) \
+    X(shared_intermediate, "shared intermediate", kind->plan.layer.shared_intermediate) \
+    X(gates, "gates", layer_gates(&kind->plan.layer)) \
+    X(weights, "weight format", kind->plan.layer.weights) \
+    X(router_weights, "router weight format", kind->plan.layer.router_weights) \
+    X(norm, "norm", kind->plan.layer.norm) \
+    X(gated, "gated", kind->plan.layer.gated) \
+    X(router_bias, "router bias", kind->plan.layer.router_bias) \
+    X(expert_bias, "expert bias", kind->plan.layer.expert_bias) \
+    X(shared_bias, "shared bias", kind->plan.layer.shared_bias) \
+    X(instance_bytes, "instance bytes", kind->plan.instance_bytes)
+
+#define PACKED_FACT_FIELD(field, name, expression) int64_t field;
+typedef struct PackedRecord {
+    char name[LAYER_NAME_BYTES];
+    PACKED_FACT_LIST(PACKED_FACT_FIELD)
+    int64_t offset;  // of the first instance, a multiple of PACKED_PAGE
+} PackedRecord;
+
+// Bytes of an image with all instances of the kinds; -1 if that overflows.
+int64_t packed_image_bytes(const Kind *kinds, int64_t count);
+// Bytes before the first instance (a multiple of PACKED_PAGE); -1 if that overflows.
+int64_t packed_image_header_bytes(const Kind *kinds, int64_t count);
+// Writes header and records (checksums are still zero); memory holds at least packed_image_header_bytes bytes.
+void packed_image_begin(const Kind *kinds, int64_t count, void *memory);
+// Start of one instance of a kind. The image must have been begun here or validated.
+uint8_t *packed_image_instance(void *image, int64_t kind, int64_t index);
+// Notes the checksum of one instance (index over all kinds), whose bytes need not be in the image.
+void packed_image_checksum(void *image, int64_t instance, const void *bytes, int64_t size);
+// Signs the header after all checksums have been noted.
+void packed_image_seal(void *image);
+// Both of the above for an image whose instances are all in memory.
+void packed_image_finish(void *image);
+
+// Whether `size` bytes at `data` are an image of exactly these kinds: header only, the weights are not read.
+Status packed_image_validate(const void *data, size_t size, const Kind *kinds, int64_t count, const Failure *failure);
+// Compares the weights of a validated image with their checksums.
+Status packed_image_verify(const void *image, const Failure *failure);
+// Whether the bytes start like a packed image.
+bool packed_image_recognise(const void *data, size_t size);
+
+#endif

@@ -1,0 +1,44 @@
+// Reading .safetensors checkpoints: one file, a directory with model.safetensors or model.safetensors.index.json, or that index.
+// Format: https://huggingface.co/docs/safetensors (8 bytes little-endian header length, JSON header, data).
+//
+// Nothing in a file is trusted: every size and offset is checked against the bytes that are there before it is used.
+// With RUNTIME_SAFETENSORS=0 (aarch64 libraries, which carry no JSON parser) opening is an error that asks for a packed file.
+#ifndef CATENA_SAFETENSORS_H
+#define CATENA_SAFETENSORS_H
+
+#include <stdbool.h>
+
+#include "failure.h"
+
+#ifndef RUNTIME_SAFETENSORS
+#define RUNTIME_SAFETENSORS 1
+#endif
+
+enum { SAFETENSORS_MAX_RANK = 8, SAFETENSORS_DTYPE_BYTES = 8 };
+
+// One tensor. Pointers live as long as the Safetensors it came from.
+typedef struct SafetensorsEntry {
+    const char *name;
+    const char *file;  // for messages
+    char dtype[SAFETENSORS_DTYPE_BYTES];  // as in the file: "F32", "BF16", "F16", "I64", ...
+    int rank;
+    int64_t shape[SAFETENSORS_MAX_RANK];
+    const uint8_t *data;  // row-major; no alignment is promised
+    int64_t bytes;
+} SafetensorsEntry;
+
+typedef struct Safetensors Safetensors;
+
+// Opens and maps a checkpoint.
+Status safetensors_open(const char *path, Safetensors **out, const Failure *failure);
+// The same for one file's bytes in memory, which must outlive the result; `name` is used in messages.
+Status safetensors_open_memory(const void *data, size_t size, const char *name, Safetensors **out, const Failure *failure);
+void safetensors_close(Safetensors *tensors);
+
+// NULL if there is no such tensor.
+const SafetensorsEntry *safetensors_find(const Safetensors *tensors, const char *name);
+int64_t safetensors_count(const Safetensors *tensors);
+// Entries in order of name.
+const SafetensorsEntry *safetensors_entry(const Safetensors *tensors, int64_t index);
+
+#endif

@@ -1,0 +1,84 @@
+// Threads by OpenMP, so that a host program's pool (PyTorch, OpenBLAS, ...) is shared instead of doubled.
+//
+// The size of a team is what the runtime gives, not what was asked for: inside a caller's own parallel region it is usually one.
+// After fork() the child has no worker threads, and libgomp does not notice: in a child only instances with one thread may be
+// used (or the parent must not have used OpenMP before the fork).
+#define _GNU_SOURCE 1
+#include "team.h"
+
+#include <omp.h>
+#include <sched.h>
+
+struct Team {
+    int64_t threads;
+};
+
+void team_barrier(Team *team) {
+    if (team->threads > 1) {
+#pragma omp barrier
+    }
+}
+
+// --- floating-point environment: rounding to nearest, denormals kept, exceptions masked ---
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+typedef unsigned FloatState;
+enum { FLOAT_DEFAULT = 0x1f80 };
+static FloatState float_read(void) {
+    return _mm_getcsr();
+}
+static void float_write(FloatState state) {
+    _mm_setcsr(state);
+}
+#elif defined(__aarch64__)
+typedef uint64_t FloatState;
+enum { FLOAT_DEFAULT = 0 };
+static FloatState float_read(void) {
+    FloatState state;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(state));
+    return state;
+}
+static void float_write(FloatState state) {
+    __asm__ volatile("msr fpcr, %0" : : "r"(state) : "memory");
+}
+#endif
+
+static void run_thread(LayerForward *forward, Call *call, int64_t thread, int64_t threads) {
+    Team team = {threads};
+    FloatState state = float_read();
+    float_write(FLOAT_DEFAULT);
+    forward(call, &team, thread, threads);
+    float_write(state);
+}
+
+// Binds a worker to its CPU once; never the caller's thread. Workers may be shared with other users of OpenMP in the process.
+static void bind_worker(Library *library, int thread) {
+    pthread_t self = pthread_self();
+    if (!thread || pthread_equal(library->bound[thread], self)) {
+        return;
+    }
+    int cpu = library->cpus[thread % library->cpu_count];
+    size_t bytes = CPU_ALLOC_SIZE((size_t)cpu + 1);
+    cpu_set_t mask[16];  // 16384 CPUs
+    if (bytes <= sizeof mask) {
+        CPU_ZERO_S(bytes, mask);
+        CPU_SET_S((size_t)cpu, bytes, mask);
+        sched_setaffinity(0, bytes, mask);
+    }
+    library->bound[thread] = self;
+}
+
+void team_run(Library *library, LayerForward *forward, Call *call) {
+    if (library->threads == 1) {
+        run_thread(forward, call, 0, 1);
+        return;
+    }
+#pragma omp parallel num_threads(library->threads)
+    {
+        int thread = omp_get_thread_num();
+        if (library->bind) {
+            bind_worker(library, thread);
+        }
+        run_thread(forward, call, thread, omp_get_num_threads());
+    }
+}

@@ -1,0 +1,18 @@
+// AVX2 with FMA as in x86-64-v3 (Haswell, Zen and later): 16 registers of 8 floats.
+#include "target.h"
+
+const Target target_avx2 = {
+    .name = "avx2",
+    .architecture = "x86_64",
+    .triple = "x86_64-unknown-linux-gnu",
+    .features = "+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt,+movbe",
+    .vector_width = "256",
+    .requires = "avx2 fma",
+    .lanes = 8,
+    .fused = true,
+    .tiles =
+        {
+            [PATH_FP32_FMA] = {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 2048},
+            [PATH_BF16_WIDENED] = {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 2048},
+        },
+};

@@ -1,0 +1,22 @@
+// AVX-512 as in x86-64-v4 (Skylake-SP, Zen 4 and later): 32 registers of 16 floats.
+#include "target.h"
+
+const Target target_avx512 = {
+    .name = "avx512",
+    .architecture = "x86_64",
+    .triple = "x86_64-unknown-linux-gnu",
+    .features = "+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt,+movbe",
+    .vector_width = "512",
+    .requires = "avx512f avx512bw avx512cd avx512dq avx512vl avx2 fma",
+    .lanes = 16,
+    .fused = true,
+    .dot_intrinsic = "llvm.x86.avx512bf16.dpbf16ps.512",
+    .dot_features = "+avx512bf16",
+    .dot_requires = "avx512bf16",
+    .tiles =
+        {
+            [PATH_FP32_FMA] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 4, .prefetch = 2048},
+            [PATH_BF16_WIDENED] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048},
+            [PATH_BF16_DOT] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048},
+        },
+};

@@ -1,0 +1,46 @@
+// Pieces of IR that several paths need.
+#include <string.h>
+
+#include "target.h"
+
+LLVMValueRef emission_address(Emission *e, LLVMValueRef base, int64_t offset) {
+    LLVMValueRef index = LLVMConstInt(e->i64, (unsigned long long)offset, true);
+    return LLVMBuildGEP2(e->builder, LLVMInt8TypeInContext(e->context), base, &index, 1, "");
+}
+
+LLVMValueRef emission_load(Emission *e, LLVMTypeRef type, LLVMValueRef base, int64_t offset, unsigned alignment) {
+    LLVMValueRef value = LLVMBuildLoad2(e->builder, type, emission_address(e, base, offset), "");
+    LLVMSetAlignment(value, alignment);
+    return value;
+}
+
+LLVMValueRef emission_splat(Emission *e, LLVMValueRef scalar, int lanes) {
+    LLVMTypeRef type = LLVMVectorType(LLVMTypeOf(scalar), (unsigned)lanes);
+    LLVMValueRef zero = LLVMConstInt(e->i32, 0, false);
+    LLVMValueRef one = LLVMBuildInsertElement(e->builder, LLVMGetPoison(type), scalar, zero, "");
+    return LLVMBuildShuffleVector(e->builder, one, LLVMGetPoison(type), LLVMConstNull(LLVMVectorType(e->i32, (unsigned)lanes)), "");
+}
+
+LLVMValueRef emission_constant(Emission *e, LLVMTypeRef vector, uint64_t value) {
+    (void)e;
+    LLVMValueRef elements[64];
+    unsigned lanes = LLVMGetVectorSize(vector);
+    for (unsigned i = 0; i < lanes; i++) {
+        elements[i] = LLVMConstInt(LLVMGetElementType(vector), value, false);
+    }
+    return LLVMConstVector(elements, lanes);
+}
+
+LLVMValueRef emission_intrinsic(Emission *e, const char *name, LLVMTypeRef type, LLVMValueRef *arguments, unsigned count) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    size_t overloads = type != NULL;
+    LLVMValueRef function = LLVMGetIntrinsicDeclaration(e->module, id, &type, overloads);
+    return LLVMBuildCall2(e->builder, LLVMIntrinsicGetType(e->context, id, &type, overloads), function, arguments, count, "");
+}
+
+LLVMValueRef emission_multiply_add(Emission *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
+    if (!e->target->fused) {  // llvm.fma would become a call for each lane
+        return LLVMBuildFAdd(e->builder, LLVMBuildFMul(e->builder, a, b, ""), c, "");
+    }
+    return emission_intrinsic(e, "llvm.fma", LLVMTypeOf(a), (LLVMValueRef[]){a, b, c}, 3);
+}

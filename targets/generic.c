@@ -1,0 +1,23 @@
+// Plain 4-wide vectors on any CPU of the architecture that catena runs on; multiply, round, add where fused multiply-add is missing.
+#include "target.h"
+
+const Target target_generic = {
+    .name = "generic",
+#ifdef __aarch64__
+    .architecture = "aarch64",
+    .triple = "aarch64-unknown-linux-gnu",
+    .features = "+neon,+fp-armv8",
+#else
+    .architecture = "x86_64",
+    .triple = "x86_64-unknown-linux-gnu",
+    .features = "+sse2",
+#endif
+    .requires = "",
+    .lanes = 4,
+    .fused = false,
+    .tiles =
+        {
+            [PATH_FP32_FMA] = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024},
+            [PATH_BF16_WIDENED] = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 1, .prefetch = 1024},
+        },
+};

@@ -1,0 +1,57 @@
+// What one thread of a forward works with: the plan, the call and its own view of the workspace.
+#ifndef CATENA_CONTEXT_H
+#define CATENA_CONTEXT_H
+
+#include "math.h"
+#include "skeleton.h"
+
+// In a library the plan is a constant that the emitter supplies and the optimiser folds away; natively (under sanitizers) it is
+// a variable that the tests set.
+#ifdef CATENA_NATIVE
+extern Plan layer_plan;
+#else
+extern const Plan layer_plan;
+#endif
+
+typedef struct Context {
+    Call *call;
+    Team *team;
+    int64_t thread, threads;
+    Workspace space;
+    int32_t few;        // every thread selects for all tokens, into its own arrays
+    int32_t *experts;   // [tokens][top_k] of this iteration; -1: no expert
+    float *weights;
+    uint8_t *rejected;  // [tokens]
+    int64_t *starts;    // buckets of this iteration (thread's own)
+    int32_t *rows;
+    float *row_weights;
+} Context;
+
+// A contiguous share of `total` items for one of `parts`: sizes differ by at most one.
+INLINE int64_t share_start(int64_t total, int64_t part, int64_t parts) {
+    return total / parts * part + (part < total % parts ? part : total % parts);
+}
+
+INLINE uint8_t *context_private(const Context *c, int64_t offset) {
+    return c->call->workspace + c->space.thread + c->thread * c->space.thread_bytes + offset;
+}
+
+INLINE float *context_state(const Context *c, int64_t iteration, int64_t token) {
+    return (float *)(c->call->workspace + c->space.state[iteration & 1] + token * layer_plan.roles[ROLE_ROUTER].input_stride);
+}
+
+// The next task of a phase, or -1. With one task a thread each thread takes its own: neighbours keep their part of the weights.
+INLINE int64_t context_next_task(Context *c, int64_t counter, int64_t tasks_per_thread, int64_t *previous) {
+    if (tasks_per_thread == 1) {
+        *previous = *previous < 0 ? c->thread : c->threads;
+        return *previous < c->threads ? *previous : -1;
+    }
+    *previous = __atomic_fetch_add(&c->call->next_task[counter], 1, __ATOMIC_RELAXED);
+    return *previous < tasks_per_thread * c->threads ? *previous : -1;
+}
+
+INLINE int64_t minimum(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,260 @@
+// The experts of one iteration: tokens sorted into buckets, gate/up with activation, down with combination.
+//
+// Work is cut without touching the result: an output element is always one chain over k, and a token's outputs are combined in
+// ascending order of experts, because a down task owns whole columns and walks its experts in order.
+#ifndef CATENA_EXPERTS_H
+#define CATENA_EXPERTS_H
+
+#include "activation.h"
+#include "context.h"
+
+typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+
+// Counting sort of the (token, slot) pairs by expert; tokens ascend within a bucket.
+INLINE void experts_sort(const Context *c) {
+    int64_t experts = layer_plan.layer.experts, slots = c->call->tokens * layer_plan.layer.top_k;
+    for (int64_t e = 0; e <= experts; e++) {
+        c->starts[e] = 0;
+    }
+    for (int64_t i = 0; i < slots; i++) {
+        if (c->experts[i] >= 0) {
+            c->starts[c->experts[i] + 1]++;
+        }
+    }
+    for (int64_t e = 0; e < experts; e++) {
+        c->starts[e + 1] += c->starts[e];
+    }
+    for (int64_t i = 0; i < slots; i++) {
+        if (c->experts[i] >= 0) {
+            int64_t row = c->starts[c->experts[i]]++;
+            c->rows[row] = (int32_t)(i / layer_plan.layer.top_k);
+            c->row_weights[row] = c->weights[i];
+        }
+    }
+    for (int64_t e = experts; e > 0; e--) {
+        c->starts[e] = c->starts[e - 1];
+    }
+    c->starts[0] = 0;
+}
+
+// Rows of pool entry e: routed experts first, then shared experts, which hold every token.
+INLINE int64_t experts_rows(const Context *c, int64_t e) {
+    return e < layer_plan.layer.experts ? c->starts[e + 1] - c->starts[e] : c->call->tokens;
+}
+
+INLINE int64_t experts_token(const Context *c, int64_t e, int64_t row) {
+    return e < layer_plan.layer.experts ? c->rows[c->starts[e] + row] : row;
+}
+
+INLINE uint8_t *experts_intermediate(const Context *c, int64_t e, int64_t row) {
+    int64_t routed = layer_plan.layer.experts;
+    return e < routed
+               ? c->call->workspace + c->space.intermediate + (c->starts[e] + row) * layer_plan.roles[ROLE_DOWN].input_stride
+               : c->call->workspace + c->space.shared +
+                     ((e - routed) * c->call->tokens + row) * layer_plan.roles[ROLE_SHARED_DOWN].input_stride;
+}
+
+// Copies one row of A in the form that a role's tiles read.
+INLINE void experts_prepare(const Role *role, const float *from, uint8_t *to) {
+    int64_t width = plan_round_up(role->depth_padded, LANES);
+    for (int64_t i = 0; i < width; i += LANES) {
+        Vector v = vector_load(from + i);
+        if (role->input == FORMAT_BF16) {
+            vector_store_bf16((uint16_t *)to + i, v);
+        } else {
+            vector_store((float *)to + i, role->round_input ? vector_round_bf16(v) : v);
+        }
+    }
+}
+
+// h = act(gate) * up (or act(up)) of one row and one panel, from a tile's output; written as down's input.
+INLINE void experts_activate(const float *out, const float *bias, const Role *down, uint8_t *row, int64_t panel) {
+    int64_t values = layer_plan.layer.gated ? PANEL_COLUMNS / 2 : PANEL_COLUMNS;
+    Vector low = vector_load(out), high = vector_load(out + LANES);
+    if (bias) {
+        low += vector_load(bias);
+        high += vector_load(bias + LANES);
+    }
+    Vector h[2];
+    if (layer_plan.layer.gated) {  // groups of 8: gate, up, gate, up
+        Vector gate = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+        Vector up = __builtin_shufflevector(low, high, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+        h[0] = activation_apply(layer_plan.layer.activation, gate) * up;
+    } else {
+        h[0] = activation_apply(layer_plan.layer.activation, low);
+        h[1] = activation_apply(layer_plan.layer.activation, high);
+    }
+    for (int64_t i = 0; i < values; i += LANES) {
+        Vector v = h[i / LANES];
+        if (down->input == FORMAT_BF16) {
+            vector_store_bf16((uint16_t *)row + panel * values + i, v);
+        } else {
+            vector_store((float *)row + panel * values + i, down->round_input ? vector_round_bf16(v) : v);
+        }
+    }
+}
+
+// Panels [first, last) of gate/up for all rows of pool entry e.
+INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, const Role *down, Tile *tile,
+                       int64_t first, int64_t last) {
+    const uint8_t *weights = c->call->weights + role->offset + matrix * role->matrix_bytes;
+    const float *bias = (const float *)(c->call->weights + role->bias_offset) + matrix * role->panels * PANEL_COLUMNS;
+    uint8_t *prepared = context_private(c, c->space.prepared);
+    int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
+    float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
+        for (int64_t r = 0; r < count; r++) {
+            experts_prepare(role, context_state(c, iteration, experts_token(c, e, begin + r)), prepared + r * role->input_stride);
+        }
+        int64_t tiles = (count + role->max_rows - 1) / role->max_rows;
+        int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
+        for (int64_t panel = first; panel < last; panel += width) {
+            int64_t panels = minimum(width, last - panel);
+            for (int64_t t = 0; t < tiles; t++) {
+                int64_t row = share_start(count, t, tiles), height = share_start(count, t + 1, tiles) - row;
+                tile(height, panels, prepared + row * role->input_stride, weights + panel * role->panel_bytes, out);
+                for (int64_t r = 0; r < height; r++) {
+                    uint8_t *h = experts_intermediate(c, e, begin + row + r);
+                    for (int64_t p = 0; p < panels; p++) {
+                        experts_activate(out + r * TILE_STRIDE + p * PANEL_COLUMNS,
+                                         role->bias_offset >= 0 ? bias + (panel + p) * PANEL_COLUMNS : 0, down, h, panel + p);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Cost of one pair of panels of a pool entry, in rows: below floor_rows an expert is bound by memory, not by arithmetic.
+INLINE int64_t experts_cost(const Context *c, int64_t e) {
+    int64_t rows = experts_rows(c, e);
+    return rows == 0 ? 0 : rows < layer_plan.floor_rows ? layer_plan.floor_rows : rows;
+}
+
+INLINE int64_t panel_pairs(const Role *role) {
+    return (role->panels + 1) / 2;
+}
+
+// The gate/up phase: (expert, pair of panels) in one line, each pair weighted by its expert's cost; a task is a stretch of it.
+INLINE void experts_up_phase(Context *c, int64_t iteration) {
+    const Layer *layer = &layer_plan.layer;
+    const Role *roles = layer_plan.roles;
+    int64_t entries = layer->experts + layer->shared_experts, total = 0;
+    for (int64_t e = 0; e < entries; e++) {
+        total += experts_cost(c, e) * panel_pairs(&roles[e < layer->experts ? ROLE_GATE_UP : ROLE_SHARED_GATE_UP]);
+    }
+    int64_t tasks = layer_plan.up_tasks * c->threads, previous = -1, task;
+    while ((task = context_next_task(c, iteration * 2, layer_plan.up_tasks, &previous)) >= 0) {
+        int64_t low = share_start(total, task, tasks), high = share_start(total, task + 1, tasks), base = 0;
+        for (int64_t e = 0; e < entries && base < high; e++) {
+            int shared = e >= layer->experts;
+            const Role *role = &roles[shared ? ROLE_SHARED_GATE_UP : ROLE_GATE_UP];
+            int64_t pairs = panel_pairs(role), cost = experts_cost(c, e), begin = base;
+            base += cost * pairs;
+            if (cost == 0 || base <= low) {
+                continue;
+            }
+            int64_t first = low <= begin ? 0 : (low - begin + cost - 1) / cost;
+            int64_t last = high >= base ? pairs : (high - begin + cost - 1) / cost;
+            if (first >= last) {
+                continue;
+            }
+            if (shared) {
+                experts_up(c, iteration, e, e - layer->experts, role, &roles[ROLE_SHARED_DOWN], tile_shared_gate_up, first * 2,
+                           minimum(last * 2, role->panels));
+            } else {
+                experts_up(c, iteration, e, e, role, &roles[ROLE_DOWN], tile_gate_up, first * 2, minimum(last * 2, role->panels));
+            }
+        }
+    }
+}
+
+// Panels [first, last) of down for all rows of pool entry e, added to x_{t+1}: acc = fma(weight, value, acc).
+INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, Tile *tile, int64_t first,
+                         int64_t last) {
+    const uint8_t *weights = c->call->weights + role->offset + matrix * role->matrix_bytes;
+    const float *bias = (const float *)(c->call->weights + role->bias_offset) + matrix * role->panels * PANEL_COLUMNS;
+    int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
+    float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
+        int64_t tiles = (count + role->max_rows - 1) / role->max_rows;
+        int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
+        for (int64_t panel = first; panel < last; panel += width) {
+            int64_t panels = minimum(width, last - panel);
+            for (int64_t t = 0; t < tiles; t++) {
+                int64_t row = begin + share_start(count, t, tiles), height = begin + share_start(count, t + 1, tiles) - row;
+                tile(height, panels, experts_intermediate(c, e, row), weights + panel * role->panel_bytes, out);
+                for (int64_t r = 0; r < height; r++) {
+                    Vector weight = vector_set(e < layer_plan.layer.experts ? c->row_weights[c->starts[e] + row + r] : 1.0f);
+                    float *to = context_state(c, iteration + 1, experts_token(c, e, row + r)) + panel * PANEL_COLUMNS;
+                    for (int64_t j = 0; j < panels * PANEL_COLUMNS; j += LANES) {
+                        Vector value = vector_load(out + r * TILE_STRIDE + j);
+                        if (role->bias_offset >= 0) {
+                            value += vector_load(bias + panel * PANEL_COLUMNS + j);
+                        }
+                        vector_store(to + j, vector_fma(weight, value, vector_load(to + j)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Columns [first, last) of x_{t+1} before any expert: x_t where the inner residual asks for it, else 0.
+INLINE void experts_start(const Context *c, int64_t iteration, int64_t first, int64_t last) {
+    for (int64_t token = 0; token < c->call->tokens; token++) {
+        const float *from = context_state(c, iteration, token);
+        float *to = context_state(c, iteration + 1, token);
+        for (int64_t i = first; i < last; i += LANES) {
+            vector_store(to + i, layer_plan.layer.inner_residual ? vector_load(from + i) : vector_set(0));
+        }
+    }
+}
+
+// Columns [first, last) of the result: out = (outer residual ? h : 0) + x_T; NaN for tokens that were routed nowhere.
+INLINE void experts_finish(const Context *c, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    const Call *call = c->call;
+    for (int64_t token = 0; token < call->tokens; token++) {
+        const float *from = context_state(c, layer->iterations, token);
+        for (int64_t i = first; i < minimum(last, layer->hidden); i++) {
+            float value = c->rejected[token] ? __builtin_nanf("") : from[i];
+            if (layer->activations == FORMAT_BF16) {
+                const uint16_t *x = (const uint16_t *)call->x + token * call->x_stride;
+                value = layer->outer_residual ? bf16_to_float(x[i]) + value : value;
+                ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(value);
+            } else {
+                const float *x = (const float *)call->x + token * call->x_stride;
+                ((float *)call->y + token * call->y_stride)[i] = layer->outer_residual ? x[i] + value : value;
+            }
+        }
+    }
+}
+
+// The down phase: a task owns a stretch of columns and walks the pool in ascending order, then the shared experts.
+INLINE void experts_down_phase(Context *c, int64_t iteration) {
+    const Layer *layer = &layer_plan.layer;
+    const Role *role = &layer_plan.roles[ROLE_DOWN], *shared = &layer_plan.roles[ROLE_SHARED_DOWN];
+    int64_t tasks = layer_plan.down_tasks * c->threads, previous = -1, task;
+    while ((task = context_next_task(c, iteration * 2 + 1, layer_plan.down_tasks, &previous)) >= 0) {
+        int64_t first = 2 * share_start(panel_pairs(role), task, tasks);
+        int64_t last = minimum(2 * share_start(panel_pairs(role), task + 1, tasks), role->panels);
+        if (first >= last) {
+            continue;
+        }
+        experts_start(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        for (int64_t e = 0; e < layer->experts; e++) {
+            experts_down(c, iteration, e, e, role, tile_down, first, last);
+        }
+        for (int64_t s = 0; s < layer->shared_experts; s++) {
+            experts_down(c, iteration, layer->experts + s, s, shared, tile_shared_down, first, last);
+        }
+        if (iteration == layer->iterations - 1) {
+            experts_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        }
+    }
+}
+
+#endif

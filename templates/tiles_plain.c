@@ -1,0 +1,40 @@
+// Tiles in plain C, for the native build that sanitizers see: the same contract, layouts and order of accumulation as the emitted
+// ones, with the plan as a variable. Separate from the oracle (compiler/reference.c), which knows no packed layout.
+#include "context.h"
+
+Plan layer_plan;
+
+static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {
+    if (role->weights == FORMAT_FP32) {
+        return ((const float *)panel)[k * PANEL_COLUMNS + column];
+    }
+    return bf16_to_float(((const uint16_t *)panel)[(k / 2 * PANEL_COLUMNS + column) * 2 + k % 2]);
+}
+
+static float input_at(const Role *role, const uint8_t *row, int64_t k) {
+    return role->input == FORMAT_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
+}
+
+static void tile_plain(const Role *role, int64_t rows, int64_t panels, const void *a, const void *w, float *out) {
+    for (int64_t r = 0; r < rows; r++) {
+        const uint8_t *row = (const uint8_t *)a + r * role->input_stride;
+        for (int64_t column = 0; column < panels * PANEL_COLUMNS; column++) {
+            const uint8_t *panel = (const uint8_t *)w + column / PANEL_COLUMNS * role->panel_bytes;
+            float sum = 0;
+            for (int64_t k = 0; k < role->depth_padded; k++) {
+                sum = __builtin_fmaf(input_at(role, row, k), weight_at(role, panel, k, column % PANEL_COLUMNS), sum);
+            }
+            out[r * TILE_STRIDE + column] = sum;
+        }
+    }
+}
+
+#define TILE(enumerator, name) \
+    void tile_##name(int64_t rows, int64_t panels, const void *a, const void *w, float *out) { \
+        tile_plain(&layer_plan.roles[enumerator], rows, panels, a, w, out); \
+    }
+TILE(ROLE_ROUTER, router)
+TILE(ROLE_GATE_UP, gate_up)
+TILE(ROLE_DOWN, down)
+TILE(ROLE_SHARED_GATE_UP, shared_gate_up)
+TILE(ROLE_SHARED_DOWN, shared_down)

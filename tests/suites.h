@@ -1,0 +1,21 @@
+// Every suite of the tests: one row here and one file tests/test_NAME.c that defines `Suite *suite_NAME(void)`.
+// X(name, where it runs): NATIVE, or NATIVE_AND_SANITIZED if it is worth running under AddressSanitizer and UBSan too.
+#ifndef CATENA_SUITES_H
+#define CATENA_SUITES_H
+
+#include <check.h>
+
+enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
+
+#define SUITE_LIST(X) \
+    X(spec, NATIVE_AND_SANITIZED) \
+    X(schema, NATIVE_AND_SANITIZED) \
+    X(npy, NATIVE_AND_SANITIZED)
+
+#define SUITE_DECLARE(name, where) Suite *suite_##name(void);
+SUITE_LIST(SUITE_DECLARE)
+
+// Seconds that a test case may take; sanitizers and a shared machine are slow.
+enum { TEST_TIMEOUT = 300 };
+
+#endif

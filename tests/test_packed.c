@@ -1,0 +1,277 @@
+// Packed weights: the layout against a formula written from templates/plan.h, conversions, and the image's checks.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../compiler/plan.h"
+#include "../runtime/packed.h"
+#include "suites.h"
+
+static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, int gated, Format format) {
+    Kind kind;
+    memset(&kind, 0, sizeof kind);
+    strcpy(kind.name, name);
+    kind.count = 2;
+    kind.plan.layer = (Layer){.hidden = hidden,
+                              .iterations = 2,
+                              .experts = 3,
+                              .intermediate = intermediate,
+                              .top_k = 2,
+                              .shared_experts = 1,
+                              .shared_intermediate = intermediate + 1,
+                              .norm = NORM_LAYER,
+                              .router_bias = 1,
+                              .gate_per_iteration = 1,
+                              .gated = gated,
+                              .expert_bias = 1,
+                              .shared_bias = 1,
+                              .weights = (int32_t)format,
+                              .router_weights = FORMAT_FP32};
+    kind.plan.roles[ROLE_ROUTER].path = PATH_FP32_FMA;
+    plan_layout(&kind.plan);
+    return kind;
+}
+
+static uint8_t *instance_memory(const Plan *plan, int fill) {
+    uint8_t *memory = aligned_alloc(4096, (size_t)plan->instance_bytes);
+    ck_assert_ptr_nonnull(memory);
+    memset(memory, fill, (size_t)plan->instance_bytes);
+    return memory;
+}
+
+// A value of its own for every element, exact in bf16.
+static float value_of(int64_t tensor, int64_t matrix, int64_t row, int64_t column) {
+    return (float)((tensor * 7 + matrix * 31 + row * 5 + column * 3) % 251 - 125);
+}
+
+static float *source_of(const PackedShape *shape, int tensor, int64_t matrix) {
+    float *source = calloc((size_t)(shape->rows * shape->columns), sizeof *source);
+    ck_assert_ptr_nonnull(source);
+    for (int64_t i = 0; i < shape->rows * shape->columns; i++) {
+        source[i] = value_of(tensor, matrix, i / shape->columns, i % shape->columns);
+    }
+    return source;
+}
+
+static const int64_t widths[] = {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 129};
+enum { WIDTHS = sizeof widths / sizeof *widths };
+
+// Whole matrices and single elements agree for every tensor, and what no element covers is zero.
+static void check_matrices(const Plan *plan) {
+    uint8_t *fast = instance_memory(plan, 0), *slow = instance_memory(plan, 0);
+    // padding must be written, not assumed: only the alignment gaps between sections may keep what was there
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        const Role *role = &plan->roles[r];
+        memset(fast + role->offset, 0xff, (size_t)(role->matrices * role->matrix_bytes));
+        memset(fast + role->bias_offset, 0xff, (size_t)(role->matrices * role->panels * PANEL_COLUMNS * 4));
+    }
+    for (int t = 0; t < TENSOR_COUNT; t++) {
+        PackedShape shape;
+        if (!packed_shape(plan, (Tensor)t, &shape)) {
+            continue;
+        }
+        for (int64_t m = 0; m < shape.matrices; m++) {
+            float *source = source_of(&shape, t, m);
+            ck_assert_int_eq(packed_matrix(plan, fast, (Tensor)t, m, source, NUMBER_FP32), -1);
+            free(source);
+            for (int64_t i = 0; i < shape.rows * shape.columns; i++) {
+                int64_t row = i / shape.columns, column = i % shape.columns;
+                packed_set(plan, slow, (Tensor)t, m, row, column, value_of(t, m, row, column));
+                ck_assert_float_eq(packed_get(plan, fast, (Tensor)t, m, row, column), value_of(t, m, row, column));
+            }
+        }
+    }
+    ck_assert_int_eq(memcmp(fast, slow, (size_t)plan->instance_bytes), 0);
+    free(fast);
+    free(slow);
+}
+
+START_TEST(packs_matrices) {
+    int64_t width = widths[_i % WIDTHS];
+    Format format = _i / WIDTHS % 2 ? FORMAT_BF16 : FORMAT_FP32;
+    for (int64_t other = 0; other < WIDTHS; other += 3) {
+        Kind kind = make_kind("sparse", width, widths[other], _i / WIDTHS / 2, format);
+        check_matrices(&kind.plan);
+    }
+}
+END_TEST
+
+// The documented layout, spelled out once more: element addresses in a gated bf16 layer.
+START_TEST(places_elements) {
+    Kind kind = make_kind("sparse", 40, 24, 1, FORMAT_BF16);
+    const Plan *plan = &kind.plan;
+    const Role *role = &plan->roles[ROLE_GATE_UP];
+    uint8_t *memory = instance_memory(plan, 0);
+    packed_set(plan, memory, TENSOR_UP, 2, 19, 5, 1.5f);  // up row 19: group 2, so columns 40..47 hold it: panel 1, lane 11
+    const uint16_t *panel = (const uint16_t *)(memory + role->offset + 2 * role->matrix_bytes + role->panel_bytes);
+    ck_assert_uint_eq(panel[(5 / 2) * 64 + 11 * 2 + 1], 0x3fc0);
+    packed_set(plan, memory, TENSOR_GATE_BIAS, 1, 9, 0, 2.5f);  // gate row 9: group 1: column 17
+    ck_assert_float_eq(((float *)(memory + role->bias_offset))[1 * role->panels * 32 + 17], 2.5f);
+    packed_set(plan, memory, TENSOR_ROUTER, 1, 2, 39, 3.5f);  // fp32: [k][32]
+    ck_assert_float_eq(((float *)(memory + plan->roles[ROLE_ROUTER].offset + plan->roles[ROLE_ROUTER].matrix_bytes))[39 * 32 + 2],
+                       3.5f);
+    packed_set(plan, memory, TENSOR_NORM_BIAS, 0, 3, 0, 4.5f);
+    ck_assert_float_eq(((float *)(memory + plan->norm_bias_offset))[3], 4.5f);
+    free(memory);
+}
+END_TEST
+
+START_TEST(converts_numbers) {
+    ck_assert_uint_eq(packed_bf16_from_float(1.0f), 0x3f80);
+    ck_assert_uint_eq(packed_bf16_from_float(1.00390625f), 0x3f80);           // halfway, to even: down
+    ck_assert_uint_eq(packed_bf16_from_float(1.01171875f), 0x3f82);           // halfway, to even: up
+    ck_assert_uint_eq(packed_bf16_from_float(nextafterf(1.00390625f, 2)), 0x3f81);
+    ck_assert_uint_eq(packed_bf16_from_float(-0.0f), 0x8000);
+    ck_assert_uint_eq(packed_bf16_from_float(INFINITY), 0x7f80);
+    ck_assert(isnan(packed_float_from_bf16(packed_bf16_from_float(NAN))));
+    ck_assert_uint_eq(packed_bf16_from_float(0x1p-133f), 0x0001);  // a denormal stays
+    for (uint32_t bits = 0; bits < 0x10000; bits++) {
+        _Float16 half;
+        uint16_t narrow = (uint16_t)bits;
+        memcpy(&half, &narrow, sizeof half);
+        float wanted = (float)half, got = packed_float_from_fp16(narrow);
+        ck_assert(isnan(wanted) ? isnan(got) : !memcmp(&wanted, &got, sizeof got));
+        float wide = packed_float_from_bf16(narrow);
+        ck_assert(isnan(wide) || packed_bf16_from_float(wide) == narrow);
+    }
+}
+END_TEST
+
+START_TEST(finds_nan) {
+    Kind kind = make_kind("sparse", 33, 9, 1, _i ? FORMAT_BF16 : FORMAT_FP32);
+    uint8_t *memory = instance_memory(&kind.plan, 0);
+    for (int t = 0; t < TENSOR_COUNT; t++) {
+        PackedShape shape;
+        ck_assert(packed_shape(&kind.plan, (Tensor)t, &shape));
+        float *source = source_of(&shape, t, 0);
+        source[shape.rows * shape.columns - 1] = NAN;
+        ck_assert_int_eq(packed_matrix(&kind.plan, memory, (Tensor)t, 0, source, NUMBER_FP32), shape.rows * shape.columns - 1);
+        free(source);
+    }
+    free(memory);
+}
+END_TEST
+
+// --- the image -----------------------------------------------------------------------------------------------------------------
+
+typedef struct Image {
+    Kind kinds[2];
+    uint8_t *bytes;
+    size_t size;
+    char error[256];
+} Image;
+
+static Image make_image(void) {
+    Image image = {.kinds = {make_kind("sparse", 33, 9, 1, FORMAT_BF16), make_kind("dense", 16, 8, 0, FORMAT_FP32)}};
+    image.size = (size_t)packed_image_bytes(image.kinds, 2);
+    image.bytes = aligned_alloc(4096, image.size);
+    ck_assert_ptr_nonnull(image.bytes);
+    memset(image.bytes, 0, image.size);
+    packed_image_begin(image.kinds, 2, image.bytes);
+    for (int kind = 0; kind < 2; kind++) {
+        for (int64_t i = 0; i < 2; i++) {
+            packed_set(&image.kinds[kind].plan, packed_image_instance(image.bytes, kind, i), TENSOR_ROUTER, 0, 1, 2, 1.0f);
+        }
+    }
+    packed_image_finish(image.bytes);
+    return image;
+}
+
+static Status validate(Image *image, size_t size) {
+    Failure failure = {image->error, sizeof image->error};
+    return packed_image_validate(image->bytes, size, image->kinds, 2, &failure);
+}
+
+static void refused(Image *image, size_t size, const char *text) {
+    ck_assert_int_eq(validate(image, size), LIBRARY_BAD_WEIGHTS);
+    ck_assert_msg(strstr(image->error, text), "'%s' has no '%s'", image->error, text);
+}
+
+START_TEST(accepts_its_own_image) {
+    Image image = make_image();
+    ck_assert_int_eq(validate(&image, image.size), LIBRARY_OK);
+    ck_assert_int_eq(packed_image_verify(image.bytes, NULL), LIBRARY_OK);
+    ck_assert(packed_image_recognise(image.bytes, image.size));
+    ck_assert_ptr_eq(packed_image_instance(image.bytes, 1, 1), image.bytes + image.size - image.kinds[1].plan.instance_bytes);
+    free(image.bytes);
+}
+END_TEST
+
+START_TEST(refuses_other_sizes) {
+    Image image = make_image();
+    refused(&image, image.size - 1, "truncated");
+    refused(&image, 10, "truncated");
+    refused(&image, 0, "truncated");
+    ((PackedHeader *)(void *)image.bytes)->file_bytes -= 4096;
+    refused(&image, image.size, "trailing");
+    free(image.bytes);
+}
+END_TEST
+
+// Every single byte of the header matters.
+START_TEST(refuses_any_changed_byte) {
+    Image image = make_image();
+    size_t header = (size_t)((PackedHeader *)(void *)image.bytes)->header_bytes;
+    for (size_t i = 0; i < header; i++) {
+        image.bytes[i] ^= 0x10;
+        ck_assert_msg(validate(&image, image.size) == LIBRARY_BAD_WEIGHTS, "byte %zu", i);
+        image.bytes[i] ^= 0x10;
+    }
+    ck_assert_int_eq(validate(&image, image.size), LIBRARY_OK);
+    Failure failure = {image.error, sizeof image.error};
+    packed_image_instance(image.bytes, 1, 1)[77] ^= 1;
+    ck_assert_int_eq(packed_image_verify(image.bytes, &failure), LIBRARY_BAD_WEIGHTS);
+    ck_assert_ptr_nonnull(strstr(image.error, "dense.1"));
+    free(image.bytes);
+}
+END_TEST
+
+START_TEST(says_which_field_differs) {
+    Image image = make_image();
+    image.kinds[1].plan.layer.hidden = 2048;
+    refused(&image, image.size, "layer 'dense': packed for hidden 16, the library has 2048");
+    image.kinds[1].plan.layer.hidden = 16;
+    image.kinds[0].plan.layer.weights = FORMAT_FP32;
+    refused(&image, image.size, "layer 'sparse': packed for weight format");
+    image.kinds[0].plan.layer.weights = FORMAT_BF16;
+    image.kinds[0].name[0] = 'x';
+    refused(&image, image.size, "layer 'sparse' found where the library has 'xparse'");
+    PackedHeader *header = (PackedHeader *)(void *)image.bytes;
+    header->byte_order = __builtin_bswap32(header->byte_order);
+    refused(&image, image.size, "other byte order");
+    free(image.bytes);
+}
+END_TEST
+
+START_TEST(refuses_overflow) {
+    Image image = make_image();
+    image.kinds[0].count = INT64_MAX / 4096;
+    ck_assert_int_eq(packed_image_bytes(image.kinds, 2), -1);
+    image.kinds[0].count = INT64_MAX;
+    ck_assert_int_eq(packed_image_bytes(image.kinds, 2), -1);
+    refused(&image, image.size, "count");
+    Failure failure = {image.error, sizeof image.error};
+    ck_assert_int_eq(packed_image_validate(image.bytes + 8, image.size - 8, image.kinds, 2, &failure), LIBRARY_INVALID_ARGUMENT);
+    free(image.bytes);
+}
+END_TEST
+
+Suite *suite_packed(void) {
+    Suite *suite = suite_create("packed");
+    TCase *layout = tcase_create("layout");
+    tcase_set_timeout(layout, TEST_TIMEOUT);
+    tcase_add_loop_test(layout, packs_matrices, 0, WIDTHS * 4);
+    tcase_add_test(layout, places_elements);
+    tcase_add_test(layout, converts_numbers);
+    tcase_add_loop_test(layout, finds_nan, 0, 2);
+    suite_add_tcase(suite, layout);
+    TCase *image = tcase_create("image");
+    tcase_set_timeout(image, TEST_TIMEOUT);
+    tcase_add_test(image, accepts_its_own_image);
+    tcase_add_test(image, refuses_other_sizes);
+    tcase_add_test(image, refuses_any_changed_byte);
+    tcase_add_test(image, says_which_field_differs);
+    tcase_add_test(image, refuses_overflow);
+    suite_add_tcase(suite, image);
+    return suite;
+}

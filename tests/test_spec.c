@@ -1,0 +1,331 @@
+// The description's parser: what is accepted, with which defaults; what is refused, with which message at which place.
+#include <stdlib.h>
+#include <string.h>
+
+#include "compiler/model.h"
+#include "suites.h"
+
+// One layer with everything that is required; other texts are made from it by putting keys in front.
+#define LAYER(more) \
+    "{" more "\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 2}, \"experts\": {\"count\": 4, \"intermediate\": 6}}"
+#define MODEL(more) "{\"name\": \"m\", \"layers\": [" LAYER(more) "]}"
+#define ROUTED(router) \
+    "{\"name\": \"m\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": " router \
+    ", \"experts\": {\"count\": 4, \"intermediate\": 6}}]}"
+
+static Model *read_text(const char *text, Diagnostics *diagnostics) {
+    return model_read_text(text, strlen(text), "spec.json", diagnostics);
+}
+
+static Model *accepted(const char *text) {
+    Diagnostics diagnostics = {0};
+    Model *model = read_text(text, &diagnostics);
+    ck_assert_msg(model, "refused: %s", diagnostics.text);
+    ck_assert_uint_eq(diagnostics.count, 0);
+    return model;
+}
+
+typedef struct Refused {
+    const char *text;
+    size_t count;         // of problems
+    const char *message;  // a part of the diagnostics
+} Refused;
+
+static const Refused refusals[] = {
+    // syntax
+    {"", 1, "spec.json:1:1: error: "},
+    {"{\"name\": \"m\",\n \"layers\": [1,]}", 1, "spec.json:2:15: error: unexpected token"},
+    {"{\"name\": \"m\", \"name\": \"m\"}", 1, "duplicate object key"},
+    {"[1]", 1, "spec.json:1:1: error: a description is an object"},
+    {"{\"name\": 1e999}", 1, "real number overflow"},
+    {"{\"name\": 99999999999999999999}", 1, "too big integer"},
+    // keys
+    {"{}", 2, "spec.json:1:1: error: the description lacks \"name\""},
+    {"{}", 2, "lacks \"layers\": a list of 1 to 32 layers"},
+    {MODEL("\"hiden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\" in layer: did you mean \"hidden\"?"},
+    {MODEL("\n  \"colour\": 8, "), 1, "spec.json:2:3: error: unknown key \"colour\" in layer: it has name, count, hidden"},
+    {MODEL("\"\\u0068iden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\""},
+    {MODEL("\"\\u001b[2Jx\": 8, "), 1, "unknown key \"?[2Jx\""},
+    {ROUTED("{\"k\": 1, \"scale\": 2, \"per_iterations\": true}"), 1, "in router: did you mean \"per_iteration\"?"},
+    {ROUTED("{}"), 1, "layers[0].router lacks \"k\": an integer from 1 to 65536"},
+    // types and ranges
+    {"{\"name\": \"m\", \"layers\": {}}", 1, "layers must be a list of 1 to 32 layers, found an object"},
+    {"{\"name\": \"m\", \"layers\": []}", 1, "layers must be a list of 1 to 32 layers, found a list of 0"},
+    {"{\"name\": \"m\", \"layers\": [3]}", 1, "spec.json:1:26: error: layers[0] must be an object"},
+    {ROUTED("7"), 1, "layers[0].router must be an object, found 7"},
+    {ROUTED("{\"k\": \"2\"}"), 1, "spec.json:1:69: error: layers[0].router.k must be an integer from 1 to 65536, found \"2\""},
+    {ROUTED("{\"k\": 2.0}"), 1, "layers[0].router.k must be an integer from 1 to 65536, found 2.0"},
+    {ROUTED("{\"k\": 0}"), 1, "found 0"},
+    {ROUTED("{\"k\": 2, \"normalize\": 1}"), 1, "layers[0].router.normalize must be true or false, found 1"},
+    {ROUTED("{\"k\": 2, \"score\": \"sigmoid\"}"), 1, "layers[0].router.score must be \"softmax\", found \"sigmoid\""},
+    {ROUTED("{\"k\": 2, \"scale\": -1}"), 1, "layers[0].router.scale must be a number from 0 to 1000000, found -1"},
+    {MODEL("\"norm\": {\"kind\": \"rms\", \"eps\": -1e-6}, "), 1, "layers[0].norm.eps must be a number from 0 to 1"},
+    {MODEL("\"weights\": \"fp8\", "), 1, "layers[0].weights must be one of \"fp32\", \"bf16\", found \"fp8\""},
+    {MODEL("\"iterations\": 17, "), 1, "layers[0].iterations must be an integer from 1 to 16, found 17"},
+    {MODEL("\"iterations\": 0, "), 1, "found 0"},
+    {MODEL("\"count\": 1099511627776, "), 1, "layers[0].count must be an integer from 1 to 4096, found 1099511627776"},
+    {"{\"name\": \"m\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": [1, 0]}}", 1,
+     "workload.tokens[1] must be an integer"},
+    {"{\"name\": \"m\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": []}}", 1,
+     "workload.tokens must be a list of 1 to 32"},
+    {"{\"name\": \"m\", \"layers\": [" LAYER("") "], \"workload\": {\"routing\": \"zipf:x\"}}", 1,
+     "workload.routing must be \"uniform\""},
+    // names
+    {"{\"name\": \"1m\", \"layers\": [" LAYER("") "]}", 1, "name must be a name of letters"},
+    {"{\"name\": \"m-x\", \"layers\": [" LAYER("") "]}", 1, "name must be a name of letters"},
+    {"{\"name\": \"switch\", \"layers\": [" LAYER("") "]}", 1, "name \"switch\" is a keyword of C or C++"},
+    {"{\"name\": \"sem\", \"layers\": [" LAYER("") "]}", 1, "functions such as sem_open exist already"},
+    {"{\"name\": \"m\", \"layers\": [" LAYER("") ",\n" LAYER("") "]}", 1,
+     "spec.json:2:10: error: layers[0] and layers[1] are both named \"a\""},
+    // combinations
+    {ROUTED("{\"k\": 5}"), 1, "spec.json:1:69: error: layers[0].router.k is 5, but the pool has only 4 experts"},
+    {MODEL("\"weights\": \"fp32\", \"compute\": \"bf16\", "), 1, "layers[0].compute is \"bf16\", but its weights are not"},
+    // several at once
+    {MODEL("\"count\": 0, \"weights\": 1, \"xyzzy\": 1, "), 3, "layers[0].count must be"},
+};
+
+START_TEST(refuses) {
+    const Refused *row = &refusals[_i];
+    Diagnostics diagnostics = {0};
+    Model *model = read_text(row->text, &diagnostics);
+    ck_assert_msg(!model, "accepted: %s", row->text);
+    ck_assert_msg(strstr(diagnostics.text, row->message), "wanted: %s\nin: %s\nfor: %s", row->message, diagnostics.text, row->text);
+    ck_assert_msg(diagnostics.count == row->count, "%zu problems: %s", diagnostics.count, diagnostics.text);
+    diagnostics_free(&diagnostics);
+}
+END_TEST
+
+#define SIZED(hidden, experts, intermediate, count) \
+    "{\"name\": \"m\", \"layers\": [{\"name\": \"a\", \"count\": " #count ", \"hidden\": " #hidden \
+    ", \"router\": {\"k\": 1}, " \
+    "\"experts\": {\"count\": " #experts ", \"intermediate\": " #intermediate "}}]}"
+
+START_TEST(refuses_sizes) {
+    static const char *const texts[] = {
+        SIZED(1099511627776, 4, 6, 1),
+        SIZED(8, 1000000000, 6, 1),
+        SIZED(8, 0, 6, 1),
+        SIZED(8, -1, 6, 1),
+        SIZED(8, 4, 0, 1),
+        SIZED(0, 4, 6, 1),
+        SIZED(1048576, 65536, 1048576, 4096),
+        SIZED(1048576, 4096, 1048576, 1),
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Diagnostics diagnostics = {0};
+        ck_assert_msg(!read_text(texts[i], &diagnostics), "accepted: %s", texts[i]);
+        diagnostics_free(&diagnostics);
+    }
+    model_free(accepted(SIZED(16384, 1024, 4096, 64)));
+}
+END_TEST
+
+// Patterns of one gated layer with 4 experts, 2 instances and 2 iterations with a gate each.
+#define TENSORS(norm, router, up) \
+    MODEL( \
+        "\"count\": 2, \"iterations\": 2, \"norm\": {\"kind\": \"rms\"}, \"checkpoint\": {\"first_layer\": 3, \"tensors\": " \
+        "{" norm router "\"gate\": \"{layer}.{expert}.g\", \"down\": \"{layer}.{expert}.d\"" up "}}, ")
+#define GOOD_NORM "\"norm\": \"{layer}.n\", "
+#define GOOD_ROUTER "\"router\": \"{layer}.r\", "
+#define GOOD_UP ", \"up\": \"{layer}.{expert}.u\""
+
+START_TEST(checks_tensors) {
+    Model *model = accepted(TENSORS(GOOD_NORM, GOOD_ROUTER, GOOD_UP));
+    ck_assert_int_eq(model->layers[0].checkpoint.first_layer, 3);
+    ck_assert_int_eq(model->layers[0].checkpoint.layer_step, 1);
+    ck_assert_str_eq(model->layers[0].checkpoint.tensors[TENSOR_UP], "{layer}.{expert}.u");
+    model_free(model);
+    static const Refused rows[] = {
+        {TENSORS("", GOOD_ROUTER, GOOD_UP), 1, "the checkpoint's tensors lack \"norm\""},
+        {TENSORS(GOOD_NORM, "", GOOD_UP), 1, "the checkpoint's tensors lack \"router\""},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, ""), 1, "the checkpoint's tensors lack \"up\""},
+        {TENSORS("\"norm\": \"n\", ", GOOD_ROUTER, GOOD_UP), 1, "\"n\" must hold {layer}"},
+        {TENSORS("\"norm\": \"{layer}{expert}\", ", GOOD_ROUTER, GOOD_UP), 1, "this tensor has no {expert} in this layer"},
+        {TENSORS(GOOD_NORM, "\"router\": \"{layer}{iteration}\", ", GOOD_UP), 1, "this tensor has no {iteration} in this layer"},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}.u\""), 1, "\"{layer}.u\" must hold {expert}"},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}{expert}{name}\""), 1, "no other braces"},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}{expert}}\""), 1, "no other braces"},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"\""), 1, "a tensor's name of at most 159 bytes, found \"\""},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, GOOD_UP ", \"up_bias\": \"{layer}{expert}\""), 1, "tensor \"up_bias\" is named, but"},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, GOOD_UP ", \"upp\": \"{layer}{expert}\""), 1, "in tensors: did you mean \"up\"?"},
+        {MODEL("\"checkpoint\": {}, "), 1, "layers[0].checkpoint lacks \"tensors\""},
+        {MODEL("\"checkpoint\": {\"tensors\": {}}, "), 4, "the checkpoint's tensors lack \"router\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Diagnostics diagnostics = {0};
+        ck_assert_msg(!read_text(rows[i].text, &diagnostics), "accepted: %s", rows[i].text);
+        ck_assert_msg(strstr(diagnostics.text, rows[i].message), "wanted: %s\nin: %s", rows[i].message, diagnostics.text);
+        ck_assert_msg(diagnostics.count == rows[i].count, "%zu problems: %s", diagnostics.count, diagnostics.text);
+        diagnostics_free(&diagnostics);
+    }
+}
+END_TEST
+
+// A gate per iteration: its name needs the iteration. Names fill their fields to the last byte and no further.
+START_TEST(checks_names_of_gates_and_lengths) {
+    static const char *const routers[] = {"r", "r{iteration}"};
+    for (int good = 0; good < 2; good++) {
+        for (int extra = 0; extra < 2; extra++) {
+            char text[1024];
+            snprintf(text, sizeof text,
+                     "{\"name\": \"m%0*d\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"iterations\": 2,"
+                     "\"router\": {\"k\": 1, \"per_iteration\": true}, \"experts\": {\"count\": 1, \"intermediate\": 6, \"gated\": "
+                     "false},"
+                     "\"checkpoint\": {\"tensors\": {\"router\": \"%s\", \"up\": \"u\", \"down\": \"%0*d\"}}}]}",
+                     MODEL_NAME_BYTES - 2, 0, routers[good], TENSOR_PATTERN_BYTES - 1 + extra, 0);
+            Diagnostics diagnostics = {0};
+            Model *model = read_text(text, &diagnostics);
+            ck_assert_msg(!model == !(good && !extra), "%s: %s", text, diagnostics.text);
+            ck_assert(good || extra || strstr(diagnostics.text, "\"r\" must hold {iteration}"));
+            ck_assert(!extra || strstr(diagnostics.text, "a tensor's name of at most 159 bytes"));
+            model_free(model);
+            diagnostics_free(&diagnostics);
+        }
+    }
+}
+END_TEST
+
+START_TEST(gives_defaults) {
+    Model *model = accepted(MODEL(""));
+    const Layer *layer = &model->layers[0].layer;
+    ck_assert_str_eq(model->name, "m");
+    ck_assert_str_eq(model->layers[0].name, "a");
+    ck_assert_str_eq(model->source, MODEL(""));
+    ck_assert_int_eq(model->layers[0].count, 1);
+    ck_assert_int_eq(layer->iterations, 1);
+    ck_assert_int_eq(layer->norm, NORM_NONE);
+    ck_assert_int_eq(layer->inner_residual, 0);
+    ck_assert_int_eq(layer->outer_residual, 0);
+    ck_assert_int_eq(layer->normalize, 0);
+    ck_assert_float_eq(layer->normalize_eps, 1e-20f);
+    ck_assert_float_eq(layer->scale, 1.0f);
+    ck_assert_int_eq(layer->gated, 1);
+    ck_assert_int_eq(layer->activation, ACTIVATION_SILU);
+    ck_assert_int_eq(layer->shared_experts, 0);
+    ck_assert_int_eq(layer->shared_intermediate, 0);
+    ck_assert_int_eq(layer->weights, FORMAT_BF16);
+    ck_assert_int_eq(layer->router_weights, FORMAT_FP32);
+    ck_assert_int_eq(layer->compute, COMPUTE_FP32);
+    ck_assert_int_eq(layer->activations, FORMAT_FP32);
+    ck_assert_int_eq(model->workload.token_counts, 5);
+    ck_assert_int_eq(model->workload.tokens[4], 2048);
+    ck_assert_str_eq(model->workload.routing, "uniform");
+    model_free(model);
+}
+END_TEST
+
+START_TEST(reads_every_field) {
+    Model *model = accepted(
+        "{\"$schema\": \"x\", \"name\": \"m_2\", \"layers\": [{\"name\": \"a\", \"count\": 3, \"hidden\": 24, \"iterations\": 2,"
+        "\"norm\": {\"kind\": \"layer\", \"eps\": 0.5}, \"residual\": {\"inner\": true, \"outer\": true},"
+        "\"router\": {\"score\": \"softmax\", \"select\": \"top_k\", \"k\": 4, \"normalize\": true, \"normalize_eps\": 0.25, "
+        "\"scale\": 2.5,"
+        "\"bias\": true, \"per_iteration\": true, \"weights\": \"bf16\"},"
+        "\"experts\": {\"count\": 4, \"intermediate\": 7, \"gated\": false, \"activation\": \"relu2\", \"bias\": true},"
+        "\"shared_experts\": {\"count\": 2, \"bias\": true}, \"weights\": \"bf16\", \"compute\": \"bf16\", \"activations\": "
+        "\"bf16\"}],"
+        "\"workload\": {\"tokens\": [3, 5], \"routing\": \"zipf:1.2\"}}");
+    const Layer *layer = &model->layers[0].layer;
+    ck_assert_int_eq(model->layers[0].count, 3);
+    ck_assert_int_eq(layer->hidden, 24);
+    ck_assert_int_eq(layer->iterations, 2);
+    ck_assert_int_eq(layer->experts, 4);
+    ck_assert_int_eq(layer->intermediate, 7);
+    ck_assert_int_eq(layer->top_k, 4);
+    ck_assert_int_eq(layer->shared_experts, 2);
+    ck_assert_int_eq(layer->shared_intermediate, 7);
+    ck_assert_int_eq(layer->norm, NORM_LAYER);
+    ck_assert_float_eq(layer->norm_eps, 0.5f);
+    ck_assert_int_eq(layer->inner_residual, 1);
+    ck_assert_int_eq(layer->outer_residual, 1);
+    ck_assert_int_eq(layer->normalize, 1);
+    ck_assert_float_eq(layer->normalize_eps, 0.25f);
+    ck_assert_float_eq(layer->scale, 2.5f);
+    ck_assert_int_eq(layer->router_bias, 1);
+    ck_assert_int_eq(layer->gate_per_iteration, 1);
+    ck_assert_int_eq(layer->router_weights, FORMAT_BF16);
+    ck_assert_int_eq(layer->gated, 0);
+    ck_assert_int_eq(layer->activation, ACTIVATION_RELU2);
+    ck_assert_int_eq(layer->expert_bias, 1);
+    ck_assert_int_eq(layer->shared_bias, 1);
+    ck_assert_int_eq(layer->compute, COMPUTE_BF16);
+    ck_assert_int_eq(layer->activations, FORMAT_BF16);
+    ck_assert_int_eq(model->workload.token_counts, 2);
+    ck_assert_str_eq(model->workload.routing, "zipf:1.2");
+    model_free(model);
+}
+END_TEST
+
+// A text of nothing but problems is neither slow nor reported without end; a nest of brackets is refused, not followed.
+START_TEST(survives_hostile_texts) {
+    enum { BYTES = 1 << 20 };
+    char *text = malloc(BYTES + 1);
+    memset(text, '[', BYTES + 1);
+    Diagnostics diagnostics = {0};
+    ck_assert_ptr_null(model_read_text(text, BYTES, "deep", &diagnostics));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "maximum parsing depth"));
+    ck_assert_ptr_null(model_read_text(text, BYTES + 1, "large", &diagnostics));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "large: error: a description has at most 1048576 bytes"));
+    size_t used = (size_t)snprintf(text, BYTES, "{");
+    for (int i = 0; used < BYTES - 16; i++) {
+        used += (size_t)snprintf(text + used, BYTES - used, "%s\"%x\":0", i ? "," : "", i);
+    }
+    text[used++] = '}';
+    ck_assert_ptr_null(model_read_text(text, used, "unknown", &diagnostics));
+    ck_assert_uint_gt(diagnostics.count, 50000);
+    ck_assert_uint_lt(diagnostics.length, 100000);
+    diagnostics_free(&diagnostics);
+    free(text);
+}
+END_TEST
+
+START_TEST(reports_files) {
+    Diagnostics diagnostics = {0};
+    ck_assert_ptr_null(model_read_file("/nonexistent/spec.json", &diagnostics));
+    ck_assert_str_eq(diagnostics.text, "/nonexistent/spec.json: error: No such file or directory\n");
+    diagnostics_free(&diagnostics);
+    ck_assert_ptr_null(diagnostics.text);
+    ck_assert_uint_eq(diagnostics.count, 0);
+    ck_assert_ptr_null(model_read_file("tests", &diagnostics));
+    ck_assert_str_eq(diagnostics.text, "tests: error: Is a directory\n");
+    diagnostics_free(&diagnostics);
+}
+END_TEST
+
+START_TEST(keeps_a_hundred_diagnostics) {
+    Diagnostics diagnostics = {0};
+    for (int i = 0; i < DIAGNOSTICS_KEPT + 7; i++) {
+        diagnostics_add(&diagnostics, i % 2 ? "f" : NULL, i, i == 3 ? 4 : 0, "problem\n%d", i);
+    }
+    ck_assert_uint_eq(diagnostics.count, DIAGNOSTICS_KEPT + 7);
+    ck_assert_uint_eq(diagnostics.length, strlen(diagnostics.text));
+    ck_assert_ptr_eq(
+        strstr(diagnostics.text, "error: problem?0\nf:1: error: problem?1\nerror: problem?2\nf:3:4: error: problem?3\n"),
+        diagnostics.text);
+    char *printed = NULL;
+    size_t bytes = 0;
+    FILE *stream = open_memstream(&printed, &bytes);
+    diagnostics_print(&diagnostics, stream);
+    fclose(stream);
+    ck_assert_ptr_nonnull(strstr(printed, "problem?99\nerror: 7 more\n"));
+    free(printed);
+    diagnostics_free(&diagnostics);
+}
+END_TEST
+
+Suite *suite_spec(void) {
+    Suite *suite = suite_create("spec");
+    TCase *cases = tcase_create("spec");
+    tcase_set_timeout(cases, TEST_TIMEOUT);
+    tcase_add_loop_test(cases, refuses, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_test(cases, refuses_sizes);
+    tcase_add_test(cases, checks_tensors);
+    tcase_add_test(cases, checks_names_of_gates_and_lengths);
+    tcase_add_test(cases, gives_defaults);
+    tcase_add_test(cases, reads_every_field);
+    tcase_add_test(cases, survives_hostile_texts);
+    tcase_add_test(cases, reports_files);
+    tcase_add_test(cases, keeps_a_hundred_diagnostics);
+    suite_add_tcase(suite, cases);
+    return suite;
+}
