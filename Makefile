@@ -24,13 +24,13 @@ BASE      = -std=gnu17 $(WARNINGS) $(SANITIZE) -I. -MMD -MP -ffp-contract=off
 LLVM_CFLAGS := $(if $(LLVM_CONFIG),-isystem $(shell $(LLVM_CONFIG) --includedir))
 LLVM_LIBS   := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --link-shared --libfiles))
 LIBS         = $(LLVM_LIBS) -lhwloc -ljansson -lelf -lm -ldl
-DEFINES      = -DCATENA_VERSION='"$(VERSION)"' -DCATENA_LLD='"$(LLD)"' -DCATENA_LLVM_MAJOR=$(LLVM_MAJOR)
+DEFINES      = -DCATENA_VERSION='"$(VERSION)"' -DCATENA_LLD='"$(LLD)"' -DCATENA_LLVM_MAJOR=$(LLVM_MAJOR) -DCATENA_NATIVE
 
 COMPILER  := $(filter-out compiler/main.c,$(wildcard compiler/*.c))
 TARGETS   := $(wildcard targets/*.c)
 RUNTIME   := $(wildcard runtime/*.c)
 SKELETON  := $(filter-out templates/tiles_plain.c templates/entry.c,$(wildcard templates/*.c))
-TESTS     := $(filter-out tests/fuzz_%,$(wildcard tests/*.c))
+TESTS     := $(filter-out tests/fuzz_% tests/runner.c,$(wildcard tests/*.c))
 # What the compiler and the tests are both made of.
 NATIVE    := $(COMPILER) $(TARGETS) $(filter-out runtime/api.c,$(RUNTIME))
 

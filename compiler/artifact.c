@@ -102,7 +102,8 @@ static int read_plans(Artifact *artifact, const json_t *list, Diagnostics *diagn
     for (int64_t i = 0; i < count; i++) {
         const char *text = json_string_value(json_array_get(list, (size_t)i));
         if (!text || plan_parse(text, artifact->path, &artifact->plans[i], diagnostics)) {
-            diagnostics_add(diagnostics, artifact->path, 0, 0, "damaged description: plan of layer '%s'", artifact->model->layers[i].name);
+            diagnostics_add(diagnostics, artifact->path, 0, 0, "damaged description: plan of layer '%s'",
+                            artifact->model->layers[i].name);
             return -1;
         }
     }

@@ -188,9 +188,45 @@ void bench_reference_prepare(void *context);
 int bench_reference_call(void *context);
 int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts);
 
+// --- one layer's rows (bench_run.c) ------------------------------------------------------------------------------------------------
+
+enum { BENCH_MAX_TOKEN_COUNTS = WORKLOAD_MAX_TOKENS };
+
+typedef struct BenchOptions {
+    int64_t tokens[BENCH_MAX_TOKEN_COUNTS];
+    int64_t token_counts;
+    BenchRouting routing;
+    int threads;
+    bool warm;            // warm rows beside the cold ones
+    double seconds;       // per row
+    const char *layer;    // NULL: every layer
+    const char *against;  // "reference", "none" or a library's path
+} BenchOptions;
+
+// Everything that is open while a layer is measured, and the rows so far.
+typedef struct BenchRun {
+    const Machine *machine;
+    const BenchOptions *options;
+    const char *directory;         // for the chain's sibling
+    BenchLibrary *library, *second, *sibling;
+    BenchReference *reference;
+    BenchTrace trace;
+    BenchRow *rows;
+    int64_t row_count;
+    double peaks[PATH_COUNT];      // as measured last, with the row's threads
+    Path best_path;
+    Bandwidth bandwidth;           // over the cold bank, as measured last
+} BenchRun;
+
+// Measures all rows of one layer of the library at `path`. Returns 0, or -1 with diagnostics (none: stopped by Ctrl-C).
+int bench_run_layer(BenchRun *run, const char *path, const char *layer, Diagnostics *diagnostics);
+
 // --- report (bench_report.c) -----------------------------------------------------------------------------------------------------
 
 json_t *bench_row_json(const BenchRow *row);
 void bench_print_rows(const BenchRow *rows, int64_t count);
+// The whole result in either form: {machine, peaks, bandwidth, rows}, or a paragraph and a table.
+json_t *bench_document(const BenchRun *run);
+void bench_print(const BenchRun *run);
 
 #endif

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../targets/target.h"
 #include "bench.h"
+#include "info.h"
 #include "measure.h"
 
 volatile sig_atomic_t bench_stopped;
@@ -60,24 +60,13 @@ int bench_interleave(BenchSide *sides, int count, double seconds) {
     return 0;
 }
 
-// Whether some weight format lets the path run in a compute class on this machine.
-static bool path_legal(const Machine *machine, const Target *target, Path path, Compute compute) {
-    char missing[256];
-    for (int f = 0; f < FORMAT_COUNT; f++) {
-        if (!path_rejection(target, path, (Format)f, compute)) {
-            return path != PATH_BF16_DOT || machine_has_all(machine, target->dot_requires, missing, sizeof missing);
-        }
-    }
-    return false;
-}
-
 int bench_best_peak(const Machine *machine, const char *target_name, Compute compute, int threads, double gflops[PATH_COUNT],
                     Path *best, Diagnostics *diagnostics) {
     const Target *target = target_find(target_name);
     *best = PATH_FP32_FMA;
     for (int p = 0; target && p < PATH_COUNT; p++) {
         gflops[p] = 0;
-        if (path_legal(machine, target, (Path)p, compute)) {
+        if (info_path_in_class(machine, target, (Path)p, compute)) {
             int status = measure_peak(target_name, (Path)p, threads, &gflops[p], diagnostics);
             if (status < 0) {
                 return -1;

@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "bench.h"
-#include "table.h"
+#include "info.h"
+#include "measure.h"
 
 json_t *bench_row_json(const BenchRow *row) {
     json_t *json = json_pack("{s:s, s:I, s:s, s:f, s:f, s:i, s:b, s:f, s:f, s:f, s:I}", "layer", row->layer, "tokens",
@@ -104,4 +105,44 @@ void bench_print_rows(const BenchRow *rows, int64_t count) {
             printf("%s, %lld tokens: %s\n", rows[i].layer, (long long)rows[i].tokens, rows[i].note);
         }
     }
+}
+
+static json_t *peaks_json(const BenchRun *run) {
+    Peaks peaks = {0};
+    memcpy(peaks.gflops, run->peaks, sizeof peaks.gflops);
+    json_t *json = report_peaks(&peaks, run->options->threads);
+    json_object_set_new(json, "best", json_string(path_name(run->best_path)));
+    json_object_set_new(json, "best_gflops", json_real(run->peaks[run->best_path]));
+    return json;
+}
+
+json_t *bench_document(const BenchRun *run) {
+    char unused[MACHINE_CAPABILITIES_BYTES];
+    json_t *rows = json_array(), *machine = report_machine(run->machine);
+    for (int64_t i = 0; i < run->row_count; i++) {
+        json_array_append_new(rows, bench_row_json(&run->rows[i]));
+    }
+    info_capabilities(run->machine, false, unused);
+    json_object_set_new(machine, "capabilities_unused", json_string(unused));
+    return json_pack("{s:o, s:o, s:o, s:o}", "machine", machine, "peaks", peaks_json(run), "bandwidth",
+                     report_bandwidth(&run->bandwidth), "rows", rows);
+}
+
+void bench_print(const BenchRun *run) {
+    char unused[MACHINE_CAPABILITIES_BYTES], bank[32], text[32];
+    const BenchRow *row = run->row_count ? &run->rows[0] : NULL;
+    if (!row) {
+        return;
+    }
+    info_capabilities(run->machine, false, unused);
+    printf("%s, %d thread%s; routing %s%s; paths %s\n", run->machine->cpu, row->threads, row->threads == 1 ? "" : "s", row->routing,
+           row->routed ? "" : " (given: no router runs)", row->path);
+    printf("best peak %s GFLOP/s (%s)", table_number(text, run->peaks[run->best_path]), path_name(run->best_path));
+    printf("; bandwidth %s GB/s (%s, %s pages); bank %s\n", table_number(text, run->bandwidth.gbytes_s), run->bandwidth.variant,
+           row->huge_pages ? "huge" : "4 KiB", report_bytes(bank, row->bank_bytes));
+    if (*unused) {
+        printf("present, but used by no path: %s\n", unused);
+    }
+    putchar('\n');
+    bench_print_rows(run->rows, run->row_count);
 }

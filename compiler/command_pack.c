@@ -54,7 +54,8 @@ static Status pack(const PackArguments *arguments, const Artifact *artifact, con
 }
 
 int command_pack(int argc, char **argv) {
-    static const struct argp parser = {options, parse, "LIB", "Packs a checkpoint's weights for a compiled library.", NULL, NULL, NULL};
+    static const struct argp parser = {options, parse, "LIB", "Packs a checkpoint's weights for a compiled library.",
+                                       NULL,    NULL,  NULL};
     PackArguments arguments = {NULL, NULL, NULL, 0};
     if (argp_parse(&parser, argc, argv, 0, NULL, &arguments)) {
         return EXIT_USAGE;

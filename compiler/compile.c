@@ -94,7 +94,7 @@ static Contents make_contents(const Model *model, const Target *target, const Pl
 }
 
 static Kind *make_kinds(const Model *model, const Plan *plans) {
-    Kind *kinds = calloc((size_t)model->layer_count, sizeof *kinds);
+    Kind *kinds = calloc(MODEL_MAX_LAYERS, sizeof *kinds);
     for (int64_t i = 0; kinds && i < model->layer_count; i++) {
         memcpy(kinds[i].name, model->layers[i].name, sizeof kinds[i].name);
         kinds[i].count = model->layers[i].count;

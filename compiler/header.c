@@ -13,7 +13,8 @@
 static const char header_begin[] =
     "// $n: sparse-expert layers compiled by catena. Generated; do not edit.\n"
     "//\n"
-    "// An instance holds packed weights, a workspace and a number of threads. Open one, call forward as often as needed, close it:\n"
+    "// An instance holds packed weights, a workspace and a number of threads. Open one, call forward as often as needed, close "
+    "it:\n"
     "//\n"
     "//     $n *model = NULL;\n"
     "//     char error[256];\n"
@@ -24,7 +25,8 @@ static const char header_begin[] =
     "//\n"
     "// Threads: an instance is used by one caller at a time (a second one gets $N_BUSY and nothing happens); any number of\n"
     "// instances may be used side by side, from any threads. Work is done by an OpenMP team that is shared with the rest of the\n"
-    "// process. Called inside an OpenMP parallel region, a forward usually runs on the calling thread alone; the bits are the same.\n"
+    "// process. Called inside an OpenMP parallel region, a forward usually runs on the calling thread alone; the bits are the "
+    "same.\n"
     "// After fork(), a child may use an instance only if it was opened with one thread.\n"
     "// Results do not depend on the number of threads, on the batch, or on how tokens are split into calls: bit for bit.\n"
     "// Nothing here prints, exits or keeps global state. forward allocates nothing. Text is UTF-8.\n"
@@ -60,7 +62,8 @@ static const char header_begin[] =
     "    int32_t threads;     // threads of a forward, the caller's included; 0: all cores that this process may use\n"
     "                         // (its affinity mask and its cgroup's CPU quota)\n"
     "    int32_t check;       // 1: compare packed weights with their checksums while opening (reads all of them)\n"
-    "    int64_t max_tokens;  // tokens that go through a layer together, which sets the size of the workspace; more are processed\n"
+    "    int64_t max_tokens;  // tokens that go through a layer together, which sets the size of the workspace; more are "
+    "processed\n"
     "                         // in chunks with the same bits. 0: the compiler's choice\n"
     "    const char *cache;   // when a checkpoint is opened: a packed file that is made the first time (or when it is older than\n"
     "                         // the checkpoint) and mapped from then on. NULL: the weights are packed into memory\n"
@@ -75,17 +78,20 @@ static const char header_functions[] =
     "// `error` (may be NULL) receives a text of at most error_size bytes, its zero included: what was found, where, what was\n"
     "// expected; it is empty on success. `options` may be NULL.\n"
     "\n"
-    "// Opens with weights from a file: packed ones ($n_pack or `catena pack`), which are mapped and need no memory of their own; or a\n"
+    "// Opens with weights from a file: packed ones ($n_pack or `catena pack`), which are mapped and need no memory of their own; "
+    "or a\n"
     "// checkpoint (.safetensors, a directory with model.safetensors or model.safetensors.index.json), which is packed first.\n"
     "// The file must not be changed in place while the instance is open; replacing it by another is fine.\n"
     "// *out is NULL on failure. Fails with any error but BUSY.\n"
     "int $n_open(const char *weights, const $n_options *options, $n **out, char *error, size_t error_size);\n"
     "\n"
-    "// The same with a packed file's bytes in memory, aligned to 64 bytes. They stay the caller's, are not copied, and must remain\n"
+    "// The same with a packed file's bytes in memory, aligned to 64 bytes. They stay the caller's, are not copied, and must "
+    "remain\n"
     "// unchanged until the instance is closed. Instances may share them.\n"
     "int $n_open_memory(const void *packed, size_t bytes, const $n_options *options, $n **out, char *error, size_t error_size);\n"
     "\n"
-    "// Packs a checkpoint into a file: written under a temporary name, renamed when complete; a file at `path` is replaced, or left\n"
+    "// Packs a checkpoint into a file: written under a temporary name, renamed when complete; a file at `path` is replaced, or "
+    "left\n"
     "// as it was on failure. INVALID_ARGUMENT, BAD_WEIGHTS, IO_ERROR, OUT_OF_MEMORY.\n"
     "int $n_pack(const char *weights, const char *path, char *error, size_t error_size);\n"
     "\n"
@@ -162,8 +168,8 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     const char *type = layer->activations == FORMAT_BF16 ? "bf16 (uint16_t, the upper half of a float)" : "float";
     fprintf(stream, "// Layer \"%s\" (%lld of them): x and y are %s [tokens][%lld]", row->name, (long long)row->count, type,
             (long long)layer->hidden);
-    fprintf(stream, "; %lld of %lld experts per token in each of %lld iteration%s", (long long)layer->top_k, (long long)layer->experts,
-            (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
+    fprintf(stream, "; %lld of %lld experts per token in each of %lld iteration%s", (long long)layer->top_k,
+            (long long)layer->experts, (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
     if (layer->shared_experts) {
         fprintf(stream, ", and %lld shared", (long long)layer->shared_experts);
     }
@@ -206,7 +212,8 @@ int header_write_pkgconfig(const Model *model, const char *directory, FILE *stre
     fputs("directory=", stream);
     write_path(absolute, stream);
     free(absolute);
-    fprintf(stream, "\n\nName: %s\nDescription: sparse-expert layers compiled by catena\nVersion: %s\n", model->name, CATENA_VERSION);
+    fprintf(stream, "\n\nName: %s\nDescription: sparse-expert layers compiled by catena\nVersion: %s\n", model->name,
+            CATENA_VERSION);
     fprintf(stream, "Cflags: -I${directory}\nLibs: -L${directory} -Wl,-rpath,${directory} -l%s\n", model->name);
     return ferror(stream) ? -1 : 0;
 }

@@ -1,4 +1,4 @@
-// What `catena info` finds out, and its two forms. Private to command_info.c and info_*.c.
+// What of this machine the targets and paths use, and the two forms of `catena info`.
 #ifndef CATENA_INFO_H
 #define CATENA_INFO_H
 
@@ -16,7 +16,9 @@ typedef struct InfoMeasured {
 
 // Whether this machine runs a target's code; `missing` receives what it lacks.
 bool info_target_supported(const Machine *machine, const Target *target, char *missing, size_t bytes);
-// Whether a path is legal for any weights and compute class on a target and this machine.
+// Whether a path may run on this machine for weights of a format in a compute class; for any format; for any of both.
+bool info_path_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute);
+bool info_path_in_class(const Machine *machine, const Target *target, Path path, Compute compute);
 bool info_path_possible(const Machine *machine, const Target *target, Path path);
 // Capabilities that some path uses (or that none does), as one text.
 void info_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPABILITIES_BYTES]);

@@ -39,16 +39,28 @@ void info_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPAB
     }
 }
 
-bool info_path_possible(const Machine *machine, const Target *target, Path path) {
+bool info_path_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute) {
     char missing[256];
-    for (int f = 0; f < FORMAT_COUNT; f++) {
-        for (int c = 0; c < COMPUTE_COUNT; c++) {
-            if (!path_rejection(target, path, (Format)f, (Compute)c)) {
-                return path != PATH_BF16_DOT || machine_has_all(machine, target->dot_requires, missing, sizeof missing);
-            }
-        }
+    if (path_rejection(target, path, format, compute)) {
+        return false;
     }
-    return false;
+    return path != PATH_BF16_DOT || machine_has_all(machine, target->dot_requires, missing, sizeof missing);
+}
+
+bool info_path_in_class(const Machine *machine, const Target *target, Path path, Compute compute) {
+    bool legal = false;
+    for (int f = 0; f < FORMAT_COUNT; f++) {
+        legal = legal || info_path_legal(machine, target, path, (Format)f, compute);
+    }
+    return legal;
+}
+
+bool info_path_possible(const Machine *machine, const Target *target, Path path) {
+    bool possible = false;
+    for (int c = 0; c < COMPUTE_COUNT; c++) {
+        possible = possible || info_path_in_class(machine, target, path, (Compute)c);
+    }
+    return possible;
 }
 
 // The best target of this machine: the first that it supports.
@@ -66,7 +78,7 @@ int info_best_target(const Machine *machine) {
 int info_winning_path(const Machine *machine, const Target *target, const Peaks *peaks, Format format, Compute compute) {
     int best = -1;
     for (int p = 0; p < PATH_COUNT; p++) {
-        bool legal = !path_rejection(target, (Path)p, format, compute) && info_path_possible(machine, target, (Path)p);
+        bool legal = info_path_legal(machine, target, (Path)p, format, compute);
         if (legal && (best < 0 || peaks->tile_gflops[p] > peaks->tile_gflops[best])) {
             best = p;
         }

@@ -21,11 +21,11 @@ extern const char embedded_runtime_x86_64_begin[], embedded_runtime_x86_64_end[]
 extern const char embedded_runtime_aarch64_begin[], embedded_runtime_aarch64_end[];
 extern char **environ;
 
-enum { PATH_BYTES = 4096, MAX_ARGUMENTS = LINK_MAX_OBJECTS + 32 };
+enum { MAX_ARGUMENTS = LINK_MAX_OBJECTS + 32 };
 
 typedef struct Link {
-    char directory[PATH_BYTES];  // temporary
-    char files[LINK_MAX_OBJECTS + 16][PATH_BYTES];
+    char *directory;  // temporary
+    char *files[LINK_MAX_OBJECTS + 16];
     int file_count;
     const char *arguments[MAX_ARGUMENTS];
     int argument_count;
@@ -36,20 +36,25 @@ static void add(Link *link, const char *argument) {
     link->arguments[link->argument_count++] = argument;
 }
 
+// The path of a file in the temporary directory, which goes with it; NULL when out of memory.
+static char *add_path(Link *link, const char *name) {
+    char *path = NULL;
+    if (asprintf(&path, "%s/%s", link->directory, name) < 0) {
+        return NULL;
+    }
+    return link->files[link->file_count++] = path;
+}
+
 // Writes a file into the temporary directory and returns its path, or NULL with a diagnostic.
 static const char *write_file(Link *link, const char *name, const void *bytes, size_t size) {
-    char *path = link->files[link->file_count];
-    snprintf(path, PATH_BYTES, "%.4000s/%s", link->directory, name);
-    FILE *file = fopen(path, "wb");
-    if (file) {
-        link->file_count++;
-    }
+    char *path = add_path(link, name);
+    FILE *file = path ? fopen(path, "wb") : NULL;
     bool good = file && fwrite(bytes, 1, size, file) == size;
     if (file && fclose(file)) {
         good = false;
     }
     if (!good) {
-        diagnostics_add(link->diagnostics, path, 0, 0, "cannot write: %s", strerror(errno));
+        diagnostics_add(link->diagnostics, path ? path : name, 0, 0, "cannot write: %s", strerror(errno));
         return NULL;
     }
     return path;
@@ -114,8 +119,10 @@ static int add_host_libraries(Link *link) {
 
 // An empty library of that soname: the result will ask for it by name, and its symbols are bound where the result runs.
 static int add_stub(Link *link, const char *object, const char *soname) {
-    char *path = link->files[link->file_count++];
-    snprintf(path, PATH_BYTES, "%.4000s/%s", link->directory, soname);
+    char *path = add_path(link, soname);
+    if (!path) {
+        return -1;
+    }
     add(link, path);
     return run_linker(link, (const char *[]){linker_path(), "-shared", "-soname", soname, "-o", path, object, NULL});
 }
@@ -161,19 +168,19 @@ static int add_objects(Link *link, const Target *target, const Object *objects, 
 static void remove_temporaries(Link *link) {
     for (int i = 0; i < link->file_count; i++) {
         unlink(link->files[i]);
+        free(link->files[i]);
     }
     rmdir(link->directory);
 }
 
 static int link_in_directory(Link *link, const Target *target, const char *name, const Object *objects, int count, const char *path) {
-    char soname[128], script[256], result[PATH_BYTES];
+    char soname[128], script[256];
     snprintf(soname, sizeof soname, "lib%s.so", name);
     int length = snprintf(script, sizeof script, "{ global: %s_*; local: *; };\n", name);
-    const char *version_script = write_file(link, "exports", script, (size_t)length);
-    if (!version_script) {
+    const char *version_script = write_file(link, "exports", script, (size_t)length), *result = add_path(link, soname);
+    if (!version_script || !result) {
         return -1;
     }
-    snprintf(result, sizeof result, "%.4000s/%s", link->directory, soname);
     const char *fixed[] = {linker_path(), "-shared", "-soname", soname, "-o", result, "--version-script", version_script, "-z", "nodelete",
                            "-z", "relro", "-z", "now", "-z", "noexecstack", "--gc-sections", "--build-id", "--hash-style=gnu",
                            "-O1", "--strip-debug"};
@@ -183,32 +190,28 @@ static int link_in_directory(Link *link, const Target *target, const char *name,
     int failed = add_objects(link, target, objects, count) || add_libraries(link, target);
     add(link, NULL);
     if (failed || run_linker(link, link->arguments)) {
-        unlink(result);
         return -1;
     }
     if (rename(result, path)) {
         diagnostics_add(link->diagnostics, path, 0, 0, "cannot write: %s", strerror(errno));
-        unlink(result);
         return -1;
     }
     return 0;
 }
 
 int link_library(const Target *target, const char *name, const Object *objects, int count, const char *path, Diagnostics *diagnostics) {
-    Link *link = calloc(1, sizeof *link);
-    if (!link) {
+    Link link = {.diagnostics = diagnostics};
+    int status = -1;
+    if (asprintf(&link.directory, "%s.XXXXXX", path) < 0) {
         diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
         return -1;
     }
-    link->diagnostics = diagnostics;
-    snprintf(link->directory, sizeof link->directory, "%.4000s.XXXXXX", path);
-    int status = -1;
-    if (mkdtemp(link->directory)) {
-        status = link_in_directory(link, target, name, objects, count, path);
-        remove_temporaries(link);
+    if (mkdtemp(link.directory)) {
+        status = link_in_directory(&link, target, name, objects, count, path);
+        remove_temporaries(&link);
     } else {
         diagnostics_add(diagnostics, path, 0, 0, "cannot write beside it: %s", strerror(errno));
     }
-    free(link);
+    free(link.directory);
     return status;
 }

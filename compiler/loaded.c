@@ -7,9 +7,9 @@
 
 // X(field of Loaded, name after the library's prefix)
 #define FUNCTION_LIST(X) \
-    X(open, "open") X(open_memory, "open_memory") X(pack, "pack") X(find, "layer") X(forward, "forward") \
-    X(forward_routing, "forward_routing") X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") \
-    X(close, "close")
+    X(open, "open") \
+    X(open_memory, "open_memory") X(pack, "pack") X(find, "layer") X(forward, "forward") X(forward_routing, "forward_routing") \
+        X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") X(close, "close")
 
 // Stores the address of NAME_suffix; POSIX lets a function's address pass through a void pointer.
 static int find_function(const Loaded *loaded, const char *suffix, void *field, Diagnostics *diagnostics) {

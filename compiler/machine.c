@@ -34,7 +34,7 @@ static void detect_capabilities(Machine *machine) {
 }
 
 bool machine_has(const Machine *machine, const char *capability) {
-    char name[64];
+    char name[80];
     snprintf(name, sizeof name, " %s ", capability);
     return strstr(machine->capabilities, name) != NULL;
 }

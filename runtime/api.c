@@ -11,7 +11,8 @@ Status library_open(const char *weights, const Options *options, Library **out, 
     return instance_open(&library_contents, library_kinds, library_forwards, weights, options, out, error, error_size);
 }
 
-Status library_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error, size_t error_size) {
+Status library_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error,
+                           size_t error_size) {
     return instance_open_memory(&library_contents, library_kinds, library_forwards, packed, bytes, options, out, error, error_size);
 }
 

@@ -71,7 +71,8 @@ static Status create_temporary(Output *output, const Failure *failure) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         free(output->temporary);
-        if (asprintf(&output->temporary, "%s.%ld-%lx-%u.tmp", output->path, (long)getpid(), (unsigned long)now.tv_nsec, attempt) < 0) {
+        if (asprintf(&output->temporary, "%s.%ld-%lx-%u.tmp", output->path, (long)getpid(), (unsigned long)now.tv_nsec, attempt) <
+            0) {
             output->temporary = NULL;
             return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
         }

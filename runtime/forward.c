@@ -60,7 +60,8 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s is NULL", f->x ? "y" : "x");
     }
     if ((uintptr_t)f->x % (uintptr_t)element || (uintptr_t)f->y % (uintptr_t)element) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "x and y must be aligned to their elements (%lld bytes)", (long long)element);
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "x and y must be aligned to their elements (%lld bytes)",
+                           (long long)element);
     }
     if (f->x_stride < hidden || f->y_stride < hidden) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s_stride is %lld, less than hidden (%lld)",
@@ -73,7 +74,8 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
     }
     bool in_place = f->x == f->y && f->x_stride == f->y_stride;
     if (!in_place && rows_overlap(f, x_bytes, y_bytes, hidden, element)) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "x and y overlap (they may be the same matrix, with the same stride)");
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT,
+                           "x and y overlap (they may be the same matrix, with the same stride)");
     }
     return LIBRARY_OK;
 }
@@ -193,7 +195,8 @@ static Status forward_locked(Library *library, const Forward *f) {
     }
     run_chunks(library, f, kind, packed_image_instance((void *)(uintptr_t)library->image, kind, index));
     if (library->nonfinite) {
-        return failure_set(&failure, LIBRARY_NONFINITE, "%lld of %lld tokens have router logits that are not finite, the first is %lld",
+        return failure_set(&failure, LIBRARY_NONFINITE,
+                           "%lld of %lld tokens have router logits that are not finite, the first is %lld",
                            (long long)library->nonfinite, (long long)f->tokens, (long long)library->first_nonfinite);
     }
     return LIBRARY_OK;

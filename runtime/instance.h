@@ -49,9 +49,10 @@ typedef struct Forward {
 
 Status instance_open(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const char *weights,
                      const Options *options, Library **out, char *error, size_t error_size);
-Status instance_open_memory(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const void *packed, size_t bytes,
-                            const Options *options, Library **out, char *error, size_t error_size);
-Status instance_pack(const Contents *contents, const Kind *kinds, const char *weights, const char *path, char *error, size_t error_size);
+Status instance_open_memory(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const void *packed,
+                            size_t bytes, const Options *options, Library **out, char *error, size_t error_size);
+Status instance_pack(const Contents *contents, const Kind *kinds, const char *weights, const char *path, char *error,
+                     size_t error_size);
 // Opens a packed file of these kinds just to check header and checksums.
 Status instance_check_packed(const Contents *contents, const Kind *kinds, const char *path, char *error, size_t error_size);
 int instance_find(const Library *library, const char *name, int64_t index);

@@ -102,7 +102,8 @@ static Status open_cached(Library *library, const char *checkpoint, const Option
 
 static bool is_packed_file(const char *path) {
     Mapping mapping = {NULL, 0};
-    bool packed = file_map(path, &mapping, NULL) == LIBRARY_OK && mapping.data && packed_image_recognise(mapping.data, mapping.size);
+    bool packed =
+        file_map(path, &mapping, NULL) == LIBRARY_OK && mapping.data && packed_image_recognise(mapping.data, mapping.size);
     mapping_free(&mapping);
     return packed;
 }
@@ -212,14 +213,15 @@ Status instance_open(const Contents *contents, const Kind *kinds, LayerForward *
     return open_source(contents, kinds, forwards, &source, options, out, &failure);
 }
 
-Status instance_open_memory(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const void *packed, size_t bytes,
-                            const Options *options, Library **out, char *error, size_t error_size) {
+Status instance_open_memory(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const void *packed,
+                            size_t bytes, const Options *options, Library **out, char *error, size_t error_size) {
     Failure failure = failure_begin(error, error_size);
     Source source = {NULL, packed, bytes};
     return open_source(contents, kinds, forwards, &source, options, out, &failure);
 }
 
-Status instance_pack(const Contents *contents, const Kind *kinds, const char *weights, const char *path, char *error, size_t error_size) {
+Status instance_pack(const Contents *contents, const Kind *kinds, const char *weights, const char *path, char *error,
+                     size_t error_size) {
     Failure failure = failure_begin(error, error_size);
     if (!weights || !path) {
         return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "weights or path is NULL");

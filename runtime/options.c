@@ -8,7 +8,8 @@ Status options_read(const Options *given, Options *out, const Failure *failure) 
     memset(out, 0, sizeof *out);
     if (given) {
         if (given->size < sizeof given->size + sizeof given->threads) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.size is %zu: initialise options with ..._OPTIONS_INIT", given->size);
+            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.size is %zu: initialise options with ..._OPTIONS_INIT",
+                               given->size);
         }
         memcpy(out, given, given->size < sizeof *out ? given->size : sizeof *out);
         for (size_t i = sizeof *out; i < given->size; i++) {
@@ -19,10 +20,12 @@ Status options_read(const Options *given, Options *out, const Failure *failure) 
     }
     out->size = sizeof *out;
     if (out->threads < 0 || out->threads > INSTANCE_MAX_THREADS) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.threads is %d, must be 0..%d", out->threads, INSTANCE_MAX_THREADS);
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.threads is %d, must be 0..%d", out->threads,
+                           INSTANCE_MAX_THREADS);
     }
     if (out->max_tokens < 0) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.max_tokens is %lld, must not be negative", (long long)out->max_tokens);
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.max_tokens is %lld, must not be negative",
+                           (long long)out->max_tokens);
     }
     const struct {
         const char *name;
@@ -30,7 +33,8 @@ Status options_read(const Options *given, Options *out, const Failure *failure) 
     } flags[] = {{"check", out->check}, {"bind", out->bind}, {"huge_pages", out->huge_pages}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (flags[i].value != 0 && flags[i].value != 1) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.%s is %d, must be 0 or 1", flags[i].name, flags[i].value);
+            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.%s is %d, must be 0 or 1", flags[i].name,
+                               flags[i].value);
         }
     }
     return LIBRARY_OK;

@@ -50,7 +50,8 @@ int64_t packed_image_bytes(const Kind *kinds, int64_t count) {
     int64_t end = packed_image_header_bytes(kinds, count);
     for (int64_t i = 0; end >= 0 && i < count; i++) {
         int64_t bytes;
-        if (__builtin_mul_overflow(kinds[i].count, kinds[i].plan.instance_bytes, &bytes) || __builtin_add_overflow(end, bytes, &end)) {
+        if (__builtin_mul_overflow(kinds[i].count, kinds[i].plan.instance_bytes, &bytes) ||
+            __builtin_add_overflow(end, bytes, &end)) {
             return -1;
         }
     }
@@ -129,13 +130,13 @@ static Status validate_record(const PackedRecord *found, const PackedRecord *wan
     }
 #define RECORD_COMPARE(field, text, expression) \
     if (found->field != wanted->field) { \
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': packed for %s %lld, the library has %lld", wanted->name, text, \
-                           (long long)found->field, (long long)wanted->field); \
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': packed for %s %lld, the library has %lld", wanted->name, \
+                           text, (long long)found->field, (long long)wanted->field); \
     }
     PACKED_FACT_LIST(RECORD_COMPARE)
     if (found->offset != wanted->offset) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': packed weights start at byte %lld instead of %lld", wanted->name,
-                           (long long)found->offset, (long long)wanted->offset);
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': packed weights start at byte %lld instead of %lld",
+                           wanted->name, (long long)found->offset, (long long)wanted->offset);
     }
     return LIBRARY_OK;
 }
@@ -152,8 +153,9 @@ static Status validate_header(const PackedHeader *header, const void *data, size
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: the header is damaged (byte order)");
     }
     if (header->version != PACKED_VERSION || header->layout != PACKED_LAYOUT) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: version %u, layout %u; this library reads version %d, layout %d",
-                           header->version, header->layout, PACKED_VERSION, PACKED_LAYOUT);
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS,
+                           "packed weights: version %u, layout %u; this library reads version %d, layout %d", header->version,
+                           header->layout, PACKED_VERSION, PACKED_LAYOUT);
     }
     if (header->file_bytes != size) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: %s, %llu bytes instead of %llu",
@@ -172,7 +174,8 @@ Status packed_image_validate(const void *data, size_t size, const Kind *kinds, i
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: truncated, %zu bytes", size);
     }
     if ((uintptr_t)data % WEIGHTS_ALIGNMENT) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "packed weights in memory must be aligned to %d bytes", WEIGHTS_ALIGNMENT);
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "packed weights in memory must be aligned to %d bytes",
+                           WEIGHTS_ALIGNMENT);
     }
     memcpy(&header, data, sizeof header);
     Status status = validate_header(&header, data, size, failure);
@@ -196,7 +199,8 @@ Status packed_image_validate(const void *data, size_t size, const Kind *kinds, i
         }
         offset += kinds[i].count * kinds[i].plan.instance_bytes;
     }
-    if (header.header_bytes != (uint64_t)header_bytes(kinds, count) || header.file_bytes != (uint64_t)packed_image_bytes(kinds, count)) {
+    if (header.header_bytes != (uint64_t)header_bytes(kinds, count) ||
+        header.file_bytes != (uint64_t)packed_image_bytes(kinds, count)) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: the header is damaged (sizes)");
     }
     return LIBRARY_OK;
@@ -210,8 +214,8 @@ Status packed_image_verify(const void *image, const Failure *failure) {
         for (int64_t i = 0; i < records[k].count; i++) {
             const uint8_t *bytes = (const uint8_t *)image + records[k].offset + i * records[k].instance_bytes;
             if (XXH64(bytes, (size_t)records[k].instance_bytes, 0) != *checksums++) {
-                return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: layer '%s.%lld' is damaged (checksum)", records[k].name,
-                                   (long long)i);
+                return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: layer '%s.%lld' is damaged (checksum)",
+                                   records[k].name, (long long)i);
             }
         }
     }

@@ -30,8 +30,9 @@ struct Safetensors {
 
 // X(dtype, bits per element)
 #define DTYPE_LIST(X) \
-    X(F64, 64) X(F32, 32) X(F16, 16) X(BF16, 16) X(I64, 64) X(U64, 64) X(I32, 32) X(U32, 32) X(I16, 16) X(U16, 16) X(I8, 8) X(U8, 8) \
-    X(BOOL, 8) X(F8_E4M3, 8) X(F8_E5M2, 8) X(F8_E8M0, 8) X(C64, 64)
+    X(F64, 64) \
+    X(F32, 32) X(F16, 16) X(BF16, 16) X(I64, 64) X(U64, 64) X(I32, 32) X(U32, 32) X(I16, 16) X(U16, 16) X(I8, 8) X(U8, 8) \
+        X(BOOL, 8) X(F8_E4M3, 8) X(F8_E5M2, 8) X(F8_E8M0, 8) X(C64, 64)
 
 static int dtype_bytes(const char *dtype) {
 #define DTYPE_COMPARE(name, bits) \
@@ -76,8 +77,9 @@ static Status read_offsets(const json_t *value, const char *file, const char *na
         return bad(failure, file, name, "negative \"data_offsets\"");
     }
     if (*end > size) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s': data ends at %lld, the file has %lld bytes of data (truncated?)",
-                           file, name, (long long)*end, (long long)size);
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS,
+                           "%s: tensor '%s': data ends at %lld, the file has %lld bytes of data (truncated?)", file, name,
+                           (long long)*end, (long long)size);
     }
     return LIBRARY_OK;
 }
@@ -154,7 +156,8 @@ static Status check_cover(SafetensorsEntry *entries, int64_t count, const char *
         covered += entries[i].bytes;
     }
     if (covered != size) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: %lld bytes of data after the last tensor", file, (long long)(size - covered));
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: %lld bytes of data after the last tensor", file,
+                           (long long)(size - covered));
     }
     return LIBRARY_OK;
 }
@@ -201,7 +204,7 @@ static Status add_shard(Safetensors *tensors, Shard *shard, const void *data, si
     int64_t begin;
     Status status = parse_header(data, size, shard, &begin, failure);
     if (status == LIBRARY_OK) {
-        status = reserve(tensors, (int64_t)json_object_size(shard->header), failure);
+        status = reserve(tensors, (int64_t)json_object_size(shard->header) + 1, failure);  // never NULL
     }
     if (status != LIBRARY_OK) {
         return status;
@@ -287,8 +290,8 @@ static Status read_index(const char *path, json_t **index, json_t **map, const F
     json_t *value;
     json_object_foreach(*map, tensor, value) {
         if (!plain_name(json_string_value(value))) {
-            return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s': '%.100s' is not a file name in the same directory", path,
-                               tensor, json_string_value(value) ? json_string_value(value) : "");
+            return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s': '%.100s' is not a file name in the same directory",
+                               path, tensor, json_string_value(value) ? json_string_value(value) : "");
         }
     }
     return LIBRARY_OK;
@@ -328,8 +331,8 @@ static Status add_index(Safetensors *tensors, const char *path, const Failure *f
         const char *tensor;
         json_object_foreach(map, tensor, value) {
             if (status == LIBRARY_OK && !safetensors_find(tensors, tensor)) {
-                status = failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' is not in '%s', where the index places it", path, tensor,
-                                     json_string_value(value));
+                status = failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' is not in '%s', where the index places it",
+                                     path, tensor, json_string_value(value));
             }
         }
     }
@@ -364,7 +367,8 @@ static Status add_path(Safetensors *tensors, const char *path, const Failure *fa
     } else if (!stat(single, &facts)) {
         status = add_file(tensors, single, NULL, NULL, failure);
     } else {
-        status = failure_set(failure, LIBRARY_IO_ERROR, "'%s' holds neither model.safetensors.index.json nor model.safetensors", path);
+        status =
+            failure_set(failure, LIBRARY_IO_ERROR, "'%s' holds neither model.safetensors.index.json nor model.safetensors", path);
     }
     free(index);
     free(single);
@@ -436,7 +440,8 @@ const SafetensorsEntry *safetensors_entry(const Safetensors *tensors, int64_t in
 static Status refuse(const char *name, Safetensors **out, const Failure *failure) {
     *out = NULL;
     return failure_set(failure, LIBRARY_BAD_WEIGHTS,
-                       "%s: this library reads packed weights only; pack the checkpoint with 'catena pack' on an x86-64 machine", name);
+                       "%s: this library reads packed weights only; pack the checkpoint with 'catena pack' on an x86-64 machine",
+                       name);
 }
 
 Status safetensors_open(const char *path, Safetensors **out, const Failure *failure) {

@@ -36,7 +36,8 @@ bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int6
     const struct {
         const char *key;
         int64_t value;
-    } fields[] = {{"{layer}", checkpoint->first_layer + instance * checkpoint->layer_step}, {"{iteration}", matrix}, {"{expert}", matrix}};
+    } fields[] = {
+        {"{layer}", checkpoint->first_layer + instance * checkpoint->layer_step}, {"{iteration}", matrix}, {"{expert}", matrix}};
     size_t length = 0;
     const char *next = checkpoint->tensors[tensor];
     name[0] = 0;
@@ -97,8 +98,8 @@ static Status check_shape(const Kind *kind, Tensor tensor, const SafetensorsEntr
     char found_text[SAFETENSORS_MAX_RANK * 24], wanted_text[3 * 24];
     shape_text(entry->shape, entry->rank, found_text, sizeof found_text);
     shape_text(wanted, rank, wanted_text, sizeof wanted_text);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has shape %s, layer '%s' needs %s for its %s", entry->file, entry->name,
-                       found_text, kind->name, wanted_text, tensor_keys[tensor]);
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has shape %s, layer '%s' needs %s for its %s", entry->file,
+                       entry->name, found_text, kind->name, wanted_text, tensor_keys[tensor]);
 }
 
 static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const PackedShape *shape,
@@ -115,8 +116,8 @@ static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
     }
     Number number;
     if (!number_of(entry, &number)) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has dtype %s; F32, F16 and BF16 can be used", entry->file, name,
-                           entry->dtype);
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has dtype %s; F32, F16 and BF16 can be used", entry->file,
+                           name, entry->dtype);
     }
     return check_shape(kind, tensor, entry, shape, is_stacked(kind, tensor, shape), failure);
 }
@@ -163,13 +164,13 @@ static int64_t pack_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
     return packed_matrix(&kind->plan, out, tensor, matrix, entry->data + first, number);
 }
 
-static Status nan_failure(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, int64_t position, const PackedShape *shape,
-                          const Failure *failure) {
+static Status nan_failure(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, int64_t position,
+                          const PackedShape *shape, const Failure *failure) {
     char name[TENSOR_PATTERN_BYTES + 64];
     weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "tensor '%s' (%s %lld of layer '%s.%lld') has a NaN at row %lld, column %lld", name,
-                       tensor_keys[tensor], (long long)matrix, kind->name, (long long)instance, (long long)(position / shape->columns),
-                       (long long)(position % shape->columns));
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "tensor '%s' (%s %lld of layer '%s.%lld') has a NaN at row %lld, column %lld",
+                       name, tensor_keys[tensor], (long long)matrix, kind->name, (long long)instance,
+                       (long long)(position / shape->columns), (long long)(position % shape->columns));
 }
 
 Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, uint8_t *out, const Failure *failure) {
@@ -193,7 +194,8 @@ Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetenso
     return LIBRARY_OK;
 }
 
-static Status open_checked(const Kind *kinds, int64_t count, const char *checkpoint, Safetensors **tensors, const Failure *failure) {
+static Status open_checked(const Kind *kinds, int64_t count, const char *checkpoint, Safetensors **tensors,
+                           const Failure *failure) {
     Status status = safetensors_open(checkpoint, tensors, failure);
     if (status == LIBRARY_OK) {
         status = weights_check(kinds, count, *tensors, failure);

@@ -5,10 +5,12 @@
 #define EXPORT __attribute__((visibility("default")))
 
 EXPORT Status entry_open(const char *weights, const Options *options, Library **out, char *error, size_t error_size);
-EXPORT Status entry_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error, size_t error_size);
+EXPORT Status entry_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error,
+                                size_t error_size);
 EXPORT Status entry_pack(const char *weights, const char *path, char *error, size_t error_size);
 EXPORT int entry_layer(const Library *library, const char *name, int64_t index);
-EXPORT Status entry_forward(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride);
+EXPORT Status entry_forward(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                            int64_t y_stride);
 EXPORT Status entry_forward_routing(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
                                     int64_t y_stride, int32_t *experts, float *weights);
 EXPORT Status entry_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
@@ -38,8 +40,8 @@ Status entry_forward(Library *library, int layer, int64_t tokens, const void *x,
     return library_forward(library, layer, tokens, x, x_stride, y, y_stride);
 }
 
-Status entry_forward_routing(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
-                             int32_t *experts, float *weights) {
+Status entry_forward_routing(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                             int64_t y_stride, int32_t *experts, float *weights) {
     return library_forward_routing(library, layer, tokens, x, x_stride, y, y_stride, experts, weights);
 }
 

@@ -10,7 +10,18 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
 #define SUITE_LIST(X) \
     X(spec, NATIVE_AND_SANITIZED) \
     X(schema, NATIVE_AND_SANITIZED) \
-    X(npy, NATIVE_AND_SANITIZED)
+    X(npy, NATIVE_AND_SANITIZED) \
+    X(reference, NATIVE_AND_SANITIZED) \
+    X(plan, NATIVE_AND_SANITIZED) \
+    X(layer, NATIVE_AND_SANITIZED) \
+    X(emit, NATIVE) \
+    X(compile, NATIVE) \
+    X(golden, NATIVE) \
+    X(packed, NATIVE_AND_SANITIZED) \
+    X(safetensors, NATIVE_AND_SANITIZED) \
+    X(runtime, NATIVE_AND_SANITIZED) \
+    X(machine, NATIVE) \
+    X(bench, NATIVE)
 
 #define SUITE_DECLARE(name, where) Suite *suite_##name(void);
 SUITE_LIST(SUITE_DECLARE)

@@ -9,8 +9,14 @@ PLAIN := $(SKELETON) $(wildcard templates/tiles_plain.c)
 $(BUILD)/tests: $(call objects,native,$(TESTS) $(NATIVE) $(PLAIN)) $(BUILD)/embed.o
 	$(CC) $(SANITIZE) -fopenmp -o $@ $^ $(LIBS) $(shell pkg-config --libs check)
 
+# A program that loads a compiled library, for this machine and for aarch64 under qemu.
+$(BUILD)/runner: tests/runner.c
+	$(CC) -std=gnu17 $(WARNINGS) -O1 -o $@ $< -ldl
+$(BUILD)/runner-aarch64: tests/runner.c
+	$(AARCH64_CC) -std=gnu17 $(WARNINGS) -O1 -o $@ $< -ldl
+
 # Test cases run the compiler too: CATENA is the one that was just built.
-test: $(BUILD)/tests $(BUILD)/catena
+test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 	@echo "test: all suites"
 	@CATENA=$(BUILD)/catena BUILD=$(BUILD) $(BUILD)/tests
 

@@ -1,0 +1,251 @@
+// `catena bench`: options, compiling a description first, Ctrl-C, output.
+#define _GNU_SOURCE
+#include <argp.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "command.h"
+#include "compile.h"
+#include "report.h"
+
+enum { OPTION_TOKENS = 256, OPTION_ROUTING, OPTION_THREADS, OPTION_COMPUTE, OPTION_WARM, OPTION_AGAINST, OPTION_LAYER, OPTION_FORMAT, OPTION_SECONDS };
+
+typedef struct CommandOptions {
+    BenchOptions bench;
+    const char *input;
+    const char *routing;  // NULL: as the description's workload says
+    int compute;          // -1: as described
+    OutputFormat format;
+} CommandOptions;
+
+static const struct argp_option option_table[] = {
+    {"tokens", OPTION_TOKENS, "N,N,...", 0, "Token counts, a row each (default: the description's workload, or 1,8,64,512,2048)", 0},
+    {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S, one, or trace:PREFIX as written by catena run --routing PREFIX", 0},
+    {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
+    {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "Compile a description in this compute class", 0},
+    {"warm", OPTION_WARM, NULL, 0, "Also measure with the same weights and tokens again and again", 0},
+    {"against", OPTION_AGAINST, "WHAT", 0, "reference (default), none, or a second library", 0},
+    {"layer", OPTION_LAYER, "NAME", 0, "Only this layer", 0},
+    {"format", OPTION_FORMAT, "md|json", 0, "A Markdown table (default) or one JSON document", 0},
+    {"seconds", OPTION_SECONDS, "S", 0, "Time for each row (default 3)", 0},
+    {0},
+};
+
+// --- options -----------------------------------------------------------------------------------------------------------------------
+
+static int parse_tokens(const char *text, BenchOptions *options) {
+    char *end;
+    options->token_counts = 0;
+    do {
+        long long value = strtoll(text, &end, 10);
+        if (end == text || value < 1 || value > 1 << 20 || options->token_counts == BENCH_MAX_TOKEN_COUNTS) {
+            return -1;
+        }
+        options->tokens[options->token_counts++] = value;
+        text = end + 1;
+    } while (*end == ',');
+    return *end ? -1 : 0;
+}
+
+static int parse_compute(const char *text) {
+#define COMPUTE_NAME(enumerator, name) name,
+    static const char *const names[] = {COMPUTE_LIST(COMPUTE_NAME)};
+    for (int c = 0; c < COMPUTE_COUNT; c++) {
+        if (!strcmp(names[c], text)) {
+            return c;
+        }
+    }
+    return -1;
+}
+
+static double parse_number(const char *text, double minimum, double maximum) {
+    char *end;
+    double value = strtod(text, &end);
+    return end > text && !*end && value >= minimum && value <= maximum ? value : -1;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    CommandOptions *options = state->input;
+    switch (key) {
+    case OPTION_TOKENS:
+        if (parse_tokens(argument, &options->bench)) {
+            argp_error(state, "--tokens takes up to %d numbers from 1 to 1048576, not '%s'", BENCH_MAX_TOKEN_COUNTS, argument);
+        }
+        return 0;
+    case OPTION_ROUTING:
+        options->routing = argument;
+        if (bench_routing_parse(argument, &options->bench.routing)) {
+            argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_THREADS:
+        options->bench.threads = (int)parse_number(argument, 1, 1024);
+        if (options->bench.threads < 1) {
+            argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_COMPUTE:
+        options->compute = parse_compute(argument);
+        if (options->compute < 0) {
+            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_WARM: options->bench.warm = true; return 0;
+    case OPTION_AGAINST: options->bench.against = argument; return 0;
+    case OPTION_LAYER: options->bench.layer = argument; return 0;
+    case OPTION_FORMAT:
+        if (!output_format_parse(argument, &options->format)) {
+            argp_error(state, "--format takes md or json, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_SECONDS:
+        options->bench.seconds = parse_number(argument, 0, 3600);
+        if (options->bench.seconds < 0) {
+            argp_error(state, "--seconds takes a number from 0 to 3600, not '%s'", argument);
+        }
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->input) {
+            argp_error(state, "one description or library, not also '%s'", argument);
+        }
+        options->input = argument;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "which description or library?"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp_bench = {
+    option_table, parse_option, "SPEC|LIB",
+    "Measures a library against a reference (or another library) and the machine's limits.\vColumns: experts, distinct experts an "
+    "iteration; share, the largest part of the visits that one expert gets; of peak, of bw, of roof: fractions of the best multiply-add "
+    "rate, of the read bandwidth and of the roofline, all measured in the same run; / MoE: throughput relative to the one-iteration "
+    "layer of equal routed FLOPs.", NULL, NULL, NULL};
+
+// --- files -------------------------------------------------------------------------------------------------------------------------
+
+static bool is_library(const char *path) {
+    char magic[4] = "";
+    FILE *file = fopen(path, "rb");
+    bool elf = file && fread(magic, 1, 4, file) == 4 && !memcmp(magic, "\177ELF", 4);
+    if (file) {
+        fclose(file);
+    }
+    return elf;
+}
+
+static int make_directory(char directory[BENCH_PATH_BYTES]) {
+    const char *parent = getenv("TMPDIR");
+    int length = snprintf(directory, BENCH_PATH_BYTES, "%s/catena-bench-XXXXXX", parent && *parent ? parent : "/tmp");
+    return length < BENCH_PATH_BYTES && mkdtemp(directory) ? 0 : -1;
+}
+
+// Removes the directory and the files that were compiled into it.
+static void remove_directory(const char *directory) {
+    DIR *stream = opendir(directory);
+    const struct dirent *entry;
+    char path[BENCH_PATH_BYTES + 260];
+    while (stream && (entry = readdir(stream))) {
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) {
+            snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+            unlink(path);
+        }
+    }
+    if (stream) {
+        closedir(stream);
+    }
+    rmdir(directory);
+}
+
+// The library to measure: the input itself, or what it compiles to. Returns 0 or -1 with diagnostics.
+static int find_library(const CommandOptions *options, const char *directory, char path[BENCH_PATH_BYTES + 128], Diagnostics *diagnostics) {
+    CompileOptions compile = {.compute = options->compute};
+    if (is_library(options->input)) {
+        if (options->compute >= 0) {
+            diagnostics_add(diagnostics, options->input, 0, 0, "--compute needs a description: a library is compiled already");
+        }
+        return snprintf(path, BENCH_PATH_BYTES, "%s", options->input) >= BENCH_PATH_BYTES || options->compute >= 0 ? -1 : 0;
+    }
+    Model *model = model_read_file(options->input, diagnostics);
+    int status = model ? compile_library(model, &compile, directory, diagnostics) : -1;
+    if (!status) {
+        snprintf(path, BENCH_PATH_BYTES + 128, "%s/lib%s.so", directory, model->name);
+    }
+    if (model) {
+        model_free(model);
+    }
+    return status;
+}
+
+// --- running -----------------------------------------------------------------------------------------------------------------------
+
+static void stop(int signal_number) {
+    (void)signal_number;
+    bench_stopped = 1;
+}
+
+// What the command line left open: the description's workload, then our own choice.
+static void fill_options(CommandOptions *options, const Artifact *artifact, const Machine *machine) {
+    static const int64_t usual[] = {1, 8, 64, 512, 2048};
+    const Workload *workload = &artifact->model->workload;
+    BenchOptions *bench = &options->bench;
+    if (!bench->token_counts) {
+        bench->token_counts = workload->token_counts > 0 ? workload->token_counts : (int64_t)(sizeof usual / sizeof *usual);
+        memcpy(bench->tokens, workload->token_counts > 0 ? workload->tokens : usual, (size_t)bench->token_counts * sizeof *usual);
+    }
+    if (!options->routing && (!*workload->routing || bench_routing_parse(workload->routing, &bench->routing))) {
+        bench_routing_parse("uniform", &bench->routing);
+    }
+    bench->threads = bench->threads ? bench->threads : (int)machine->threads;
+}
+
+static int run_layers(BenchRun *run, CommandOptions *options, const char *path, Diagnostics *diagnostics) {
+    Artifact *artifact = artifact_read(path, diagnostics);
+    if (!artifact) {
+        return -1;
+    }
+    fill_options(options, artifact, run->machine);
+    int status = 0;
+    if (options->bench.layer) {
+        status = bench_run_layer(run, path, options->bench.layer, diagnostics);
+    }
+    for (int64_t i = 0; !status && !options->bench.layer && i < artifact->model->layer_count; i++) {
+        status = bench_run_layer(run, path, artifact->model->layers[i].name, diagnostics);
+    }
+    artifact_free(artifact);
+    return status;
+}
+
+int command_bench(int argc, char **argv) {
+    CommandOptions options = {.bench = {.against = "reference", .seconds = 3}, .compute = -1};
+    Machine machine;
+    Diagnostics diagnostics = {0};
+    char directory[BENCH_PATH_BYTES], path[BENCH_PATH_BYTES + 128];
+    struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};  // a second Ctrl-C ends at once
+    argp_parse(&argp_bench, argc, argv, 0, NULL, &options);
+    if (machine_detect(&machine) || make_directory(directory)) {
+        perror("catena bench");
+        return EXIT_FAILED;
+    }
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    BenchRun run = {.machine = &machine, .options = &options.bench, .directory = directory};
+    int status = find_library(&options, directory, path, &diagnostics);
+    status = status ? status : run_layers(&run, &options, path, &diagnostics);
+    if (run.row_count && options.format == OUTPUT_JSON) {
+        status = report_print(bench_document(&run)) ? -1 : status;
+    } else if (run.row_count) {
+        bench_print(&run);
+    }
+    if (bench_stopped) {
+        fprintf(stderr, "catena bench: stopped\n");
+    }
+    diagnostics_print(&diagnostics, stderr);
+    diagnostics_free(&diagnostics);
+    remove_directory(directory);
+    free(run.rows);
+    return status || bench_stopped || fflush(stdout) ? EXIT_FAILED : EXIT_OK;
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""The layers that catena benchmarks, in PyTorch: an eager loop over experts, and torch._grouped_mm. See README.md.
+
+Prints one JSON document {"peer", "version", "rows"}; rows as in `catena bench --format json`.
+"""
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+
+LAYERS = {
+    "moe_8of64": dict(hidden=1024, intermediate=704, experts=64, k=8, iterations=1),
+    "coe_2x4of64": dict(hidden=1024, intermediate=704, experts=64, k=4, iterations=2),
+}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="PyTorch on the layers that catena benchmarks.")
+    parser.add_argument("--layer", choices=sorted(LAYERS), default="moe_8of64")
+    for name in ("hidden", "intermediate", "experts", "k", "iterations"):
+        parser.add_argument("--" + name, type=int)
+    parser.add_argument("--tokens", default="1,8,64,512,2048")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--only", choices=["eager_fp32", "eager_bf16", "grouped_bf16"], action="append")
+    return parser.parse_args()
+
+
+def last_level_cache_bytes():
+    """Size of the largest cache that the kernel names; 32 MiB if it names none."""
+    import glob
+
+    sizes = [32 << 20]
+    for path in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*/size"):
+        text = open(path).read().strip()
+        sizes.append(int(text[:-1]) << {"K": 10, "M": 20, "G": 30}[text[-1]])
+    return max(sizes)
+
+
+def make_bank(torch, shape, dtype):
+    """Instances of one layer's experts that together are cold: at least 1 GiB and four last-level caches."""
+    hidden, inner, experts = shape["hidden"], shape["intermediate"], shape["experts"]
+    instance_bytes = 3 * hidden * inner * experts * (2 if dtype == torch.bfloat16 else 4)
+    count = math.ceil(max(1 << 30, 4 * last_level_cache_bytes()) / instance_bytes)
+    gate_up = torch.empty(experts, 2 * inner, hidden).uniform_(-1, 1).mul_(math.sqrt(3 / hidden)).to(dtype)
+    down = torch.empty(experts, hidden, inner).uniform_(-1, 1).mul_(math.sqrt(3 / inner)).to(dtype)
+    return [(gate_up.clone(), down.clone()) for _ in range(count)], count * instance_bytes
+
+
+def route(torch, shape, tokens):
+    """k different experts for every token, uniformly, and weights that sum to one."""
+    scores = torch.rand(tokens, shape["experts"])
+    weights, chosen = torch.topk(scores, shape["k"], dim=1)
+    return chosen, torch.softmax(weights, dim=1)
+
+
+def eager_iteration(torch, x, weights, chosen, scores, experts):
+    """What Hugging Face's eager modelling code does: a loop over the experts that were hit."""
+    gate_up, down = weights
+    y = torch.zeros_like(x)
+    for expert in chosen.unique().tolist():
+        token, slot = torch.where(chosen == expert)
+        gate, up = torch.nn.functional.linear(x[token], gate_up[expert]).chunk(2, dim=-1)
+        out = torch.nn.functional.linear(torch.nn.functional.silu(gate) * up, down[expert])
+        y.index_add_(0, token, out * scores[token, slot, None].to(out.dtype))
+    return y
+
+
+def grouped_iteration(torch, x, weights, chosen, scores, experts):
+    """Tokens sorted by expert, two grouped products."""
+    gate_up, down = weights
+    k = chosen.shape[1]
+    order = chosen.flatten().argsort(stable=True)
+    token = order // k
+    ends = torch.bincount(chosen.flatten(), minlength=experts).cumsum(0).to(torch.int32)
+    gate, up = torch._grouped_mm(x[token], gate_up.transpose(1, 2), offs=ends).chunk(2, dim=-1)
+    out = torch._grouped_mm(torch.nn.functional.silu(gate) * up, down.transpose(1, 2), offs=ends)
+    y = torch.zeros_like(x)
+    return y.index_add_(0, token, out * scores.flatten()[order, None].to(out.dtype))
+
+
+def forward(torch, iterate, x, weights, routes, shape):
+    for chosen, scores in routes:
+        y = iterate(torch, x, weights, chosen, scores, shape["experts"])
+        x = x + y  # the chain's inner residual; for one iteration the outer one
+    return x
+
+
+def measure(torch, iterate, bank, shape, dtype, tokens, seconds):
+    """Median and spread of cold calls: the next instance, fresh tokens and choices for each."""
+    samples, distinct, share, started, call = [], [], [], None, 0
+    while started is None or len(samples) < 5 or time.perf_counter() - started < seconds:
+        x = torch.randn(tokens, shape["hidden"]).to(dtype)
+        routes = [route(torch, shape, tokens) for _ in range(shape["iterations"])]
+        begin = time.perf_counter()
+        forward(torch, iterate, x, bank[call % len(bank)], routes, shape)
+        elapsed = time.perf_counter() - begin
+        call += 1
+        if call == 2:  # two calls of warming up: thread pool, allocator
+            started = time.perf_counter()
+        elif call > 2:
+            samples.append(elapsed)
+            counts = [torch.bincount(chosen.flatten(), minlength=shape["experts"]) for chosen, _ in routes]
+            distinct.append(sum(int((c > 0).sum()) for c in counts) / len(counts))
+            share.append(max(float(c.max() / c.sum()) for c in counts))
+    return samples, statistics.mean(distinct), statistics.mean(share)
+
+
+def make_row(shape, name, variant, tokens, threads, measured, bank_bytes):
+    samples, distinct, share = measured
+    quartiles = statistics.quantiles(samples, n=4, method="inclusive")
+    median = quartiles[1]
+    element = 4 if variant.endswith("fp32") else 2
+    flops = 6 * shape["hidden"] * shape["intermediate"] * shape["k"] * shape["iterations"] * tokens
+    read = distinct * shape["iterations"] * 3 * shape["hidden"] * shape["intermediate"] * element
+    return {
+        "layer": name, "peer": "pytorch " + variant, "dtype": variant.split("_")[1], "tokens": tokens, "routing": "uniform",
+        "routed": False, "distinct_experts": distinct, "largest_share": share, "threads": threads, "cold": True,
+        "median_s": median, "spread": (quartiles[2] - quartiles[0]) / median, "min_s": min(samples), "calls": len(samples),
+        "flops": flops, "bytes": read, "gflops": flops / median * 1e-9, "gbytes_s": read / median * 1e-9,
+        "bank_bytes": bank_bytes,
+    }  # fmt: skip
+
+
+def run_variant(torch, variant, name, shape, arguments):
+    dtype = torch.float32 if variant.endswith("fp32") else torch.bfloat16
+    iterate = grouped_iteration if variant.startswith("grouped") else eager_iteration
+    bank, bank_bytes = make_bank(torch, shape, dtype)
+    for tokens in map(int, arguments.tokens.split(",")):
+        try:
+            measured = measure(torch, iterate, bank, shape, dtype, tokens, arguments.seconds)
+        except (RuntimeError, NotImplementedError) as error:
+            yield {"peer": "pytorch " + variant, "layer": name, "tokens": tokens, "status": str(error).splitlines()[0]}
+            return
+        yield make_row(shape, name, variant, tokens, arguments.threads, measured, bank_bytes)
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        import torch
+    except ImportError:
+        print(json.dumps({"peer": "pytorch", "status": "not installed"}))
+        return 0
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(1)
+    given = {key: getattr(arguments, key) for key in LAYERS["moe_8of64"] if getattr(arguments, key)}
+    shape = {**LAYERS[arguments.layer], **given}
+    name = arguments.layer if not given else "{iterations}x{k}of{experts}_{hidden}_{intermediate}".format(**shape)
+    rows = []
+    with torch.inference_mode():
+        for variant in arguments.only or ["eager_fp32", "eager_bf16", "grouped_bf16"]:
+            if variant.startswith("grouped") and not hasattr(torch, "_grouped_mm"):
+                rows.append({"peer": "pytorch " + variant, "status": "this PyTorch has no _grouped_mm"})
+                continue
+            rows.extend(run_variant(torch, variant, name, shape, arguments))
+    print(json.dumps({"peer": "pytorch", "version": torch.__version__, "rows": rows}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

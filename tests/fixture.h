@@ -1,0 +1,31 @@
+// Layers, weights and instances that several suites make from a seed.
+#ifndef CATENA_FIXTURE_H
+#define CATENA_FIXTURE_H
+
+#include <stdint.h>
+
+#include "../compiler/planner.h"
+#include "../runtime/instance.h"
+
+// A random small layer: every field of the description varies, sizes bracket vector lengths and panels.
+Layer fixture_layer(uint64_t seed);
+
+// A description of one layer named "sparse" with that content, as text; owned by the caller.
+char *fixture_spec(const char *name, const Layer *layer);
+
+// A kind of one instance with the default plan of a target for a machine with small caches.
+Kind fixture_kind(const Layer *layer, const char *target);
+
+// Packed random weights for a kind, aligned to a page, with a valid header; owned: free().
+void *fixture_image(const Kind *kind, uint64_t seed, size_t *bytes);
+
+// Random tokens [tokens][hidden] in the layer's interface format (float or bf16 elements); owned.
+void *fixture_tokens(const Plan *plan, int64_t tokens, uint64_t seed);
+
+// Bytes of one interface element.
+size_t fixture_element(const Layer *layer);
+
+// An instance of the natively compiled skeleton with plain tiles. One kind at a time: the plan is a global variable.
+Library *fixture_native(const Kind *kind, const void *image, size_t bytes, int threads, int64_t max_tokens);
+
+#endif

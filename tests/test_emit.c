@@ -1,0 +1,147 @@
+// Emitted tiles: every path of every target that this machine runs, every height, with operands that end at inaccessible pages,
+// against the chain of multiply-adds that the numerics promise.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../compiler/compile.h"
+#include "../compiler/jit.h"
+#include "../compiler/measure.h"
+#include "../compiler/synthetic.h"
+#include "../runtime/packed.h"
+#include "fixture.h"
+#include "suites.h"
+
+typedef void TileFunction(const void *a, const void *w, float *out);
+
+// Memory that ends at an inaccessible page; never freed, the test's process ends.
+static uint8_t *guarded(size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page;
+    uint8_t *memory = mmap(NULL, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert(memory != MAP_FAILED);
+    ck_assert_int_eq(mprotect(memory + whole, page, PROT_NONE), 0);
+    return memory + whole - bytes;
+}
+
+static Role make_role(const Target *target, Path path, int64_t depth) {
+    const PathEmitter *emitter = path_emitter(path);
+    const TileShape *shape = &target->tiles[path];
+    Role role = {.matrices = 1, .depth = depth, .depth_padded = (depth + 1) / 2 * 2, .path = path, .max_rows = shape->max_rows,
+                 .wide_rows = shape->wide_rows, .tile_columns = shape->tile_columns, .unroll = shape->unroll, .prefetch = shape->prefetch};
+    role.weights = emitter->weights;
+    role.input = emitter->input;
+    role.panel_bytes = role.depth_padded * PANEL_COLUMNS * (role.weights == FORMAT_BF16 ? 2 : 4);
+    role.input_stride = (role.depth_padded * (role.input == FORMAT_BF16 ? 2 : 4) + 63) / 64 * 64;
+    return role;
+}
+
+static float element(const void *base, Format format, int64_t index) {
+    return format == FORMAT_BF16 ? packed_float_from_bf16(((const uint16_t *)base)[index]) : ((const float *)base)[index];
+}
+
+static void fill(void *base, Format format, int64_t count, uint64_t *state) {
+    for (int64_t i = 0; i < count; i++) {
+        float value = synthetic_normal(state);
+        if (format == FORMAT_BF16) {
+            ((uint16_t *)base)[i] = packed_bf16_from_float(value);
+        } else {
+            ((float *)base)[i] = value;
+        }
+    }
+}
+
+// What one output must be: exactly, for paths of multiply-adds; within the rounding of pairwise sums for dot products.
+static void check_output(const Target *target, const Role *role, const uint8_t *a, const uint8_t *w, int64_t column, float got) {
+    const uint8_t *panel = w + column / PANEL_COLUMNS * role->panel_bytes;
+    int64_t c = column % PANEL_COLUMNS;
+    float chain = 0;
+    double exact = 0, magnitude = 0;
+    for (int64_t k = 0; k < role->depth_padded; k++) {
+        int64_t index = role->weights == FORMAT_BF16 ? (k / 2 * PANEL_COLUMNS + c) * 2 + k % 2 : k * PANEL_COLUMNS + c;
+        float x = element(a, (Format)role->input, k), y = element(panel, (Format)role->weights, index);
+        chain = target->fused ? fmaf(x, y, chain) : x * y + chain;
+        exact += (double)x * (double)y;
+        magnitude += fabs((double)x * (double)y);
+    }
+    if (role->path == PATH_BF16_DOT) {
+        ck_assert(fabs((double)got - exact) <= magnitude * (double)role->depth_padded * 0x1p-23 + 0x1p-100);
+    } else {
+        ck_assert_mem_eq(&got, &chain, sizeof got);
+    }
+}
+
+static void check_tile(const Target *target, const Role *role, int rows, int panels) {
+    Diagnostics diagnostics = {0};
+    Object object = emit_single_tile(target, role, rows, panels, &diagnostics);
+    ck_assert_msg(object != NULL, "%s", diagnostics.text);
+    Jit *jit = jit_load(object, &diagnostics);
+    ck_assert_msg(jit != NULL, "%s", diagnostics.text);
+    TileFunction *tile = (TileFunction *)jit_function(jit, "tile_0");
+    ck_assert_ptr_nonnull(tile);
+    int64_t width = role->input == FORMAT_BF16 ? 2 : 4;
+    size_t last_row = (size_t)(role->depth_padded * width), a_bytes = (size_t)((rows - 1) * role->input_stride) + last_row;
+    size_t w_bytes = (size_t)(panels * role->panel_bytes);
+    uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
+    float *out = (float *)(void *)guarded(sizeof(float) * (size_t)((rows - 1) * TILE_STRIDE + panels * PANEL_COLUMNS));
+    uint64_t state = (uint64_t)(rows * 1000 + panels);
+    fill(w, (Format)role->weights, (int64_t)w_bytes / (role->weights == FORMAT_BF16 ? 2 : 4), &state);
+    for (int r = 0; r < rows; r++) {
+        fill(a + r * role->input_stride, (Format)role->input, role->depth_padded, &state);
+    }
+    tile(a, w, out);
+    for (int r = 0; r < rows; r++) {
+        for (int64_t c = 0; c < panels * PANEL_COLUMNS; c++) {
+            check_output(target, role, a + r * role->input_stride, w, c, out[r * TILE_STRIDE + c]);
+        }
+    }
+    jit_free(jit);
+}
+
+START_TEST(test_tiles) {
+    static const int64_t depths[] = {1, 2, 3, 8, 31, 41, 64};
+    const Target *target = targets[_i / PATH_COUNT];
+    Path path = (Path)(_i % PATH_COUNT);
+    Machine machine;
+    char missing[256];
+    ck_assert_int_eq(machine_detect(&machine), 0);
+    if (!target->tiles[path].max_rows || !compile_target_is_host(target, &machine, missing, sizeof missing) ||
+        (path == PATH_BF16_DOT && !machine_has_all(&machine, target->dot_requires, missing, sizeof missing))) {
+        return;
+    }
+    for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
+        Role role = make_role(target, path, depths[d]);
+        for (int rows = 1; rows <= role.max_rows; rows++) {
+            check_tile(target, &role, rows, 1);
+        }
+        for (int rows = 1; rows <= role.wide_rows; rows++) {
+            check_tile(target, &role, rows, 2);
+        }
+    }
+}
+END_TEST
+
+START_TEST(test_rejections) {
+    ck_assert_ptr_null(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_FP32, COMPUTE_FP32));
+    ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_WIDENED, FORMAT_BF16, COMPUTE_FP32));
+    ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert_ptr_nonnull(path_rejection(&target_avx512, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_FP32));
+    ck_assert_ptr_nonnull(path_rejection(&target_avx2, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert_ptr_nonnull(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_BF16, COMPUTE_FP32));
+}
+END_TEST
+
+Suite *suite_emit(void) {
+    Suite *suite = suite_create("emit");
+    TCase *cases = tcase_create("tiles");
+    int count = 0;
+    while (targets[count]) {
+        count++;
+    }
+    tcase_set_timeout(cases, TEST_TIMEOUT);
+    tcase_add_loop_test(cases, test_tiles, 0, count * PATH_COUNT);
+    tcase_add_test(cases, test_rejections);
+    suite_add_tcase(suite, cases);
+    return suite;
+}

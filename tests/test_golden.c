@@ -1,0 +1,158 @@
+// Real layers end to end: compile, run on recorded inputs, compare with recorded outputs (tests/extract_data.py says whose).
+// Everything goes through the command line; $CATENA is the program.
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "compiler/command.h"
+#include "compiler/npy.h"
+#include "suites.h"
+
+// Relative L2 error per row. Outputs were computed in fp32 by another order of sums: about 1e-6 is to be expected.
+static const double tolerance = 1e-5;
+
+typedef struct Golden {
+    const char *spec;       // tests/data/SPEC.json
+    const char *data;       // tests/data/DATA
+    const char *in, *out;   // kinds of recorded states
+    int instances;
+} Golden;
+
+static const Golden goldens[] = {
+    {"coe_small_layer", "coe_small", "hidden_in", "hidden_out", 1},
+    {"mixtral_small", "mixtral_small", "layer_in", "layer_out", 2},
+    {"olmoe_small", "olmoe_small", "layer_in", "layer_out", 2},
+    {"qwen3_moe_small", "qwen3_moe_small", "layer_in", "layer_out", 2},
+};
+static const char *const targets[] = {"host", "generic"};
+enum { GOLDENS = sizeof goldens / sizeof *goldens, TARGETS = sizeof targets / sizeof *targets };
+
+static char folder[] = "/tmp/catena-golden-XXXXXX";
+
+static void make_folder(void) {
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+
+static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// Runs a shell command and returns its exit status.
+static int run(const char *format, ...) {
+    char command[4096];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(command, sizeof command, format, arguments);
+    va_end(arguments);
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void remove_folder(void) {
+    ck_assert_int_eq(run("rm -r '%s'", folder), 0);
+}
+
+static const char *catena(void) {
+    const char *path = getenv("CATENA");
+    return path ? path : "build/catena";
+}
+
+static Npy read_array(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static Npy read_array(const char *format, ...) {
+    char path[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(path, sizeof path, format, arguments);
+    va_end(arguments);
+    Diagnostics diagnostics = {0};
+    Npy array;
+    ck_assert_msg(!npy_read(path, &array, &diagnostics), "%s", diagnostics.text);
+    return array;
+}
+
+static double row_error(const float *found, const float *expected, int64_t count) {
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < count; i++) {
+        difference += pow((double)found[i] - (double)expected[i], 2);
+        norm += pow((double)expected[i], 2);
+    }
+    return sqrt(difference / norm);
+}
+
+static void expect_rows(const Golden *golden, int instance) {
+    Npy expected = read_array("tests/data/%s/%d.%s.npy", golden->data, instance, golden->out);
+    Npy found = read_array("%s/y.npy", folder);
+    ck_assert_int_eq(found.dimensions, 2);
+    ck_assert_mem_eq(found.shape, expected.shape, sizeof found.shape);
+    for (int64_t row = 0; row < found.shape[0]; row++) {
+        int64_t width = found.shape[1];
+        double error = row_error((float *)found.data + row * width, (float *)expected.data + row * width, width);
+        ck_assert_msg(error < tolerance, "%s, instance %d, row %lld: relative error %g", golden->data, instance, (long long)row,
+                      error);
+    }
+    npy_free(&expected);
+    npy_free(&found);
+}
+
+START_TEST(reproduces_recorded_outputs) {
+    const Golden *golden = &goldens[_i / TARGETS];
+    const char *target = targets[_i % TARGETS];
+    ck_assert_int_eq(run("%s compile tests/data/%s.json -o %s --target %s >/dev/null", catena(), golden->spec, folder, target),
+                     EXIT_OK);
+    for (int instance = 0; instance < golden->instances; instance++) {
+        ck_assert_int_eq(
+            run("%s run %s/lib%s.so --weights tests/data/%s/model.safetensors --layer sparse.%d "
+                "--input tests/data/%s/%d.%s.npy --output %s/y.npy --routing %s/r",
+                catena(), folder, golden->spec, golden->data, instance, golden->data, instance, golden->in, folder, folder),
+            EXIT_OK);
+        expect_rows(golden, instance);
+        Npy experts = read_array("%s/r.experts.npy", folder), weights = read_array("%s/r.weights.npy", folder);
+        ck_assert_int_eq(experts.type, NPY_INT32);
+        ck_assert_int_eq(weights.type, NPY_FLOAT32);
+        ck_assert_int_eq(experts.dimensions, 3);
+        ck_assert_mem_eq(experts.shape, weights.shape, sizeof experts.shape);
+        npy_free(&experts);
+        npy_free(&weights);
+    }
+}
+END_TEST
+
+// `catena run` with wrong arguments: usage errors exit with 2, wrong inputs with 1 and a text that names the culprit.
+START_TEST(reports_wrong_inputs) {
+    static const char data[] = "tests/data/mixtral_small";
+    ck_assert_int_eq(run("%s compile tests/data/mixtral_small.json -o %s >/dev/null", catena(), folder), EXIT_OK);
+    ck_assert_int_eq(run("%s run 2>/dev/null", catena()), EXIT_USAGE);
+    const struct {
+        const char *weights, *layer, *input, *output, *message;
+    } rows[] = {
+        {"model.safetensors", "dense", "0.layer_in.npy", "y.npy", "no layer 'dense'; it has: sparse"},
+        {"model.safetensors", "sparse.2", "0.layer_in.npy", "y.npy", "instances 0 to 1, not '2'"},
+        {"model.safetensors", "sparse.x", "0.layer_in.npy", "y.npy", "instances 0 to 1, not 'x'"},
+        {"model.safetensors", "sparse", "model.safetensors", "y.npy", "not a .npy file"},
+        {"model.safetensors", "sparse", "../coe_small/0.hidden_in.npy", "y.npy", "takes float32 [tokens, 72]"},
+        {"missing.safetensors", "sparse", "0.layer_in.npy", "y.npy", "No such file"},
+        {"../olmoe_small/model.safetensors", "sparse", "0.layer_in.npy", "y.npy", "has shape [64], layer 'sparse' needs [72]"},
+        {"model.safetensors", "sparse", "0.layer_in.npy", "missing/y.npy", "No such file"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ck_assert_int_eq(
+            run("%s run %s/libmixtral_small.so --weights %s/%s --layer %s --input %s/%s --output %s/%s 2>%s/errors", catena(),
+                folder, data, rows[i].weights, rows[i].layer, data, rows[i].input, folder, rows[i].output, folder),
+            EXIT_FAILED);
+        ck_assert_msg(!run("grep -qF \"%s\" %s/errors", rows[i].message, folder), "no \"%s\" in the message", rows[i].message);
+    }
+}
+END_TEST
+
+Suite *suite_golden(void) {
+    Suite *suite = suite_create("golden");
+    TCase *cases = tcase_create("golden");
+    tcase_set_timeout(cases, TEST_TIMEOUT);
+    tcase_add_checked_fixture(cases, make_folder, remove_folder);
+    tcase_add_loop_test(cases, reproduces_recorded_outputs, 0, GOLDENS * TARGETS);
+    tcase_add_test(cases, reports_wrong_inputs);
+    suite_add_tcase(suite, cases);
+    return suite;
+}

@@ -1,0 +1,416 @@
+// The oracle: against hand-computed layers, against exact integer arithmetic, its bounds against an independent fp32
+// implementation (compiler/reference_fast.c) and the skeleton's activations, and that it notices wrong results.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../compiler/reference_fast.h"
+#include "../compiler/reference_steps.h"
+#include "../compiler/synthetic.h"
+#include "../templates/activation.h"
+#include "fixture.h"
+#include "suites.h"
+
+// A result with room for everything.
+static ReferenceOutput make_output(const Layer *layer, int64_t tokens) {
+    size_t elements = (size_t)(tokens * layer->hidden) + 1, slots = (size_t)(layer->iterations * tokens * layer->top_k) + 1;
+    ReferenceOutput out = {.y = calloc(elements, sizeof(double)), .bound = calloc(elements, sizeof(double)),
+                           .experts = calloc(slots, sizeof(int32_t)), .weights = calloc(slots, sizeof(float))};
+    ck_assert(out.y && out.bound && out.experts && out.weights);
+    return out;
+}
+
+static void free_output(ReferenceOutput *out) {
+    free(out->y);
+    free(out->bound);
+    free(out->experts);
+    free(out->weights);
+}
+
+static void assert_near(double value, double due) {
+    ck_assert_msg(fabs(value - due) <= 1e-12 * fabs(due) + 1e-15, "%.17g, not %.17g", value, due);
+}
+
+// Hand-computed layers ----------------------------------------------------------------------------------------------------------
+
+// One number wide: everything can be followed by hand. x = 1.5, logits (0.5, 1.0) x, silu, two iterations, inner and outer residual.
+START_TEST(test_by_hand_chain) {
+    Layer layer = {.hidden = 1, .iterations = 2, .experts = 2, .intermediate = 1, .top_k = 1, .inner_residual = 1, .outer_residual = 1,
+                   .scale = 2, .gated = 1, .activation = ACTIVATION_SILU};
+    ReferenceWeights weights;
+    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    memcpy(weights.router, (float[]){0.5f, 1.0f}, 2 * sizeof(float));
+    memcpy(weights.routed.gate, (float[]){9, 0.25f}, 2 * sizeof(float));
+    memcpy(weights.routed.up, (float[]){9, -2}, 2 * sizeof(float));
+    memcpy(weights.routed.down, (float[]){9, 0.125f}, 2 * sizeof(float));
+    ReferenceOutput out = make_output(&layer, 1);
+    float h = 1.5f;
+    ck_assert_int_eq(reference_forward(&layer, &weights, 1, &h, NULL, ERROR_WORST, &out), 0);
+    double x = h;
+    for (int t = 0; t < 2; t++) {  // x stays positive, so expert 1 is chosen; its softmax weight is a logistic function
+        double p = 1 / (1 + exp(-0.5 * x)), g = 0.25 * x;
+        x += 2 * p * 0.125 * (g / (1 + exp(-g))) * (-2 * x);
+    }
+    ck_assert_int_eq(out.experts[0], 1);
+    ck_assert_int_eq(out.experts[1], 1);
+    assert_near(out.y[0], 1.5 + x);
+    ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
+    free_output(&out);
+    reference_weights_free(&weights);
+}
+END_TEST
+
+// Norms, biases, normalised weights, a shared expert, relu2, a bias that decides: one token of two numbers.
+START_TEST(test_by_hand_norms) {
+    Layer layer = {.hidden = 2, .iterations = 1, .experts = 3, .intermediate = 1, .top_k = 2, .shared_experts = 1, .shared_intermediate = 1,
+                   .norm = _i ? NORM_LAYER : NORM_RMS, .norm_eps = 0.5f, .normalize = 1, .normalize_eps = 0.25f, .scale = 3, .router_bias = 1,
+                   .activation = ACTIVATION_RELU2, .expert_bias = 1, .shared_bias = 1};
+    ReferenceWeights weights;
+    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    memcpy(weights.norm, (float[]){2, 0.5f}, 2 * sizeof(float));
+    memcpy(weights.router_bias, (float[]){0, 2, 1}, 3 * sizeof(float));  // rows are zero: experts 1 and 2
+    memcpy(weights.routed.up, (float[]){0, 0, 1, 0, 0, 2}, 6 * sizeof(float));
+    memcpy(weights.routed.up_bias, (float[]){0, 0.5f, 4}, 3 * sizeof(float));
+    memcpy(weights.routed.down, (float[]){0, 0, 1, -1, 2, 3}, 6 * sizeof(float));
+    memcpy(weights.routed.down_bias, (float[]){0, 0, 10, 20, 30, 40}, 6 * sizeof(float));
+    memcpy(weights.shared.up, (float[]){1, 1}, 2 * sizeof(float));
+    memcpy(weights.shared.up_bias, (float[]){5}, sizeof(float));
+    memcpy(weights.shared.down, (float[]){-1, 1}, 2 * sizeof(float));
+    memcpy(weights.shared.down_bias, (float[]){0.5f, 0.25f}, 2 * sizeof(float));
+    double x0 = 3, x1 = -1, mean = 0;
+    float h[] = {3, -1};
+    if (_i) {
+        memcpy(weights.norm_bias, (float[]){0.125f, -0.75f}, 2 * sizeof(float));
+        mean = 1;
+    }
+    double r = 1 / sqrt(((x0 - mean) * (x0 - mean) + (x1 - mean) * (x1 - mean)) / 2 + 0.5);
+    x0 = (x0 - mean) * r * 2 + (_i ? 0.125 : 0);
+    x1 = (x1 - mean) * r * 0.5 - (_i ? 0.75 : 0);
+    double sum = 1 + exp(2) + exp(1), p1 = exp(2) / sum, p2 = exp(1) / sum, w1 = 3 * p1 / (p1 + p2 + 0.25), w2 = 3 * p2 / (p1 + p2 + 0.25);
+    double h1 = fmax(x0 + 0.5, 0), h2 = fmax(2 * x1 + 4, 0), hs = fmax(x0 + x1 + 5, 0);
+    ReferenceOutput out = make_output(&layer, 1);
+    ck_assert_int_eq(reference_forward(&layer, &weights, 1, h, NULL, ERROR_WORST, &out), 0);
+    assert_near(out.y[0], w1 * (h1 * h1 + 10) + w2 * (2 * h2 * h2 + 30) - hs * hs + 0.5);
+    assert_near(out.y[1], w1 * (20 - h1 * h1) + w2 * (3 * h2 * h2 + 40) + hs * hs + 0.25);
+    free_output(&out);
+    reference_weights_free(&weights);
+}
+END_TEST
+
+// Exact arithmetic ----------------------------------------------------------------------------------------------------------------
+
+static float small(uint64_t *state) {
+    return (float)((int64_t)(synthetic_next(state) % 7) - 3);
+}
+
+// Integers with given routing of weights 1/2, 1/4: the oracle must have exactly what integer arithmetic has.
+START_TEST(test_exact_integers) {
+    enum { TOKENS = 5, HIDDEN = 9, WIDTH = 13, EXPERTS = 4, K = 2 };
+    Layer layer = {.hidden = HIDDEN, .iterations = 1, .experts = EXPERTS, .intermediate = WIDTH, .top_k = K, .inner_residual = 1,
+                   .scale = 1, .gated = 1, .activation = ACTIVATION_RELU};
+    ReferenceWeights weights;
+    uint64_t state = (uint64_t)_i;
+    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    for (int i = 0; i < EXPERTS * WIDTH * HIDDEN; i++) {
+        weights.routed.gate[i] = small(&state);
+        weights.routed.up[i] = small(&state);
+        weights.routed.down[i] = small(&state);
+    }
+    float x[TOKENS * HIDDEN], given_weights[TOKENS * K];
+    int32_t experts[TOKENS * K];
+    for (int i = 0; i < TOKENS * HIDDEN; i++) {
+        x[i] = small(&state);
+    }
+    for (int t = 0; t < TOKENS; t++) {
+        experts[t * K] = (int32_t)(synthetic_next(&state) % EXPERTS);
+        experts[t * K + 1] = t == 2 ? -1 : (experts[t * K] + 1) % EXPERTS;  // a slot that is not used
+        given_weights[t * K] = 0.5f;
+        given_weights[t * K + 1] = t == 2 ? 0 : 0.25f;
+    }
+    ReferenceGiven given = {experts, given_weights, 0};
+    ReferenceOutput out = make_output(&layer, TOKENS);
+    ck_assert_int_eq(reference_forward(&layer, &weights, TOKENS, x, &given, ERROR_WORST, &out), 0);
+    for (int t = 0; t < TOKENS; t++) {
+        int64_t due[HIDDEN];
+        for (int i = 0; i < HIDDEN; i++) {
+            due[i] = 4 * (int64_t)x[t * HIDDEN + i];
+        }
+        for (int s = 0; s < K && experts[t * K + s] >= 0; s++) {
+            for (int f = 0; f < WIDTH; f++) {
+                int64_t gate = 0, up = 0, row = (experts[t * K + s] * WIDTH + f) * HIDDEN;
+                for (int i = 0; i < HIDDEN; i++) {
+                    gate += (int64_t)weights.routed.gate[row + i] * (int64_t)x[t * HIDDEN + i];
+                    up += (int64_t)weights.routed.up[row + i] * (int64_t)x[t * HIDDEN + i];
+                }
+                for (int i = 0; i < HIDDEN; i++) {
+                    int64_t down = (int64_t)weights.routed.down[(experts[t * K + s] * HIDDEN + i) * WIDTH + f];
+                    due[i] += (s ? 1 : 2) * down * (gate > 0 ? gate : 0) * up;
+                }
+            }
+        }
+        for (int i = 0; i < HIDDEN; i++) {
+            ck_assert_double_eq(out.y[t * HIDDEN + i] * 4, (double)due[i]);
+        }
+    }
+    free_output(&out);
+    reference_weights_free(&weights);
+}
+END_TEST
+
+START_TEST(test_bf16_rounding) {
+    uint64_t state = 5;
+    for (int i = 0; i < 200000; i++) {
+        uint32_t bits = (uint32_t)synthetic_next(&state);
+        bits = i % 4 ? bits : bits & 0x80ffffff;  // a quarter is subnormal or nearly
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        float due = packed_float_from_bf16(packed_bf16_from_float(value));
+        if (isfinite(due)) {
+            ck_assert_msg(bf16_nearest(value) == due, "%.9g -> %.9g, not %.9g", (double)value, bf16_nearest(value), (double)due);
+        }
+    }
+}
+END_TEST
+
+// Bounds ------------------------------------------------------------------------------------------------------------------------
+
+// The skeleton's activations stay within the oracle's table over the whole range.
+START_TEST(test_activation_bounds) {
+    double worst = 0;
+    for (int i = -4000; i < 4000; i++) {
+        float x = i % 3 ? (float)i * 0.03f : copysignf(ldexpf(1.37f, i / 70), (float)i);
+        Vector value = activation_apply(_i, vector_set(x));
+        Bounded due = reference_activation((Activation)_i, bounded_exact(x));
+        double error = fabs(value[0] - due.value);
+        if (isfinite(due.error)) {
+            ck_assert_msg(error <= due.error, "f(%.9g) = %.9g, not %.9g +- %.3g", (double)x, (double)value[0], due.value, due.error);
+            worst = fmax(worst, error > 0 ? error / due.error : 0);
+        }
+    }
+    ck_assert_msg(_i == ACTIVATION_RELU || worst > 0.01, "the bound is far too wide: %g", worst);
+}
+END_TEST
+
+// Everything about one random layer.
+typedef struct Case {
+    Layer layer;
+    Kind kind;
+    void *image;
+    ReferenceWeights weights;
+    float *x, *y, *scores;
+    int32_t *experts;
+    ReferenceOutput out;
+} Case;
+
+// Runs the straightforward fp32 implementation on a random layer.
+static void case_make(Case *c, Layer layer, uint64_t seed, int64_t tokens) {
+    size_t bytes;
+    FastWeights fast;
+    c->layer = layer;
+    c->kind = fixture_kind(&layer, "generic");
+    c->image = fixture_image(&c->kind, seed, &bytes);
+    const uint8_t *instance = packed_image_instance(c->image, 0, 0);
+    ck_assert_int_eq(reference_weights_allocate(&layer, &c->weights), 0);
+    reference_weights_unpack(&c->kind.plan, instance, &c->weights);
+    ck_assert_int_eq(fast_weights_unpack(&c->kind.plan, instance, &fast), 0);
+    FastWorkspace *workspace = fast_workspace_create(&layer, tokens, 2);
+    c->x = calloc((size_t)(tokens * layer.hidden) + 1, sizeof(float));
+    c->y = calloc((size_t)(tokens * layer.hidden) + 1, sizeof(float));
+    c->out = make_output(&layer, tokens);
+    c->experts = calloc((size_t)(layer.iterations * tokens * layer.top_k) + 1, sizeof(int32_t));
+    c->scores = calloc((size_t)(layer.iterations * tokens * layer.top_k) + 1, sizeof(float));
+    synthetic_tokens(&c->kind.plan, tokens, seed, NULL, c->x);
+    fast_forward(&layer, &fast, workspace, tokens, c->x, c->y, c->experts, c->scores);
+    fast_workspace_free(workspace);
+    fast_weights_free(&fast);
+}
+
+static void case_check(Case *c, int64_t tokens, ErrorModel model) {
+    ReferenceGiven given = {c->experts, c->scores, 1};
+    ck_assert_int_eq(reference_forward(&c->layer, &c->weights, tokens, c->x, &given, model, &c->out), 0);
+}
+
+static void case_free(Case *c) {
+    free_output(&c->out);
+    reference_weights_free(&c->weights);
+    free(c->image);
+    free(c->x);
+    free(c->y);
+    free(c->experts);
+    free(c->scores);
+}
+
+enum { TOKENS = 11 };
+
+START_TEST(test_bounds_hold) {
+    Case c;
+    case_make(&c, fixture_layer((uint64_t)_i), (uint64_t)_i + 1, TOKENS);
+    for (ErrorModel model = ERROR_WORST; model <= ERROR_LIKELY; model++) {
+        case_check(&c, TOKENS, model);
+        ck_assert_msg(c.out.checks.violations == 0, "%s", c.out.checks.first);
+        ReferenceComparison found = reference_compare(&c.out, TOKENS, c.layer.hidden, c.y, c.layer.hidden);
+        ck_assert_msg(found.worst <= 1, "model %d: token %lld, column %lld: %g bounds", (int)model, (long long)found.token,
+                      (long long)found.column, found.worst);
+    }
+    case_free(&c);
+}
+END_TEST
+
+// The likely bound is sharp enough to be worth something, and rounding that the class does not allow is noticed.
+START_TEST(test_bounds_are_sharp) {
+    Layer layer = {.hidden = 256, .iterations = 1, .experts = 8, .intermediate = 192, .top_k = 2, .norm = NORM_RMS, .norm_eps = 1e-6f,
+                   .outer_residual = 1, .scale = 1, .gated = 1, .activation = ACTIVATION_SILU, .weights = FORMAT_BF16,
+                   .compute = COMPUTE_BF16};
+    Case c;
+    case_make(&c, layer, 3, TOKENS);
+    case_check(&c, TOKENS, ERROR_LIKELY);
+    ck_assert_int_eq(c.out.checks.violations, 0);
+    ck_assert_double_le(reference_compare(&c.out, TOKENS, layer.hidden, c.y, layer.hidden).worst, 1);
+    c.layer.compute = COMPUTE_FP32;  // the same result was due in fp32: activations must not have been rounded to bf16
+    case_check(&c, TOKENS, ERROR_LIKELY);
+    ck_assert_double_gt(reference_compare(&c.out, TOKENS, layer.hidden, c.y, layer.hidden).worst, 3);
+    case_free(&c);
+}
+END_TEST
+
+// Wrong results are noticed -----------------------------------------------------------------------------------------------------
+
+static Layer plain_layer(void) {
+    return (Layer){.hidden = 40, .iterations = 2, .experts = 8, .intermediate = 24, .top_k = 3, .norm = NORM_RMS, .norm_eps = 1e-6f,
+                   .inner_residual = 1, .scale = 1, .gate_per_iteration = 1, .gated = 1, .activation = ACTIVATION_SILU};
+}
+
+START_TEST(test_notices_wrong_element) {
+    Case c;
+    case_make(&c, plain_layer(), 7, TOKENS);
+    case_check(&c, TOKENS, ERROR_LIKELY);
+    ck_assert_double_le(reference_compare(&c.out, TOKENS, 40, c.y, 40).worst, 1);
+    c.y[3 * 40 + 17] += (float)(3 * c.out.bound[3 * 40 + 17]);
+    ReferenceComparison found = reference_compare(&c.out, TOKENS, 40, c.y, 40);
+    ck_assert_double_gt(found.worst, 1.5);
+    ck_assert_int_eq(found.token, 3);
+    ck_assert_int_eq(found.column, 17);
+    c.y[3 * 40 + 17] = NAN;
+    ck_assert(isinf(reference_compare(&c.out, TOKENS, 40, c.y, 40).worst));
+    case_free(&c);
+}
+END_TEST
+
+// One way each to falsify routing: all must be violations.
+static void falsify(Case *c, int way) {
+    int32_t *experts = c->experts + 4 * 3, swap = experts[0];  // token 4 of iteration 0, three slots
+    float *scores = c->scores + 4 * 3, score = scores[0];
+    int32_t unused = 0;
+    while (unused == experts[0] || unused == experts[1] || unused == experts[2]) {
+        unused++;
+    }
+    switch (way) {
+    case 0: experts[2] = unused; break;                      // another expert
+    case 1: scores[0] = scores[1], scores[1] = score; break; // weights swapped
+    case 2: experts[0] = experts[1], experts[1] = swap, scores[0] = scores[1], scores[1] = score; break;  // order
+    case 3: experts[1] = experts[0]; break;
+    case 4: experts[1] = 8; break;
+    case 5: experts[1] = -1, scores[1] = 0; break;
+    case 6: experts[0] = experts[1] = experts[2] = -1; break;  // rejected without reason
+    case 7: scores[2] *= 1.0001f; break;
+    case 8: c->x[4 * 40 + 1] = NAN; break;                     // should have been rejected
+    case 9: c->weights.router[0] += 100; break;                // another router than the one that chose
+    default: ck_abort();
+    }
+}
+enum { WAYS = 10 };
+
+START_TEST(test_notices_wrong_routing) {
+    Case c;
+    case_make(&c, plain_layer(), 7, TOKENS);
+    case_check(&c, TOKENS, ERROR_WORST);
+    ck_assert_msg(c.out.checks.violations == 0, "%s", c.out.checks.first);
+    ck_assert_int_eq(c.out.checks.choices, TOKENS * 2 * 3);
+    falsify(&c, _i);
+    case_check(&c, TOKENS, ERROR_WORST);
+    ck_assert_int_gt(c.out.checks.violations, 0);
+    ck_assert_int_ne(c.out.checks.first[0], 0);
+    case_free(&c);
+}
+END_TEST
+
+// A wrong weight anywhere moves the result out of its bounds.
+START_TEST(test_notices_wrong_weights) {
+    Case c;
+    case_make(&c, plain_layer(), 11, TOKENS);
+    int32_t expert = c.experts[0];
+    float *row = c.weights.routed.down + (expert * 40 + 5) * 24, first = row[0];
+    row[0] = row[1];  // two weights of one row change places
+    row[1] = first;
+    case_check(&c, TOKENS, ERROR_LIKELY);
+    ReferenceComparison found = reference_compare(&c.out, TOKENS, 40, c.y, 40);
+    ck_assert_double_gt(found.worst, 2);
+    case_free(&c);
+}
+END_TEST
+
+// Equal rows of the router: the lower index must win, though rounding bounds are not zero.
+START_TEST(test_ties) {
+    Case c;
+    Layer layer = plain_layer();
+    layer.top_k = 1;
+    layer.iterations = 1;
+    case_make(&c, layer, 13, TOKENS);
+    for (int e = 1; e < 8; e++) {
+        memcpy(c.weights.router + e * 40, c.weights.router, 40 * sizeof(float));
+    }
+    for (int t = 0; t < TOKENS; t++) {
+        c.experts[t] = 0;
+        c.scores[t] = 0.125f;
+    }
+    case_check(&c, TOKENS, ERROR_WORST);
+    ck_assert_msg(c.out.checks.violations == 0, "%s", c.out.checks.first);
+    ck_assert_int_eq(c.out.checks.near_ties, TOKENS);
+    c.experts[2] = 1;
+    case_check(&c, TOKENS, ERROR_WORST);
+    ck_assert_int_eq(c.out.checks.violations, 1);
+    case_free(&c);
+}
+END_TEST
+
+// Rejected tokens are NaN rows; overflow is accepted where it is legitimate.
+START_TEST(test_nonfinite_and_overflow) {
+    Case c;
+    case_make(&c, plain_layer(), 17, TOKENS);
+    c.x[2 * 40] = INFINITY;
+    ck_assert_int_eq(reference_forward(&c.layer, &c.weights, TOKENS, c.x, NULL, ERROR_WORST, &c.out), 0);
+    ck_assert_int_eq(c.out.checks.rejected, 1);
+    ck_assert_int_eq(c.out.experts[2 * 3], -1);
+    ck_assert(isnan(c.out.y[2 * 40]) && !isnan(c.out.y[3 * 40]) && !isnan(c.out.y[40]));
+    c.layer.norm = NORM_NONE;
+    for (int i = 0; i < 40; i++) {
+        c.x[i] = 1e30f;  // gate times up is beyond fp32
+    }
+    ck_assert_int_eq(reference_forward(&c.layer, &c.weights, TOKENS, c.x, NULL, ERROR_WORST, &c.out), 0);
+    ck_assert(isinf(c.out.bound[0]) && isfinite(c.out.bound[40]));
+    case_free(&c);
+}
+END_TEST
+
+Suite *suite_reference(void) {
+    Suite *suite = suite_create("reference");
+    TCase *hand = tcase_create("values"), *bounds = tcase_create("bounds"), *notice = tcase_create("notice");
+    tcase_add_test(hand, test_by_hand_chain);
+    tcase_add_loop_test(hand, test_by_hand_norms, 0, 2);
+    tcase_add_loop_test(hand, test_exact_integers, 0, 10);
+    tcase_add_test(hand, test_bf16_rounding);
+    tcase_add_loop_test(bounds, test_activation_bounds, 0, ACTIVATION_COUNT);
+    tcase_add_loop_test(bounds, test_bounds_hold, 0, 200);
+    tcase_add_test(bounds, test_bounds_are_sharp);
+    tcase_add_test(notice, test_notices_wrong_element);
+    tcase_add_loop_test(notice, test_notices_wrong_routing, 0, WAYS);
+    tcase_add_test(notice, test_notices_wrong_weights);
+    tcase_add_test(notice, test_ties);
+    tcase_add_test(notice, test_nonfinite_and_overflow);
+    TCase *all[] = {hand, bounds, notice};
+    for (int i = 0; i < 3; i++) {
+        tcase_set_timeout(all[i], TEST_TIMEOUT);
+        suite_add_tcase(suite, all[i]);
+    }
+    return suite;
+}

@@ -1,0 +1,533 @@
+// The runtime around a layer: opening (CPU, options, weights, cache), arguments, chunks, teams, floating-point state, busy
+// instances, generated headers. The layer is a stand-in whose results show what it was called with.
+#include <math.h>
+#include <omp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "../compiler/header.h"
+#include "../compiler/plan.h"
+#include "../runtime/cores.h"
+#include "../runtime/cpu.h"
+#include "../runtime/instance.h"
+#include "suites.h"
+
+enum { HIDDEN = 5, ITERATIONS = 2, TOP_K = 2, EXPERTS = 4, CHUNK = 3 };
+
+// --- the stand-in: y = 2 x + (tokens of the chunk) + weight, in two phases with a barrier between them ---------------------------
+
+static Kind kinds[2];
+static Contents contents;
+static int calls, most_threads, wrong_state;
+static void (*inside)(void);  // something to do in the middle of a forward
+
+static void check_state(void) {
+#if defined(__x86_64__)
+    if (_mm_getcsr() != 0x1f80) {
+        wrong_state = 1;
+    }
+#endif
+}
+
+static void route_token(const Call *call, int64_t token) {
+    for (int64_t slot = 0; slot < ITERATIONS * TOP_K; slot++) {
+        int64_t at = (slot / TOP_K * call->routing_tokens + token) * TOP_K + slot % TOP_K;
+        if (call->experts_out) {
+            call->experts_out[at] = (int32_t)slot;
+            call->weights_out[at] = (float)slot;
+        }
+    }
+}
+
+static void stand_in(Call *call, Team *team, int64_t thread, int64_t threads) {
+    Workspace space = plan_workspace(&kinds[0].plan, call->tokens, threads);
+    float *state = (float *)(call->workspace + space.state[0]);
+    int64_t stride = kinds[0].plan.roles[ROLE_ROUTER].input_stride / 4;
+    for (int64_t token = thread; token < call->tokens; token += threads) {
+        memcpy(state + token * stride, (const float *)call->x + token * call->x_stride, HIDDEN * sizeof(float));
+    }
+    memset(call->workspace + space.thread + thread * space.thread_bytes, 0xab, (size_t)space.thread_bytes);
+    team_barrier(team);
+    for (int64_t token = threads - 1 - thread; token < call->tokens; token += threads) {  // rows that another thread has copied
+        const float *row = state + token * stride;
+        for (int i = 0; i < HIDDEN; i++) {
+            float weight = call->weights_in ? call->weights_in[(call->routing_tokens + token) * TOP_K] : 0;  // iteration 1, slot 0
+            ((float *)call->y)[token * call->y_stride + i] = 2 * row[i] + (float)call->tokens + weight + (float)call->weights[0];
+        }
+        call->workspace[space.rejected + token] = (uint8_t)(isnan(row[0]) != 0);
+        route_token(call, token);
+    }
+    check_state();
+    if (!thread) {
+        calls++;
+        most_threads = (int)threads > most_threads ? (int)threads : most_threads;
+        if (inside) {
+            inside();
+        }
+    }
+}
+
+static LayerForward *const forwards[] = {stand_in, stand_in};
+static uint8_t *image;
+static size_t image_size;
+static char error[512];
+
+static void setup(void) {
+    memset(kinds, 0, sizeof kinds);
+    for (int k = 0; k < 2; k++) {
+        strcpy(kinds[k].name, k ? "second" : "first");
+        kinds[k].count = 2;
+        kinds[k].plan.layer =
+            (Layer){.hidden = HIDDEN, .iterations = ITERATIONS, .experts = EXPERTS, .intermediate = 6, .top_k = TOP_K};
+        kinds[k].plan.layer.norm = NORM_RMS;
+        kinds[k].plan.chunk_tokens = CHUNK;
+        kinds[k].plan.block_rows = 2;
+        plan_layout(&kinds[k].plan);
+    }
+    memset(&contents, 0, sizeof contents);
+    contents.kinds = 2;
+    image_size = (size_t)packed_image_bytes(kinds, 2);
+    image = aligned_alloc(4096, image_size);
+    ck_assert_ptr_nonnull(image);
+    memset(image, 0, image_size);
+    packed_image_begin(kinds, 2, image);
+    for (int i = 0; i < 4; i++) {
+        packed_image_instance(image, i / 2, i % 2)[0] = (uint8_t)(100 * i);
+    }
+    packed_image_finish(image);
+    calls = most_threads = wrong_state = 0;
+    inside = NULL;
+}
+
+static void teardown(void) {
+    free(image);
+}
+
+static Library *open_instance(int threads) {
+    Options options = {.size = sizeof options, .threads = threads, .check = 1};
+    Library *library = NULL;
+    Status status = instance_open_memory(&contents, kinds, forwards, image, image_size, &options, &library, error, sizeof error);
+    ck_assert_msg(status == LIBRARY_OK, "%s", error);
+    return library;
+}
+
+static Forward plain(int layer, int64_t tokens, const float *x, int64_t x_stride, float *y, int64_t y_stride) {
+    return (Forward){FORWARD_PLAIN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, NULL, NULL};
+}
+
+// --- forward
+// -----------------------------------------------------------------------------------------------------------------------
+
+START_TEST(cuts_into_chunks) {
+    enum { TOKENS = 8, X_STRIDE = 6, Y_STRIDE = 9 };
+    Library *library = open_instance(_i + 1);
+    float x[TOKENS * X_STRIDE], y[TOKENS * Y_STRIDE];
+    for (int tokens = 0; tokens <= TOKENS; tokens++) {
+        for (int i = 0; i < TOKENS * X_STRIDE; i++) {
+            x[i] = (float)i;
+        }
+        memset(y, 0, sizeof y);
+        calls = 0;
+        Forward forward = plain(3, tokens, x, X_STRIDE, y, Y_STRIDE);
+        ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+        ck_assert_int_eq(calls, (tokens + CHUNK - 1) / CHUNK);
+        for (int i = 0; i < TOKENS * Y_STRIDE; i++) {
+            int token = i / Y_STRIDE, column = i % Y_STRIDE;
+            int chunk = tokens - token / CHUNK * CHUNK < CHUNK ? tokens - token / CHUNK * CHUNK : CHUNK;
+            float wanted = token < tokens && column < HIDDEN ? (float)(2 * (token * X_STRIDE + column) + chunk + 300 % 256) : 0;
+            ck_assert_float_eq(y[i], wanted);
+        }
+    }
+    ck_assert_int_eq(wrong_state, 0);
+    instance_close(library);
+}
+END_TEST
+
+START_TEST(returns_and_takes_routing) {
+    enum { TOKENS = 7, SLOTS = ITERATIONS * TOKENS * TOP_K };
+    Library *library = open_instance(2);
+    float x[TOKENS * HIDDEN] = {0}, y[TOKENS * HIDDEN], weights[SLOTS];
+    int32_t experts[SLOTS];
+    Forward forward = plain(0, TOKENS, x, HIDDEN, y, HIDDEN);
+    forward.mode = FORWARD_ROUTING_OUT;
+    forward.experts_out = experts;
+    forward.weights_out = weights;
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    for (int slot = 0; slot < SLOTS; slot++) {
+        ck_assert_int_eq(experts[slot], slot / (TOKENS * TOP_K) * TOP_K + slot % TOP_K);
+        ck_assert_float_eq(weights[slot], (float)experts[slot]);
+        experts[slot] %= EXPERTS;
+        weights[slot] = (float)slot;
+    }
+    forward = plain(0, TOKENS, x, HIDDEN, y, HIDDEN);
+    forward.mode = FORWARD_ROUTING_IN;
+    forward.experts_in = experts;
+    forward.weights_in = weights;
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    for (int token = 0; token < TOKENS; token++) {
+        ck_assert_float_eq(y[token * HIDDEN], (float)((token < 6 ? CHUNK : 1) + (TOKENS + token) * TOP_K));
+    }
+    static const int32_t bad[] = {-2, EXPERTS, EXPERTS + 100};
+    for (int i = 0; i < 3; i++) {
+        experts[SLOTS - 1] = bad[i];
+        ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(instance_error(library), "iteration 1, token 6: expert"), "%s", instance_error(library));
+    }
+    experts[SLOTS - 1] = experts[SLOTS - 2];
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(instance_error(library), "given twice"));
+    experts[SLOTS - 1] = experts[SLOTS - 2] = -1;
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    weights[3] = INFINITY;
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+    instance_close(library);
+}
+END_TEST
+
+static void refused(Library *library, Forward forward, const char *text) {
+    calls = 0;
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(instance_error(library), text), "'%s' has no '%s'", instance_error(library), text);
+    ck_assert_int_eq(calls, 0);
+}
+
+START_TEST(checks_arguments) {
+    Library *library = open_instance(1);
+    float memory[64] = {0}, y[64];
+    refused(library, plain(-1, 1, memory, HIDDEN, y, HIDDEN), "no layer -1");
+    refused(library, plain(4, 1, memory, HIDDEN, y, HIDDEN), "no layer 4");
+    refused(library, plain(0, -1, memory, HIDDEN, y, HIDDEN), "tokens is -1");
+    refused(library, plain(0, 1, NULL, HIDDEN, y, HIDDEN), "x is NULL");
+    refused(library, plain(0, 1, memory, HIDDEN, NULL, HIDDEN), "y is NULL");
+    refused(library, plain(0, 1, memory, HIDDEN - 1, y, HIDDEN), "x_stride is 4");
+    refused(library, plain(0, 1, memory, HIDDEN, y, -7), "y_stride is -7");
+    refused(library, plain(0, 1, (float *)(void *)((char *)memory + 2), HIDDEN, y, HIDDEN), "aligned");
+    refused(library, plain(0, INT64_MAX, memory, HIDDEN, y, HIDDEN), "more than memory can hold");
+    refused(library, plain(0, 2, memory, HIDDEN, memory + 1, HIDDEN), "overlap");
+    refused(library, plain(0, 2, memory, HIDDEN, memory + HIDDEN, HIDDEN), "overlap");
+    refused(library, plain(0, 2, memory, HIDDEN, memory, HIDDEN + 1), "overlap");
+    refused(library, plain(0, 3, memory + 8, 12, memory, 12), "overlap");  // one element of each next row
+    instance_close(library);
+}
+END_TEST
+
+START_TEST(allows_in_place_and_interleaved) {
+    Library *library = open_instance(1);
+    float memory[64];
+    for (int i = 0; i < 64; i++) {
+        memory[i] = (float)i;
+    }
+    Forward forward = plain(0, 2, memory, 10, memory + HIDDEN, 10);  // two halves of rows of 10
+    ck_assert_msg(instance_forward(library, &forward) == LIBRARY_OK, "%s", instance_error(library));
+    ck_assert_float_eq(memory[16], 2 * 11 + 2);
+    forward = plain(0, 5, memory, 10, memory, 10);
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_float_eq(memory[10], 2 * 10 + 3);
+    forward = plain(0, 0, NULL, 0, NULL, 0);
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    instance_close(library);
+    ck_assert_int_eq(instance_forward(NULL, &forward), LIBRARY_INVALID_ARGUMENT);
+}
+END_TEST
+
+START_TEST(counts_nonfinite) {
+    Library *library = open_instance(2);
+    float x[7 * HIDDEN] = {0}, y[7 * HIDDEN];
+    int64_t first = 0;
+    x[4 * HIDDEN] = x[6 * HIDDEN] = NAN;
+    Forward forward = plain(0, 7, x, HIDDEN, y, HIDDEN);
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_NONFINITE);
+    ck_assert_int_eq(instance_nonfinite(library, &first), 2);
+    ck_assert_int_eq(first, 4);
+    ck_assert_ptr_nonnull(strstr(instance_error(library), "2 of 7 tokens"));
+    x[4 * HIDDEN] = x[6 * HIDDEN] = 0;
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_int_eq(instance_nonfinite(library, &first), 0);
+    ck_assert_int_eq(first, -1);
+    instance_close(library);
+}
+END_TEST
+
+// --- threads ---------------------------------------------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+START_TEST(keeps_float_state) {
+    Library *library = open_instance(_i + 1);
+    float x[3 * HIDDEN] = {0}, y[3 * HIDDEN];
+    Forward forward = plain(0, 3, x, HIDDEN, y, HIDDEN);
+    unsigned caller = 0x1f80 | 0x8040 | 0x2000;  // flush to zero, denormals are zero, round down
+    _mm_setcsr(caller);
+    Status status = instance_forward(library, &forward);
+    unsigned after = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    ck_assert_int_eq(status, LIBRARY_OK);
+    ck_assert_uint_eq(after, caller);
+    ck_assert_int_eq(wrong_state, 0);
+    instance_close(library);
+}
+END_TEST
+#endif
+
+// Inside a caller's parallel region the team is smaller than asked for; the result is the same.
+START_TEST(runs_inside_parallel_regions) {
+    int good = 0;
+    omp_set_max_active_levels(1);
+#pragma omp parallel num_threads(2) reduction(+ : good)
+    {
+        Options options = {.size = sizeof options, .threads = 4, .max_tokens = 2};
+        Library *library = NULL;
+        float x[5 * HIDDEN] = {0}, y[5 * HIDDEN] = {0};
+        Forward forward = plain(1, 5, x, HIDDEN, y, HIDDEN);
+        Status status = instance_open_memory(&contents, kinds, forwards, image, image_size, &options, &library, NULL, 0);
+        if (status == LIBRARY_OK && instance_forward(library, &forward) == LIBRARY_OK && y[0] == 102 && y[4 * HIDDEN] == 101) {
+            good++;
+        }
+        instance_close(library);
+    }
+    ck_assert_int_eq(good, 2);
+    ck_assert_int_eq(most_threads, 1);
+}
+END_TEST
+
+static Library *shared;
+static Status second_status;
+
+static void *second_caller(void *argument) {
+    (void)argument;
+    float x[HIDDEN] = {0}, y[HIDDEN];
+    Forward forward = plain(0, 1, x, HIDDEN, y, HIDDEN);
+    second_status = instance_forward(shared, &forward);
+    return NULL;
+}
+
+static void call_again(void) {
+    pthread_t thread;
+    inside = NULL;
+    if (!pthread_create(&thread, NULL, second_caller, NULL)) {
+        pthread_join(thread, NULL);
+    }
+}
+
+START_TEST(refuses_a_second_caller) {
+    float x[HIDDEN] = {0}, y[HIDDEN];
+    shared = open_instance(1);
+    inside = call_again;
+    second_status = LIBRARY_OK;
+    Forward forward = plain(0, 1, x, HIDDEN, y, HIDDEN);
+    ck_assert_int_eq(instance_forward(shared, &forward), LIBRARY_OK);
+    ck_assert_int_eq(second_status, LIBRARY_BUSY);
+    second_caller(NULL);
+    ck_assert_int_eq(second_status, LIBRARY_OK);
+    instance_close(shared);
+}
+END_TEST
+
+START_TEST(binds_workers_only) {
+    int before = cores_allowed(NULL, 0);
+    Options options = {.size = sizeof options, .threads = 2, .bind = 1, .huge_pages = 1};
+    Library *library = NULL;
+    ck_assert_int_eq(instance_open_memory(&contents, kinds, forwards, image, image_size, &options, &library, error, sizeof error),
+                     0);
+    float x[HIDDEN] = {0}, y[HIDDEN];
+    Forward forward = plain(0, 1, x, HIDDEN, y, HIDDEN);
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_int_eq(cores_allowed(NULL, 0), before);
+    instance_close(library);
+}
+END_TEST
+
+// --- opening
+// -----------------------------------------------------------------------------------------------------------------------
+
+static Status open_with(const Options *options) {
+    Library *library = NULL;
+    Status status = instance_open_memory(&contents, kinds, forwards, image, image_size, options, &library, error, sizeof error);
+    ck_assert((status == LIBRARY_OK) == (library != NULL));
+    instance_close(library);
+    return status;
+}
+
+START_TEST(reads_options) {
+    struct {
+        Options options;
+        char more[8];
+    } larger = {.options = {.size = sizeof larger}};
+    ck_assert_int_eq(open_with(NULL), LIBRARY_OK);
+    ck_assert_int_eq(open_with(&larger.options), LIBRARY_OK);
+    larger.more[3] = 1;
+    ck_assert_int_eq(open_with(&larger.options), LIBRARY_INVALID_ARGUMENT);
+    Options older = {.size = offsetof(Options, check), .threads = 1, .check = 77};  // fields beyond its size do not count
+    ck_assert_int_eq(open_with(&older), LIBRARY_OK);
+    const Options bad[] = {{.size = 0},
+                           {.size = sizeof *bad, .threads = -1},
+                           {.size = sizeof *bad, .threads = 100000},
+                           {.size = sizeof *bad, .max_tokens = -1},
+                           {.size = sizeof *bad, .check = 2},
+                           {.size = sizeof *bad, .bind = -1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_assert_int_eq(open_with(&bad[i]), LIBRARY_INVALID_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(error, "options."));
+    }
+}
+END_TEST
+
+START_TEST(checks_the_cpu) {
+    strcpy(contents.features, "sse2  teleportation antigravity ");
+    ck_assert_int_eq(open_with(NULL), LIBRARY_UNSUPPORTED_CPU);
+#if defined(__x86_64__)
+    ck_assert_str_eq(error, "this library needs teleportation, antigravity, which this CPU lacks");
+    ck_assert_int_eq(cpu_has("sse2"), 1);
+    __builtin_cpu_init();
+    ck_assert_int_eq(cpu_has("avx2"), __builtin_cpu_supports("avx2") ? 1 : 0);
+    ck_assert_int_eq(cpu_has("fma"), __builtin_cpu_supports("fma") ? 1 : 0);
+    ck_assert_int_eq(cpu_has("avx512f"), __builtin_cpu_supports("avx512f") ? 1 : 0);
+    ck_assert_int_eq(cpu_has("avx512bf16"), __builtin_cpu_supports("avx512bf16") ? 1 : 0);
+    strcpy(contents.features, "sse2");
+#else
+    strcpy(contents.features, "neon");
+#endif
+    ck_assert_int_eq(cpu_has("av"), -1);
+    ck_assert_int_eq(open_with(NULL), LIBRARY_OK);
+    ck_assert_int_ge(cores_usable(), 1);
+    ck_assert_int_le(cores_usable(), cores_allowed(NULL, 0));
+}
+END_TEST
+
+static void write_image(const char *path, size_t size) {
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(image, 1, size, file), size);
+    fclose(file);
+}
+
+START_TEST(opens_packed_files) {
+    char path[] = "/tmp/catena-test-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    Library *library = NULL;
+    ck_assert_int_eq(instance_open(&contents, kinds, forwards, "/no/such/file", NULL, &library, error, sizeof error),
+                     LIBRARY_IO_ERROR);
+    ck_assert_int_lt(instance_open(&contents, kinds, forwards, path, NULL, &library, error, sizeof error), 0);  // empty
+    write_image(path, image_size - 1);
+    ck_assert_int_eq(instance_open(&contents, kinds, forwards, path, NULL, &library, error, sizeof error), LIBRARY_BAD_WEIGHTS);
+    ck_assert_msg(strstr(error, path) && strstr(error, "truncated"), "%s", error);
+    write_image(path, image_size);
+    ck_assert_int_eq(instance_open(&contents, kinds, forwards, path, NULL, &library, error, sizeof error), LIBRARY_OK);
+    ck_assert_int_eq(instance_find(library, "second", 1), 3);
+    ck_assert_int_eq(instance_find(library, "second", 2), -1);
+    ck_assert_int_eq(instance_find(library, "third", 0), -1);
+    float x[HIDDEN] = {0}, y[HIDDEN];
+    Forward forward = plain(2, 1, x, HIDDEN, y, HIDDEN);
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_float_eq(y[0], 201);
+    instance_close(library);
+    ck_assert_int_eq(instance_check_packed(&contents, kinds, path, error, sizeof error), LIBRARY_OK);
+    image[image_size - 1] ^= 1;
+    write_image(path, image_size);
+    ck_assert_int_eq(instance_check_packed(&contents, kinds, path, error, sizeof error), LIBRARY_BAD_WEIGHTS);
+    ck_assert_msg(strstr(error, "second.1"), "%s", error);
+    unlink(path);
+}
+END_TEST
+
+// --- the generated header: compiled as C and C++ against runtime/library.h
+// ---------------------------------------------------------
+
+static const char agreement[] =
+    "#include \"HEADER\"\n"
+    "#include \"runtime/library.h\"\n"
+    "#define SAME(field) _Static_assert(offsetof(Options, field) == offsetof(demo_options, field) && "
+    "sizeof(((Options *)0)->field) == sizeof(((demo_options *)0)->field), #field)\n"
+    "SAME(size); SAME(threads); SAME(check); SAME(max_tokens); SAME(cache); SAME(bind); SAME(huge_pages);\n"
+    "_Static_assert(sizeof(Options) == sizeof(demo_options) && sizeof(Status) == sizeof(int), \"sizes\");\n"
+    "_Static_assert((int)LIBRARY_OK == DEMO_OK && (int)LIBRARY_NONFINITE == DEMO_NONFINITE && (int)LIBRARY_BUSY == DEMO_BUSY && "
+    "(int)LIBRARY_INVALID_ARGUMENT == DEMO_INVALID_ARGUMENT && (int)LIBRARY_UNSUPPORTED_CPU == DEMO_UNSUPPORTED_CPU && "
+    "(int)LIBRARY_BAD_WEIGHTS == DEMO_BAD_WEIGHTS && (int)LIBRARY_IO_ERROR == DEMO_IO_ERROR && "
+    "(int)LIBRARY_OUT_OF_MEMORY == DEMO_OUT_OF_MEMORY, \"status\");\n"
+    "_Static_assert(DEMO_SPARSE_HIDDEN == 5 && DEMO_SPARSE_TOP_K == 2 && DEMO_SPARSE_ITERATIONS == 2 && DEMO_SPARSE_EXPERTS == 4 "
+    "&& "
+    "DEMO_SPARSE_COUNT == 3, \"constants\");\n"
+    "demo_options options = DEMO_OPTIONS_INIT;\n";
+
+static void run_command(const char *format, const char *directory) {
+    char command[1024];
+    snprintf(command, sizeof command, format, directory, directory);
+    ck_assert_msg(system(command) == 0, "%s", command);
+}
+
+static FILE *create_file(const char *directory, const char *name) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    return file;
+}
+
+START_TEST(header_agrees_with_library) {
+    char directory[] = "/tmp/catena-test-XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    Model *model = calloc(1, sizeof *model);
+    ck_assert_ptr_nonnull(model);
+    strcpy(model->name, "demo");
+    model->layer_count = 1;
+    strcpy(model->layers[0].name, "sparse");
+    model->layers[0].count = 3;
+    model->layers[0].layer = kinds[0].plan.layer;
+    FILE *file = create_file(directory, "demo.h");
+    ck_assert_int_eq(header_write(model, file), 0);
+    fclose(file);
+    file = create_file(directory, "agree.c");
+    const char *rest = strstr(agreement, "HEADER");
+    fprintf(file, "%.*s%s/demo.h%s", (int)(rest - agreement), agreement, directory, rest + strlen("HEADER"));
+    fclose(file);
+    file = create_file(directory, "plus.cc");
+    fprintf(file, "#include \"demo.h\"\nint main() { demo_options o = DEMO_OPTIONS_INIT; return (int)o.threads; }\n");
+    fclose(file);
+    file = create_file(directory, "demo.pc");
+    ck_assert_int_eq(header_write_pkgconfig(model, directory, file), 0);
+    fclose(file);
+    run_command("gcc -std=c11 -Wall -Wextra -Wpedantic -Wstrict-prototypes -Werror -I. -fsyntax-only %s/agree.c", directory);
+    run_command("if command -v g++ >/dev/null; then g++ -Wall -Wextra -Wpedantic -Werror -fsyntax-only %s/plus.cc; fi", directory);
+    run_command(
+        "if command -v pkg-config >/dev/null; then PKG_CONFIG_PATH=%s pkg-config --cflags --libs demo | grep -q 'I%s.*-ldemo'; fi",
+        directory);
+    run_command("rm -r %s", directory);
+    free(model);
+}
+END_TEST
+
+Suite *suite_runtime(void) {
+    Suite *suite = suite_create("runtime");
+    TCase *forward = tcase_create("forward");
+    tcase_set_timeout(forward, TEST_TIMEOUT);
+    tcase_add_checked_fixture(forward, setup, teardown);
+    tcase_add_loop_test(forward, cuts_into_chunks, 0, 5);
+    tcase_add_test(forward, returns_and_takes_routing);
+    tcase_add_test(forward, checks_arguments);
+    tcase_add_test(forward, allows_in_place_and_interleaved);
+    tcase_add_test(forward, counts_nonfinite);
+#if defined(__x86_64__)
+    tcase_add_loop_test(forward, keeps_float_state, 0, 2);
+#endif
+    tcase_add_test(forward, runs_inside_parallel_regions);
+    tcase_add_test(forward, refuses_a_second_caller);
+    tcase_add_test(forward, binds_workers_only);
+    suite_add_tcase(suite, forward);
+    TCase *opening = tcase_create("opening");
+    tcase_set_timeout(opening, TEST_TIMEOUT);
+    tcase_add_checked_fixture(opening, setup, teardown);
+    tcase_add_test(opening, reads_options);
+    tcase_add_test(opening, checks_the_cpu);
+    tcase_add_test(opening, opens_packed_files);
+    tcase_add_test(opening, header_agrees_with_library);
+    suite_add_tcase(suite, opening);
+    return suite;
+}

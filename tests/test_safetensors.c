@@ -1,0 +1,456 @@
+// The safetensors reader against hostile files, shards and indices; and packing from checkpoints: names, shapes, dtypes, NaN.
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../compiler/plan.h"
+#include "../runtime/file.h"
+#include "../runtime/instance.h"
+#include "../runtime/weights.h"
+#include "suites.h"
+
+enum { BUFFER_BYTES = 1 << 16 };
+
+// Builds a file: length, header, `data` zero bytes. Returns its size.
+static size_t make_file(uint8_t *out, const char *header, size_t data) {
+    uint64_t length = strlen(header);
+    memcpy(out, &length, sizeof length);
+    memcpy(out + sizeof length, header, length);
+    memset(out + sizeof length + length, 0, data);
+    return sizeof length + length + data;
+}
+
+// Opens a copy of exactly `size` bytes on the heap, so that the sanitizer sees a read beyond.
+static Status open_bytes(const void *bytes, size_t size, char *error, size_t error_size) {
+    uint8_t *copy = malloc(size ? size : 1);
+    ck_assert_ptr_nonnull(copy);
+    memcpy(copy, bytes, size);
+    Safetensors *tensors = NULL;
+    Failure failure = {error, error_size};
+    Status status = safetensors_open_memory(copy, size, "test.safetensors", &tensors, &failure);
+    ck_assert((status == LIBRARY_OK) == (tensors != NULL));
+    safetensors_close(tensors);
+    free(copy);
+    return status;
+}
+
+START_TEST(reads_a_file) {
+    uint8_t bytes[1024];
+    size_t size =
+        make_file(bytes,
+                  "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[4,28]},"
+                  "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},"
+                  "\"empty\":{\"dtype\":\"I64\",\"shape\":[0,5],\"data_offsets\":[4,4]}}   ",
+                  28);
+    Safetensors *tensors = NULL;
+    ck_assert_int_eq(safetensors_open_memory(bytes, size, "t", &tensors, NULL), LIBRARY_OK);
+    ck_assert_int_eq(safetensors_count(tensors), 3);
+    ck_assert_str_eq(safetensors_entry(tensors, 0)->name, "a");
+    const SafetensorsEntry *b = safetensors_find(tensors, "b");
+    ck_assert_ptr_nonnull(b);
+    ck_assert_str_eq(b->dtype, "F32");
+    ck_assert_int_eq(b->rank, 2);
+    ck_assert_int_eq(b->shape[1], 3);
+    ck_assert_ptr_eq(b->data, bytes + size - 24);
+    ck_assert_ptr_null(safetensors_find(tensors, "c"));
+    safetensors_close(tensors);
+}
+END_TEST
+
+#define TENSOR_A(dtype, shape, offsets) "{\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+static const struct {
+    const char *header;
+    size_t data;
+    const char *text;
+} hostile[] = {
+    {TENSOR_A("F32", "[2]", "[0,8]"), 7, "'a': data ends at 8, the file has 7"},
+    {TENSOR_A("F32", "[2]", "[0,8]"), 9, "1 bytes of data after"},
+    {TENSOR_A("F32", "[2]", "[0,4]"), 4, "disagree"},
+    {TENSOR_A("F32", "[2]", "[8,0]"), 8, "negative"},
+    {TENSOR_A("F32", "[2]", "[-8,0]"), 8, "negative"},
+    {TENSOR_A("F32", "[2]", "[0]"), 8, "not a pair"},
+    {TENSOR_A("F32", "[2]", "[0,8,9]"), 8, "not a pair"},
+    {TENSOR_A("F32", "[2]", "\"x\""), 8, "not a pair"},
+    {TENSOR_A("F32", "[2]", "[0.0,8.0]"), 8, "not a pair"},
+    {TENSOR_A("F32", "[-2]", "[0,8]"), 8, "natural"},
+    {TENSOR_A("F32", "[true]", "[0,8]"), 8, "natural"},
+    {TENSOR_A("F32", "2", "[0,8]"), 8, "no list"},
+    {TENSOR_A("F32", "[1,1,1,1,1,1,1,1,2]", "[0,8]"), 8, "too many dimensions"},
+    {TENSOR_A("F32", "[4611686018427387904,4]", "[0,0]"), 0, "disagree"},
+    {TENSOR_A("F32", "[9223372036854775807,9223372036854775807]", "[0,4]"), 4, "disagree"},
+    {TENSOR_A("F32", "[99999999999999999999]", "[0,4]"), 4, "too big integer"},
+    {TENSOR_A("Q3", "[2]", "[0,8]"), 8, "unknown dtype 'Q3'"},
+    {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "no \"dtype\""},
+    {"{\"a\":[1]}", 8, "no \"dtype\""},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[3,7]}"
+     "}",
+     7, "'b' overlaps tensor 'a'"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[5,9]}"
+     "}",
+     9, "'b': a gap"},
+    {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}"
+     "}",
+     4, "duplicate"},
+    {"[]", 0, "not a JSON object"},
+    {"{\"a\":", 0, "header"},
+    {"", 0, "header"},
+};
+enum { HOSTILE = sizeof hostile / sizeof *hostile };
+
+START_TEST(refuses_hostile_headers) {
+    uint8_t bytes[1024];
+    char error[512] = "";
+    size_t size = make_file(bytes, hostile[_i].header, hostile[_i].data);
+    ck_assert_int_eq(open_bytes(bytes, size, error, sizeof error), LIBRARY_BAD_WEIGHTS);
+    ck_assert_msg(strstr(error, hostile[_i].text), "'%s' has no '%s'", error, hostile[_i].text);
+    ck_assert_ptr_nonnull(strstr(error, "test.safetensors"));
+}
+END_TEST
+
+START_TEST(refuses_lying_lengths) {
+    static const uint64_t lengths[] = {0, 1, 1000, 1ull << 31, 1ull << 32, 1ull << 63, UINT64_MAX, UINT64_MAX - 7};
+    uint8_t bytes[1024];
+    char error[512];
+    size_t size = make_file(bytes, TENSOR_A("F32", "[2]", "[0,8]"), 8);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        memcpy(bytes, &lengths[i], sizeof lengths[i]);
+        ck_assert_int_eq(open_bytes(bytes, size, error, sizeof error), LIBRARY_BAD_WEIGHTS);
+    }
+    for (size_t cut = 0; cut < size; cut++) {
+        make_file(bytes, TENSOR_A("F32", "[2]", "[0,8]"), 8);
+        ck_assert_int_eq(open_bytes(bytes, cut, error, sizeof error), LIBRARY_BAD_WEIGHTS);
+    }
+}
+END_TEST
+
+// --- files and indices -----------------------------------------------------------------------------------------------------------
+
+static char directory[64];
+
+static void make_directory(void) {
+    strcpy(directory, "/tmp/catena-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+}
+
+static void remove_directory(void) {
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static const char *path_of(const char *name) {
+    static char path[256];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return path;
+}
+
+static void write_file(const char *name, const void *bytes, size_t size) {
+    FILE *file = fopen(path_of(name), "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    fclose(file);
+}
+
+static void write_shard(const char *name, const char *tensor) {
+    uint8_t bytes[1024];
+    char header[512];
+    snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", tensor);
+    write_file(name, bytes, make_file(bytes, header, 8));
+}
+
+static Status open_index(const char *index, char *error) {
+    if (index) {
+        write_file("model.safetensors.index.json", index, strlen(index));
+    }
+    Safetensors *tensors = NULL;
+    Failure failure = {error, 512};
+    Status status = safetensors_open(directory, &tensors, &failure);
+    if (status == LIBRARY_OK) {
+        ck_assert_int_eq(safetensors_count(tensors), 2);
+        ck_assert_ptr_nonnull(safetensors_find(tensors, "x"));
+    }
+    safetensors_close(tensors);
+    return status;
+}
+
+START_TEST(reads_an_index) {
+    char error[512] = "";
+    ck_assert_int_eq(open_index(NULL, error), LIBRARY_IO_ERROR);
+    write_shard("1.safetensors", "x");
+    write_shard("2.safetensors", "y");
+    ck_assert_int_eq(open_index("{\"metadata\":{},\"weight_map\":{\"x\":\"1.safetensors\",\"y\":\"2.safetensors\"}}", error),
+                     LIBRARY_OK);
+    static const char *const bad[][2] = {
+        {"{\"weight_map\":{\"x\":\"../1.safetensors\"}}", "'x': '../1.safetensors' is not a file name"},
+        {"{\"weight_map\":{\"x\":\"/etc/passwd\"}}", "not a file name"},
+        {"{\"weight_map\":{\"x\":\"..\"}}", "not a file name"},
+        {"{\"weight_map\":{\"x\":\"\"}}", "not a file name"},
+        {"{\"weight_map\":{\"x\":1}}", "not a file name"},
+        {"{\"weight_map\":{\"x\":\"3.safetensors\"}}", "cannot open"},
+        {"{\"weight_map\":{\"x\":\"1.safetensors\",\"z\":\"2.safetensors\"}}", "'z' is not in '2.safetensors'"},
+        {"{\"weight_map\":{\"x\":\"2.safetensors\",\"y\":\"1.safetensors\"}}", "where the index places it"},
+        {"{}", "weight_map"},
+        {"{", "index.json:1:"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        ck_assert_int_lt(open_index(bad[i][0], error), 0);
+        ck_assert_msg(strstr(error, bad[i][1]), "'%s' has no '%s'", error, bad[i][1]);
+    }
+}
+END_TEST
+
+// --- packing ---------------------------------------------------------------------------------------------------------------------
+
+static Kind make_kind(void) {
+    Kind kind;
+    memset(&kind, 0, sizeof kind);
+    strcpy(kind.name, "sparse");
+    kind.count = 2;
+    kind.plan.layer =
+        (Layer){.hidden = 6, .iterations = 2, .experts = 2, .intermediate = 5, .top_k = 1, .gated = 1, .gate_per_iteration = 1};
+    kind.plan.layer.weights = FORMAT_BF16;
+    plan_layout(&kind.plan);
+    kind.checkpoint.first_layer = 3;
+    kind.checkpoint.layer_step = 2;
+    strcpy(kind.checkpoint.tensors[TENSOR_ROUTER], "l.{layer}.gate.{iteration}");
+    strcpy(kind.checkpoint.tensors[TENSOR_GATE], "l.{layer}.e.{expert}.g");
+    strcpy(kind.checkpoint.tensors[TENSOR_UP], "l.{layer}.up");  // stacked
+    strcpy(kind.checkpoint.tensors[TENSOR_DOWN], "l.{layer}.e.{expert}.d");
+    return kind;
+}
+
+typedef struct Writer {
+    char header[8192];
+    uint8_t data[BUFFER_BYTES];
+    size_t used;
+} Writer;
+
+static void add_tensor(Writer *writer, const char *name, const char *dtype, const int64_t *shape, int rank) {
+    char lengths[64] = "";
+    int64_t count = 1;
+    for (int i = 0; i < rank; i++) {
+        snprintf(lengths + strlen(lengths), sizeof lengths - strlen(lengths), "%s%lld", i ? "," : "", (long long)shape[i]);
+        count *= shape[i];
+    }
+    size_t begin = writer->used;
+    int bytes = !strcmp(dtype, "F32") ? 4 : 2;
+    for (int64_t i = 0; i < count; i++, writer->used += (size_t)bytes) {
+        float value = (float)(i + (int64_t)strlen(name));
+        uint16_t half = packed_bf16_from_float(value);
+        memcpy(writer->data + writer->used, bytes == 4 ? (void *)&value : (void *)&half, (size_t)bytes);
+    }
+    size_t length = strlen(writer->header);
+    snprintf(writer->header + length, sizeof writer->header - length,
+             "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%s],\"data_offsets\":[%zu,%zu]}", length > 1 ? "," : "", name, dtype, lengths,
+             begin, writer->used);
+}
+
+// What a checkpoint of make_kind() holds, with one tensor changed: dtype, shape, absent.
+typedef struct Change {
+    const char *name, *dtype;
+    int rank;  // -1: absent
+    int64_t shape[3];
+    const char *text;
+} Change;
+
+static void write_checkpoint(const char *file, const Change *change) {
+    Writer *writer = calloc(1, sizeof *writer);
+    ck_assert_ptr_nonnull(writer);
+    strcpy(writer->header, "{");
+    for (int layer = 3; layer <= 5; layer += 2) {
+        const struct {
+            const char *pattern, *dtype;
+            int rank;
+            int64_t shape[3];
+        } rows[] = {{"l.%d.gate.0", "F32", 2, {2, 6}}, {"l.%d.gate.1", "F32", 2, {2, 6}}, {"l.%d.e.0.g", "BF16", 2, {5, 6}},
+                    {"l.%d.e.1.g", "BF16", 2, {5, 6}}, {"l.%d.up", "F32", 3, {2, 5, 6}},  {"l.%d.e.0.d", "F32", 2, {6, 5}},
+                    {"l.%d.e.1.d", "F32", 2, {6, 5}}};
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            char name[32];
+            snprintf(name, sizeof name, rows[i].pattern, layer);
+            if (!change || strcmp(name, change->name)) {
+                add_tensor(writer, name, rows[i].dtype, rows[i].shape, rows[i].rank);
+            } else if (change->rank >= 0) {
+                add_tensor(writer, name, change->dtype, change->shape, change->rank);
+            }
+        }
+    }
+    strcat(writer->header, "}");
+    uint8_t *bytes = malloc(sizeof *writer + 64);
+    ck_assert_ptr_nonnull(bytes);
+    size_t size = make_file(bytes, writer->header, writer->used);
+    memcpy(bytes + size - writer->used, writer->data, writer->used);
+    write_file(file, bytes, size);
+    free(bytes);
+    free(writer);
+}
+
+START_TEST(packs_a_checkpoint) {
+    Kind kind = make_kind();
+    char weights[256], packed[256], error[512] = "";
+    strcpy(weights, path_of("w.safetensors"));
+    strcpy(packed, path_of("w.packed"));
+    write_checkpoint("w.safetensors", NULL);
+    Failure failure = {error, sizeof error};
+    ck_assert_msg(weights_pack_file(&kind, 1, weights, packed, &failure) == LIBRARY_OK, "%s", error);
+    Mapping mapping;
+    ck_assert_int_eq(file_map(packed, &mapping, &failure), LIBRARY_OK);
+    ck_assert_msg(packed_image_validate(mapping.data, mapping.size, &kind, 1, &failure) == LIBRARY_OK, "%s", error);
+    ck_assert_int_eq(packed_image_verify(mapping.data, &failure), LIBRARY_OK);
+    const uint8_t *second = packed_image_instance(mapping.data, 0, 1);
+    ck_assert_float_eq(packed_get(&kind.plan, second, TENSOR_GATE, 1, 4, 5),
+                       29 + 9);  // see add_tensor: the index and the length of the name
+    ck_assert_float_eq(packed_get(&kind.plan, second, TENSOR_UP, 1, 0, 2), 32 + 6);
+    ck_assert_float_eq(packed_get(&kind.plan, second, TENSOR_ROUTER, 1, 1, 1), 7 + 10);
+    mapping_free(&mapping);
+}
+END_TEST
+
+static const Change changes[] = {
+    {"l.5.e.1.d", "", -1, {0}, "tensor 'l.5.e.1.d' (down of layer 'sparse.1') is not in the checkpoint"},
+    {"l.3.gate.1", "F32", 2, {2, 7}, "tensor 'l.3.gate.1' has shape [2, 7], layer 'sparse' needs [2, 6] for its router"},
+    {"l.3.e.0.g", "BF16", 1, {30}, "has shape [30], layer 'sparse' needs [5, 6]"},
+    {"l.5.up", "F32", 2, {10, 6}, "needs [2, 5, 6] for its up"},
+    {"l.5.up", "I16", 3, {2, 5, 6}, "has dtype I16"},
+};
+enum { CHANGES = sizeof changes / sizeof *changes };
+
+START_TEST(refuses_other_tensors) {
+    Kind kind = make_kind();
+    char weights[256], error[512] = "";
+    strcpy(weights, path_of("w.safetensors"));
+    write_checkpoint("w.safetensors", &changes[_i]);
+    Failure failure = {error, sizeof error};
+    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
+    ck_assert_msg(strstr(error, changes[_i].text), "'%s' has no '%s'", error, changes[_i].text);
+    ck_assert_int_ne(access(path_of("w.packed"), F_OK), 0);
+}
+END_TEST
+
+// A NaN in the last element of the last tensor: named; an existing file stays; no temporary stays.
+START_TEST(refuses_nan) {
+    Kind kind = make_kind();
+    char weights[256], error[512] = "";
+    write_checkpoint("w.safetensors", NULL);
+    strcpy(weights, path_of("w.safetensors"));
+    float nan = NAN;
+    FILE *file = fopen(weights, "r+b");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fseek(file, -4, SEEK_END), 0);
+    ck_assert_uint_eq(fwrite(&nan, 4, 1, file), 1);
+    fclose(file);
+    write_file("w.packed", "precious", 8);
+    Failure failure = {error, sizeof error};
+    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
+    ck_assert_ptr_nonnull(strstr(error, "tensor 'l.5.e.1.d' (down 1 of layer 'sparse.1') has a NaN at row 5, column 4"));
+    struct stat facts;
+    ck_assert(!stat(path_of("w.packed"), &facts) && facts.st_size == 8);
+    char command[128];
+    snprintf(command, sizeof command, "test $(ls %s | wc -l) = 2", directory);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+// A full disk, as a limit on file sizes (EFBIG instead of ENOSPC, the same way through the code).
+START_TEST(survives_full_disk) {
+    Kind kind = make_kind();
+    char weights[256], error[512] = "", command[256];
+    strcpy(weights, path_of("w.safetensors"));
+    write_checkpoint("w.safetensors", NULL);
+    write_file("w.packed", "precious", 8);
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {4096, 4096};
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    Failure failure = {error, sizeof error};
+    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_IO_ERROR);
+    ck_assert_msg(strstr(error, "w.packed"), "%s", error);
+    Output output;  // the same where the file system cannot reserve: the write itself fails
+    uint8_t bytes[8192] = {0};
+    ck_assert_int_eq(output_open(path_of("w.packed"), 0, &output, &failure), LIBRARY_OK);
+    ck_assert_int_eq(output_write(&output, bytes, sizeof bytes, 0, &failure), LIBRARY_IO_ERROR);
+    output_discard(&output);
+    snprintf(command, sizeof command, "test $(ls %s | wc -l) = 2 && grep -q precious %s/w.packed", directory, directory);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+static Status open_cached(const Kind *kind, const char *weights, const char *cache, char *error) {
+    Contents contents = {.kinds = 1};
+    Options options = {.size = sizeof options, .threads = 1, .cache = cache, .check = cache != NULL};
+    Library *library = NULL;
+    Status status = instance_open(&contents, kind, NULL, weights, &options, &library, error, 512);
+    if (status == LIBRARY_OK) {
+        ck_assert_int_eq(packed_image_validate(library->image, library->weights.size, kind, 1, NULL),
+                         cache ? LIBRARY_OK : LIBRARY_BAD_WEIGHTS);
+        const uint8_t *second = packed_image_instance((void *)(uintptr_t)library->image, 0, 1);
+        ck_assert_float_eq(packed_get(&kind->plan, second, TENSOR_ROUTER, 1, 1, 1), 7 + 10);
+    }
+    instance_close(library);
+    return status;
+}
+
+// Opening a checkpoint: into memory (never sealed as a file), into a cache, from that cache; a foreign cache stays untouched.
+START_TEST(opens_checkpoints) {
+    Kind kind = make_kind();
+    char weights[256], cache[256], error[512] = "";
+    strcpy(weights, path_of("w.safetensors"));
+    strcpy(cache, path_of("w.cache"));
+    write_checkpoint("w.safetensors", NULL);
+    ck_assert_msg(open_cached(&kind, weights, NULL, error) == LIBRARY_OK, "%s", error);
+    ck_assert_int_ne(access(cache, F_OK), 0);
+    ck_assert_msg(open_cached(&kind, weights, cache, error) == LIBRARY_OK, "%s", error);
+    struct stat first, second;
+    ck_assert_int_eq(stat(cache, &first), 0);
+    ck_assert_msg(open_cached(&kind, weights, cache, error) == LIBRARY_OK, "%s", error);
+    ck_assert(!stat(cache, &second) && first.st_ino == second.st_ino);
+    write_checkpoint("w.safetensors", NULL);  // newer than the cache now
+    ck_assert_msg(open_cached(&kind, weights, cache, error) == LIBRARY_OK, "%s", error);
+    ck_assert(!stat(cache, &second) && first.st_ino != second.st_ino);
+    write_file("w.cache", "precious", 8);
+    ck_assert_int_eq(open_cached(&kind, weights, cache, error), LIBRARY_BAD_WEIGHTS);
+    ck_assert_ptr_nonnull(strstr(error, "w.cache"));
+    ck_assert(!stat(cache, &second) && second.st_size == 8);
+    ck_assert_int_eq(open_cached(&kind, directory, NULL, error), LIBRARY_IO_ERROR);
+    ck_assert_int_eq(rename(weights, path_of("model.safetensors")), 0);
+    ck_assert_msg(open_cached(&kind, directory, NULL, error) == LIBRARY_OK, "%s", error);
+}
+END_TEST
+
+START_TEST(writes_only_regular_files) {
+    Output output;
+    char error[256];
+    Failure failure = {error, sizeof error};
+    ck_assert_int_eq(output_open("/dev/null", 10, &output, &failure), LIBRARY_IO_ERROR);
+    ck_assert_int_eq(output_open("/no/such/directory/x", 10, &output, &failure), LIBRARY_IO_ERROR);
+    Mapping mapping;
+    ck_assert_int_eq(file_map("/dev/zero", &mapping, &failure), LIBRARY_IO_ERROR);
+    ck_assert_int_eq(file_map("/tmp", &mapping, &failure), LIBRARY_IO_ERROR);
+}
+END_TEST
+
+Suite *suite_safetensors(void) {
+    Suite *suite = suite_create("safetensors");
+    TCase *memory = tcase_create("memory");
+    tcase_set_timeout(memory, TEST_TIMEOUT);
+    tcase_add_test(memory, reads_a_file);
+    tcase_add_loop_test(memory, refuses_hostile_headers, 0, HOSTILE);
+    tcase_add_test(memory, refuses_lying_lengths);
+    suite_add_tcase(suite, memory);
+    TCase *files = tcase_create("files");
+    tcase_set_timeout(files, TEST_TIMEOUT);
+    tcase_add_checked_fixture(files, make_directory, remove_directory);
+    tcase_add_test(files, reads_an_index);
+    tcase_add_test(files, packs_a_checkpoint);
+    tcase_add_loop_test(files, refuses_other_tensors, 0, CHANGES);
+    tcase_add_test(files, refuses_nan);
+    tcase_add_test(files, survives_full_disk);
+    tcase_add_test(files, opens_checkpoints);
+    tcase_add_test(files, writes_only_regular_files);
+    suite_add_tcase(suite, files);
+    return suite;
+}
