@@ -92,6 +92,15 @@ static int read_compute(Artifact *artifact, const json_t *list, Diagnostics *dia
     return 0;
 }
 
+// Whether a plan is one of this layer: what follows from the layer must be what the planner would say. Sizes and offsets of
+// packed weights are used to write memory, so a damaged library must not choose them.
+static int plan_belongs(const Plan *plan, const Layer *layer) {
+    Plan again = *plan;
+    again.layer = *layer;
+    plan_layout(&again);
+    return !memcmp(&again, plan, sizeof again);
+}
+
 static int read_plans(Artifact *artifact, const json_t *list, Diagnostics *diagnostics) {
     int64_t count = artifact->model->layer_count;
     artifact->plans = calloc((size_t)count, sizeof *artifact->plans);
@@ -101,7 +110,8 @@ static int read_plans(Artifact *artifact, const json_t *list, Diagnostics *diagn
     }
     for (int64_t i = 0; i < count; i++) {
         const char *text = json_string_value(json_array_get(list, (size_t)i));
-        if (!text || plan_parse(text, artifact->path, &artifact->plans[i], diagnostics)) {
+        if (!text || plan_parse(text, artifact->path, &artifact->plans[i], diagnostics) ||
+            !plan_belongs(&artifact->plans[i], &artifact->model->layers[i].layer)) {
             diagnostics_add(diagnostics, artifact->path, 0, 0, "damaged description: plan of layer '%s'",
                             artifact->model->layers[i].name);
             return -1;

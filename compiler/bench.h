@@ -215,7 +215,7 @@ typedef struct BenchRun {
     int64_t row_count;
     double peaks[PATH_COUNT];      // as measured last, with the row's threads
     Path best_path;
-    Bandwidth bandwidth;           // over the cold bank, as measured last
+    Bandwidth bandwidth;           // of the best read loop over the layer's cold bank
 } BenchRun;
 
 // Measures all rows of one layer of the library at `path`. Returns 0, or -1 with diagnostics (none: stopped by Ctrl-C).

@@ -144,18 +144,17 @@ char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnos
     json_t *document = json_loads(source, 0, &error);
     json_t *layers = json_object_get(document, "layers"), *chain = json_array_get(layers, (size_t)layer);
     json_t *router = json_object_get(chain, "router");
-    char name[LAYER_NAME_BYTES], *text = NULL;
-    const char *chain_name = json_string_value(json_object_get(chain, "name"));
-    if (!router || !chain_name) {
+    char name[MODEL_NAME_BYTES], *text = NULL;
+    const char *library_name = json_string_value(json_object_get(document, "name"));
+    if (!router || !library_name) {
         diagnostics_add(diagnostics, NULL, 0, 0, "the description has no layer %lld to take a sibling of", (long long)layer);
         json_decref(document);
         return NULL;
     }
     json_int_t k = integer_of(router, "k", 1) * integer_of(chain, "iterations", 1);
     json_int_t pool = integer_of(json_object_get(chain, "experts"), "count", k);
-    snprintf(name, sizeof name, "%.40s_as_moe", chain_name);
+    snprintf(name, sizeof name, "%.50s_as_moe", library_name);
     json_incref(chain);
-    json_object_set_new(chain, "name", json_string(name));
     json_object_set_new(chain, "iterations", json_integer(1));
     json_object_set_new(chain, "count", json_integer(1));
     json_object_set_new(chain, "residual", json_pack("{s:b, s:b}", "inner", 0, "outer", 1));

@@ -11,6 +11,7 @@ struct BenchReference {
     int64_t slots;
     const BenchTokens *tokens;
     float *y;
+    float *choice_weights;  // [iterations][tokens][top_k], next to the choices that a caller asks for
     bool warm;
     int64_t cursor;
 };
@@ -48,16 +49,20 @@ void bench_reference_close(BenchReference *reference) {
     }
     free(reference->weights);
     free(reference->y);
+    free(reference->choice_weights);
     free(reference);
 }
 
 int bench_reference_begin(BenchReference *reference, const BenchTokens *tokens, bool warm) {
+    const Layer *layer = &reference->plan->layer;
     free(reference->y);
-    reference->y = malloc((size_t)(tokens->tokens * reference->plan->layer.hidden) * sizeof(float));
+    free(reference->choice_weights);
+    reference->y = malloc((size_t)(tokens->tokens * layer->hidden) * sizeof(float));
+    reference->choice_weights = malloc((size_t)(layer->iterations * tokens->tokens * layer->top_k) * sizeof(float));
     reference->tokens = tokens;
     reference->warm = warm;
     reference->cursor = 0;
-    return reference->y ? 0 : -1;
+    return reference->y && reference->choice_weights ? 0 : -1;
 }
 
 void bench_reference_prepare(void *context) {
@@ -69,7 +74,7 @@ static void forward(BenchReference *reference, int64_t slot, int64_t window, flo
     const BenchTokens *tokens = reference->tokens;
     const Layer *layer = &reference->plan->layer;
     fast_forward(layer, &reference->weights[slot], reference->workspace, tokens->tokens,
-                 tokens->x + window * tokens->tokens * layer->hidden, y, experts, NULL);
+                 tokens->x + window * tokens->tokens * layer->hidden, y, experts, experts ? reference->choice_weights : NULL);
 }
 
 int bench_reference_call(void *context) {

@@ -35,25 +35,42 @@ json_t *bench_row_json(const BenchRow *row) {
     return json;
 }
 
-static void add_columns(Table *table, bool compared, bool chain) {
-    static const char *const names[] = {"tokens", "experts", "share", "median ms", "spread", "GFLOP/s", "of peak", "GB/s", "of bw", "of roof"};
+// What the columns of a table depend on.
+typedef struct Shown {
+    bool warm, compared, chain;
+} Shown;
+
+static Shown shown_of(const BenchRow *rows, int64_t count) {
+    Shown shown = {0};
+    for (int64_t i = 0; i < count; i++) {
+        shown.warm = shown.warm || !rows[i].cold;
+        shown.compared = shown.compared || rows[i].reference_time.count;
+        shown.chain = shown.chain || rows[i].tax > 0;
+    }
+    return shown;
+}
+
+static void add_columns(Table *table, Shown shown) {
+    static const char *const names[] = {"tok", "exp", "ms", "+-", "GF/s", "peak", "GB/s", "bw", "roof"};
     table_column(table, "layer", true);
-    table_column(table, "", true);
+    if (shown.warm) {
+        table_column(table, "", true);
+    }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         table_column(table, names[i], false);
     }
-    if (compared) {
+    if (shown.compared) {
         table_column(table, "ref ms", false);
-        table_column(table, "speedup", false);
+        table_column(table, "gain", false);
         table_column(table, "error", false);
     }
-    if (chain) {
-        table_column(table, "/ MoE", false);
+    if (shown.chain) {
+        table_column(table, "/MoE", false);
     }
 }
 
 static void percent_cell(Table *table, double fraction) {
-    table_cell(table, "%.0f %%", fraction * 100);
+    table_cell(table, "%.0f%%", fraction * 100);
 }
 
 static void number_cell(Table *table, double value) {
@@ -61,12 +78,14 @@ static void number_cell(Table *table, double value) {
     table_cell(table, "%s", table_number(text, value));
 }
 
-static void add_row(Table *table, const BenchRow *row, bool compared, bool chain) {
-    table_cell(table, "%.22s", row->layer);
-    table_cell(table, "%s", row->cold ? "cold" : "warm");
+static void add_row(Table *table, const BenchRow *row, Shown shown) {
+    char text[32];
+    table_cell(table, "%.24s", row->layer);
+    if (shown.warm) {
+        table_cell(table, row->cold ? "cold" : "warm");
+    }
     table_cell(table, "%lld", (long long)row->tokens);
     number_cell(table, row->visits.distinct);
-    percent_cell(table, row->visits.largest_share);
     number_cell(table, row->time.median * 1e3);
     percent_cell(table, row->time.spread);
     number_cell(table, row->gflops);
@@ -74,29 +93,23 @@ static void add_row(Table *table, const BenchRow *row, bool compared, bool chain
     number_cell(table, row->gbytes_s);
     percent_cell(table, row->fraction_of_bandwidth);
     percent_cell(table, row->roofline_fraction);
-    if (compared && row->reference_time.count) {
-        number_cell(table, row->reference_time.median * 1e3);
-        char text[32];
-        table_cell(table, "%sx", table_number(text, row->speedup));
+    bool compared = row->reference_time.count > 0;
+    if (shown.compared) {
+        table_cell(table, "%s", table_number(text, compared ? row->reference_time.median * 1e3 : -1));
+        table_cell(table, compared ? "%sx" : "%s", table_number(text, compared ? row->speedup : -1));
         table_cell(table, isfinite(row->max_error) ? "%.0e" : "-", row->max_error);
-    } else if (compared) {
-        table_cell(table, "-"), table_cell(table, "-"), table_cell(table, "-");
     }
-    if (chain) {
+    if (shown.chain) {
         table_cell(table, row->tax > 0 ? "%.2f" : "", row->tax);
     }
 }
 
 void bench_print_rows(const BenchRow *rows, int64_t count) {
     Table table = {0};
-    bool compared = false, chain = false;
+    Shown shown = shown_of(rows, count);
+    add_columns(&table, shown);
     for (int64_t i = 0; i < count; i++) {
-        compared = compared || rows[i].reference_time.count;
-        chain = chain || rows[i].tax > 0;
-    }
-    add_columns(&table, compared, chain);
-    for (int64_t i = 0; i < count; i++) {
-        add_row(&table, &rows[i], compared, chain);
+        add_row(&table, &rows[i], shown);
     }
     table_print(&table, stdout);
     table_free(&table);

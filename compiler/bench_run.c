@@ -124,6 +124,35 @@ static Bandwidth measure_bank(const BenchRun *run, const BenchLibrary *library, 
     return bandwidth;
 }
 
+// Peaks with the row's threads, before and again after its calls: clocks and neighbours change, and the higher rate is the limit.
+static int measure_peaks(BenchRun *run, bool again, Diagnostics *diagnostics) {
+    double peaks[PATH_COUNT];
+    Path best;
+    if (bench_best_peak(run->machine, run->library->loaded->artifact->target, (Compute)run->library->plan->layer.compute,
+                        run->options->threads, peaks, &best, diagnostics)) {
+        return -1;
+    }
+    for (int p = 0; p < PATH_COUNT; p++) {
+        run->peaks[p] = again && run->peaks[p] > peaks[p] ? run->peaks[p] : peaks[p];
+        run->best_path = !p || run->peaks[p] > run->peaks[run->best_path] ? (Path)p : run->best_path;
+    }
+    return 0;
+}
+
+// Bandwidth is the best rate of the whole run: cold rows of one layer rotate over the same bank, so they share it.
+static void settle_rows(BenchRun *run, int64_t first) {
+    double best = 0;
+    for (int64_t i = first; i < run->row_count; i++) {
+        best = run->rows[i].cold && run->rows[i].bandwidth > best ? run->rows[i].bandwidth : best;
+    }
+    for (int64_t i = first; i < run->row_count; i++) {
+        if (run->rows[i].cold) {
+            run->rows[i].bandwidth = best;
+            bench_row_finish(&run->rows[i]);
+        }
+    }
+}
+
 // --- rows --------------------------------------------------------------------------------------------------------------------------
 
 static void describe_path(const Plan *plan, char out[BENCH_TEXT_BYTES]) {
@@ -135,7 +164,8 @@ static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const
     BenchRow row = {.tokens = library->tokens->tokens, .threads = run->options->threads, .cold = !library->warm, .visits = *visits,
                     .routed = !library->trace, .huge_pages = library->huge_pages, .max_error = NAN, .bandwidth = bandwidth->gbytes_s,
                     .best_peak = run->peaks[run->best_path], .bank_bytes = library->slots * library->plan->instance_bytes};
-    snprintf(row.layer, sizeof row.layer, "%s", library->kinds[library->kind].name);
+    const char *name = library->loaded->artifact->name, *kind = library->kinds[library->kind].name;
+    snprintf(row.layer, sizeof row.layer, library->kind_count > 1 ? "%.31s.%.63s" : "%.63s", name, kind);
     snprintf(row.routing, sizeof row.routing, "%s", run->options->routing.text);
     describe_path(library->plan, row.path);
     row.work = bench_work(library->plan, row.tokens, visits, row.routed);
@@ -234,15 +264,13 @@ static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sid
         return -1;
     }
     const Artifact *artifact = run->library->loaded->artifact;
-    if (!bench_best_peak(run->machine, artifact->target, (Compute)run->library->plan->layer.compute, run->options->threads, run->peaks,
-                         &run->best_path, diagnostics) &&
-        !begin_sides(run, &tokens, warm, sides, &count) && !bench_library_visits(run->library, &visits[0]) &&
+    if (!measure_peaks(run, false, diagnostics) && !begin_sides(run, &tokens, warm, sides, &count) && !bench_library_visits(run->library, &visits[0]) &&
         (!run->sibling || !bench_library_visits(run->sibling, &visits[1]))) {
         double union_bytes = bench_work(run->library->plan, token_count, &visits[0], true).union_bytes;
         Bandwidth bandwidth = measure_bank(run, run->library, warm, union_bytes);
-        run->bandwidth = warm && run->bandwidth.gbytes_s > 0 ? run->bandwidth : bandwidth;
+        run->bandwidth = !warm && bandwidth.gbytes_s > run->bandwidth.gbytes_s ? bandwidth : run->bandwidth;
         status = bench_stopped ? -1 : bench_interleave(sides, count, run->options->seconds);
-        if (!status) {
+        if (!status && !measure_peaks(run, true, diagnostics)) {
             add_rows(run, sides, count, visits, &bandwidth);
         }
     }
@@ -257,6 +285,8 @@ static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sid
 
 int bench_run_layer(BenchRun *run, const char *path, const char *layer, Diagnostics *diagnostics) {
     BenchSide *sides = calloc(BENCH_MAX_SIDES, sizeof *sides);
+    int64_t first = run->row_count;
+    run->bandwidth = (Bandwidth){0};
     terminal_progress("preparing the weights");
     int status = sides ? open_sides(run, path, layer, diagnostics) : -1;
     for (int64_t i = 0; !status && i < run->options->token_counts; i++) {
@@ -265,6 +295,7 @@ int bench_run_layer(BenchRun *run, const char *path, const char *layer, Diagnost
         }
     }
     terminal_progress(NULL);
+    settle_rows(run, first);
     close_sides(run);
     free(sides);
     return status;

@@ -120,10 +120,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 
 static const struct argp argp_bench = {
     option_table, parse_option, "SPEC|LIB",
-    "Measures a library against a reference (or another library) and the machine's limits.\vColumns: experts, distinct experts an "
-    "iteration; share, the largest part of the visits that one expert gets; of peak, of bw, of roof: fractions of the best multiply-add "
-    "rate, of the read bandwidth and of the roofline, all measured in the same run; / MoE: throughput relative to the one-iteration "
-    "layer of equal routed FLOPs.", NULL, NULL, NULL};
+    "Measures a library against a reference (or another library) and the machine's limits.\vColumns: tok, tokens; exp, distinct "
+    "experts an iteration; ms, the median, and +- its interquartile range; peak, bw, roof: fractions of the best multiply-add rate, "
+    "of the read bandwidth and of the roofline, all measured in the same run; ref ms, the opponent's median; gain, how many times "
+    "faster than it; error, the largest difference from it relative to the row; /MoE: throughput relative to the one-iteration layer "
+    "of equal routed FLOPs. --format json has more.", NULL, NULL, NULL};
 
 // --- files -------------------------------------------------------------------------------------------------------------------------
 

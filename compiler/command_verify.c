@@ -75,11 +75,10 @@ static const char *model_name(const VerifyCase *test) {
 // Markdown --------------------------------------------------------------------------------------------------------------------
 
 static void add_row(Table *table, const VerifyCase *test) {
-    char number[32];
     table_cell(table, "%s", test->name);
     table_cell(table, "%lld", (long long)test->tokens);
     table_cell(table, "%s", model_name(test));
-    table_cell(table, "%s", table_number(number, test->comparison.worst));
+    table_cell(table, "%.2g", test->comparison.worst);
     table_cell(table, "%.1e", test->comparison.worst_l2);
     table_cell(table, "%lld", (long long)test->checks.choices);
     table_cell(table, "%lld", (long long)test->checks.near_ties);
@@ -139,7 +138,8 @@ typedef struct Totals {
     json_t *documents;
 } Totals;
 
-static int verify_kinds(const VerifyArguments *arguments, const Loaded *loaded, const Kind *kinds, Totals *totals, Diagnostics *diagnostics) {
+static int verify_kinds(const VerifyArguments *arguments, const Loaded *loaded, const Kind *kinds, Totals *totals,
+                        Diagnostics *diagnostics) {
     int64_t count = loaded->artifact->model->layer_count;
     for (int64_t kind = 0; kind < count; kind++) {
         VerifyReport report;
@@ -180,11 +180,15 @@ static int print_totals(const VerifyArguments *arguments, Totals *totals) {
 }
 
 int command_verify(int argc, char **argv) {
-    static const struct argp parser = {option_table, parse_option, "LIB",
+    static const struct argp parser = {option_table,
+                                       parse_option,
+                                       "LIB",
                                        "Checks a library against the double-precision reference.\v"
                                        "'worst / bound' is the largest error in units of the derived bound; above 1 is wrong. "
                                        "'worst case' bounds hold always, 'likely' ones are the sharper test on random data.",
-                                       NULL, NULL, NULL};
+                                       NULL,
+                                       NULL,
+                                       NULL};
     VerifyArguments arguments = {.options = {.cases = 10, .seed = 1}};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     Diagnostics diagnostics = {0};

@@ -6,7 +6,7 @@
 
 bool info_target_supported(const Machine *machine, const Target *target, char *missing, size_t bytes) {
     if (strcmp(target->architecture, machine->architecture)) {
-        snprintf(missing, bytes, "a %s CPU", target->architecture);
+        snprintf(missing, bytes, "%s", target->architecture);
         return false;
     }
     return machine_has_all(machine, target->requires, missing, bytes);

@@ -227,8 +227,14 @@ int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64
         for (int64_t token = 0; token < tokens; token++) {
             if (!failed) {
                 ReferenceChecks checks = {0};
-                TokenRun run = {.layer = layer, .weights = weights, .given = given, .out = out, .checks = &checks,
-                                .scratch = &scratch, .token = token, .tokens = tokens};
+                TokenRun run = {.layer = layer,
+                                .weights = weights,
+                                .given = given,
+                                .out = out,
+                                .checks = &checks,
+                                .scratch = &scratch,
+                                .token = token,
+                                .tokens = tokens};
                 scratch_divide(layer, memory, &scratch);
                 scratch.operand.model = scratch.inner.model = model;
                 run_token(&run, x + token * layer->hidden);

@@ -56,17 +56,18 @@ typedef struct ReferenceOutput {
     ReferenceChecks checks;
 } ReferenceOutput;
 
-// Runs a layer on x [tokens][hidden]. model: worst-case bounds for any data, likely ones for random data. given == NULL: the oracle routes by itself (bounds then hold for implementations that
-// choose the same experts). Returns 0, or -1 when out of memory. Parallel over tokens; results do not depend on threads.
+// Runs a layer on x [tokens][hidden]. model: worst-case bounds for any data, likely ones for random data. given == NULL: the oracle
+// routes by itself (bounds then hold for implementations that choose the same experts). Returns 0, or -1 when out of memory.
+// Parallel over tokens; results do not depend on threads.
 int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64_t tokens, const float *x,
                       const ReferenceGiven *given, ErrorModel model, ReferenceOutput *out);
 
 // How y (rows of `stride` floats) compares with the oracle.
 typedef struct ReferenceComparison {
-    double worst;          // largest |y - oracle| in units of the bound; <= 1 is right. Infinity: NaN where a number is due, ...
-    int64_t token, column; // where
-    double worst_l2;       // largest relative L2 error of a row (rows that may overflow or are zero left out)
-    double worst_l2_bound; // largest L2 error of a row in units of the L2 norm of its bounds
+    double worst;  // largest |y - oracle| in units of the bound; <= 1 is right. Infinity: NaN where a number is due, ...
+    int64_t token, column;  // where
+    double worst_l2;  // largest relative L2 error of a row (rows that may overflow or are zero left out)
+    double worst_l2_bound;  // largest L2 error of a row in units of the L2 norm of its bounds
 } ReferenceComparison;
 
 ReferenceComparison reference_compare(const ReferenceOutput *oracle, int64_t tokens, int64_t hidden, const float *y,

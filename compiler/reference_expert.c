@@ -46,8 +46,8 @@ static void norm_layer(const Layer *layer, const ReferenceWeights *weights, cons
         error += reach * reach * (1 + error_gamma(n + 3, model)) - x[i].value * x[i].value + (reach > 0 ? tiny_fp32 : 0);
     }
     Bounded all = bounded_make(squares, error);
-    Bounded r = all.error == INFINITY || magnitude > FLT_MAX ? (Bounded){0, INFINITY}
-                                                             : inverse_root(squares, error, n, layer->norm_eps);
+    Bounded r =
+        all.error == INFINITY || magnitude > FLT_MAX ? (Bounded){0, INFINITY} : inverse_root(squares, error, n, layer->norm_eps);
     for (int64_t i = 0; i < layer->hidden; i++) {
         Bounded scaled = bounded_multiply(x[i], r);
         x[i] = bounded_fma(scaled, bounded_exact(weights->norm[i]), bounded_exact(weights->norm_bias[i]));
@@ -95,7 +95,8 @@ typedef struct Sums {
 } Sums;
 
 // Adds STRANDS terms.
-static inline void add_terms(const double *value, const double *reach, const double *error, const float *w, int squares, Sums *sums) {
+static inline void add_terms(const double *value, const double *reach, const double *error, const float *w, int squares,
+                             Sums *sums) {
     double terms[STRANDS];
     for (int s = 0; s < STRANDS; s++) {
         double factor = fabs((double)w[s]), r = reach[s] * factor, e = error[s] * factor;
@@ -160,11 +161,8 @@ typedef struct ActivationTolerance {
 } ActivationTolerance;
 
 static const ActivationTolerance activation_tolerances[ACTIVATION_COUNT] = {
-    [ACTIVATION_SILU] = {1.1, 16},
-    [ACTIVATION_GELU] = {1.13, 24},
-    [ACTIVATION_GELU_TANH] = {1.14, 24},
-    [ACTIVATION_RELU] = {1, 0},
-    [ACTIVATION_RELU2] = {0, 2},  // slope unbounded: by interval
+    [ACTIVATION_SILU] = {1.1, 16}, [ACTIVATION_GELU] = {1.13, 24}, [ACTIVATION_GELU_TANH] = {1.14, 24},
+    [ACTIVATION_RELU] = {1, 0},    [ACTIVATION_RELU2] = {0, 2},  // slope unbounded: by interval
 };
 
 static double activation_value(Activation activation, double x) {
@@ -205,7 +203,8 @@ void reference_expert(const Layer *layer, const ReferenceExperts *pool, int64_t 
     int64_t hidden = layer->hidden, width = pool->intermediate;
     for (int64_t f = 0; f < width; f++) {
         int64_t row = e * width + f;
-        Bounded up = reference_product(&scratch->operand, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
+        Bounded up =
+            reference_product(&scratch->operand, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
         if (layer->gated) {
             const float *bias = pool->gate_bias ? pool->gate_bias + row : NULL;
             Bounded gate = reference_product(&scratch->operand, pool->gate + row * hidden, hidden, bias);

@@ -54,7 +54,8 @@ CLONES static void dots(int64_t rows, int64_t outputs, int64_t depth, const floa
     for (; r < rows; r++) {
         const float *x0 = x[r];
         for (int64_t o = 0; o < outputs; o += 4) {
-            int64_t last = outputs - 1, o1 = o + 1 < last ? o + 1 : last, o2 = o + 2 < last ? o + 2 : last, o3 = o + 3 < last ? o + 3 : last;
+            int64_t last = outputs - 1, o1 = o + 1 < last ? o + 1 : last, o2 = o + 2 < last ? o + 2 : last,
+                    o3 = o + 3 < last ? o + 3 : last;
             const float *w0 = w + o * depth, *w1 = w + o1 * depth, *w2 = w + o2 * depth, *w3 = w + o3 * depth;
             float a0 = 0, a1 = 0, a2 = 0, a3 = 0;
 #pragma omp simd reduction(+ : a0, a1, a2, a3)
@@ -151,7 +152,8 @@ static void select_row(const Layer *layer, float *logits, int32_t *experts, floa
 }
 
 static void route(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t iteration) {
-    int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0, size = layer->router_weights == FORMAT_BF16 ? 2 : 4;
+    int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0,
+            size = layer->router_weights == FORMAT_BF16 ? 2 : 4;
     const uint8_t *matrix = (const uint8_t *)weights->router + gate * layer->experts * hidden * size;
     const float *bias = layer->router_bias ? weights->router_bias + gate * layer->experts : NULL;
 #pragma omp parallel for num_threads(w->threads) schedule(static)

@@ -91,12 +91,18 @@ static void list_rooms(const Layer *layer, FastWorkspace *w, int64_t tokens, Roo
     size_t slots = count * (size_t)layer->top_k, experts = (size_t)layer->experts;
     width = (size_t)layer->shared_intermediate > width ? (size_t)layer->shared_intermediate : width;
     const Room all[WORKSPACE_ARRAYS] = {
-        {(void **)&w->memory[0], count * hidden * size}, {(void **)&w->memory[1], count * hidden * size},
-        {(void **)&w->rounded, count * hidden * size},   {(void **)&w->hidden, slots * width * size},
-        {(void **)&w->values, slots * hidden * size},    {(void **)&w->logits, count * experts * size},
-        {(void **)&w->weights, slots * size},            {(void **)&w->wide, (size_t)(w->wide_floats * w->threads) * size},
-        {(void **)&w->experts, slots * size},            {(void **)&w->slots, slots * size},
-        {(void **)&w->rows, slots * size},               {(void **)&w->starts, (experts + 1) * sizeof(int64_t)},
+        {(void **)&w->memory[0], count * hidden * size},
+        {(void **)&w->memory[1], count * hidden * size},
+        {(void **)&w->rounded, count * hidden * size},
+        {(void **)&w->hidden, slots * width * size},
+        {(void **)&w->values, slots * hidden * size},
+        {(void **)&w->logits, count * experts * size},
+        {(void **)&w->weights, slots * size},
+        {(void **)&w->wide, (size_t)(w->wide_floats * w->threads) * size},
+        {(void **)&w->experts, slots * size},
+        {(void **)&w->slots, slots * size},
+        {(void **)&w->rows, slots * size},
+        {(void **)&w->starts, (experts + 1) * sizeof(int64_t)},
         {(void **)&w->pointers, slots * sizeof(float *)},
     };
     memcpy(rooms, all, sizeof all);

@@ -1,10 +1,6 @@
-// One layer through all cases: see verify.h. Per case the order of checks is: the team's forward with its routing against the
-// oracle; then, bit for bit against that result: one thread with small chunks, strided rows with guards, in place, the routing
-// given back, single tokens.
+// One layer through all cases: synthetic weights, instances, buffers, and the list of inputs. See verify.h.
 #include "verify.h"
 
-#include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,204 +8,11 @@
 
 #include "../runtime/packed.h"
 #include "synthetic.h"
+#include "verify_case.h"
 #include "verify_input.h"
 
-enum { SMALL_CHUNK = 5, X_PADDING = 3, Y_PADDING = 7, ALONE_TOKENS = 3, MAX_TOKENS = 200 };
+enum { SMALL_CHUNK = 5, MAX_TOKENS = 200 };
 static const double oracle_macs_per_second = 5e8;  // per layer of two cores, likely bounds; measured on Emerald Rapids
-static const double l2_share = 1.0 / 3;            // likely bounds are 6 scales wide: a row's L2 error is far below their L2 norm
-static const int64_t l2_hidden = 64;               // ... where a row has enough elements for that
-static const uint8_t guard_byte = 0xa5;
-
-typedef struct Run {
-    const Loaded *library;
-    const Plan *plan;
-    Library *team, *single;  // all threads; one thread and small chunks
-    int number;              // of the layer
-    void *image;
-    size_t image_bytes;
-    ReferenceWeights weights;
-    size_t size;             // of an interface element
-    int64_t limit;           // tokens per case
-    float *x, *y;            // [limit][hidden] as fp32
-    uint8_t *in, *out, *other;  // interface rows, with room for strides and guards
-    int32_t *experts;
-    float *scores;
-    double *oracle, *bound;
-} Run;
-
-static void fail(VerifyCase *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fail(VerifyCase *test, const char *format, ...) {
-    if (test->passed) {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(test->reason, sizeof test->reason, format, arguments);
-        va_end(arguments);
-    }
-    test->passed = 0;
-}
-
-// Interface rows --------------------------------------------------------------------------------------------------------------
-
-// x as the interface's elements, rows `stride` elements apart.
-static void encode(const Run *run, int64_t tokens, int64_t stride, uint8_t *rows) {
-    int64_t hidden = run->plan->layer.hidden;
-    for (int64_t token = 0; token < tokens; token++) {
-        uint8_t *row = rows + (size_t)(token * stride) * run->size;
-        if (run->size == 2) {
-            synthetic_to_bf16(run->x + token * hidden, hidden, (uint16_t *)row);
-        } else {
-            memcpy(row, run->x + token * hidden, (size_t)hidden * sizeof(float));
-        }
-    }
-}
-
-static float element(const Run *run, const uint8_t *rows, int64_t index) {
-    return packed_number_get(rows, index, run->size == 2 ? NUMBER_BF16 : NUMBER_FP32);
-}
-
-// Equal bits, or both NaN (whose payload is nobody's promise).
-static int same(const Run *run, const uint8_t *a, int64_t a_index, const uint8_t *b, int64_t b_index) {
-    return !memcmp(a + (size_t)a_index * run->size, b + (size_t)b_index * run->size, run->size) ||
-           (isnan(element(run, a, a_index)) && isnan(element(run, b, b_index)));
-}
-
-// Compares rows of `other` (stride apart) with rows of the first result, from token `first` on.
-static void compare_rows(const Run *run, VerifyCase *test, const char *what, int64_t first, int64_t tokens, int64_t stride, int skip_nan) {
-    int64_t hidden = run->plan->layer.hidden;
-    for (int64_t i = 0; i < tokens * hidden && test->passed; i++) {
-        int64_t token = i / hidden, at = (first + token) * hidden + i % hidden;
-        if (skip_nan && isnan(element(run, run->out, at))) {
-            continue;
-        }
-        if (!same(run, run->out, at, run->other, token * stride + i % hidden)) {
-            fail(test, "%s: other bits in token %lld, column %lld: %.9g, not %.9g", what, (long long)(first + token),
-                 (long long)(i % hidden), (double)element(run, run->other, token * stride + i % hidden),
-                 (double)element(run, run->out, at));
-        }
-    }
-}
-
-static int accept(const Run *run, VerifyCase *test, const Library *instance, const char *what, Status status) {
-    if (status < 0) {
-        const char *error = run->library->error(instance);
-        fail(test, "%s: error %d: %s", what, (int)status, error ? error : "");
-    }
-    return status >= 0;
-}
-
-// Checks of one case ------------------------------------------------------------------------------------------------------------
-
-static void check_status(const Run *run, VerifyCase *test, Status status) {
-    int64_t first = -1, due = 0, due_first = -1, count = run->library->nonfinite(run->team, &first), k = run->plan->layer.top_k;
-    const int64_t last = (run->plan->layer.iterations - 1) * test->tokens * k;
-    for (int64_t token = 0; token < test->tokens; token++) {
-        if (run->experts[last + token * k] == -1) {
-            due_first = due++ ? due_first : token;
-        }
-    }
-    if (count != due || (due && first != due_first) || status != (due ? LIBRARY_NONFINITE : LIBRARY_OK)) {
-        fail(test, "status %d with %lld non-finite tokens from %lld on; %lld from %lld on were routed nowhere", (int)status,
-             (long long)count, (long long)first, (long long)due, (long long)due_first);
-    }
-}
-
-static int check_oracle(const Run *run, VerifyCase *test) {
-    const Layer *layer = &run->plan->layer;
-    ReferenceGiven given = {run->experts, run->scores, 1};
-    ReferenceOutput oracle = {.y = run->oracle, .bound = run->bound};
-    if (reference_forward(layer, &run->weights, test->tokens, run->x, &given, test->model, &oracle)) {
-        return -1;
-    }
-    for (int64_t i = 0; i < test->tokens * layer->hidden; i++) {
-        run->y[i] = element(run, run->out, i);
-    }
-    test->checks = oracle.checks;
-    test->comparison = reference_compare(&oracle, test->tokens, layer->hidden, run->y, layer->hidden);
-    const ReferenceComparison *found = &test->comparison;
-    if (oracle.checks.violations) {
-        fail(test, "%lld wrong choices or weights: %s", (long long)oracle.checks.violations, oracle.checks.first);
-    }
-    if (!(found->worst <= 1)) {
-        int64_t at = found->token * layer->hidden + found->column;
-        fail(test, "token %lld, column %lld is %.9g, not %.9g +- %.3g: %.3g bounds", (long long)found->token,
-             (long long)found->column, (double)run->y[at], run->oracle[at], run->bound[at], found->worst);
-    }
-    if (test->model == ERROR_LIKELY && layer->hidden >= l2_hidden && !(found->worst_l2_bound <= l2_share)) {
-        fail(test, "a row's L2 error is %.3g of its bounds' L2 norm, more than %.3g", found->worst_l2_bound, l2_share);
-    }
-    return 0;
-}
-
-// The same tokens by other ways: every result has the bits of the first.
-static void check_bits(const Run *run, VerifyCase *test) {
-    const Loaded *library = run->library;
-    const Layer *layer = &run->plan->layer;
-    int64_t hidden = layer->hidden, tokens = test->tokens;
-    Status status = library->forward(run->single, run->number, tokens, run->in, hidden, run->other, hidden);
-    if (accept(run, test, run->single, "one thread", status)) {
-        compare_rows(run, test, "one thread, chunks of tokens", 0, tokens, hidden, 0);
-    }
-    status = library->forward_routed(run->team, run->number, tokens, run->in, hidden, run->other, hidden, run->experts, run->scores);
-    if (accept(run, test, run->team, "routing given back", status)) {  // the router's verdict on non-finite tokens is not routing
-        compare_rows(run, test, "routing given back", 0, tokens, hidden, 1);
-    }
-    for (int64_t i = 0; i < ALONE_TOKENS && i < tokens; i++) {
-        int64_t token = i ? (tokens - 1) * i / (ALONE_TOKENS - 1) : 0;
-        status = library->forward(run->team, run->number, 1, run->in + (size_t)(token * hidden) * run->size, hidden, run->other, hidden);
-        if (accept(run, test, run->team, "a token alone", status)) {
-            compare_rows(run, test, "a token alone", token, 1, hidden, 0);
-        }
-    }
-}
-
-// Strided rows with guards between them, then in place. Uses up run->in.
-static void check_strides(const Run *run, VerifyCase *test) {
-    const Loaded *library = run->library;
-    int64_t hidden = run->plan->layer.hidden, tokens = test->tokens, x_stride = hidden + X_PADDING, y_stride = hidden + Y_PADDING;
-    size_t bytes = (size_t)(tokens * y_stride) * run->size;
-    memset(run->in, 0xff, (size_t)(tokens * x_stride) * run->size);  // NaN between the rows of x
-    memset(run->other, guard_byte, bytes);
-    encode(run, tokens, x_stride, run->in);
-    Status status = library->forward(run->team, run->number, tokens, run->in, x_stride, run->other, y_stride);
-    if (accept(run, test, run->team, "strides", status)) {
-        compare_rows(run, test, "strides", 0, tokens, y_stride, 0);
-    }
-    for (size_t i = 0; i < bytes && test->passed; i++) {
-        if ((int64_t)(i / run->size) % y_stride >= hidden && run->other[i] != guard_byte) {
-            fail(test, "strides: written beyond the end of row %lld", (long long)((int64_t)(i / run->size) / y_stride));
-        }
-    }
-    encode(run, tokens, y_stride, run->other);
-    status = library->forward(run->team, run->number, tokens, run->other, y_stride, run->other, y_stride);
-    if (accept(run, test, run->team, "in place", status)) {
-        compare_rows(run, test, "in place", 0, tokens, y_stride, 0);
-    }
-}
-
-// x has been filled. Returns -1 when out of memory.
-static int run_case(const Run *run, VerifyCase *test) {
-    int64_t hidden = run->plan->layer.hidden, elements = test->tokens * hidden;
-    for (int64_t i = 0; i < elements && run->size == 2; i++) {  // what the interface can say
-        run->x[i] = packed_float_from_bf16(packed_bf16_from_float(run->x[i]));
-    }
-    test->passed = 1;
-    encode(run, test->tokens, hidden, run->in);
-    memset(run->out, guard_byte, (size_t)elements * run->size);
-    Status status = run->library->forward_routing(run->team, run->number, test->tokens, run->in, hidden, run->out, hidden,
-                                                  run->experts, run->scores);
-    if (!accept(run, test, run->team, "forward", status)) {
-        return 0;
-    }
-    check_status(run, test, status);
-    if (check_oracle(run, test)) {
-        return -1;
-    }
-    check_bits(run, test);
-    check_strides(run, test);
-    return 0;
-}
-
-// A layer ---------------------------------------------------------------------------------------------------------------------
 
 // Multiply-adds of the oracle per token.
 static double macs_per_token(const Layer *layer) {
@@ -218,9 +21,10 @@ static double macs_per_token(const Layer *layer) {
     return (double)layer->iterations * (double)layer->hidden * ((double)layer->experts + matrices * (routed + shared));
 }
 
-static int open_instances(Run *run, const VerifyOptions *options, const char *name, Diagnostics *diagnostics) {
+static int open_instances(VerifyRun *run, const VerifyOptions *options, const char *name, Diagnostics *diagnostics) {
     char error[256] = "";
-    Options team = {.size = sizeof team, .threads = options->threads}, single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK};
+    Options team = {.size = sizeof team, .threads = options->threads},
+            single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK};
     if (run->library->open_memory(run->image, run->image_bytes, &team, &run->team, error, sizeof error) < 0 ||
         run->library->open_memory(run->image, run->image_bytes, &single, &run->single, error, sizeof error) < 0) {
         diagnostics_add(diagnostics, NULL, 0, 0, "layer %s: cannot be opened: %s", name, error);
@@ -235,9 +39,10 @@ static int open_instances(Run *run, const VerifyOptions *options, const char *na
 }
 
 // Synthetic weights: the image is as long as the library wants it, but only the one instance is ever touched.
-static int make_weights(Run *run, const Kind *kinds, int64_t kind_count, int64_t kind, uint64_t seed) {
+static int make_weights(VerifyRun *run, const Kind *kinds, int64_t kind_count, int64_t kind, uint64_t seed) {
     int64_t bytes = packed_image_bytes(kinds, kind_count);
-    void *image = bytes < 0 ? MAP_FAILED : mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *image = bytes < 0 ? MAP_FAILED
+                            : mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (image == MAP_FAILED) {
         return -1;
     }
@@ -255,10 +60,10 @@ static int make_weights(Run *run, const Kind *kinds, int64_t kind_count, int64_t
     return 0;
 }
 
-static int make_buffers(Run *run) {
+static int make_buffers(VerifyRun *run) {
     const Layer *layer = &run->plan->layer;
     size_t elements = (size_t)(run->limit * layer->hidden), slots = (size_t)(run->limit * layer->top_k * layer->iterations);
-    size_t rows = (size_t)(run->limit * (layer->hidden + Y_PADDING)) * sizeof(float) + 64;
+    size_t rows = (size_t)(run->limit * (layer->hidden + VERIFY_Y_PADDING)) * sizeof(float) + 64;
     run->size = layer->activations == FORMAT_BF16 ? 2 : 4;
     run->x = malloc(elements * sizeof(float) + 1);
     run->y = malloc(elements * sizeof(float) + 1);
@@ -269,10 +74,11 @@ static int make_buffers(Run *run) {
     run->other = malloc(rows);
     run->experts = malloc(slots * sizeof(int32_t) + 1);
     run->scores = malloc(slots * sizeof(float) + 1);
-    return run->x && run->y && run->oracle && run->bound && run->in && run->out && run->other && run->experts && run->scores ? 0 : -1;
+    return run->x && run->y && run->oracle && run->bound && run->in && run->out && run->other && run->experts && run->scores ? 0
+                                                                                                                             : -1;
 }
 
-static void release(Run *run) {
+static void release(VerifyRun *run) {
     if (run->team) {
         run->library->close(run->team);
     }
@@ -289,7 +95,7 @@ static void release(Run *run) {
     }
 }
 
-static int run_cases(Run *run, const VerifyOptions *options, void (*progress)(const VerifyReport *, const VerifyCase *),
+static int run_cases(VerifyRun *run, const VerifyOptions *options, void (*progress)(const VerifyReport *, const VerifyCase *),
                      VerifyReport *report) {
     int64_t adversarial;
     const VerifyInput *inputs = verify_inputs(&adversarial);
@@ -309,7 +115,7 @@ static int run_cases(Run *run, const VerifyOptions *options, void (*progress)(co
             test->model = ERROR_LIKELY;
             verify_fill_random(run->plan, &run->weights, test->tokens, seed, run->x);
         }
-        if (run_case(run, test)) {
+        if (verify_run_case(run, test)) {
             return -1;
         }
         report->case_count++;
@@ -322,9 +128,12 @@ static int run_cases(Run *run, const VerifyOptions *options, void (*progress)(co
 }
 
 int verify_layer(const Loaded *library, const Kind *kinds, int64_t kind_count, int64_t kind, const VerifyOptions *options,
-                 void (*progress)(const VerifyReport *report, const VerifyCase *done), VerifyReport *report, Diagnostics *diagnostics) {
-    Run run = {.library = library, .plan = &kinds[kind].plan};
-    double seconds = options->seconds > 0 ? options->seconds : 20, cases = (double)options->cases + 11;
+                 void (*progress)(const VerifyReport *report, const VerifyCase *done), VerifyReport *report,
+                 Diagnostics *diagnostics) {
+    VerifyRun run = {.library = library, .plan = &kinds[kind].plan};
+    int64_t adversarial;
+    verify_inputs(&adversarial);
+    double seconds = options->seconds > 0 ? options->seconds : 20, cases = (double)(options->cases + adversarial);
     double fits = seconds * oracle_macs_per_second / macs_per_token(&run.plan->layer) / cases * 2;  // half of the cases are small
     int status = -1;
     memset(report, 0, sizeof *report);

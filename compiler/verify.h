@@ -36,7 +36,8 @@ typedef struct VerifyReport {
 // synthetic weights in memory. Returns 0 when the cases ran, whatever came out (report->failed), or -1 with diagnostics.
 // progress (may be NULL) is told each finished case.
 int verify_layer(const Loaded *library, const Kind *kinds, int64_t kind_count, int64_t kind, const VerifyOptions *options,
-                 void (*progress)(const VerifyReport *report, const VerifyCase *done), VerifyReport *report, Diagnostics *diagnostics);
+                 void (*progress)(const VerifyReport *report, const VerifyCase *done), VerifyReport *report,
+                 Diagnostics *diagnostics);
 void verify_report_free(VerifyReport *report);
 
 #endif

@@ -31,8 +31,22 @@ struct Safetensors {
 // X(dtype, bits per element)
 #define DTYPE_LIST(X) \
     X(F64, 64) \
-    X(F32, 32) X(F16, 16) X(BF16, 16) X(I64, 64) X(U64, 64) X(I32, 32) X(U32, 32) X(I16, 16) X(U16, 16) X(I8, 8) X(U8, 8) \
-        X(BOOL, 8) X(F8_E4M3, 8) X(F8_E5M2, 8) X(F8_E8M0, 8) X(C64, 64)
+    X(F32, 32) \
+    X(F16, 16) \
+    X(BF16, 16) \
+    X(I64, 64) \
+    X(U64, 64) \
+    X(I32, 32) \
+    X(U32, 32) \
+    X(I16, 16) \
+    X(U16, 16) \
+    X(I8, 8) \
+    X(U8, 8) \
+    X(BOOL, 8) \
+    X(F8_E4M3, 8) \
+    X(F8_E5M2, 8) \
+    X(F8_E8M0, 8) \
+    X(C64, 64)
 
 static int dtype_bytes(const char *dtype) {
 #define DTYPE_COMPARE(name, bits) \

@@ -14,8 +14,10 @@
 // A result with room for everything.
 static ReferenceOutput make_output(const Layer *layer, int64_t tokens) {
     size_t elements = (size_t)(tokens * layer->hidden) + 1, slots = (size_t)(layer->iterations * tokens * layer->top_k) + 1;
-    ReferenceOutput out = {.y = calloc(elements, sizeof(double)), .bound = calloc(elements, sizeof(double)),
-                           .experts = calloc(slots, sizeof(int32_t)), .weights = calloc(slots, sizeof(float))};
+    ReferenceOutput out = {.y = calloc(elements, sizeof(double)),
+                           .bound = calloc(elements, sizeof(double)),
+                           .experts = calloc(slots, sizeof(int32_t)),
+                           .weights = calloc(slots, sizeof(float))};
     ck_assert(out.y && out.bound && out.experts && out.weights);
     return out;
 }
@@ -33,10 +35,19 @@ static void assert_near(double value, double due) {
 
 // Hand-computed layers ----------------------------------------------------------------------------------------------------------
 
-// One number wide: everything can be followed by hand. x = 1.5, logits (0.5, 1.0) x, silu, two iterations, inner and outer residual.
+// One number wide: everything can be followed by hand. x = 1.5, logits (0.5, 1.0) x, silu, two iterations, inner and outer
+// residual.
 START_TEST(test_by_hand_chain) {
-    Layer layer = {.hidden = 1, .iterations = 2, .experts = 2, .intermediate = 1, .top_k = 1, .inner_residual = 1, .outer_residual = 1,
-                   .scale = 2, .gated = 1, .activation = ACTIVATION_SILU};
+    Layer layer = {.hidden = 1,
+                   .iterations = 2,
+                   .experts = 2,
+                   .intermediate = 1,
+                   .top_k = 1,
+                   .inner_residual = 1,
+                   .outer_residual = 1,
+                   .scale = 2,
+                   .gated = 1,
+                   .activation = ACTIVATION_SILU};
     ReferenceWeights weights;
     ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
     memcpy(weights.router, (float[]){0.5f, 1.0f}, 2 * sizeof(float));
@@ -62,9 +73,22 @@ END_TEST
 
 // Norms, biases, normalised weights, a shared expert, relu2, a bias that decides: one token of two numbers.
 START_TEST(test_by_hand_norms) {
-    Layer layer = {.hidden = 2, .iterations = 1, .experts = 3, .intermediate = 1, .top_k = 2, .shared_experts = 1, .shared_intermediate = 1,
-                   .norm = _i ? NORM_LAYER : NORM_RMS, .norm_eps = 0.5f, .normalize = 1, .normalize_eps = 0.25f, .scale = 3, .router_bias = 1,
-                   .activation = ACTIVATION_RELU2, .expert_bias = 1, .shared_bias = 1};
+    Layer layer = {.hidden = 2,
+                   .iterations = 1,
+                   .experts = 3,
+                   .intermediate = 1,
+                   .top_k = 2,
+                   .shared_experts = 1,
+                   .shared_intermediate = 1,
+                   .norm = _i ? NORM_LAYER : NORM_RMS,
+                   .norm_eps = 0.5f,
+                   .normalize = 1,
+                   .normalize_eps = 0.25f,
+                   .scale = 3,
+                   .router_bias = 1,
+                   .activation = ACTIVATION_RELU2,
+                   .expert_bias = 1,
+                   .shared_bias = 1};
     ReferenceWeights weights;
     ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
     memcpy(weights.norm, (float[]){2, 0.5f}, 2 * sizeof(float));
@@ -86,7 +110,8 @@ START_TEST(test_by_hand_norms) {
     double r = 1 / sqrt(((x0 - mean) * (x0 - mean) + (x1 - mean) * (x1 - mean)) / 2 + 0.5);
     x0 = (x0 - mean) * r * 2 + (_i ? 0.125 : 0);
     x1 = (x1 - mean) * r * 0.5 - (_i ? 0.75 : 0);
-    double sum = 1 + exp(2) + exp(1), p1 = exp(2) / sum, p2 = exp(1) / sum, w1 = 3 * p1 / (p1 + p2 + 0.25), w2 = 3 * p2 / (p1 + p2 + 0.25);
+    double sum = 1 + exp(2) + exp(1), p1 = exp(2) / sum, p2 = exp(1) / sum, w1 = 3 * p1 / (p1 + p2 + 0.25),
+           w2 = 3 * p2 / (p1 + p2 + 0.25);
     double h1 = fmax(x0 + 0.5, 0), h2 = fmax(2 * x1 + 4, 0), hs = fmax(x0 + x1 + 5, 0);
     ReferenceOutput out = make_output(&layer, 1);
     ck_assert_int_eq(reference_forward(&layer, &weights, 1, h, NULL, ERROR_WORST, &out), 0);
@@ -106,8 +131,15 @@ static float small(uint64_t *state) {
 // Integers with given routing of weights 1/2, 1/4: the oracle must have exactly what integer arithmetic has.
 START_TEST(test_exact_integers) {
     enum { TOKENS = 5, HIDDEN = 9, WIDTH = 13, EXPERTS = 4, K = 2 };
-    Layer layer = {.hidden = HIDDEN, .iterations = 1, .experts = EXPERTS, .intermediate = WIDTH, .top_k = K, .inner_residual = 1,
-                   .scale = 1, .gated = 1, .activation = ACTIVATION_RELU};
+    Layer layer = {.hidden = HIDDEN,
+                   .iterations = 1,
+                   .experts = EXPERTS,
+                   .intermediate = WIDTH,
+                   .top_k = K,
+                   .inner_residual = 1,
+                   .scale = 1,
+                   .gated = 1,
+                   .activation = ACTIVATION_RELU};
     ReferenceWeights weights;
     uint64_t state = (uint64_t)_i;
     ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
@@ -183,7 +215,8 @@ START_TEST(test_activation_bounds) {
         Bounded due = reference_activation((Activation)_i, bounded_exact(x));
         double error = fabs(value[0] - due.value);
         if (isfinite(due.error)) {
-            ck_assert_msg(error <= due.error, "f(%.9g) = %.9g, not %.9g +- %.3g", (double)x, (double)value[0], due.value, due.error);
+            ck_assert_msg(error <= due.error, "f(%.9g) = %.9g, not %.9g +- %.3g", (double)x, (double)value[0], due.value,
+                          due.error);
             worst = fmax(worst, error > 0 ? error / due.error : 0);
         }
     }
@@ -258,8 +291,18 @@ END_TEST
 
 // The likely bound is sharp enough to be worth something, and rounding that the class does not allow is noticed.
 START_TEST(test_bounds_are_sharp) {
-    Layer layer = {.hidden = 256, .iterations = 1, .experts = 8, .intermediate = 192, .top_k = 2, .norm = NORM_RMS, .norm_eps = 1e-6f,
-                   .outer_residual = 1, .scale = 1, .gated = 1, .activation = ACTIVATION_SILU, .weights = FORMAT_BF16,
+    Layer layer = {.hidden = 256,
+                   .iterations = 1,
+                   .experts = 8,
+                   .intermediate = 192,
+                   .top_k = 2,
+                   .norm = NORM_RMS,
+                   .norm_eps = 1e-6f,
+                   .outer_residual = 1,
+                   .scale = 1,
+                   .gated = 1,
+                   .activation = ACTIVATION_SILU,
+                   .weights = FORMAT_BF16,
                    .compute = COMPUTE_BF16};
     Case c;
     case_make(&c, layer, 3, TOKENS);
@@ -276,8 +319,18 @@ END_TEST
 // Wrong results are noticed -----------------------------------------------------------------------------------------------------
 
 static Layer plain_layer(void) {
-    return (Layer){.hidden = 40, .iterations = 2, .experts = 8, .intermediate = 24, .top_k = 3, .norm = NORM_RMS, .norm_eps = 1e-6f,
-                   .inner_residual = 1, .scale = 1, .gate_per_iteration = 1, .gated = 1, .activation = ACTIVATION_SILU};
+    return (Layer){.hidden = 40,
+                   .iterations = 2,
+                   .experts = 8,
+                   .intermediate = 24,
+                   .top_k = 3,
+                   .norm = NORM_RMS,
+                   .norm_eps = 1e-6f,
+                   .inner_residual = 1,
+                   .scale = 1,
+                   .gate_per_iteration = 1,
+                   .gated = 1,
+                   .activation = ACTIVATION_SILU};
 }
 
 START_TEST(test_notices_wrong_element) {
@@ -305,16 +358,16 @@ static void falsify(Case *c, int way) {
         unused++;
     }
     switch (way) {
-    case 0: experts[2] = unused; break;                      // another expert
-    case 1: scores[0] = scores[1], scores[1] = score; break; // weights swapped
+    case 0: experts[2] = unused; break;  // another expert
+    case 1: scores[0] = scores[1], scores[1] = score; break;  // weights swapped
     case 2: experts[0] = experts[1], experts[1] = swap, scores[0] = scores[1], scores[1] = score; break;  // order
     case 3: experts[1] = experts[0]; break;
     case 4: experts[1] = 8; break;
     case 5: experts[1] = -1, scores[1] = 0; break;
     case 6: experts[0] = experts[1] = experts[2] = -1; break;  // rejected without reason
     case 7: scores[2] *= 1.0001f; break;
-    case 8: c->x[4 * 40 + 1] = NAN; break;                     // should have been rejected
-    case 9: c->weights.router[0] += 100; break;                // another router than the one that chose
+    case 8: c->x[4 * 40 + 1] = NAN; break;  // should have been rejected
+    case 9: c->weights.router[0] += 100; break;  // another router than the one that chose
     default: ck_abort();
     }
 }

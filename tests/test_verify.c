@@ -1,0 +1,180 @@
+// Verification itself: a correct layer (the skeleton compiled natively, plain tiles) passes all cases, and every kind of fault,
+// put between the layer and the verifier, is found.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../compiler/verify.h"
+#include "fixture.h"
+#include "suites.h"
+
+extern Plan layer_plan;
+LayerForward layer_forward;
+
+// What goes wrong on the way. FAULT_NONE: nothing.
+typedef enum Fault {
+    FAULT_NONE,
+    FAULT_ELEMENT,     // one element of a large batch is a little off
+    FAULT_CHOICE,      // the last choice of a token is replaced by another expert
+    FAULT_TIE,         // of two equal experts the higher is reported (with the same weight)
+    FAULT_WEIGHT,      // a reported weight is off by 1e-3
+    FAULT_THREADS,     // the result's last bit depends on the number of threads
+    FAULT_STRIDE,      // one element is written beyond a row
+    FAULT_STATUS,      // non-finite tokens are not reported
+    FAULT_NEIGHBOUR,   // a NaN token spoils its neighbour
+    FAULT_ROUTED,      // given routing is ignored for the second slot
+    FAULT_COUNT
+} Fault;
+
+static Kind kind;
+static Fault fault;
+
+static Status native_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error,
+                                 size_t error_size) {
+    static const Contents contents = {.name = "native", .target = "plain", .kinds = 1};
+    static LayerForward *const forwards[] = {layer_forward};
+    layer_plan = kind.plan;
+    return instance_open_memory(&contents, &kind, forwards, packed, bytes, options, out, error, error_size);
+}
+
+static Status spoil(const Library *library, Status status, int64_t tokens, void *y, int64_t y_stride) {
+    float *rows = y;
+    int64_t hidden = kind.plan.layer.hidden;
+    if (fault == FAULT_ELEMENT && tokens > 10) {
+        rows[10 * y_stride + hidden / 2] *= 1.001f;
+    }
+    if (fault == FAULT_THREADS && library->threads == 1 && tokens) {
+        rows[0] = nextafterf(rows[0], INFINITY);
+    }
+    if (fault == FAULT_STRIDE && y_stride > hidden && tokens > 1) {
+        rows[hidden] = 0;
+    }
+    if (fault == FAULT_STATUS && status == LIBRARY_NONFINITE) {
+        return LIBRARY_OK;
+    }
+    if (fault == FAULT_NEIGHBOUR && status == LIBRARY_NONFINITE && tokens > 2) {
+        rows[2 * y_stride] = NAN;
+    }
+    return status;
+}
+
+static Status native_forward(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                             int64_t y_stride) {
+    Forward call = {FORWARD_PLAIN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, NULL, NULL};
+    Status status = instance_forward(library, &call);
+    return spoil(library, status, tokens, y, y_stride);
+}
+
+static Status native_forward_routing(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                                     int64_t y_stride, int32_t *experts, float *weights) {
+    Forward call = {FORWARD_ROUTING_OUT, layer, tokens, x, x_stride, y, y_stride, experts, weights, NULL, NULL};
+    Status status = instance_forward(library, &call);
+    int64_t k = kind.plan.layer.top_k, last = kind.plan.layer.experts - 1;
+    if (fault == FAULT_CHOICE && tokens) {  // an expert that is not among the chosen ones
+        int32_t other = 0;
+        for (int64_t s = 0; s < k; s++) {
+            s = experts[s] == other ? (other++, -1) : s;
+        }
+        experts[k - 1] = experts[0] < 0 ? -1 : other;
+    }
+    for (int64_t i = 0; fault == FAULT_TIE && i < tokens * k; i++) {
+        experts[i] = experts[i] == 0 ? (int32_t)last : experts[i] == last ? 0 : experts[i];
+    }
+    if (fault == FAULT_WEIGHT && tokens) {
+        weights[0] += 1e-3f;
+    }
+    return spoil(library, status, tokens, y, y_stride);
+}
+
+static Status native_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                                    int64_t y_stride, const int32_t *experts, const float *weights) {
+    int64_t slots = tokens * kind.plan.layer.top_k * kind.plan.layer.iterations, k = kind.plan.layer.top_k;
+    int32_t *own = calloc((size_t)slots + 1, sizeof *own);
+    memcpy(own, experts, (size_t)slots * sizeof *own);
+    for (int64_t i = 1; fault == FAULT_ROUTED && k > 1 && i < slots; i += k) {
+        own[i] = -1;
+    }
+    Forward call = {FORWARD_ROUTING_IN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, own, weights};
+    Status status = instance_forward(library, &call);
+    free(own);
+    return status;
+}
+
+static const Loaded native = {.open_memory = native_open_memory,
+                              .find = instance_find,
+                              .forward = native_forward,
+                              .forward_routing = native_forward_routing,
+                              .forward_routed = native_forward_routed,
+                              .nonfinite = instance_nonfinite,
+                              .error = instance_error,
+                              .close = instance_close};
+
+static VerifyReport verify(const Layer *layer, uint64_t seed, int64_t cases) {
+    VerifyOptions options = {.cases = cases, .seed = seed, .threads = 2, .seconds = 2};
+    VerifyReport report;
+    Diagnostics diagnostics = {0};
+    kind = fixture_kind(layer, "avx512");
+    int status = verify_layer(&native, &kind, 1, 0, &options, NULL, &report, &diagnostics);
+    ck_assert_msg(status == 0, "%s", diagnostics.text);
+    diagnostics_free(&diagnostics);
+    return report;
+}
+
+static const char *first_reason(const VerifyReport *report, const char **name) {
+    for (int64_t i = 0; i < report->case_count; i++) {
+        if (!report->cases[i].passed) {
+            *name = report->cases[i].name;
+            return report->cases[i].reason;
+        }
+    }
+    *name = "";
+    return "";
+}
+
+START_TEST(test_random_layers_pass) {
+    Layer layer = fixture_layer((uint64_t)_i + 500);
+    const char *name;
+    VerifyReport report = verify(&layer, (uint64_t)_i + 1, 4);
+    const char *reason = first_reason(&report, &name);
+    ck_assert_msg(report.failed == 0, "case '%s': %s", name, reason);
+    ck_assert_int_gt(report.case_count, 10);
+    verify_report_free(&report);
+}
+END_TEST
+
+START_TEST(test_faults_are_found) {
+    Layer layer = {.hidden = 72,
+                   .iterations = 2,
+                   .experts = 9,
+                   .intermediate = 40,
+                   .top_k = 3,
+                   .norm = NORM_RMS,
+                   .norm_eps = 1e-6f,
+                   .inner_residual = 1,
+                   .scale = 1,
+                   .gate_per_iteration = 1,
+                   .gated = 1,
+                   .activation = ACTIVATION_SILU};
+    const char *name;
+    fault = (Fault)_i;
+    VerifyReport report = verify(&layer, 3, 3);
+    const char *reason = first_reason(&report, &name);
+    if (fault == FAULT_NONE) {
+        ck_assert_msg(report.failed == 0, "case '%s': %s", name, reason);
+    } else {
+        ck_assert_int_gt(report.failed, 0);
+        ck_assert_int_ne(reason[0], 0);
+    }
+    verify_report_free(&report);
+}
+END_TEST
+
+Suite *suite_verify(void) {
+    Suite *suite = suite_create("verify");
+    TCase *test = tcase_create("verify");
+    tcase_set_timeout(test, TEST_TIMEOUT);
+    tcase_add_loop_test(test, test_random_layers_pass, 0, 40);
+    tcase_add_loop_test(test, test_faults_are_found, 0, FAULT_COUNT);
+    suite_add_tcase(suite, test);
+    return suite;
+}
