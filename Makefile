@@ -57,7 +57,7 @@ $(BUILD)/native/%.o: %.c
 	$(CC) $(BASE) $(CFLAGS) $(LLVM_CFLAGS) $(DEFINES) -fopenmp -c -o $@ $<
 
 # What a user would write is optimised as a user would (bench compares with it).
-$(BUILD)/native/compiler/reference_fast.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math
+$(BUILD)/native/compiler/reference_fast.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math -ffp-contract=fast
 
 # --- what is embedded: skeletons as bitcode, the runtime as one object per architecture ----------------------------------------
 BITCODE_FLAGS := -O2 -Xclang -disable-llvm-passes -ffp-contract=off -fno-math-errno -ffreestanding -fPIC -fvisibility=hidden -emit-llvm

@@ -21,16 +21,16 @@
 
 // What a routing makes a layer visit. Means over the calls that were looked at.
 typedef struct BenchVisits {
-    double visits;         // routed expert evaluations, all iterations
-    double distinct;       // distinct experts chosen in an iteration, mean over iterations
-    double distinct_sum;   // the same, summed over iterations: experts that naive streaming reads
+    double visits;  // routed expert evaluations, all iterations
+    double distinct;  // distinct experts chosen in an iteration, mean over iterations
+    double distinct_sum;  // the same, summed over iterations: experts that naive streaming reads
     double union_experts;  // distinct experts of the whole call
     double largest_share;  // of one expert in an iteration's visits, the largest over iterations
 } BenchVisits;
 
 typedef struct BenchWork {
-    double flops;        // routed, shared and router; 2 per multiply-add
-    double bytes;        // packed bytes of each iteration's distinct experts, router, shared experts
+    double flops;  // routed, shared and router; 2 per multiply-add
+    double bytes;  // packed bytes of each iteration's distinct experts, router, shared experts
     double union_bytes;  // every matrix once for the whole call
 } BenchWork;
 
@@ -62,9 +62,9 @@ typedef struct BenchRow {
     double gflops, gbytes_s, fraction_of_peak, fraction_of_bandwidth;
     double roofline_s, roofline_fraction, union_roofline_s, union_roofline_fraction;
     Statistics reference_time;
-    double speedup;    // 0: no opponent
+    double speedup;  // 0: no opponent
     double max_error;  // NaN: not compared
-    double tax;        // throughput relative to the one-iteration layer of equal routed FLOPs; 0: not a chain
+    double tax;  // throughput relative to the one-iteration layer of equal routed FLOPs; 0: not a chain
 } BenchRow;
 
 // Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
@@ -82,7 +82,7 @@ char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnos
 
 typedef struct BenchRouting {
     bool is_trace;
-    SyntheticRouting synthetic;   // otherwise
+    SyntheticRouting synthetic;  // otherwise
     char text[BENCH_PATH_BYTES];  // as given; a trace's prefix follows "trace:"
 } BenchRouting;
 
@@ -99,7 +99,8 @@ typedef struct BenchTrace {
 int bench_trace_read(const char *prefix, const Layer *layer, BenchTrace *trace, Diagnostics *diagnostics);
 void bench_trace_free(BenchTrace *trace);
 // Copies the routing of `count` tokens from token `first` on, from the start again at the end: [iterations][count][top_k].
-void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts, float *weights);
+void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts,
+                        float *weights);
 
 // Whether both chose the same experts for a token in every iteration, in any order: only then can outputs be compared.
 bool bench_same_choices(const Layer *layer, int64_t tokens, int64_t token, const int32_t *a, const int32_t *b);
@@ -135,8 +136,8 @@ int bench_best_peak(const Machine *machine, const char *target, Compute compute,
 // Tokens that all sides are given: `windows` lots of `tokens` rows, a call takes the next lot.
 typedef struct BenchTokens {
     int64_t tokens, windows;
-    float *x;      // [windows][tokens][hidden]
-    uint16_t *x16; // the same as bf16 where the interface wants that; otherwise NULL
+    float *x;  // [windows][tokens][hidden]
+    uint16_t *x16;  // the same as bf16 where the interface wants that; otherwise NULL
 } BenchTokens;
 
 int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out);
@@ -147,17 +148,17 @@ typedef struct BenchLibrary {
     Loaded *loaded;
     Kind *kinds;
     int64_t kind_count, kind;
-    const Plan *plan;           // of the chosen kind
-    uint8_t *memory;            // `images` packed images, `image_stride` bytes apart
+    const Plan *plan;  // of the chosen kind
+    uint8_t *memory;  // `images` packed images, `image_stride` bytes apart
     int64_t memory_bytes, image_stride, images, slots;
-    Library **libraries;        // one per image
+    Library **libraries;  // one per image
     const uint8_t **instances;  // [slots] packed weights, for read loops
-    int *layers;                // [slots] number of the layer within its library
+    int *layers;  // [slots] number of the layer within its library
     bool huge_pages, is_short;  // is_short: fewer instances than cold asks for
     // one comparison
     const BenchTokens *tokens;
-    const BenchTrace *trace;    // NULL: the library routes
-    int32_t *experts;           // [iterations][tokens][top_k], of the trace's window
+    const BenchTrace *trace;  // NULL: the library routes
+    int32_t *experts;  // [iterations][tokens][top_k], of the trace's window
     float *weights;
     void *y;
     bool warm;
@@ -188,7 +189,8 @@ void bench_reference_prepare(void *context);
 int bench_reference_call(void *context);
 int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts);
 
-// --- one layer's rows (bench_run.c) ------------------------------------------------------------------------------------------------
+// --- one layer's rows (bench_run.c)
+// ------------------------------------------------------------------------------------------------
 
 enum { BENCH_MAX_TOKEN_COUNTS = WORKLOAD_MAX_TOKENS };
 
@@ -197,9 +199,9 @@ typedef struct BenchOptions {
     int64_t token_counts;
     BenchRouting routing;
     int threads;
-    bool warm;            // warm rows beside the cold ones
-    double seconds;       // per row
-    const char *layer;    // NULL: every layer
+    bool warm;  // warm rows beside the cold ones
+    double seconds;  // per row
+    const char *layer;  // NULL: every layer
     const char *against;  // "reference", "none" or a library's path
 } BenchOptions;
 
@@ -207,15 +209,15 @@ typedef struct BenchOptions {
 typedef struct BenchRun {
     const Machine *machine;
     const BenchOptions *options;
-    const char *directory;         // for the chain's sibling
+    const char *directory;  // for the chain's sibling
     BenchLibrary *library, *second, *sibling;
     BenchReference *reference;
     BenchTrace trace;
     BenchRow *rows;
     int64_t row_count;
-    double peaks[PATH_COUNT];      // as measured last, with the row's threads
+    double peaks[PATH_COUNT];  // as measured last, with the row's threads
     Path best_path;
-    Bandwidth bandwidth;           // of the best read loop over the layer's cold bank
+    Bandwidth bandwidth;  // of the best read loop over the layer's cold bank
 } BenchRun;
 
 // Measures all rows of one layer of the library at `path`. Returns 0, or -1 with diagnostics (none: stopped by Ctrl-C).

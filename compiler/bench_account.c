@@ -6,7 +6,8 @@
 
 #include "bench.h"
 
-// --- visits and work ---------------------------------------------------------------------------------------------------------------
+// --- visits and work
+// ---------------------------------------------------------------------------------------------------------------
 
 static void count_iteration(const Layer *layer, int64_t slots, const int32_t *experts, int64_t *counts, BenchVisits *visits) {
     int64_t visited = 0, distinct = 0, largest = 0;
@@ -83,7 +84,8 @@ BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits
     return work;
 }
 
-// --- a row -------------------------------------------------------------------------------------------------------------------------
+// --- a row
+// -------------------------------------------------------------------------------------------------------------------------
 
 static double ratio(double a, double b) {
     return b > 0 ? a / b : 0;
@@ -99,8 +101,8 @@ void bench_row_finish(BenchRow *row) {
     double reached = ratio(row->work.union_bytes, seconds) * 1e-9;
     if (reached > row->bandwidth) {
         size_t used = strlen(row->note);
-        snprintf(row->note + used, sizeof row->note - used, "%sfaster than every read loop (%.1f GB/s): its own rate is the bandwidth",
-                 used ? "; " : "", row->bandwidth);
+        snprintf(row->note + used, sizeof row->note - used,
+                 "%sfaster than every read loop (%.1f GB/s): its own rate is the bandwidth", used ? "; " : "", row->bandwidth);
         row->bandwidth = reached;
     }
     row->gflops = ratio(row->work.flops, seconds) * 1e-9;
@@ -132,7 +134,8 @@ double bench_max_error(const float *a, const float *b, int64_t rows, int64_t col
     return worst;
 }
 
-// --- the chain's sibling -----------------------------------------------------------------------------------------------------------
+// --- the chain's sibling
+// -----------------------------------------------------------------------------------------------------------
 
 static json_int_t integer_of(const json_t *object, const char *key, json_int_t fallback) {
     const json_t *value = json_object_get(object, key);

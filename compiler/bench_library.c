@@ -10,7 +10,8 @@
 
 enum { HUGE_PAGE = 2 << 20, SEED = 20250101, FEWEST_WINDOWS = 5, MOST_WINDOWS = 61, POOL_TOKENS = 8192, LOOKED_AT = 16 };
 
-// --- tokens ------------------------------------------------------------------------------------------------------------------------
+// --- tokens
+// ------------------------------------------------------------------------------------------------------------------------
 
 // Odd numbers of windows, so that windows and instances (usually even in number) meet in new pairs.
 int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out) {
@@ -37,7 +38,8 @@ void bench_tokens_free(BenchTokens *tokens) {
     *tokens = (BenchTokens){0};
 }
 
-// --- the bank ----------------------------------------------------------------------------------------------------------------------
+// --- the bank
+// ----------------------------------------------------------------------------------------------------------------------
 
 static int choose_kind(BenchLibrary *library, const char *layer, Diagnostics *diagnostics) {
     const Artifact *artifact = library->loaded->artifact;
@@ -71,12 +73,14 @@ static int reserve_bank(BenchLibrary *library, int64_t cold_bytes, bool huge_pag
     library->images = (library->slots + kind->count - 1) / kind->count;
     library->image_stride = plan_round_up(image, HUGE_PAGE);
     library->memory_bytes = library->images * library->image_stride + HUGE_PAGE;
-    library->memory = mmap(NULL, (size_t)library->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    library->memory =
+        mmap(NULL, (size_t)library->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     library->libraries = calloc((size_t)library->images, sizeof(Library *));
     library->instances = calloc((size_t)library->slots, sizeof *library->instances);
     library->layers = calloc((size_t)library->slots, sizeof(int));
     if (image < 0 || library->memory == MAP_FAILED || !library->libraries || !library->instances || !library->layers) {
-        diagnostics_add(diagnostics, library->loaded->artifact->path, 0, 0, "out of memory for a bank of %lld instances", (long long)library->slots);
+        diagnostics_add(diagnostics, library->loaded->artifact->path, 0, 0, "out of memory for a bank of %lld instances",
+                        (long long)library->slots);
         return -1;
     }
     madvise(library->memory, (size_t)library->memory_bytes, huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -166,7 +170,8 @@ void bench_library_close(BenchLibrary *library) {
     free(library);
 }
 
-// --- calls -------------------------------------------------------------------------------------------------------------------------
+// --- calls
+// -------------------------------------------------------------------------------------------------------------------------
 
 int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const BenchTrace *trace, bool warm) {
     const Layer *layer = &library->plan->layer;
@@ -209,15 +214,17 @@ int bench_library_call(void *context) {
     const void *x = window_address(library, library->cursor % library->tokens->windows);
     int layer = library->layers[slot];
     if (library->trace) {
-        return library->loaded->forward_routed(opened, layer, tokens, x, hidden, library->y, hidden, library->experts, library->weights);
+        return library->loaded->forward_routed(opened, layer, tokens, x, hidden, library->y, hidden, library->experts,
+                                               library->weights);
     }
     return library->loaded->forward(opened, layer, tokens, x, hidden, library->y, hidden);
 }
 
 int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t *experts) {
     int64_t hidden = library->plan->layer.hidden, tokens = library->tokens->tokens, elements = tokens * hidden;
-    int status = library->loaded->forward_routing(library->libraries[0], library->layers[0], tokens, window_address(library, window),
-                                                  hidden, library->y, hidden, experts, library->weights);
+    int status =
+        library->loaded->forward_routing(library->libraries[0], library->layers[0], tokens, window_address(library, window), hidden,
+                                         library->y, hidden, experts, library->weights);
     for (int64_t i = 0; y && i < elements; i++) {
         y[i] = library->plan->layer.activations == FORMAT_BF16 ? packed_float_from_bf16(((const uint16_t *)library->y)[i])
                                                                : ((const float *)library->y)[i];

@@ -7,13 +7,13 @@
 #include "measure.h"
 
 json_t *bench_row_json(const BenchRow *row) {
-    json_t *json = json_pack("{s:s, s:I, s:s, s:f, s:f, s:i, s:b, s:f, s:f, s:f, s:I}", "layer", row->layer, "tokens",
-                             (json_int_t)row->tokens, "routing", row->routing, "distinct_experts", row->visits.distinct,
-                             "largest_share", row->visits.largest_share, "threads", row->threads, "cold", row->cold, "median_s",
-                             row->time.median, "spread", row->time.spread, "min_s", row->time.min, "calls",
-                             (json_int_t)row->time.count);
-    json_t *limits = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "flops", row->work.flops, "bytes",
-                               row->work.bytes, "union_bytes", row->work.union_bytes, "gflops", row->gflops, "gbytes_s",
+    json_t *json =
+        json_pack("{s:s, s:I, s:s, s:f, s:f, s:i, s:b, s:f, s:f, s:f, s:I}", "layer", row->layer, "tokens", (json_int_t)row->tokens,
+                  "routing", row->routing, "distinct_experts", row->visits.distinct, "largest_share", row->visits.largest_share,
+                  "threads", row->threads, "cold", row->cold, "median_s", row->time.median, "spread", row->time.spread, "min_s",
+                  row->time.min, "calls", (json_int_t)row->time.count);
+    json_t *limits = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "flops", row->work.flops,
+                               "bytes", row->work.bytes, "union_bytes", row->work.union_bytes, "gflops", row->gflops, "gbytes_s",
                                row->gbytes_s, "best_peak_gflops", row->best_peak, "bandwidth_gbytes_s", row->bandwidth,
                                "fraction_of_peak", row->fraction_of_peak, "fraction_of_bandwidth", row->fraction_of_bandwidth,
                                "roofline_s", row->roofline_s, "roofline_fraction", row->roofline_fraction, "union_roofline_s",

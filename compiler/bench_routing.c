@@ -20,7 +20,8 @@ int bench_routing_parse(const char *text, BenchRouting *routing) {
     return synthetic_routing_parse(text, &routing->synthetic);
 }
 
-// --- traces ------------------------------------------------------------------------------------------------------------------------
+// --- traces
+// ------------------------------------------------------------------------------------------------------------------------
 
 static int trace_check(const char *path, const Npy *array, NpyType type, const Layer *layer, Diagnostics *diagnostics) {
     if (array->type != type || array->dimensions != 3 || array->shape[0] != layer->iterations || array->shape[2] != layer->top_k ||
@@ -80,7 +81,8 @@ void bench_trace_free(BenchTrace *trace) {
     *trace = (BenchTrace){0};
 }
 
-void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts, float *weights) {
+void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts,
+                        float *weights) {
     int64_t k = layer->top_k;
     for (int64_t t = 0; t < layer->iterations; t++) {
         for (int64_t i = 0; i < count; i++) {
@@ -91,7 +93,8 @@ void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t fir
     }
 }
 
-// --- choices -----------------------------------------------------------------------------------------------------------------------
+// --- choices
+// -----------------------------------------------------------------------------------------------------------------------
 
 static bool holds(const int32_t *list, int64_t count, int32_t expert) {
     for (int64_t i = 0; i < count; i++) {

@@ -12,7 +12,8 @@
 enum { READ_WINDOW = 32 << 20 };
 static const double bandwidth_seconds = 0.4;
 
-// --- opening -----------------------------------------------------------------------------------------------------------------------
+// --- opening
+// -----------------------------------------------------------------------------------------------------------------------
 
 // Bytes of each bank: what "cold" asks for, unless all banks together would take more than half of what is available.
 static int64_t bank_bytes(const Machine *machine, int banks, bool *is_short) {
@@ -52,7 +53,8 @@ static int open_second(BenchRun *run, int64_t bytes, Diagnostics *diagnostics) {
     for (int64_t i = 0; i < loaded->artifact->model->layer_count; i++) {
         named = named || !strcmp(loaded->artifact->model->layers[i].name, name);
     }
-    run->second = bench_library_open(loaded, named ? name : NULL, &options->routing, bytes, options->threads, run->library->huge_pages, diagnostics);
+    run->second = bench_library_open(loaded, named ? name : NULL, &options->routing, bytes, options->threads,
+                                     run->library->huge_pages, diagnostics);
     if (!run->second) {
         return -1;
     }
@@ -83,7 +85,8 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
     }
     if (layer->iterations > 1) {
         loaded = compile_sibling(run, diagnostics);
-        run->sibling = loaded ? bench_library_open(loaded, NULL, &options->routing, bytes, options->threads, huge_pages, diagnostics) : NULL;
+        run->sibling =
+            loaded ? bench_library_open(loaded, NULL, &options->routing, bytes, options->threads, huge_pages, diagnostics) : NULL;
         if (!run->sibling) {
             return -1;
         }
@@ -112,12 +115,14 @@ static void close_sides(BenchRun *run) {
     run->library = run->second = run->sibling = NULL;
 }
 
-// --- the limits --------------------------------------------------------------------------------------------------------------------
+// --- the limits
+// --------------------------------------------------------------------------------------------------------------------
 
 // Read loops over the very bank: all instances in turn, or (warm) the part of one that a call reads.
 static Bandwidth measure_bank(const BenchRun *run, const BenchLibrary *library, bool warm, double union_bytes) {
     Bandwidth bandwidth = {0};
-    int64_t instance = library->plan->instance_bytes, bytes = warm && union_bytes < (double)instance ? (int64_t)union_bytes : instance;
+    int64_t instance = library->plan->instance_bytes,
+            bytes = warm && union_bytes < (double)instance ? (int64_t)union_bytes : instance;
     ReadSet set = {library->instances, warm ? 1 : library->slots, bytes, bytes < READ_WINDOW ? bytes : READ_WINDOW};
     bandwidth_read(&set, run->options->threads, bandwidth_seconds, &bandwidth);
     bandwidth.huge_pages = library->huge_pages;
@@ -153,7 +158,8 @@ static void settle_rows(BenchRun *run, int64_t first) {
     }
 }
 
-// --- rows --------------------------------------------------------------------------------------------------------------------------
+// --- rows
+// --------------------------------------------------------------------------------------------------------------------------
 
 static void describe_path(const Plan *plan, char out[BENCH_TEXT_BYTES]) {
     const char *up = path_name((Path)plan->roles[ROLE_GATE_UP].path), *down = path_name((Path)plan->roles[ROLE_DOWN].path);
@@ -161,9 +167,16 @@ static void describe_path(const Plan *plan, char out[BENCH_TEXT_BYTES]) {
 }
 
 static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const Bandwidth *bandwidth, const BenchVisits *visits) {
-    BenchRow row = {.tokens = library->tokens->tokens, .threads = run->options->threads, .cold = !library->warm, .visits = *visits,
-                    .routed = !library->trace, .huge_pages = library->huge_pages, .max_error = NAN, .bandwidth = bandwidth->gbytes_s,
-                    .best_peak = run->peaks[run->best_path], .bank_bytes = library->slots * library->plan->instance_bytes};
+    BenchRow row = {.tokens = library->tokens->tokens,
+                    .threads = run->options->threads,
+                    .cold = !library->warm,
+                    .visits = *visits,
+                    .routed = !library->trace,
+                    .huge_pages = library->huge_pages,
+                    .max_error = NAN,
+                    .bandwidth = bandwidth->gbytes_s,
+                    .best_peak = run->peaks[run->best_path],
+                    .bank_bytes = library->slots * library->plan->instance_bytes};
     const char *name = library->loaded->artifact->name, *kind = library->kinds[library->kind].name;
     snprintf(row.layer, sizeof row.layer, library->kind_count > 1 ? "%.31s.%.63s" : "%.63s", name, kind);
     snprintf(row.routing, sizeof row.routing, "%s", run->options->routing.text);
@@ -185,16 +198,19 @@ static void compare_outputs(BenchRun *run, BenchRow *row) {
     bool comparable = (run->reference || run->second) && other->iterations == layer->iterations && other->top_k == layer->top_k &&
                       y[0] && y[1] && experts[0] && experts[1] && !run->library->trace;
     if (comparable && !bench_library_once(run->library, 0, y[0], experts[0]) &&
-        !(run->reference ? bench_reference_once(run->reference, 0, y[1], experts[1]) : bench_library_once(run->second, 0, y[1], experts[1]))) {
+        !(run->reference ? bench_reference_once(run->reference, 0, y[1], experts[1])
+                         : bench_library_once(run->second, 0, y[1], experts[1]))) {
         row->max_error = 0;
         for (int64_t t = 0; t < tokens; t++) {
             bool same = bench_same_choices(layer, tokens, t, experts[0], experts[1]);
-            row->max_error = same ? fmax(row->max_error, bench_max_error(y[0] + t * hidden, y[1] + t * hidden, 1, hidden)) : row->max_error;
+            row->max_error =
+                same ? fmax(row->max_error, bench_max_error(y[0] + t * hidden, y[1] + t * hidden, 1, hidden)) : row->max_error;
             differing += !same;
         }
         if (differing) {
             size_t used = strlen(row->note);
-            snprintf(row->note + used, sizeof row->note - used, "%s%lld of %lld tokens have other experts than the opponent's (near ties) and are not compared",
+            snprintf(row->note + used, sizeof row->note - used,
+                     "%s%lld of %lld tokens have other experts than the opponent's (near ties) and are not compared",
                      used ? "; " : "", (long long)differing, (long long)tokens);
         }
     }
@@ -217,7 +233,8 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
         }
     }
     if (run->reference) {
-        sides[(*count)++] = (BenchSide){.context = run->reference, .prepare = bench_reference_prepare, .call = bench_reference_call};
+        sides[(*count)++] =
+            (BenchSide){.context = run->reference, .prepare = bench_reference_prepare, .call = bench_reference_call};
         return bench_reference_begin(run->reference, tokens, warm);
     }
     return 0;
@@ -256,7 +273,8 @@ static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sid
     BenchTokens tokens;
     BenchVisits visits[2] = {0};
     int count = 0, status = -1;
-    terminal_progress("%s: %lld tokens, %s", run->library->kinds[run->library->kind].name, (long long)token_count, warm ? "warm" : "cold");
+    terminal_progress("%s: %lld tokens, %s", run->library->kinds[run->library->kind].name, (long long)token_count,
+                      warm ? "warm" : "cold");
     BenchRow *rows = realloc(run->rows, (size_t)(run->row_count + 2) * sizeof *rows);
     run->rows = rows ? rows : run->rows;
     if (!rows || bench_tokens_create(run->library->plan, token_count, &run->options->routing.synthetic, &tokens)) {
@@ -264,8 +282,8 @@ static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sid
         return -1;
     }
     const Artifact *artifact = run->library->loaded->artifact;
-    if (!measure_peaks(run, false, diagnostics) && !begin_sides(run, &tokens, warm, sides, &count) && !bench_library_visits(run->library, &visits[0]) &&
-        (!run->sibling || !bench_library_visits(run->sibling, &visits[1]))) {
+    if (!measure_peaks(run, false, diagnostics) && !begin_sides(run, &tokens, warm, sides, &count) &&
+        !bench_library_visits(run->library, &visits[0]) && (!run->sibling || !bench_library_visits(run->sibling, &visits[1]))) {
         double union_bytes = bench_work(run->library->plan, token_count, &visits[0], true).union_bytes;
         Bandwidth bandwidth = measure_bank(run, run->library, warm, union_bytes);
         run->bandwidth = !warm && bandwidth.gbytes_s > run->bandwidth.gbytes_s ? bandwidth : run->bandwidth;

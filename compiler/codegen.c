@@ -49,7 +49,8 @@ Emission emission_begin_bitcode(const Target *target, const char *begin, const c
     Emission e = {.context = LLVMContextCreate(), .target = target};
     LLVMMemoryBufferRef bitcode = LLVMCreateMemoryBufferWithMemoryRange(begin, (size_t)(end - begin), "skeleton", true);
     if (LLVMParseBitcodeInContext2(e.context, bitcode, &e.module)) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "the embedded skeleton cannot be read by this LLVM: was it built with a newer clang?");
+        diagnostics_add(diagnostics, NULL, 0, 0,
+                        "the embedded skeleton cannot be read by this LLVM: was it built with a newer clang?");
         e.module = NULL;
         LLVMDisposeMemoryBuffer(bitcode);
         LLVMContextDispose(e.context);
@@ -61,8 +62,7 @@ Emission emission_begin_bitcode(const Target *target, const char *begin, const c
 }
 
 static void set_attribute(Emission *e, LLVMValueRef function, const char *key, const char *value) {
-    LLVMAttributeRef attribute =
-        LLVMCreateStringAttribute(e->context, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+    LLVMAttributeRef attribute = LLVMCreateStringAttribute(e->context, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
     LLVMAddAttributeAtIndex(function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, attribute);
 }
 
@@ -71,7 +71,8 @@ static void set_features(Emission *e, const char *features) {
     static const char *const stale[] = {"target-cpu", "target-features", "tune-cpu"};
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
         for (size_t i = 0; i < sizeof stale / sizeof *stale; i++) {
-            LLVMRemoveStringAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, stale[i], (unsigned)strlen(stale[i]));
+            LLVMRemoveStringAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex, stale[i],
+                                             (unsigned)strlen(stale[i]));
         }
         if (LLVMIsDeclaration(f)) {
             continue;
@@ -95,7 +96,8 @@ static LLVMTargetMachineRef create_machine(const Target *target, const char *fea
                                    LLVMCodeModelDefault);
 }
 
-static void write_texts(Emission *e, LLVMTargetMachineRef machine, const char *part, const EmitTexts *texts, Diagnostics *diagnostics) {
+static void write_texts(Emission *e, LLVMTargetMachineRef machine, const char *part, const EmitTexts *texts,
+                        Diagnostics *diagnostics) {
     char path[4096], *error = NULL;
     if (texts && texts->ir) {
         snprintf(path, sizeof path, "%s.%s.ll", texts->prefix, part);
@@ -153,7 +155,8 @@ Object emission_finish(Emission *e, const char *extra_features, bool optimize, c
                        Diagnostics *diagnostics) {
     char features[512];
     Object object = NULL;
-    snprintf(features, sizeof features, "%s%s%s", e->target->features, extra_features ? "," : "", extra_features ? extra_features : "");
+    snprintf(features, sizeof features, "%s%s%s", e->target->features, extra_features ? "," : "",
+             extra_features ? extra_features : "");
     LLVMTargetMachineRef machine = create_machine(e->target, features, diagnostics);
     if (machine) {
         LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);

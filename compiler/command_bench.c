@@ -11,7 +11,17 @@
 #include "compile.h"
 #include "report.h"
 
-enum { OPTION_TOKENS = 256, OPTION_ROUTING, OPTION_THREADS, OPTION_COMPUTE, OPTION_WARM, OPTION_AGAINST, OPTION_LAYER, OPTION_FORMAT, OPTION_SECONDS };
+enum {
+    OPTION_TOKENS = 256,
+    OPTION_ROUTING,
+    OPTION_THREADS,
+    OPTION_COMPUTE,
+    OPTION_WARM,
+    OPTION_AGAINST,
+    OPTION_LAYER,
+    OPTION_FORMAT,
+    OPTION_SECONDS
+};
 
 typedef struct CommandOptions {
     BenchOptions bench;
@@ -22,7 +32,8 @@ typedef struct CommandOptions {
 } CommandOptions;
 
 static const struct argp_option option_table[] = {
-    {"tokens", OPTION_TOKENS, "N,N,...", 0, "Token counts, a row each (default: the description's workload, or 1,8,64,512,2048)", 0},
+    {"tokens", OPTION_TOKENS, "N,N,...", 0, "Token counts, a row each (default: the description's workload, or 1,8,64,512,2048)",
+     0},
     {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S, one, or trace:PREFIX as written by catena run --routing PREFIX", 0},
     {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
     {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "Compile a description in this compute class", 0},
@@ -34,7 +45,8 @@ static const struct argp_option option_table[] = {
     {0},
 };
 
-// --- options -----------------------------------------------------------------------------------------------------------------------
+// --- options
+// -----------------------------------------------------------------------------------------------------------------------
 
 static int parse_tokens(const char *text, BenchOptions *options) {
     char *end;
@@ -119,14 +131,22 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 }
 
 static const struct argp argp_bench = {
-    option_table, parse_option, "SPEC|LIB",
+    option_table,
+    parse_option,
+    "SPEC|LIB",
     "Measures a library against a reference (or another library) and the machine's limits.\vColumns: tok, tokens; exp, distinct "
-    "experts an iteration; ms, the median, and +- its interquartile range; peak, bw, roof: fractions of the best multiply-add rate, "
+    "experts an iteration; ms, the median, and +- its interquartile range; peak, bw, roof: fractions of the best multiply-add "
+    "rate, "
     "of the read bandwidth and of the roofline, all measured in the same run; ref ms, the opponent's median; gain, how many times "
-    "faster than it; error, the largest difference from it relative to the row; /MoE: throughput relative to the one-iteration layer "
-    "of equal routed FLOPs. --format json has more.", NULL, NULL, NULL};
+    "faster than it; error, the largest difference from it relative to the row; /MoE: throughput relative to the one-iteration "
+    "layer "
+    "of equal routed FLOPs. --format json has more.",
+    NULL,
+    NULL,
+    NULL};
 
-// --- files -------------------------------------------------------------------------------------------------------------------------
+// --- files
+// -------------------------------------------------------------------------------------------------------------------------
 
 static bool is_library(const char *path) {
     char magic[4] = "";
@@ -162,7 +182,8 @@ static void remove_directory(const char *directory) {
 }
 
 // The library to measure: the input itself, or what it compiles to. Returns 0 or -1 with diagnostics.
-static int find_library(const CommandOptions *options, const char *directory, char path[BENCH_PATH_BYTES + 128], Diagnostics *diagnostics) {
+static int find_library(const CommandOptions *options, const char *directory, char path[BENCH_PATH_BYTES + 128],
+                        Diagnostics *diagnostics) {
     CompileOptions compile = {.compute = options->compute};
     if (is_library(options->input)) {
         if (options->compute >= 0) {
@@ -181,7 +202,8 @@ static int find_library(const CommandOptions *options, const char *directory, ch
     return status;
 }
 
-// --- running -----------------------------------------------------------------------------------------------------------------------
+// --- running
+// -----------------------------------------------------------------------------------------------------------------------
 
 static void stop(int signal_number) {
     (void)signal_number;

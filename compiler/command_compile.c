@@ -61,7 +61,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
 }
 
 int command_compile(int argc, char **argv) {
-    static const struct argp argp = {argp_options, parse, "SPEC -o DIR", "Compiles a layer description into a shared library.", NULL, NULL, NULL};
+    static const struct argp argp = {argp_options, parse, "SPEC -o DIR", "Compiles a layer description into a shared library.",
+                                     NULL,         NULL,  NULL};
     Arguments arguments = {.options.compute = -1};
     Diagnostics diagnostics = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);

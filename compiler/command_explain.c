@@ -85,7 +85,8 @@ static int subject_read(Subject *subject, const Arguments *arguments, const Mach
         return -1;
     }
     subject->plans = calloc((size_t)subject->model->layer_count, sizeof *subject->plans);
-    return subject->plans ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics) : -1;
+    return subject->plans ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics)
+                          : -1;
 }
 
 static void subject_free(Subject *subject) {
@@ -106,7 +107,8 @@ static int print_texts(const Subject *subject) {
     return 0;
 }
 
-static int print_explanations(const Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
+static int print_explanations(const Subject *subject, const Arguments *arguments, const Machine *machine,
+                              Diagnostics *diagnostics) {
     Peaks peaks;
     Bandwidth bandwidth;
     char missing[256];
@@ -131,8 +133,8 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
 }
 
 int command_explain(int argc, char **argv) {
-    static const struct argp argp = {argp_options, parse, "SPEC|LIB", "Shows the plan of a description or library and why it was chosen.",
-                                     NULL, NULL, NULL};
+    static const struct argp argp = {
+        argp_options, parse, "SPEC|LIB", "Shows the plan of a description or library and why it was chosen.", NULL, NULL, NULL};
     Arguments arguments = {.compute = -1};
     Diagnostics diagnostics = {0};
     Subject subject = {0};

@@ -25,9 +25,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     InfoOptions *options = state->input;
     char *end;
     switch (key) {
-    case OPTION_PEAKS:
-        options->peaks = true;
-        return 0;
+    case OPTION_PEAKS: options->peaks = true; return 0;
     case OPTION_THREADS:
         options->threads = (int)strtol(argument, &end, 10);
         if (*end || options->threads < 1 || options->threads > 1024) {
@@ -39,15 +37,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
             argp_error(state, "--format takes md or json, not '%s'", argument);
         }
         return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'", argument);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", argument); return 0;
+    default: return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp argp_info = {option_table, parse_option, NULL, "Shows this machine: topology, capabilities, measured peaks.", NULL, NULL, NULL};
+static const struct argp argp_info = {
+    option_table, parse_option, NULL, "Shows this machine: topology, capabilities, measured peaks.", NULL, NULL, NULL};
 
 static int measure_all(const Machine *machine, InfoMeasured *measured) {
     static const double seconds = 0.3;

@@ -39,10 +39,12 @@ const Target *compile_target(const char *name, const Machine *machine, Diagnosti
 }
 
 bool compile_target_is_host(const Target *target, const Machine *machine, char *missing, size_t missing_bytes) {
-    return !strcmp(target->architecture, machine->architecture) && machine_has_all(machine, target->requires, missing, missing_bytes);
+    return !strcmp(target->architecture, machine->architecture) &&
+           machine_has_all(machine, target->requires, missing, missing_bytes);
 }
 
-int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans, Diagnostics *diagnostics) {
+int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
+                  Diagnostics *diagnostics) {
     Peaks peaks, *measured = NULL;
     char missing[256];
     bool host = compile_target_is_host(target, machine, missing, sizeof missing);
@@ -50,7 +52,8 @@ int compile_plans(const Model *model, const Target *target, const Machine *machi
         Layer layer = model->layers[i].layer;
         layer.compute = compute < 0 ? layer.compute : compute;
         if (layer.compute == COMPUTE_BF16 && layer.weights != FORMAT_BF16) {
-            diagnostics_add(diagnostics, NULL, 0, 0, "layer '%s': compute class bf16 needs bf16 weights, it has fp32", model->layers[i].name);
+            diagnostics_add(diagnostics, NULL, 0, 0, "layer '%s': compute class bf16 needs bf16 weights, it has fp32",
+                            model->layers[i].name);
             return -1;
         }
         if (host && !measured && plan_needs_peaks(&layer, target)) {
@@ -118,15 +121,16 @@ static char *make_description(const Model *model, const Target *target, const Pl
         json_array_append_new(classes, json_string(computes[plans[i].layer.compute]));
         free(text);
     }
-    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "catena", CATENA_VERSION, "llvm", llvm, "name", model->name, "target",
-                             target->name, "arch", target->architecture, "spec", model->source, "compute", classes, "plans", texts);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "catena", CATENA_VERSION, "llvm", llvm, "name", model->name, "target",
+                  target->name, "arch", target->architecture, "spec", model->source, "compute", classes, "plans", texts);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     return text;
 }
 
-static int emit_objects(const Target *target, const Contents *contents, const Kind *kinds, const char *description, const EmitTexts *texts,
-                        Object *objects, int *count, Diagnostics *diagnostics) {
+static int emit_objects(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
+                        const EmitTexts *texts, Object *objects, int *count, Diagnostics *diagnostics) {
     for (int64_t i = 0; i < contents->kinds; i++) {
         objects[*count] = emit_tiles(target, &kinds[i].plan, i, texts, diagnostics);
         *count += objects[*count] != NULL;
@@ -164,7 +168,8 @@ static int write_plans(const Model *model, const Plan *plans, const char *direct
     return 0;
 }
 
-static int write_text(const Model *model, const Plan *plans, const char *directory, const char *suffix, Writer *writer, Diagnostics *diagnostics) {
+static int write_text(const Model *model, const Plan *plans, const char *directory, const char *suffix, Writer *writer,
+                      Diagnostics *diagnostics) {
     char path[PATH_BYTES], temporary[PATH_BYTES + 16];
     snprintf(path, sizeof path, "%.3900s/%s%s", directory, model->name, suffix);
     snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
@@ -201,8 +206,8 @@ static int make_directory(const char *directory, Diagnostics *diagnostics) {
     return 0;
 }
 
-static int compile_to(const Model *model, const Target *target, const Plan *plans, const CompileOptions *options, const char *directory,
-                      Diagnostics *diagnostics) {
+static int compile_to(const Model *model, const Target *target, const Plan *plans, const CompileOptions *options,
+                      const char *directory, Diagnostics *diagnostics) {
     Object objects[LINK_MAX_OBJECTS];
     int count = 0, status = -1;
     char prefix[PATH_BYTES], path[PATH_BYTES];

@@ -28,6 +28,7 @@ const Target *compile_target(const char *name, const Machine *machine, Diagnosti
 // Whether a target's code runs here; `missing` receives the features that lack.
 bool compile_target_is_host(const Target *target, const Machine *machine, char *missing, size_t missing_bytes);
 // model->layer_count default plans; measures (or remembers) this machine's paths where there is a choice among them.
-int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans, Diagnostics *diagnostics);
+int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
+                  Diagnostics *diagnostics);
 
 #endif

@@ -21,7 +21,8 @@ static const char *plan_features(const Target *target, const Plan *plan) {
 // tile_ROLE_<kind>(rows, panels, a, w, out): a switch over the rows and panels that the plan's tiles cover.
 static void emit_dispatcher(Emission *e, const Role *role, const char *name) {
     LLVMTypeRef parameters[] = {e->i64, e->i64, e->pointer, e->pointer, e->pointer};
-    LLVMValueRef function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 5, false));
+    LLVMValueRef function =
+        LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 5, false));
     LLVMSetVisibility(function, LLVMHiddenVisibility);
     LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e->context, function, "");
     LLVMBasicBlockRef other = LLVMAppendBasicBlockInContext(e->context, function, "");
@@ -159,8 +160,8 @@ static void emit_forwards(Emission *e, int64_t kinds) {
     replace_global(e, "library_forwards", global);
 }
 
-Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description, const EmitTexts *texts,
-                  Diagnostics *diagnostics) {
+Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
+                  const EmitTexts *texts, Diagnostics *diagnostics) {
     Emission e = emission_begin_bitcode(target, embedded_entry_begin, embedded_entry_end, diagnostics);
     if (!e.module) {
         return NULL;
@@ -200,8 +201,10 @@ Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnosti
     int chains = target->tiles[path].max_rows * target->tiles[path].tile_columns / target->lanes;
     enum { REPEAT = 4 };
     LLVMTypeRef parameters[] = {e.i64, e.pointer};
-    LLVMValueRef function = LLVMAddFunction(e.module, "peak", LLVMFunctionType(LLVMVoidTypeInContext(e.context), parameters, 2, false));
-    LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e.context, function, ""), loop = LLVMAppendBasicBlockInContext(e.context, function, "");
+    LLVMValueRef function =
+        LLVMAddFunction(e.module, "peak", LLVMFunctionType(LLVMVoidTypeInContext(e.context), parameters, 2, false));
+    LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e.context, function, ""),
+                      loop = LLVMAppendBasicBlockInContext(e.context, function, "");
     LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(e.context, function, "");
     LLVMPositionBuilderAtEnd(e.builder, entry);
     LLVMValueRef a = emission_load(&e, emitter->operand(&e), LLVMGetParam(function, 1), 0, 4);  // unknown to the optimiser

@@ -22,8 +22,8 @@ Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, const Em
 // The skeleton, specialised: layer_forward_<kind>.
 Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics);
 // The exported functions NAME_... and the library's constants.
-Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description, const EmitTexts *texts,
-                  Diagnostics *diagnostics);
+Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
+                  const EmitTexts *texts, Diagnostics *diagnostics);
 // An object without contents: what stands for libraries that are not here when linking for another architecture.
 Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 

@@ -16,8 +16,9 @@ typedef struct Pass {
 } Pass;
 
 static void tile_name(const Emission *e, const Role *role, int rows, int panels, char *name, size_t size) {
-    snprintf(name, size, "tile_%s_%s_%dx%d_k%lld_s%lld__%s", role->weights == FORMAT_BF16 ? "bf16" : "fp32", path_name((Path)role->path), rows,
-             panels * PANEL_COLUMNS, (long long)role->depth_padded, (long long)role->input_stride, e->target->name);
+    snprintf(name, size, "tile_%s_%s_%dx%d_k%lld_s%lld__%s", role->weights == FORMAT_BF16 ? "bf16" : "fp32",
+             path_name((Path)role->path), rows, panels * PANEL_COLUMNS, (long long)role->depth_padded,
+             (long long)role->input_stride, e->target->name);
 }
 
 static void prefetch_weights(Emission *e, const Step *step, const Role *role) {
@@ -85,7 +86,8 @@ static void emit_loop(Emission *e, const Role *role, Step *step, LLVMValueRef fu
 static void emit_pass(Emission *e, const Role *role, const Pass *pass, LLVMValueRef function) {
     int lanes = e->target->lanes;
     LLVMValueRef accumulators[EMISSION_MAX_ACCUMULATORS];
-    Step step = {.rows = pass->rows, .vectors = pass->columns / lanes, .accumulators = accumulators, .input_stride = role->input_stride};
+    Step step = {
+        .rows = pass->rows, .vectors = pass->columns / lanes, .accumulators = accumulators, .input_stride = role->input_stride};
     for (int i = 0; i < step.rows * step.vectors; i++) {
         accumulators[i] = LLVMConstNull(e->vector);
     }

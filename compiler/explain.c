@@ -42,7 +42,8 @@ static void explain_paths(const Explanation *e, int r, FILE *stream) {
 
 static void explain_tiles(const Explanation *e, FILE *stream) {
     Table table = {0};
-    static const char *const columns[] = {"role", "weights", "matrices", "k", "columns", "panels", "tile", "two panels up to", "unroll", "prefetch"};
+    static const char *const columns[] = {"role",   "weights", "matrices",         "k",      "columns",
+                                          "panels", "tile",    "two panels up to", "unroll", "prefetch"};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         table_column(&table, columns[i], i < 2);
     }
@@ -71,14 +72,17 @@ static void explain_loops(const Plan *plan, FILE *stream) {
     fprintf(stream, "for each chunk of up to %lld tokens\n", (long long)plan->chunk_tokens);
     fprintf(stream, "  x = norm(h)                                   rows shared out\n");
     fprintf(stream, "  for each of %lld iterations\n", (long long)layer->iterations);
-    fprintf(stream, "    route: logits, top %lld of %lld               rows shared out; up to %lld tokens: columns shared out, | barrier\n",
+    fprintf(stream,
+            "    route: logits, top %lld of %lld               rows shared out; up to %lld tokens: columns shared out, | barrier\n",
             (long long)layer->top_k, (long long)layer->experts, (long long)plan->few_tokens);
     fprintf(stream, "    | barrier, then sort tokens by expert       every thread for itself\n");
-    fprintf(stream, "    gate/up: expert, %3lld-row block, panel, tile  %lld tasks a thread (1 up to %lld tokens)\n", (long long)plan->block_rows,
-            (long long)plan->up_tasks, (long long)plan->few_tokens);
+    fprintf(stream, "    gate/up: expert, %3lld-row block, panel, tile  %lld tasks a thread (1 up to %lld tokens)\n",
+            (long long)plan->block_rows, (long long)plan->up_tasks, (long long)plan->few_tokens);
     fprintf(stream, "    | barrier\n");
-    fprintf(stream, "    down: expert, block, panel, tile, combine    %lld tasks a thread, each owns columns and walks all experts in order\n",
-            (long long)plan->down_tasks);
+    fprintf(
+        stream,
+        "    down: expert, block, panel, tile, combine    %lld tasks a thread, each owns columns and walks all experts in order\n",
+        (long long)plan->down_tasks);
     fprintf(stream, "    | barrier\n");
 }
 
@@ -124,8 +128,8 @@ static void explain_prediction(const Explanation *e, FILE *stream) {
 void explain_layer(const Explanation *e, FILE *stream) {
     const Plan *plan = e->plan;
     char one[32], two[32];
-    fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n### Paths\n\n", e->layer->name, (long long)e->layer->count,
-            e->target->name, compute_names[plan->layer.compute]);
+    fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n### Paths\n\n", e->layer->name,
+            (long long)e->layer->count, e->target->name, compute_names[plan->layer.compute]);
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->roles[r].matrices) {
             explain_paths(e, r, stream);
@@ -135,8 +139,11 @@ void explain_layer(const Explanation *e, FILE *stream) {
     explain_tiles(e, stream);
     fprintf(stream, "\n### Loop nest, %d threads\n\n", e->threads);
     explain_loops(plan, stream);
-    fprintf(stream, "\n### Memory\n\nweights %s an instance, workspace %s for %lld tokens\n", report_bytes(one, plan->instance_bytes),
-            report_bytes(two, plan_workspace(plan, plan->chunk_tokens, e->threads).bytes), (long long)plan->chunk_tokens);
-    fprintf(stream, "\n### Work and predicted time, uniform routing, cold weights (the larger of arithmetic at peak and bytes at bandwidth)\n\n");
+    fprintf(stream, "\n### Memory\n\nweights %s an instance, workspace %s for %lld tokens\n",
+            report_bytes(one, plan->instance_bytes), report_bytes(two, plan_workspace(plan, plan->chunk_tokens, e->threads).bytes),
+            (long long)plan->chunk_tokens);
+    fprintf(stream,
+            "\n### Work and predicted time, uniform routing, cold weights (the larger of arithmetic at peak and bytes at "
+            "bandwidth)\n\n");
     explain_prediction(e, stream);
 }

@@ -8,16 +8,21 @@
 
 #define LIST_NAME(enumerator, name, ...) name,
 static const char *const norms[] = {NORM_LIST(LIST_NAME) NULL}, *const scores[] = {SCORE_LIST(LIST_NAME) NULL},
-                  *const selections[] = {SELECTION_LIST(LIST_NAME) NULL}, *const activations[] = {ACTIVATION_LIST(LIST_NAME) NULL},
-                  *const formats[] = {FORMAT_LIST(LIST_NAME) NULL}, *const computes[] = {COMPUTE_LIST(LIST_NAME) NULL};
+                         *const selections[] = {SELECTION_LIST(LIST_NAME) NULL},
+                         *const activations[] = {ACTIVATION_LIST(LIST_NAME) NULL}, *const formats[] = {FORMAT_LIST(LIST_NAME) NULL},
+                         *const computes[] = {COMPUTE_LIST(LIST_NAME) NULL};
 
 typedef struct NameList {
     const char *what;
     const char *const *names;
 } NameList;
 
-static const NameList name_lists[] = {{"norm", norms},        {"score", scores},          {"selection", selections},
-                                      {"activation", activations}, {"weight format", formats}, {"compute class", computes}};
+static const NameList name_lists[] = {{"norm", norms},
+                                      {"score", scores},
+                                      {"selection", selections},
+                                      {"activation", activations},
+                                      {"weight format", formats},
+                                      {"compute class", computes}};
 enum { NAME_LISTS = sizeof name_lists / sizeof *name_lists };
 
 // --- Markdown --------------------------------------------------------------------------------------------------------------------
@@ -31,9 +36,9 @@ static void print_machine(const Machine *machine) {
     table_column(&table, machine->cpu, true);
     table_cell(&table, "architecture"), table_cell(&table, "%s", machine->architecture);
     table_cell(&table, "usable here");
-    table_cell(&table, "%lld threads (%lld of %lld hardware threads on %lld cores allowed), %lld NUMA node%s", (long long)machine->threads,
-               (long long)machine->units_allowed, (long long)machine->units_online, (long long)machine->cores_allowed,
-               (long long)machine->numa_nodes, machine->numa_nodes == 1 ? "" : "s");
+    table_cell(&table, "%lld threads (%lld of %lld hardware threads on %lld cores allowed), %lld NUMA node%s",
+               (long long)machine->threads, (long long)machine->units_allowed, (long long)machine->units_online,
+               (long long)machine->cores_allowed, (long long)machine->numa_nodes, machine->numa_nodes == 1 ? "" : "s");
     table_cell(&table, "memory");
     table_cell(&table, "%s available of %s; transparent huge pages: %s", report_bytes(a, machine->memory_available),
                report_bytes(b, machine->memory_total), machine->huge_pages);
@@ -204,7 +209,9 @@ static json_t *bandwidths_json(const Machine *machine, const InfoMeasured *measu
     for (int64_t c = 0; c <= machine->cache_count; c++) {
         for (int n = 0; n < 2; n++) {
             json_t *row = report_bandwidth(&measured->bandwidth[c][n]);
-            json_object_set_new(row, "level", c < machine->cache_count ? json_sprintf("L%d", (int)machine->caches[c].level) : json_string("memory"));
+            json_object_set_new(
+                row, "level",
+                c < machine->cache_count ? json_sprintf("L%d", (int)machine->caches[c].level) : json_string("memory"));
             json_object_set_new(row, "threads", json_integer(measured->threads[n]));
             json_array_append_new(list, row);
         }

@@ -173,7 +173,8 @@ static void remove_temporaries(Link *link) {
     rmdir(link->directory);
 }
 
-static int link_in_directory(Link *link, const Target *target, const char *name, const Object *objects, int count, const char *path) {
+static int link_in_directory(Link *link, const Target *target, const char *name, const Object *objects, int count,
+                             const char *path) {
     char soname[128], script[256];
     snprintf(soname, sizeof soname, "lib%s.so", name);
     int length = snprintf(script, sizeof script, "{ global: %s_*; local: *; };\n", name);
@@ -181,9 +182,10 @@ static int link_in_directory(Link *link, const Target *target, const char *name,
     if (!version_script || !result) {
         return -1;
     }
-    const char *fixed[] = {linker_path(), "-shared", "-soname", soname, "-o", result, "--version-script", version_script, "-z", "nodelete",
-                           "-z", "relro", "-z", "now", "-z", "noexecstack", "--gc-sections", "--build-id", "--hash-style=gnu",
-                           "-O1", "--strip-debug"};
+    const char *fixed[] = {
+        linker_path(),      "-shared", "-soname",      soname, "-o",  result, "--version-script", version_script,  "-z",
+        "nodelete",         "-z",      "relro",        "-z",   "now", "-z",   "noexecstack",      "--gc-sections", "--build-id",
+        "--hash-style=gnu", "-O1",     "--strip-debug"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         add(link, fixed[i]);
     }
@@ -199,7 +201,8 @@ static int link_in_directory(Link *link, const Target *target, const char *name,
     return 0;
 }
 
-int link_library(const Target *target, const char *name, const Object *objects, int count, const char *path, Diagnostics *diagnostics) {
+int link_library(const Target *target, const char *name, const Object *objects, int count, const char *path,
+                 Diagnostics *diagnostics) {
     Link link = {.diagnostics = diagnostics};
     int status = -1;
     if (asprintf(&link.directory, "%s.XXXXXX", path) < 0) {

@@ -8,7 +8,8 @@
 // X(field of Loaded, name after the library's prefix)
 #define FUNCTION_LIST(X) \
     X(open, "open") \
-    X(open_memory, "open_memory") X(pack, "pack") X(find, "layer") X(forward, "forward") X(forward_routing, "forward_routing") \
+    X(open_memory, "open_memory") \
+    X(pack, "pack") X(find, "layer") X(forward, "forward") X(forward_routing, "forward_routing") \
         X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") X(close, "close")
 
 // Stores the address of NAME_suffix; POSIX lets a function's address pass through a void pointer.

@@ -18,7 +18,8 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 const char *argp_program_version = "catena " CATENA_VERSION;
 
 static void print_usage(FILE *stream) {
-    fprintf(stream, "Usage: catena COMMAND [OPTION...]\nCompiles sparse-expert layers (MoE, Chain-of-Experts) for this machine.\n\n");
+    fprintf(stream,
+            "Usage: catena COMMAND [OPTION...]\nCompiles sparse-expert layers (MoE, Chain-of-Experts) for this machine.\n\n");
     for (int i = 0; i < COMMANDS; i++) {
         fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].summary);
     }

@@ -27,7 +27,8 @@ static const Target *runnable(const char *name, Path path) {
     Machine machine;
     char missing[256];
     const Target *target = target_find(name);
-    if (!target || !target->tiles[path].max_rows || machine_detect(&machine) || strcmp(machine.architecture, target->architecture)) {
+    if (!target || !target->tiles[path].max_rows || machine_detect(&machine) ||
+        strcmp(machine.architecture, target->architecture)) {
         return NULL;
     }
     bool able = machine_has_all(&machine, target->requires, missing, sizeof missing);
@@ -113,7 +114,8 @@ int measure_tile(const char *name, Path path, double *gflops, Diagnostics *diagn
     Object object = emit_single_tile(target, &role, role.max_rows, 1, diagnostics);
     Jit *jit = object ? jit_load(object, diagnostics) : NULL;
     TileFunction *tile = jit ? (TileFunction *)jit_function(jit, "tile_0") : NULL;
-    size_t a_bytes = (size_t)(TILE_TEST_BLOCKS * role.max_rows * role.input_stride), w_bytes = (size_t)(TILE_TEST_PANELS * role.panel_bytes);
+    size_t a_bytes = (size_t)(TILE_TEST_BLOCKS * role.max_rows * role.input_stride),
+           w_bytes = (size_t)(TILE_TEST_PANELS * role.panel_bytes);
     uint8_t *memory = aligned_alloc(64, (a_bytes + w_bytes + 63) / 64 * 64);
     if (!tile || !memory) {
         jit_free(jit);
@@ -122,7 +124,8 @@ int measure_tile(const char *name, Path path, double *gflops, Diagnostics *diagn
     }
     memset(memory, 0, a_bytes + w_bytes);  // zeros are as fast as any other normal numbers on the units we know
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
-    double rates[TILE_SAMPLES], flops = 2e-9 * TILE_TEST_PANELS * TILE_TEST_BLOCKS * role.max_rows * PANEL_COLUMNS * (double)TILE_DEPTH;
+    double rates[TILE_SAMPLES],
+        flops = 2e-9 * TILE_TEST_PANELS * TILE_TEST_BLOCKS * role.max_rows * PANEL_COLUMNS * (double)TILE_DEPTH;
     for (int i = -2; i < TILE_SAMPLES; i++) {
         double start = statistics_clock();
         sweep(tile, &role, memory + w_bytes, memory, out);

@@ -41,11 +41,14 @@ void plan_layout(Plan *plan) {
     Format format = (Format)layer->weights;
     plan->norm_offset = layer->norm == NORM_NONE ? -1 : take(&end, hidden * 4);
     plan->norm_bias_offset = layer->norm == NORM_LAYER ? take(&end, hidden * 4) : -1;
-    role_place(&roles[ROLE_ROUTER], layer_gates(layer), hidden, layer->experts, (Format)layer->router_weights, layer->router_bias, &end);
-    role_place(&roles[ROLE_GATE_UP], layer->experts, hidden, gate_up_columns(layer->intermediate, layer->gated), format, layer->expert_bias, &end);
+    role_place(&roles[ROLE_ROUTER], layer_gates(layer), hidden, layer->experts, (Format)layer->router_weights, layer->router_bias,
+               &end);
+    role_place(&roles[ROLE_GATE_UP], layer->experts, hidden, gate_up_columns(layer->intermediate, layer->gated), format,
+               layer->expert_bias, &end);
     role_place(&roles[ROLE_DOWN], layer->experts, layer->intermediate, hidden, format, layer->expert_bias, &end);
     if (shared) {
-        role_place(&roles[ROLE_SHARED_GATE_UP], shared, hidden, gate_up_columns(layer->shared_intermediate, layer->gated), format, layer->shared_bias, &end);
+        role_place(&roles[ROLE_SHARED_GATE_UP], shared, hidden, gate_up_columns(layer->shared_intermediate, layer->gated), format,
+                   layer->shared_bias, &end);
         role_place(&roles[ROLE_SHARED_DOWN], shared, layer->shared_intermediate, hidden, format, layer->shared_bias, &end);
     } else {
         memset(&roles[ROLE_SHARED_GATE_UP], 0, 2 * sizeof(Role));

@@ -30,29 +30,21 @@ static const char *const booleans[] = {"no", "yes", NULL};
 
 static const Field layer_fields[] = {
     WIDE(Layer, hidden) WIDE(Layer, iterations) WIDE(Layer, experts) WIDE(Layer, intermediate) WIDE(Layer, top_k)
-    WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate)
-    CHOICE(Layer, norm, norms) REAL(Layer, norm_eps)
-    CHOICE(Layer, inner_residual, booleans) CHOICE(Layer, outer_residual, booleans)
-    CHOICE(Layer, score, scores) CHOICE(Layer, selection, selections)
-    CHOICE(Layer, normalize, booleans) REAL(Layer, normalize_eps) REAL(Layer, scale)
-    CHOICE(Layer, router_bias, booleans) CHOICE(Layer, gate_per_iteration, booleans)
-    CHOICE(Layer, gated, booleans) CHOICE(Layer, activation, activations)
-    CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
-    CHOICE(Layer, weights, formats) CHOICE(Layer, router_weights, formats)
-    CHOICE(Layer, compute, computes) CHOICE(Layer, activations, formats)
-};
-static const Field plan_fields[] = {
-    WIDE(Plan, instance_bytes) WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset)
-    WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens) WIDE(Plan, up_tasks) WIDE(Plan, down_tasks)
-    WIDE(Plan, floor_rows)
-};
+        WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate) CHOICE(Layer, norm, norms) REAL(Layer, norm_eps)
+            CHOICE(Layer, inner_residual, booleans) CHOICE(Layer, outer_residual, booleans) CHOICE(Layer, score, scores) CHOICE(
+                Layer, selection, selections) CHOICE(Layer, normalize, booleans) REAL(Layer, normalize_eps) REAL(Layer, scale)
+                CHOICE(Layer, router_bias, booleans) CHOICE(Layer, gate_per_iteration, booleans) CHOICE(Layer, gated, booleans)
+                    CHOICE(Layer, activation, activations) CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
+                        CHOICE(Layer, weights, formats) CHOICE(Layer, router_weights, formats) CHOICE(Layer, compute, computes)
+                            CHOICE(Layer, activations, formats)};
+static const Field plan_fields[] = {WIDE(Plan, instance_bytes) WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset)
+                                        WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens) WIDE(Plan, up_tasks)
+                                            WIDE(Plan, down_tasks) WIDE(Plan, floor_rows)};
 static const Field role_fields[] = {
-    CHOICE(Role, path, paths)
-    NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll) NARROW(Role, prefetch)
-    CHOICE(Role, weights, formats) CHOICE(Role, input, formats) CHOICE(Role, round_input, booleans)
-    WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns) WIDE(Role, panels)
-    WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, offset) WIDE(Role, bias_offset) WIDE(Role, input_stride)
-};
+    CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
+        NARROW(Role, prefetch) CHOICE(Role, weights, formats) CHOICE(Role, input, formats) CHOICE(Role, round_input, booleans)
+            WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns) WIDE(Role, panels) WIDE(
+                Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, offset) WIDE(Role, bias_offset) WIDE(Role, input_stride)};
 
 // A group of fields under one prefix, and where its values are in a plan.
 typedef struct Group {

@@ -329,6 +329,8 @@ void fast_forward(const Layer *layer, const FastWeights *weights, FastWorkspace 
         iterate(layer, weights, w, tokens, t);
         if (experts_out) {
             memcpy(experts_out + t * slots, w->experts, (size_t)slots * sizeof *experts_out);
+        }
+        if (weights_out) {
             memcpy(weights_out + t * slots, w->weights, (size_t)slots * sizeof *weights_out);
         }
     }

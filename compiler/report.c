@@ -11,9 +11,9 @@ json_t *report_machine(const Machine *machine) {
     machine_fingerprint(machine, fingerprint);
     for (int64_t i = 0; i < machine->cache_count; i++) {
         const MachineCache *cache = &machine->caches[i];
-        json_array_append_new(caches, json_pack("{s:I, s:I, s:I, s:I}", "level", (json_int_t)cache->level, "bytes",
-                                                (json_int_t)cache->bytes, "line_bytes", (json_int_t)cache->line_bytes,
-                                                "shared_by", (json_int_t)cache->shared_by));
+        json_array_append_new(
+            caches, json_pack("{s:I, s:I, s:I, s:I}", "level", (json_int_t)cache->level, "bytes", (json_int_t)cache->bytes,
+                              "line_bytes", (json_int_t)cache->line_bytes, "shared_by", (json_int_t)cache->shared_by));
     }
     json_t *capabilities = json_array();
     char names[MACHINE_CAPABILITIES_BYTES], *rest = NULL;

@@ -1,4 +1,5 @@
-// Plain 4-wide vectors on any CPU of the architecture that catena runs on; multiply, round, add where fused multiply-add is missing.
+// Plain 4-wide vectors on any CPU of the architecture that catena runs on; multiply, round, add where fused multiply-add is
+// missing.
 #include "target.h"
 
 const Target target_generic = {

@@ -12,16 +12,20 @@ static void accumulate(Emission *e, Step *s, LLVMValueRef *w, int64_t a_offset) 
     }
 }
 
+// The second load of the same pairs is volatile so that LLVM does not keep the first one's registers alive across a whole row
+// block: all 32 are taken by a 14 x 32 tile's sums, weights, mask and broadcast (kept pairs were spilled).
 static void step(Emission *e, Step *s) {
-    LLVMValueRef pairs[EMISSION_MAX_ACCUMULATORS], w[EMISSION_MAX_ACCUMULATORS];
+    LLVMValueRef w[EMISSION_MAX_ACCUMULATORS];
     for (int v = 0; v < s->vectors; v++) {
-        pairs[v] = emission_load(e, e->integers, s->w, s->weight_offsets[v], 16);
-        LLVMValueRef even = LLVMBuildShl(e->builder, pairs[v], emission_constant(e, e->integers, 16), "");
+        LLVMValueRef pairs = emission_load(e, e->integers, s->w, s->weight_offsets[v], 16);
+        LLVMValueRef even = LLVMBuildShl(e->builder, pairs, emission_constant(e, e->integers, 16), "");
         w[v] = LLVMBuildBitCast(e->builder, even, e->vector, "");
     }
     accumulate(e, s, w, 0);
     for (int v = 0; v < s->vectors; v++) {
-        LLVMValueRef odd = LLVMBuildAnd(e->builder, pairs[v], emission_constant(e, e->integers, 0xffff0000), "");
+        LLVMValueRef pairs = emission_load(e, e->integers, s->w, s->weight_offsets[v], 16);
+        LLVMSetVolatile(pairs, true);
+        LLVMValueRef odd = LLVMBuildAnd(e->builder, pairs, emission_constant(e, e->integers, 0xffff0000), "");
         w[v] = LLVMBuildBitCast(e->builder, odd, e->vector, "");
     }
     accumulate(e, s, w, 4);

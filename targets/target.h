@@ -28,7 +28,8 @@ typedef struct Target {
     const char *triple;
     const char *features;       // LLVM's feature string
     const char *vector_width;   // "prefer-vector-width" of skeletons; NULL: LLVM's choice
-    const char *requires;       // features the CPU must have, in runtime/cpu.c's names, space-separated
+    const char *
+        requires;       // features the CPU must have, in runtime/cpu.c's names, space-separated
     int lanes;                  // fp32 lanes of a vector register
     bool fused;                 // has fused multiply-add; otherwise it is multiplied, rounded and added
     const char *dot_intrinsic;  // bf16 pair dot product on a whole register; NULL: none

@@ -48,10 +48,9 @@ INLINE int64_t experts_token(const Context *c, int64_t e, int64_t row) {
 
 INLINE uint8_t *experts_intermediate(const Context *c, int64_t e, int64_t row) {
     int64_t routed = layer_plan.layer.experts;
-    return e < routed
-               ? c->call->workspace + c->space.intermediate + (c->starts[e] + row) * layer_plan.roles[ROLE_DOWN].input_stride
-               : c->call->workspace + c->space.shared +
-                     ((e - routed) * c->call->tokens + row) * layer_plan.roles[ROLE_SHARED_DOWN].input_stride;
+    return e < routed ? c->call->workspace + c->space.intermediate + (c->starts[e] + row) * layer_plan.roles[ROLE_DOWN].input_stride
+                      : c->call->workspace + c->space.shared +
+                            ((e - routed) * c->call->tokens + row) * layer_plan.roles[ROLE_SHARED_DOWN].input_stride;
 }
 
 // Copies one row of A in the form that a role's tiles read.
@@ -95,8 +94,8 @@ INLINE void experts_activate(const float *out, const float *bias, const Role *do
 }
 
 // Panels [first, last) of gate/up for all rows of pool entry e.
-INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, const Role *down, Tile *tile,
-                       int64_t first, int64_t last) {
+INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, const Role *down,
+                       Tile *tile, int64_t first, int64_t last) {
     const uint8_t *weights = c->call->weights + role->offset + matrix * role->matrix_bytes;
     const float *bias = (const float *)(c->call->weights + role->bias_offset) + matrix * role->panels * PANEL_COLUMNS;
     uint8_t *prepared = context_private(c, c->space.prepared);
@@ -171,8 +170,8 @@ INLINE void experts_up_phase(Context *c, int64_t iteration) {
 }
 
 // Panels [first, last) of down for all rows of pool entry e, added to x_{t+1}: acc = fma(weight, value, acc).
-INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, Tile *tile, int64_t first,
-                         int64_t last) {
+INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, Tile *tile,
+                         int64_t first, int64_t last) {
     const uint8_t *weights = c->call->weights + role->offset + matrix * role->matrix_bytes;
     const float *bias = (const float *)(c->call->weights + role->bias_offset) + matrix * role->panels * PANEL_COLUMNS;
     int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;

@@ -14,8 +14,8 @@
 #define SCORE_LIST(X) X(SCORE_SOFTMAX, "softmax")
 #define SELECTION_LIST(X) X(SELECTION_TOP_K, "top_k")
 #define ACTIVATION_LIST(X) \
-    X(ACTIVATION_SILU, "silu") X(ACTIVATION_GELU, "gelu") X(ACTIVATION_GELU_TANH, "gelu_tanh") \
-    X(ACTIVATION_RELU, "relu") X(ACTIVATION_RELU2, "relu2")
+    X(ACTIVATION_SILU, "silu") \
+    X(ACTIVATION_GELU, "gelu") X(ACTIVATION_GELU_TANH, "gelu_tanh") X(ACTIVATION_RELU, "relu") X(ACTIVATION_RELU2, "relu2")
 // Number formats of weights and activations. X(enumerator, name, bytes per element)
 #define FORMAT_LIST(X) X(FORMAT_FP32, "fp32", 4) X(FORMAT_BF16, "bf16", 2)
 // Compute classes: what rounding a product may apply (design: a dot-product path is legal only in its class).

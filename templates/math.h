@@ -50,7 +50,8 @@ INLINE Vector vector_max(Vector a, Vector b) {
 
 // The one lane tree: halves are added until one lane is left.
 INLINE float vector_sum(Vector v) {
-    HalfVector h = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    HalfVector h =
+        __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
     float a = h[0] + h[4], b = h[1] + h[5], c = h[2] + h[6], d = h[3] + h[7];
     return (a + c) + (b + d);
 }

@@ -27,8 +27,8 @@ typedef enum Path { PATH_LIST(LAYER_ENUMERATOR) PATH_COUNT } Path;
 
 // Weight roles: the matrices of a layer, each with its own path and tiles.
 #define ROLE_LIST(X) \
-    X(ROLE_ROUTER, "router") X(ROLE_GATE_UP, "gate_up") X(ROLE_DOWN, "down") \
-    X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down")
+    X(ROLE_ROUTER, "router") \
+    X(ROLE_GATE_UP, "gate_up") X(ROLE_DOWN, "down") X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down")
 typedef enum RoleName { ROLE_LIST(LAYER_ENUMERATOR) ROLE_COUNT } RoleName;
 
 // One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.

@@ -64,7 +64,8 @@ INLINE void route_normalize_row(const Context *c, int64_t token) {
 }
 
 // Logits of `rows` consecutive tokens for panels [first, last): the tile's product, plus the bias.
-INLINE void route_logits(const Context *c, int64_t iteration, int64_t token, int64_t rows, int64_t first, int64_t last, float *logits) {
+INLINE void route_logits(const Context *c, int64_t iteration, int64_t token, int64_t rows, int64_t first, int64_t last,
+                         float *logits) {
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
     int64_t gate = layer_plan.layer.gate_per_iteration ? iteration : 0;
     const uint8_t *matrix = c->call->weights + role->offset + gate * role->matrix_bytes;

@@ -71,17 +71,21 @@ char *fixture_spec(const char *name, const Layer *l) {
         fprintf(stream, "\"norm\": {\"kind\": \"%s\", \"eps\": %.9g},\n", norm_names[l->norm], (double)l->norm_eps);
     }
     fprintf(stream, "\"residual\": {\"inner\": %s, \"outer\": %s},\n", boolean(l->inner_residual), boolean(l->outer_residual));
-    fprintf(stream, "\"router\": {\"k\": %lld, \"normalize\": %s, \"scale\": %.9g, \"bias\": %s, \"per_iteration\": %s, \"weights\": \"%s\"",
-            (long long)l->top_k, boolean(l->normalize), (double)l->scale, boolean(l->router_bias), boolean(l->gate_per_iteration),
-            format_names[l->router_weights]);
+    fprintf(
+        stream,
+        "\"router\": {\"k\": %lld, \"normalize\": %s, \"scale\": %.9g, \"bias\": %s, \"per_iteration\": %s, \"weights\": \"%s\"",
+        (long long)l->top_k, boolean(l->normalize), (double)l->scale, boolean(l->router_bias), boolean(l->gate_per_iteration),
+        format_names[l->router_weights]);
     if (l->normalize) {
         fprintf(stream, ", \"normalize_eps\": %.9g", (double)l->normalize_eps);
     }
-    fprintf(stream, "},\n\"experts\": {\"count\": %lld, \"intermediate\": %lld, \"gated\": %s, \"activation\": \"%s\", \"bias\": %s},\n",
-            (long long)l->experts, (long long)l->intermediate, boolean(l->gated), activation_names[l->activation], boolean(l->expert_bias));
+    fprintf(stream,
+            "},\n\"experts\": {\"count\": %lld, \"intermediate\": %lld, \"gated\": %s, \"activation\": \"%s\", \"bias\": %s},\n",
+            (long long)l->experts, (long long)l->intermediate, boolean(l->gated), activation_names[l->activation],
+            boolean(l->expert_bias));
     if (l->shared_experts) {
-        fprintf(stream, "\"shared_experts\": {\"count\": %lld, \"intermediate\": %lld, \"bias\": %s},\n", (long long)l->shared_experts,
-                (long long)l->shared_intermediate, boolean(l->shared_bias));
+        fprintf(stream, "\"shared_experts\": {\"count\": %lld, \"intermediate\": %lld, \"bias\": %s},\n",
+                (long long)l->shared_experts, (long long)l->shared_intermediate, boolean(l->shared_bias));
     }
     fprintf(stream, "\"weights\": \"%s\", \"compute\": \"%s\", \"activations\": \"%s\"}]}\n", format_names[l->weights],
             compute_names[l->compute], format_names[l->activations]);

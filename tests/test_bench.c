@@ -9,8 +9,16 @@
 
 // The layer of performance.md: hidden 1024, 64 experts of 704; MoE 8 of 64 or CoE-2 4 of 64.
 static Plan paper_plan(int64_t iterations, int64_t top_k, Format weights) {
-    Plan plan = {.layer = {.hidden = 1024, .iterations = iterations, .experts = 64, .intermediate = 704, .top_k = top_k, .gated = 1,
-                           .scale = 1, .weights = (int32_t)weights, .router_weights = FORMAT_FP32, .outer_residual = 1}};
+    Plan plan = {.layer = {.hidden = 1024,
+                           .iterations = iterations,
+                           .experts = 64,
+                           .intermediate = 704,
+                           .top_k = top_k,
+                           .gated = 1,
+                           .scale = 1,
+                           .weights = (int32_t)weights,
+                           .router_weights = FORMAT_FP32,
+                           .outer_residual = 1}};
     plan_layout(&plan);
     return plan;
 }
@@ -19,7 +27,8 @@ static void near(double a, double b) {
     ck_assert_msg(fabs(a - b) <= 1e-9 * (1 + fabs(b)), "%.12g is not %.12g", a, b);
 }
 
-// --- statistics --------------------------------------------------------------------------------------------------------------------
+// --- statistics
+// --------------------------------------------------------------------------------------------------------------------
 
 START_TEST(statistics_of_known_samples) {
     double samples[] = {5, 1, 4, 2, 3};
@@ -36,7 +45,8 @@ START_TEST(statistics_of_known_samples) {
 }
 END_TEST
 
-// --- work --------------------------------------------------------------------------------------------------------------------------
+// --- work
+// --------------------------------------------------------------------------------------------------------------------------
 
 START_TEST(one_token_of_the_moe) {
     Plan plan = paper_plan(1, 8, FORMAT_BF16);
@@ -94,7 +104,8 @@ START_TEST(unused_slots_and_shared_experts) {
 END_TEST
 
 START_TEST(means_over_calls) {
-    BenchVisits mean = {0}, a = {.visits = 8, .distinct = 4, .largest_share = 0.5}, b = {.visits = 16, .distinct = 8, .largest_share = 1};
+    BenchVisits mean = {0}, a = {.visits = 8, .distinct = 4, .largest_share = 0.5},
+                b = {.visits = 16, .distinct = 8, .largest_share = 1};
     bench_visits_mean(&mean, 0, &a);
     bench_visits_mean(&mean, 1, &b);
     near(mean.visits, 12);
@@ -103,11 +114,21 @@ START_TEST(means_over_calls) {
 }
 END_TEST
 
-// --- rows --------------------------------------------------------------------------------------------------------------------------
+// --- rows
+// --------------------------------------------------------------------------------------------------------------------------
 
 static BenchRow sample_row(void) {
-    BenchRow row = {.layer = "layer", .routing = "uniform", .path = "fp32_fma", .opponent = "reference", .tokens = 8, .threads = 2,
-                    .cold = true, .routed = true, .best_peak = 100, .bandwidth = 20, .max_error = 1e-6};
+    BenchRow row = {.layer = "layer",
+                    .routing = "uniform",
+                    .path = "fp32_fma",
+                    .opponent = "reference",
+                    .tokens = 8,
+                    .threads = 2,
+                    .cold = true,
+                    .routed = true,
+                    .best_peak = 100,
+                    .bandwidth = 20,
+                    .max_error = 1e-6};
     row.work = (BenchWork){.flops = 1e9, .bytes = 4e8, .union_bytes = 3e8};
     row.time = (Statistics){.median = 0.025, .spread = 0.02, .min = 0.024, .count = 9};
     row.reference_time = (Statistics){.median = 0.1, .count = 3};
@@ -160,7 +181,8 @@ START_TEST(errors_are_relative_to_the_row) {
 }
 END_TEST
 
-// --- routing -----------------------------------------------------------------------------------------------------------------------
+// --- routing
+// -----------------------------------------------------------------------------------------------------------------------
 
 START_TEST(routing_texts) {
     BenchRouting routing;
@@ -197,11 +219,13 @@ START_TEST(choices_are_compared_as_sets) {
 }
 END_TEST
 
-// --- the sibling -------------------------------------------------------------------------------------------------------------------
+// --- the sibling
+// -------------------------------------------------------------------------------------------------------------------
 
 static const char chain_text[] =
     "{\"name\": \"pair\", \"layers\": [{\"name\": \"other\", \"hidden\": 8, \"router\": {\"k\": 1}, \"experts\": {\"count\": 4, "
-    "\"intermediate\": 8}}, {\"name\": \"chain\", \"count\": 3, \"hidden\": 64, \"iterations\": 3, \"residual\": {\"inner\": true}, "
+    "\"intermediate\": 8}}, {\"name\": \"chain\", \"count\": 3, \"hidden\": 64, \"iterations\": 3, \"residual\": {\"inner\": "
+    "true}, "
     "\"router\": {\"k\": 2, \"per_iteration\": true}, \"experts\": {\"count\": 5, \"intermediate\": 32}}]}";
 
 START_TEST(sibling_of_a_chain) {
@@ -227,7 +251,8 @@ START_TEST(sibling_of_a_chain) {
 }
 END_TEST
 
-// --- interleaving ------------------------------------------------------------------------------------------------------------------
+// --- interleaving
+// ------------------------------------------------------------------------------------------------------------------
 
 typedef struct Fake {
     int calls, prepared, fail_at;
@@ -264,17 +289,37 @@ START_TEST(every_side_is_called_often_enough) {
 }
 END_TEST
 
-// --- JSON --------------------------------------------------------------------------------------------------------------------------
+// --- JSON
+// --------------------------------------------------------------------------------------------------------------------------
 
 START_TEST(document_has_what_the_issue_lists) {
-    static const char *const keys[] = {"layer", "tokens", "routing", "distinct_experts", "largest_share", "threads", "cold", "median_s",
-                                       "spread", "flops", "bytes", "union_bytes", "gflops", "gbytes_s", "fraction_of_peak",
-                                       "fraction_of_bandwidth", "roofline_fraction", "path", "reference_s", "speedup", "max_error"};
+    static const char *const keys[] = {"layer",
+                                       "tokens",
+                                       "routing",
+                                       "distinct_experts",
+                                       "largest_share",
+                                       "threads",
+                                       "cold",
+                                       "median_s",
+                                       "spread",
+                                       "flops",
+                                       "bytes",
+                                       "union_bytes",
+                                       "gflops",
+                                       "gbytes_s",
+                                       "fraction_of_peak",
+                                       "fraction_of_bandwidth",
+                                       "roofline_fraction",
+                                       "path",
+                                       "reference_s",
+                                       "speedup",
+                                       "max_error"};
     Machine machine = {.cpu = "a CPU", .architecture = "x86_64"};
     BenchOptions options = {.threads = 2};
     BenchRow row = sample_row();
     bench_row_finish(&row);
-    BenchRun run = {.machine = &machine, .options = &options, .rows = &row, .row_count = 1, .peaks = {100}, .bandwidth = {.gbytes_s = 20}};
+    BenchRun run = {
+        .machine = &machine, .options = &options, .rows = &row, .row_count = 1, .peaks = {100}, .bandwidth = {.gbytes_s = 20}};
     json_t *document = bench_document(&run);
     ck_assert_ptr_nonnull(document);
     static const char *const parts[] = {"machine", "peaks", "bandwidth", "rows"};

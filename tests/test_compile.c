@@ -1,8 +1,8 @@
 // From description to library to bits: every target that this machine runs, neon under qemu, against the native skeleton. In
 // the fp32 class all targets with fused multiply-add give the same bits. Also what a library imports and exports, and what
 // happens on a CPU that lacks its instructions.
-#include <gelf.h>
 #include <fcntl.h>
+#include <gelf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,9 +85,9 @@ static Case case_begin(uint64_t seed) {
 // Runs the compiled library in a process of its own; `emulator` goes before the runner ("" for none). Returns its status.
 static int run_library(const Case *c, const char *emulator, const char *runner, int threads, char *output, size_t output_size) {
     char command[COMMAND_BYTES];
-    snprintf(command, sizeof command, "%s %s/%s %s/libtested.so tested %s/weights %d %d %lld %d %s/x %s/y 2>&1", emulator, build(), runner,
-             c->directory, c->directory, threads, TOKENS, (long long)c->layer.hidden, (int)fixture_element(&c->layer), c->directory,
-             c->directory);
+    snprintf(command, sizeof command, "%s %s/%s %s/libtested.so tested %s/weights %d %d %lld %d %s/x %s/y 2>&1", emulator, build(),
+             runner, c->directory, c->directory, threads, TOKENS, (long long)c->layer.hidden, (int)fixture_element(&c->layer),
+             c->directory, c->directory);
     FILE *pipe = popen(command, "r");
     ck_assert_ptr_nonnull(pipe);
     output[fread(output, 1, output_size - 1, pipe)] = 0;
@@ -187,14 +187,90 @@ END_TEST
 
 // What a library may ask of the system that loads it.
 static const char *const allowed_imports[] = {
-    "GOMP_", "omp_get_", "__cxa_finalize", "__gmon_start__", "_ITM_", "mem", "str", "__str", "__mem", "mmap", "munmap", "madvise",
-    "open", "close", "read", "pwrite", "write", "fstat", "stat", "fsync", "rename", "unlink", "fallocate", "posix_fallocate", "mprotect",
-    "malloc", "calloc", "realloc", "free", "aligned_alloc", "posix_memalign", "asprintf", "snprintf", "vsnprintf", "__snprintf_chk",
-    "__vsnprintf_chk", "__asprintf_chk", "sscanf", "__isoc99_sscanf", "fopen", "fclose", "fget", "fread", "qsort", "bsearch",
-    "sched_getaffinity", "sched_setaffinity", "__sched_cpu", "sched_yield", "pthread_self", "pthread_", "sysconf", "getauxval", "get_nprocs",
-    "__errno_location", "__stack_chk_fail", "__assert_fail", "localeconv", "gettimeofday", "clock_gettime", "getpid", "time", "opendir",
-    "readdir", "closedir", "localeconv", "__ctype", "fwrite", "fputs", "ferror", "abort", "mkstemp", "ftruncate", "access", "lseek",
-    "isnan", "dirname", "basename", "setlocale", "__fdelt", "__open", "__fread_chk", "__fgets_chk", "stdin",
+    "GOMP_",
+    "omp_get_",
+    "__cxa_finalize",
+    "__gmon_start__",
+    "_ITM_",
+    "mem",
+    "str",
+    "__str",
+    "__mem",
+    "mmap",
+    "munmap",
+    "madvise",
+    "open",
+    "close",
+    "read",
+    "pwrite",
+    "write",
+    "fstat",
+    "stat",
+    "fsync",
+    "rename",
+    "unlink",
+    "fallocate",
+    "posix_fallocate",
+    "mprotect",
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "aligned_alloc",
+    "posix_memalign",
+    "asprintf",
+    "snprintf",
+    "vsnprintf",
+    "__snprintf_chk",
+    "__vsnprintf_chk",
+    "__asprintf_chk",
+    "sscanf",
+    "__isoc99_sscanf",
+    "fopen",
+    "fclose",
+    "fget",
+    "fread",
+    "qsort",
+    "bsearch",
+    "sched_getaffinity",
+    "sched_setaffinity",
+    "__sched_cpu",
+    "sched_yield",
+    "pthread_self",
+    "pthread_",
+    "sysconf",
+    "getauxval",
+    "get_nprocs",
+    "__errno_location",
+    "__stack_chk_fail",
+    "__assert_fail",
+    "localeconv",
+    "gettimeofday",
+    "clock_gettime",
+    "getpid",
+    "time",
+    "opendir",
+    "readdir",
+    "closedir",
+    "localeconv",
+    "__ctype",
+    "fwrite",
+    "fputs",
+    "ferror",
+    "abort",
+    "mkstemp",
+    "ftruncate",
+    "access",
+    "lseek",
+    "isnan",
+    "dirname",
+    "basename",
+    "setlocale",
+    "__fdelt",
+    "__open",
+    "__fread_chk",
+    "__fgets_chk",
+    "stdin",
 };
 
 static bool allowed(const char *name) {

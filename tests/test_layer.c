@@ -11,8 +11,14 @@
 enum { RANDOM_LAYERS = 60, TOKENS = 37 };
 
 static Status forward(Library *library, int64_t tokens, const void *x, void *y, int64_t hidden, int32_t *experts, float *weights) {
-    Forward call = {.mode = experts ? FORWARD_ROUTING_OUT : FORWARD_PLAIN, .tokens = tokens, .x = x, .x_stride = hidden, .y = y,
-                    .y_stride = hidden, .experts_out = experts, .weights_out = weights};
+    Forward call = {.mode = experts ? FORWARD_ROUTING_OUT : FORWARD_PLAIN,
+                    .tokens = tokens,
+                    .x = x,
+                    .x_stride = hidden,
+                    .y = y,
+                    .y_stride = hidden,
+                    .experts_out = experts,
+                    .weights_out = weights};
     return instance_forward(library, &call);
 }
 
@@ -25,7 +31,8 @@ static float *to_floats(const Layer *layer, const void *from, int64_t count) {
 }
 
 // The oracle replays the library's routing; an interface in bf16 adds its own rounding of the result.
-static void compare_with_oracle(const Kind *kind, const void *image, const void *x, const void *y, const int32_t *experts, const float *weights) {
+static void compare_with_oracle(const Kind *kind, const void *image, const void *x, const void *y, const int32_t *experts,
+                                const float *weights) {
     const Layer *layer = &kind->plan.layer;
     int64_t elements = TOKENS * layer->hidden;
     float *xf = to_floats(layer, x, elements), *yf = to_floats(layer, y, elements);
@@ -37,7 +44,8 @@ static void compare_with_oracle(const Kind *kind, const void *image, const void 
     ck_assert_int_eq(reference_forward(layer, &plain, TOKENS, xf, &given, ERROR_WORST, &oracle), 0);
     ck_assert_msg(oracle.checks.violations == 0, "%s", oracle.checks.first);
     for (int64_t i = 0; i < elements; i++) {
-        double rounding = layer->activations == FORMAT_BF16 ? 0x1p-8 * (oracle.y[i] < 0 ? -oracle.y[i] : oracle.y[i]) + 0x1p-133 : 0;
+        double rounding =
+            layer->activations == FORMAT_BF16 ? 0x1p-8 * (oracle.y[i] < 0 ? -oracle.y[i] : oracle.y[i]) + 0x1p-133 : 0;
         double error = yf[i] - oracle.y[i];
         ck_assert_msg((error < 0 ? -error : error) <= oracle.bound[i] + rounding, "element %lld: %.9g, the oracle has %.9g +- %.3g",
                       (long long)i, (double)yf[i], oracle.y[i], oracle.bound[i] + rounding);

@@ -14,12 +14,18 @@
 #include "suites.h"
 
 static Machine imagined(void) {
-    Machine machine = {.cpu = "Imagined 9000", .architecture = "x86_64", .capabilities = " avx2 fma avx512f ", .cache_count = 2,
-                       .caches = {{1, 32768, 64, 1}, {2, 1 << 20, 64, 2}}, .threads = 4, .memory_available = (int64_t)16 << 30};
+    Machine machine = {.cpu = "Imagined 9000",
+                       .architecture = "x86_64",
+                       .capabilities = " avx2 fma avx512f ",
+                       .cache_count = 2,
+                       .caches = {{1, 32768, 64, 1}, {2, 1 << 20, 64, 2}},
+                       .threads = 4,
+                       .memory_available = (int64_t)16 << 30};
     return machine;
 }
 
-// --- detection ---------------------------------------------------------------------------------------------------------------------
+// --- detection
+// ---------------------------------------------------------------------------------------------------------------------
 
 START_TEST(detection_makes_sense_here) {
     Machine machine;
@@ -78,7 +84,8 @@ START_TEST(fingerprint_is_of_what_decides_speed) {
 }
 END_TEST
 
-// --- read loops --------------------------------------------------------------------------------------------------------------------
+// --- read loops
+// --------------------------------------------------------------------------------------------------------------------
 
 START_TEST(cold_is_large) {
     Machine machine = imagined();
@@ -109,7 +116,8 @@ START_TEST(read_loops_read) {
 }
 END_TEST
 
-// --- the cache of peaks --------------------------------------------------------------------------------------------------------------
+// --- the cache of peaks
+// --------------------------------------------------------------------------------------------------------------
 
 static void write_text(const char *path, const char *text) {
     FILE *file = fopen(path, "w");
@@ -141,7 +149,11 @@ END_TEST
 
 START_TEST(damaged_cache_is_ignored_with_a_word) {
     static const char *const damaged[] = {
-        "", "{", "[]", "{\"version\": 99}", "{\"version\": 1, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": \"x\"}}}}",
+        "",
+        "{",
+        "[]",
+        "{\"version\": 99}",
+        "{\"version\": 1, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": \"x\"}}}}",
         "{\"version\": 1, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": -1, \"tile\": 1}, "
         "\"bf16_widened\": {\"peak\": 1, \"tile\": 1}, \"bf16_dot\": {\"peak\": 1, \"tile\": 1}}}}"};
     char path[] = "/tmp/catena-test-peaks-XXXXXX";
@@ -158,7 +170,8 @@ START_TEST(damaged_cache_is_ignored_with_a_word) {
 }
 END_TEST
 
-// --- text ----------------------------------------------------------------------------------------------------------------------------
+// --- text
+// ----------------------------------------------------------------------------------------------------------------------------
 
 START_TEST(tables_are_aligned_markdown) {
     Table table = {0};

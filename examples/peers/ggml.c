@@ -61,7 +61,8 @@ static double random_uniform(void) {  // splitmix64
     return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-// --- the bank ----------------------------------------------------------------------------------------------------------------------
+// --- the bank
+// ----------------------------------------------------------------------------------------------------------------------
 
 static double last_level_cache_bytes(void) {
     double largest = 32 << 20;
@@ -126,7 +127,8 @@ static void bank_close(Bank *bank) {
     ggml_free(bank->context);
 }
 
-// --- the graph: one for each instance of the bank, sharing inputs -----------------------------------------------------------------
+// --- the graph: one for each instance of the bank, sharing inputs
+// -----------------------------------------------------------------
 
 typedef struct Inputs {
     struct ggml_tensor *x;                        // [tokens][hidden]
@@ -134,8 +136,8 @@ typedef struct Inputs {
     struct ggml_tensor *scores[MAX_ITERATIONS];   // [tokens][k][1]
 } Inputs;
 
-static struct ggml_tensor *iteration(struct ggml_context *context, const Shape *shape, const Weights *weights, struct ggml_tensor *x,
-                                     struct ggml_tensor *chosen, struct ggml_tensor *scores) {
+static struct ggml_tensor *iteration(struct ggml_context *context, const Shape *shape, const Weights *weights,
+                                     struct ggml_tensor *x, struct ggml_tensor *chosen, struct ggml_tensor *scores) {
     int64_t tokens = x->ne[1];
     struct ggml_tensor *rows = ggml_reshape_3d(context, x, shape->hidden, 1, tokens);
     struct ggml_tensor *gate = ggml_mul_mat_id(context, weights->gate, rows, chosen);
@@ -203,7 +205,8 @@ static void fill_inputs(const Shape *shape, int64_t tokens, Inputs *inputs, doub
     free(pool);
 }
 
-// --- measuring ---------------------------------------------------------------------------------------------------------------------
+// --- measuring
+// ---------------------------------------------------------------------------------------------------------------------
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -224,16 +227,21 @@ static void print_row(const Settings *settings, const char *dtype, int64_t token
     double bytes = distinct * (double)shape->iterations * expert * element;
     qsort(samples, (size_t)count, sizeof *samples, compare_doubles);
     double median = quantile(samples, count, 0.5);
-    printf("%s    {\"layer\": \"%s\", \"peer\": \"ggml %s\", \"dtype\": \"%s\", \"tokens\": %lld, \"routing\": \"uniform\", \"routed\": false, "
-           "\"distinct_experts\": %.3f, \"largest_share\": %.5f, \"threads\": %d, \"cold\": true, \"median_s\": %.9f, \"spread\": %.4f, "
-           "\"min_s\": %.9f, \"calls\": %d, \"flops\": %.0f, \"bytes\": %.0f, \"gflops\": %.3f, \"gbytes_s\": %.3f, \"bank_bytes\": %.0f}",
-           first ? "" : ",\n", shape->name, dtype, dtype, (long long)tokens, distinct, share, settings->threads, median,
-           (quantile(samples, count, 0.75) - quantile(samples, count, 0.25)) / median, samples[0], count, flops, bytes,
-           flops / median * 1e-9, bytes / median * 1e-9, bank->bytes);
+    printf(
+        "%s    {\"layer\": \"%s\", \"peer\": \"ggml %s\", \"dtype\": \"%s\", \"tokens\": %lld, \"routing\": \"uniform\", "
+        "\"routed\": false, "
+        "\"distinct_experts\": %.3f, \"largest_share\": %.5f, \"threads\": %d, \"cold\": true, \"median_s\": %.9f, \"spread\": "
+        "%.4f, "
+        "\"min_s\": %.9f, \"calls\": %d, \"flops\": %.0f, \"bytes\": %.0f, \"gflops\": %.3f, \"gbytes_s\": %.3f, \"bank_bytes\": "
+        "%.0f}",
+        first ? "" : ",\n", shape->name, dtype, dtype, (long long)tokens, distinct, share, settings->threads, median,
+        (quantile(samples, count, 0.75) - quantile(samples, count, 0.25)) / median, samples[0], count, flops, bytes,
+        flops / median * 1e-9, bytes / median * 1e-9, bank->bytes);
     fflush(stdout);
 }
 
-static int run_tokens(const Settings *settings, ggml_backend_t backend, const Bank *bank, const char *dtype, int64_t tokens, int first) {
+static int run_tokens(const Settings *settings, ggml_backend_t backend, const Bank *bank, const char *dtype, int64_t tokens,
+                      int first) {
     static double samples[MAX_SAMPLES];
     const Shape *shape = &settings->shape;
     struct ggml_init_params input_parameters = {ggml_tensor_overhead() * 64, NULL, true};
@@ -243,7 +251,8 @@ static int run_tokens(const Settings *settings, ggml_backend_t backend, const Ba
     ggml_backend_buffer_t input_buffer = ggml_backend_alloc_ctx_tensors(input_context, backend);
     // A graph for every instance, so that building is not timed; results share one arena.
     struct ggml_cgraph *graphs[MAX_BANK];
-    size_t graph_bytes = ggml_graph_overhead_custom(4096, false) + ggml_tensor_overhead() * (size_t)(64 + shape->iterations * (16 + 2 * shape->k));
+    size_t graph_bytes =
+        ggml_graph_overhead_custom(4096, false) + ggml_tensor_overhead() * (size_t)(64 + shape->iterations * (16 + 2 * shape->k));
     struct ggml_init_params graph_parameters = {graph_bytes * (size_t)bank->count, NULL, true};
     struct ggml_context *graph_context = ggml_init(graph_parameters);
     ggml_gallocr_t arena = ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend));
@@ -299,20 +308,27 @@ static int run_type(const Settings *settings, ggml_backend_t backend, enum ggml_
     return status;
 }
 
-// --- options -----------------------------------------------------------------------------------------------------------------------
+// --- options
+// -----------------------------------------------------------------------------------------------------------------------
 
 static int parse(int argc, char **argv, Settings *settings) {
     Shape *shape = &settings->shape;
-    struct { const char *name; int64_t *value; } numbers[] = {{"--hidden", &shape->hidden}, {"--intermediate", &shape->intermediate},
-        {"--experts", &shape->experts}, {"--k", &shape->k}, {"--iterations", &shape->iterations}};
+    struct {
+        const char *name;
+        int64_t *value;
+    } numbers[] = {{"--hidden", &shape->hidden},
+                   {"--intermediate", &shape->intermediate},
+                   {"--experts", &shape->experts},
+                   {"--k", &shape->k},
+                   {"--iterations", &shape->iterations}};
     *settings = (Settings){{"moe_8of64", 1024, 704, 64, 8, 1}, "1,8,64,512,2048", 2, 3};
     for (int i = 1; i + 1 < argc; i += 2) {
         int known = 0;
         for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++) {
             if (!strcmp(argv[i], numbers[n].name)) {
                 *numbers[n].value = atoll(argv[i + 1]);
-                snprintf(shape->name, sizeof shape->name, "%lldx%lldof%lld_%lld_%lld", (long long)shape->iterations, (long long)shape->k,
-                         (long long)shape->experts, (long long)shape->hidden, (long long)shape->intermediate);
+                snprintf(shape->name, sizeof shape->name, "%lldx%lldof%lld_%lld_%lld", (long long)shape->iterations,
+                         (long long)shape->k, (long long)shape->experts, (long long)shape->hidden, (long long)shape->intermediate);
                 known = 1;
             }
         }
@@ -329,14 +345,18 @@ static int parse(int argc, char **argv, Settings *settings) {
         }
     }
     return argc % 2 && shape->hidden > 0 && shape->intermediate > 0 && shape->k > 0 && shape->k <= shape->experts &&
-                   shape->iterations > 0 && shape->iterations <= MAX_ITERATIONS && settings->threads > 0 ? 0 : -1;
+                   shape->iterations > 0 && shape->iterations <= MAX_ITERATIONS && settings->threads > 0
+               ? 0
+               : -1;
 }
 
 int main(int argc, char **argv) {
     Settings settings;
     if (parse(argc, argv, &settings)) {
-        fprintf(stderr, "usage: %s [--layer moe_8of64|coe_2x4of64] [--hidden H] [--intermediate F] [--experts E] [--k K] [--iterations T]\n"
-                        "       [--tokens 1,8,...] [--threads N] [--seconds S]\n", argv[0]);
+        fprintf(stderr,
+                "usage: %s [--layer moe_8of64|coe_2x4of64] [--hidden H] [--intermediate F] [--experts E] [--k K] [--iterations T]\n"
+                "       [--tokens 1,8,...] [--threads N] [--seconds S]\n",
+                argv[0]);
         return 2;
     }
     ggml_backend_t backend = ggml_backend_cpu_init();

@@ -4,9 +4,12 @@
 Prints one JSON document {"peer", "version", "rows"}; rows as in `catena bench --format json`.
 """
 import argparse
+import importlib.util
 import json
 import math
+import os
 import statistics
+import subprocess
 import sys
 import time
 
@@ -137,13 +140,24 @@ def run_variant(torch, variant, name, shape, arguments):
         yield make_row(shape, name, variant, tokens, arguments.threads, measured, bank_bytes)
 
 
+def limit_onednn_where_it_crashes():
+    """Some virtual machines report AMX and fault when it is used. Asks a child process for one bf16 product; where that dies of
+    a signal, oneDNN is kept to AVX-512 BF16, and the document says so. Must run before torch is imported."""
+    probe = "import torch; a = torch.ones(64, 64, dtype=torch.bfloat16); torch.nn.functional.linear(a, a)"
+    crashed = subprocess.run([sys.executable, "-c", probe], stderr=subprocess.DEVNULL, check=False).returncode < 0
+    if crashed and "ONEDNN_MAX_CPU_ISA" not in os.environ:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_BF16"
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
+
+
 def main():
     arguments = parse_arguments()
-    try:
-        import torch
-    except ImportError:
+    if importlib.util.find_spec("torch") is None:
         print(json.dumps({"peer": "pytorch", "status": "not installed"}))
         return 0
+    onednn_isa = limit_onednn_where_it_crashes()
+    import torch
+
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     given = {key: getattr(arguments, key) for key in LAYERS["moe_8of64"] if getattr(arguments, key)}
@@ -156,7 +170,7 @@ def main():
                 rows.append({"peer": "pytorch " + variant, "status": "this PyTorch has no _grouped_mm"})
                 continue
             rows.extend(run_variant(torch, variant, name, shape, arguments))
-    print(json.dumps({"peer": "pytorch", "version": torch.__version__, "rows": rows}, indent=2))
+    print(json.dumps({"peer": "pytorch", "version": torch.__version__, "onednn_isa": onednn_isa, "rows": rows}, indent=2))
     return 0
 
 
