@@ -18,11 +18,12 @@ static const char *plan_features(const Target *target, const Plan *plan) {
     return NULL;
 }
 
-// tile_ROLE_<kind>(rows, panels, a, w, out): a switch over the rows and panels that the plan's tiles cover.
-static void emit_dispatcher(Emission *e, const Role *role, const char *name) {
-    LLVMTypeRef parameters[] = {e->i64, e->i64, e->pointer, e->pointer, e->pointer};
+// tile_ROLE_<kind>(rows, panels, a, w, out, ahead, advance, widened): a switch over the rows and panels that the plan's tiles
+// cover.
+static void emit_dispatcher(Emission *e, const Role *role, TileKind kind, const char *name) {
+    LLVMTypeRef parameters[] = {e->i64, e->i64, e->pointer, e->pointer, e->pointer, e->pointer, e->i64, e->pointer};
     LLVMValueRef function =
-        LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 5, false));
+        LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 8, false));
     LLVMSetVisibility(function, LLVMHiddenVisibility);
     LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e->context, function, "");
     LLVMBasicBlockRef other = LLVMAppendBasicBlockInContext(e->context, function, "");
@@ -33,26 +34,43 @@ static void emit_dispatcher(Emission *e, const Role *role, const char *name) {
     LLVMValueRef key = LLVMBuildAdd(e->builder, tall, LLVMGetParam(function, 0), "");
     LLVMValueRef choice = LLVMBuildSwitch(e->builder, key, other, TILE_MAX_ROWS * TILE_MAX_PANELS);
     for (int panels = 1; panels <= TILE_MAX_PANELS; panels++) {
-        int rows_limit = panels == 1 ? role->max_rows : role->wide_rows;
+        int rows_limit = panels == 1 ? role->max_rows : kind == TILE_PACKED ? role->wide_rows : 0;
         for (int rows = 1; rows <= rows_limit; rows++) {
-            LLVMValueRef tile = emit_tile(e, role, rows, panels);
+            LLVMValueRef tile = emit_tile(e, role, kind, rows, panels);
             LLVMBasicBlockRef block = LLVMAppendBasicBlockInContext(e->context, function, "");
             LLVMPositionBuilderAtEnd(e->builder, block);
-            LLVMValueRef arguments[] = {LLVMGetParam(function, 2), LLVMGetParam(function, 3), LLVMGetParam(function, 4)};
-            LLVMSetTailCall(LLVMBuildCall2(e->builder, LLVMGlobalGetValueType(tile), tile, arguments, 3, ""), true);
+            LLVMValueRef arguments[6];
+            for (unsigned i = 0; i < 6; i++) {
+                arguments[i] = LLVMGetParam(function, i + 2);
+            }
+            LLVMSetTailCall(LLVMBuildCall2(e->builder, LLVMGlobalGetValueType(tile), tile, arguments, 6, ""), true);
             LLVMBuildRetVoid(e->builder);
             LLVMAddCase(choice, LLVMConstInt(e->i64, (unsigned long long)(panels * TILE_MAX_ROWS + rows), false), block);
         }
     }
 }
 
+// The dispatchers of one role: its packed tiles, and where panels are widened the two kinds that do it.
+static void emit_role(Emission *e, const Role *role, const char *name, int64_t kind) {
+    char function[96];
+    snprintf(function, sizeof function, "tile_%s_%lld", name, (long long)kind);
+    emit_dispatcher(e, role, TILE_PACKED, function);
+    if (role->widen_tiles) {
+        Role widened = plan_widened_role(role);
+        widened.unroll = e->target->tiles[PATH_FP32_FMA].unroll;
+        snprintf(function, sizeof function, "tile_%s_widening_%lld", name, (long long)kind);
+        emit_dispatcher(e, role, TILE_WIDENING, function);
+        snprintf(function, sizeof function, "tile_%s_widened_%lld", name, (long long)kind);
+        emit_dispatcher(e, &widened, TILE_WIDENED, function);
+    }
+}
+
 Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "tiles");
-    char name[64], part[32];
+    char part[32];
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->roles[r].matrices) {
-            snprintf(name, sizeof name, "tile_%s_%lld", role_names[r], (long long)kind);
-            emit_dispatcher(&e, &plan->roles[r], name);
+            emit_role(&e, &plan->roles[r], role_names[r], kind);
         }
     }
     snprintf(part, sizeof part, "tiles%lld", (long long)kind);
@@ -101,6 +119,18 @@ static void split_fused(Emission *e) {
     }
 }
 
+// The skeleton calls tile_ROLE; this kind's are tile_ROLE_<kind>.
+static void rename_tiles(Emission *e, int64_t kind) {
+    for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
+        size_t length;
+        char name[96];
+        int size = snprintf(name, sizeof name, "%s_%lld", LLVMGetValueName2(f, &length), (long long)kind);
+        if (!strncmp(name, "tile_", 5)) {
+            LLVMSetValueName2(f, name, (size_t)size);
+        }
+    }
+}
+
 Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
     Emission e = emission_begin_bitcode(target, embedded_layer_begin, embedded_layer_end, diagnostics);
     if (!e.module) {
@@ -111,14 +141,7 @@ Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const Em
     replace_global(&e, "layer_plan", constant);
     LLVMSetLinkage(constant, LLVMInternalLinkage);
     LLVMSetVisibility(constant, LLVMDefaultVisibility);
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        snprintf(name, sizeof name, "tile_%s", role_names[r]);
-        LLVMValueRef tile = LLVMGetNamedFunction(e.module, name);
-        snprintf(name, sizeof name, "tile_%s_%lld", role_names[r], (long long)kind);
-        if (tile) {
-            LLVMSetValueName2(tile, name, strlen(name));
-        }
-    }
+    rename_tiles(&e, kind);
     snprintf(name, sizeof name, "layer_forward_%lld", (long long)kind);
     LLVMSetValueName2(LLVMGetNamedFunction(e.module, "layer_forward"), name, strlen(name));
     if (!target->fused) {
@@ -186,9 +209,9 @@ Object emit_nothing(const Target *target, Diagnostics *diagnostics) {
     return emission_finish(&e, NULL, false, "nothing", NULL, diagnostics);
 }
 
-Object emit_single_tile(const Target *target, const Role *role, int rows, int panels, Diagnostics *diagnostics) {
+Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "tile");
-    LLVMValueRef tile = emit_tile(&e, role, rows, panels);
+    LLVMValueRef tile = emit_tile(&e, role, kind, rows, panels);
     LLVMSetLinkage(tile, LLVMExternalLinkage);
     LLVMSetValueName2(tile, "tile_0", 6);
     return emission_finish(&e, role->path == PATH_BF16_DOT ? target->dot_features : NULL, false, "tile", NULL, diagnostics);

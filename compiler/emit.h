@@ -10,6 +10,9 @@
 // An object file in memory, or the text of an error. Owned by the caller: LLVMDisposeMemoryBuffer.
 typedef LLVMMemoryBufferRef Object;
 
+// What a tile does beside its product: see skeleton.h.
+typedef enum TileKind { TILE_PACKED, TILE_WIDENING, TILE_WIDENED, TILE_KINDS } TileKind;
+
 // Where the intermediate texts of a compile go: "PREFIX.PART.ll" / "PREFIX.PART.s". All zero: nowhere.
 typedef struct EmitTexts {
     const char *prefix;
@@ -28,12 +31,12 @@ Object emit_entry(const Target *target, const Contents *contents, const Kind *ki
 Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 
 // Functions for measuring, in one object: "peak" (int64 rounds, float *sink): register-only loop of `*operations` multiply-adds
-// per round; "tile_0" (a, w, out): one tile of `role`.
+// per round; "tile_0" (a, w, out, ahead, advance, widened): one tile of `role`.
 Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics);
-Object emit_single_tile(const Target *target, const Role *role, int rows, int panels, Diagnostics *diagnostics);
+Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics);
 
 // A tile's function in the emission's module (built once per descriptor); emit_tile.c.
-LLVMValueRef emit_tile(Emission *emission, const Role *role, int rows, int panels);
+LLVMValueRef emit_tile(Emission *emission, const Role *role, TileKind kind, int rows, int panels);
 
 // codegen.c: one emission with a module for a target, and its end as an object.
 Emission emission_begin(const Target *target, const char *module_name);

@@ -1,9 +1,10 @@
-// Tiles: the hot loops, built with the LLVM C API. One function per descriptor:
+// Tiles: the hot loops, built with the LLVM C API. One function per descriptor (contract: templates/skeleton.h):
 //
 //     out[r][c] = sum over ascending k of a[r][k] * w[k][c]      r < rows, c < panels * 32
 //
 // A block of rows x columns accumulators stays in registers while k runs; columns that do not fit are further passes over a.
-// Names: tile_<weights>_<path>_<rows>x<columns>_k<depth>_s<input stride>__<target>.
+// Names: <tile|widening>_<weights>_<path>_<rows>x<columns>_<descriptor>__<target>, the descriptor being depth, input stride,
+// accumulators, unrolling and prefetch.
 #include <stdio.h>
 
 #include "emit.h"
@@ -11,97 +12,140 @@
 
 enum { STEP_BYTES = PANEL_COLUMNS * 4 };  // of one panel per step, in every format: [k][32] fp32, [k/2][32][2] bf16
 
-typedef struct Pass {
-    int rows, columns, first_column;
-} Pass;
+// One tile under construction.
+typedef struct Tiling {
+    Emission *e;
+    const Role *role;
+    const PathEmitter *path;
+    TileKind kind;
+    LLVMValueRef function;
+    int rows, columns, first_column;  // of the current pass
+    bool told;                        // the caller says where this pass prefetches
+    LLVMValueRef advance;             // bytes between its steps
+} Tiling;
 
-static void tile_name(const Emission *e, const Role *role, int rows, int panels, char *name, size_t size) {
-    snprintf(name, size, "tile_%s_%s_%dx%d_k%lld_s%lld__%s", role->weights == FORMAT_BF16 ? "bf16" : "fp32",
-             path_name((Path)role->path), rows, panels * PANEL_COLUMNS, (long long)role->depth_padded,
-             (long long)role->input_stride, e->target->name);
+// The addresses that move with k. ahead is NULL where the pass is not told, widened where nothing is kept.
+typedef struct Cursor {
+    LLVMValueRef a, w, ahead, widened;
+} Cursor;
+enum { CURSOR_POINTERS = sizeof(Cursor) / sizeof(LLVMValueRef) };
+
+// Whether the caller says where to prefetch.
+static bool tile_is_told(const Role *role, TileKind kind, int rows) {
+    return kind != TILE_PACKED || rows > role->wide_rows;
 }
 
-static void prefetch_weights(Emission *e, const Step *step, const Role *role) {
-    LLVMValueRef arguments[4];
-    arguments[1] = LLVMConstInt(e->i32, 0, false);  // read
-    arguments[2] = LLVMConstInt(e->i32, 3, false);  // into the nearest cache
-    arguments[3] = LLVMConstInt(e->i32, 1, false);  // data
-    for (int v = 0; v < step->vectors; v++) {
+// Everything that decides a tile's code: two roles that agree in it share the tile.
+static void tile_name(const Emission *e, const Role *role, TileKind kind, int rows, int panels, char *name, size_t size) {
+    bool told = tile_is_told(role, kind, rows);
+    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_a%lld__%s", kind == TILE_WIDENING ? "widening" : "tile",
+             role->weights == FORMAT_BF16 ? "bf16" : "fp32", path_name((Path)role->path), rows, panels * PANEL_COLUMNS,
+             (long long)role->depth_padded, (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll,
+             told ? -1 : role->prefetch, (long long)(told ? role->ahead_bytes : 0), e->target->name);
+}
+
+static void prefetch(Emission *e, LLVMValueRef address, int64_t offset, int locality) {
+    LLVMValueRef arguments[] = {emission_address(e, address, offset), LLVMConstInt(e->i32, 0, false),
+                                LLVMConstInt(e->i32, (unsigned long long)locality, false), LLVMConstInt(e->i32, 1, false)};
+    emission_intrinsic(e, "llvm.prefetch", e->pointer, arguments, 4);
+}
+
+// Low tiles are bound by memory: every line of the weights, some steps before it is needed, into the nearest cache. Tall ones
+// spread the next panel's lines over their many multiply-adds, into the second-level cache.
+static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
+    Emission *e = t->e;
+    if (at->ahead) {
+        prefetch(e, at->ahead, 0, 2);
+        prefetch(e, at->ahead, t->role->ahead_bytes, 2);
+        at->ahead = LLVMBuildGEP2(e->builder, LLVMInt8TypeInContext(e->context), at->ahead, (LLVMValueRef *)&t->advance, 1, "");
+    }
+    for (int v = 0; v < step->vectors && !t->told && t->role->prefetch; v++) {
         if (step->weight_offsets[v] % 64 == 0) {
-            arguments[0] = emission_address(e, step->w, step->weight_offsets[v] + role->prefetch);
-            emission_intrinsic(e, "llvm.prefetch", e->pointer, arguments, 4);
+            prefetch(e, step->w, step->weight_offsets[v] + t->role->prefetch, 3);
         }
     }
 }
 
-// `count` steps from the given addresses on; the last ones of a pass do not prefetch what nobody will read.
-static void emit_steps(Emission *e, const Role *role, Step *step, LLVMValueRef a, LLVMValueRef w, int64_t count) {
-    const PathEmitter *path = path_emitter((Path)role->path);
-    int64_t a_bytes = path->depth * (role->input == FORMAT_BF16 ? 2 : 4);
+// `count` steps from the cursor on, which moves behind them.
+static void emit_steps(const Tiling *t, Step *step, Cursor *at, int64_t count) {
+    Emission *e = t->e;
+    int64_t a_bytes = t->path->depth * (t->role->input == FORMAT_BF16 ? 2 : 4), kept_bytes = t->path->depth * STEP_BYTES;
     for (int64_t u = 0; u < count; u++) {
-        step->a = emission_address(e, a, u * a_bytes);
-        step->w = emission_address(e, w, u * STEP_BYTES);
-        if (role->prefetch) {
-            prefetch_weights(e, step, role);
-        }
-        path->step(e, step);
+        step->a = emission_address(e, at->a, u * a_bytes);
+        step->w = emission_address(e, at->w, u * STEP_BYTES);
+        step->widened = at->widened ? emission_address(e, at->widened, u * kept_bytes) : NULL;
+        emit_prefetch(t, step, at);
+        t->path->step(e, step);
     }
+    at->a = emission_address(e, at->a, count * a_bytes);
+    at->w = emission_address(e, at->w, count * STEP_BYTES);
+    at->widened = at->widened ? emission_address(e, at->widened, count * kept_bytes) : NULL;
 }
 
 // The loop over k of one pass; leaves the sums in step->accumulators.
-static void emit_loop(Emission *e, const Role *role, Step *step, LLVMValueRef function, LLVMValueRef a, LLVMValueRef w) {
-    const PathEmitter *path = path_emitter((Path)role->path);
-    int64_t steps = role->depth_padded / path->depth, rounds = steps / role->unroll;
-    int64_t a_round = role->unroll * path->depth * (role->input == FORMAT_BF16 ? 2 : 4), w_round = role->unroll * STEP_BYTES;
+static void emit_loop(const Tiling *t, Step *step, Cursor at) {
+    Emission *e = t->e;
+    int64_t steps = t->role->depth_padded / t->path->depth, rounds = steps / t->role->unroll;
     int count = step->rows * step->vectors;
     if (rounds > 0) {
         LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder);
-        LLVMBasicBlockRef loop = LLVMAppendBasicBlockInContext(e->context, function, "k");
-        LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->context, function, "k.end");
-        LLVMValueRef end = emission_address(e, w, rounds * w_round);
+        LLVMBasicBlockRef loop = LLVMAppendBasicBlockInContext(e->context, t->function, "k");
+        LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->context, t->function, "k.end");
+        LLVMValueRef end = emission_address(e, at.w, rounds * t->role->unroll * STEP_BYTES);
         LLVMBuildBr(e->builder, loop);
         LLVMPositionBuilderAtEnd(e->builder, loop);
-        LLVMValueRef a_phi = LLVMBuildPhi(e->builder, e->pointer, "a"), w_phi = LLVMBuildPhi(e->builder, e->pointer, "w");
-        LLVMValueRef phis[EMISSION_MAX_ACCUMULATORS];
+        // Every moving value gets a phi: pointers first, then the sums.
+        LLVMValueRef *pointers = &at.a, pointer_phis[CURSOR_POINTERS] = {0}, phis[EMISSION_MAX_ACCUMULATORS];
+        for (int i = 0; i < CURSOR_POINTERS; i++) {
+            if (pointers[i]) {
+                pointer_phis[i] = LLVMBuildPhi(e->builder, e->pointer, "");
+                LLVMAddIncoming(pointer_phis[i], &pointers[i], &before, 1);
+                pointers[i] = pointer_phis[i];
+            }
+        }
         for (int i = 0; i < count; i++) {
             phis[i] = LLVMBuildPhi(e->builder, e->vector, "");
             LLVMAddIncoming(phis[i], &step->accumulators[i], &before, 1);
             step->accumulators[i] = phis[i];
         }
-        emit_steps(e, role, step, a_phi, w_phi, role->unroll);
-        LLVMValueRef a_next = emission_address(e, a_phi, a_round), w_next = emission_address(e, w_phi, w_round);
-        LLVMAddIncoming(a_phi, (LLVMValueRef[]){a, a_next}, (LLVMBasicBlockRef[]){before, loop}, 2);
-        LLVMAddIncoming(w_phi, (LLVMValueRef[]){w, w_next}, (LLVMBasicBlockRef[]){before, loop}, 2);
+        emit_steps(t, step, &at, t->role->unroll);
+        for (int i = 0; i < CURSOR_POINTERS; i++) {
+            if (pointers[i]) {
+                LLVMAddIncoming(pointer_phis[i], &pointers[i], &loop, 1);
+            }
+        }
         for (int i = 0; i < count; i++) {
             LLVMAddIncoming(phis[i], &step->accumulators[i], &loop, 1);
         }
-        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntNE, w_next, end, ""), loop, after);
+        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntNE, at.w, end, ""), loop, after);
         LLVMPositionBuilderAtEnd(e->builder, after);
-        a = a_next;
-        w = w_next;
     }
-    emit_steps(e, role, step, a, w, steps % role->unroll);
+    emit_steps(t, step, &at, steps % t->role->unroll);
 }
 
-static void emit_pass(Emission *e, const Role *role, const Pass *pass, LLVMValueRef function) {
+static void emit_pass(const Tiling *t) {
+    Emission *e = t->e;
     int lanes = e->target->lanes;
     LLVMValueRef accumulators[EMISSION_MAX_ACCUMULATORS];
     Step step = {
-        .rows = pass->rows, .vectors = pass->columns / lanes, .accumulators = accumulators, .input_stride = role->input_stride};
+        .rows = t->rows, .vectors = t->columns / lanes, .accumulators = accumulators, .input_stride = t->role->input_stride};
+    step.widened_offset = t->first_column * 4;
     for (int i = 0; i < step.rows * step.vectors; i++) {
         accumulators[i] = LLVMConstNull(e->vector);
     }
     for (int v = 0; v < step.vectors; v++) {
-        int column = pass->first_column + v * lanes;
-        step.weight_offsets[v] = column / PANEL_COLUMNS * role->panel_bytes + column % PANEL_COLUMNS * 4;
+        int column = t->first_column + v * lanes;
+        step.weight_offsets[v] = column / PANEL_COLUMNS * t->role->panel_bytes + column % PANEL_COLUMNS * 4;
     }
-    emit_loop(e, role, &step, function, LLVMGetParam(function, 0), LLVMGetParam(function, 1));
+    Cursor start = {.a = LLVMGetParam(t->function, 0), .w = LLVMGetParam(t->function, 1)};
+    start.ahead = t->told && t->first_column == 0 ? LLVMGetParam(t->function, 3) : NULL;  // one pass over the panel is enough
+    start.widened = t->kind == TILE_WIDENING ? LLVMGetParam(t->function, 5) : NULL;
+    emit_loop(t, &step, start);
     for (int r = 0; r < step.rows; r++) {
         for (int v = 0; v < step.vectors; v++) {
-            int64_t offset = (r * TILE_STRIDE + pass->first_column + v * lanes) * 4;
-            LLVMValueRef store = LLVMBuildStore(e->builder, accumulators[r * step.vectors + v],
-                                                emission_address(e, LLVMGetParam(function, 2), offset));
-            LLVMSetAlignment(store, (unsigned)lanes * 4);
+            LLVMValueRef to =
+                emission_address(e, LLVMGetParam(t->function, 2), (r * TILE_STRIDE + t->first_column + v * lanes) * 4);
+            LLVMSetAlignment(LLVMBuildStore(e->builder, accumulators[r * step.vectors + v], to), (unsigned)lanes * 4);
         }
     }
 }
@@ -115,21 +159,24 @@ static int pass_columns(const Role *role, int rows, int columns) {
     return columns;
 }
 
-LLVMValueRef emit_tile(Emission *e, const Role *role, int rows, int panels) {
-    char name[160];
-    tile_name(e, role, rows, panels, name, sizeof name);
+LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, int panels) {
+    char name[192];
+    tile_name(e, role, kind, rows, panels, name, sizeof name);
     LLVMValueRef function = LLVMGetNamedFunction(e->module, name);
     if (function) {
         return function;
     }
-    LLVMTypeRef parameters[] = {e->pointer, e->pointer, e->pointer};
-    function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 3, false));
+    LLVMTypeRef parameters[] = {e->pointer, e->pointer, e->pointer, e->pointer, e->i64, e->pointer};
+    function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 6, false));
     LLVMSetLinkage(function, LLVMInternalLinkage);
     LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
-    int columns = panels * PANEL_COLUMNS;
-    Pass pass = {.rows = rows, .columns = pass_columns(role, rows, columns)};
-    for (; pass.first_column < columns; pass.first_column += pass.columns) {
-        emit_pass(e, role, &pass, function);
+    Tiling tiling = {
+        .e = e, .role = role, .path = path_emitter((Path)role->path), .kind = kind, .function = function, .rows = rows};
+    tiling.columns = pass_columns(role, rows, panels * PANEL_COLUMNS);
+    tiling.told = tile_is_told(role, kind, rows);
+    tiling.advance = LLVMGetParam(function, 4);
+    for (; tiling.first_column < panels * PANEL_COLUMNS; tiling.first_column += tiling.columns) {
+        emit_pass(&tiling);
     }
     LLVMBuildRetVoid(e->builder);
     return function;

@@ -2,15 +2,20 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
+#include "../targets/target.h"
 #include "artifact.h"
 
 // X(field of Loaded, name after the library's prefix)
 #define FUNCTION_LIST(X) \
     X(open, "open") \
     X(open_memory, "open_memory") \
-    X(pack, "pack") X(find, "layer") X(forward, "forward") X(forward_routing, "forward_routing") \
-        X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") X(close, "close")
+    X(pack, "pack") \
+    X(find, "layer") \
+    X(forward, "forward") \
+    X(forward_routing, "forward_routing") \
+    X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") X(close, "close")
 
 // Stores the address of NAME_suffix; POSIX lets a function's address pass through a void pointer.
 static int find_function(const Loaded *loaded, const char *suffix, void *field, Diagnostics *diagnostics) {
@@ -25,9 +30,29 @@ static int find_function(const Loaded *loaded, const char *suffix, void *field, 
     return 0;
 }
 
+// dlopen says "No such file" of a library for another architecture.
+static int check_architecture(const Artifact *artifact, Diagnostics *diagnostics) {
+    const Target *target = target_find(artifact->target);
+    struct utsname here;
+    if (!target) {
+        diagnostics_add(diagnostics, artifact->path, 0, 0, "damaged library: unknown target '%s'", artifact->target);
+        return -1;
+    }
+    if (!uname(&here) && strcmp(here.machine, target->architecture)) {
+        diagnostics_add(diagnostics, artifact->path, 0, 0, "cannot be loaded: compiled for %s (target %s), this machine is %s",
+                        target->architecture, target->name, here.machine);
+        return -1;
+    }
+    return 0;
+}
+
 Loaded *loaded_open(const char *path, Diagnostics *diagnostics) {
     Artifact *artifact = artifact_read(path, diagnostics);
     if (!artifact) {
+        return NULL;
+    }
+    if (check_architecture(artifact, diagnostics)) {
+        artifact_free(artifact);
         return NULL;
     }
     Loaded *loaded = calloc(1, sizeof *loaded);

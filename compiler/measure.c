@@ -13,7 +13,7 @@
 static const char *const path_names[] = {PATH_LIST(PATH_NAME)};
 
 typedef void PeakLoop(int64_t rounds, float *sink);
-typedef void TileFunction(const void *a, const void *w, float *out);
+typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
 enum { PEAK_SAMPLES = 7, TILE_SAMPLES = 9, TILE_DEPTH = 1024, TILE_TEST_PANELS = 8, TILE_TEST_BLOCKS = 4 };
 static const double sample_seconds = 0.004;
@@ -87,6 +87,7 @@ static Role tile_role(const Target *target, Path path) {
     role.weights = emitter->weights;
     role.input = emitter->input;
     role.panel_bytes = role.matrix_bytes = TILE_DEPTH * PANEL_COLUMNS * (role.weights == FORMAT_BF16 ? 2 : 4);
+    role.ahead_bytes = role.panel_bytes / 2;
     role.input_stride = TILE_DEPTH * (role.input == FORMAT_BF16 ? 2 : 4) + 64;
     role.max_rows = shape->max_rows;
     role.wide_rows = shape->wide_rows;
@@ -100,7 +101,8 @@ static Role tile_role(const Target *target, Path path) {
 static void sweep(TileFunction *tile, const Role *role, const uint8_t *a, const uint8_t *w, float *out) {
     for (int panel = 0; panel < TILE_TEST_PANELS; panel++) {
         for (int block = 0; block < TILE_TEST_BLOCKS; block++) {
-            tile(a + block * role->max_rows * role->input_stride, w + panel * role->panel_bytes, out);
+            const uint8_t *panel_weights = w + panel * role->panel_bytes;
+            tile(a + block * role->max_rows * role->input_stride, panel_weights, out, panel_weights, 16, NULL);
         }
     }
 }
@@ -111,7 +113,7 @@ int measure_tile(const char *name, Path path, double *gflops, Diagnostics *diagn
         return 1;
     }
     Role role = tile_role(target, path);
-    Object object = emit_single_tile(target, &role, role.max_rows, 1, diagnostics);
+    Object object = emit_single_tile(target, &role, TILE_PACKED, role.max_rows, 1, diagnostics);
     Jit *jit = object ? jit_load(object, diagnostics) : NULL;
     TileFunction *tile = jit ? (TileFunction *)jit_function(jit, "tile_0") : NULL;
     size_t a_bytes = (size_t)(TILE_TEST_BLOCKS * role.max_rows * role.input_stride),

@@ -29,6 +29,7 @@ static void role_place(Role *role, int64_t matrices, int64_t depth, int64_t colu
     role->panels = plan_round_up(columns, PANEL_COLUMNS) / PANEL_COLUMNS;
     role->weights = weights;
     role->panel_bytes = role->depth_padded * PANEL_COLUMNS * (weights == FORMAT_BF16 ? 2 : 4);
+    role->ahead_bytes = role->panel_bytes / 2 / 64 * 64;
     role->matrix_bytes = role->panels * role->panel_bytes;
     role->offset = take(end, matrices * role->matrix_bytes);
     role->bias_offset = biased ? take(end, matrices * role->panels * PANEL_COLUMNS * 4) : -1;

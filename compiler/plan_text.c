@@ -42,9 +42,10 @@ static const Field plan_fields[] = {WIDE(Plan, instance_bytes) WIDE(Plan, norm_o
                                             WIDE(Plan, down_tasks) WIDE(Plan, floor_rows)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-        NARROW(Role, prefetch) CHOICE(Role, weights, formats) CHOICE(Role, input, formats) CHOICE(Role, round_input, booleans)
-            WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns) WIDE(Role, panels) WIDE(
-                Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, offset) WIDE(Role, bias_offset) WIDE(Role, input_stride)};
+        NARROW(Role, prefetch) NARROW(Role, widen_tiles) CHOICE(Role, weights, formats) CHOICE(Role, input, formats)
+            CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
+                WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
+                    WIDE(Role, bias_offset) WIDE(Role, input_stride)};
 
 // A group of fields under one prefix, and where its values are in a plan.
 typedef struct Group {

@@ -12,6 +12,14 @@ static void accumulate(Emission *e, Step *s, LLVMValueRef *w, int64_t a_offset) 
     }
 }
 
+// The widened weights of one k, for the tiles that come after this one on the same panel.
+static void keep(Emission *e, Step *s, LLVMValueRef *w, int64_t k) {
+    for (int v = 0; v < s->vectors && s->widened; v++) {
+        int64_t offset = k * PANEL_COLUMNS * 4 + s->widened_offset + v * e->target->lanes * 4;
+        LLVMSetAlignment(LLVMBuildStore(e->builder, w[v], emission_address(e, s->widened, offset)), 16);
+    }
+}
+
 // The second load of the same pairs is volatile so that LLVM does not keep the first one's registers alive across a whole row
 // block: all 32 are taken by a 14 x 32 tile's sums, weights, mask and broadcast (kept pairs were spilled).
 static void step(Emission *e, Step *s) {
@@ -21,6 +29,7 @@ static void step(Emission *e, Step *s) {
         LLVMValueRef even = LLVMBuildShl(e->builder, pairs, emission_constant(e, e->integers, 16), "");
         w[v] = LLVMBuildBitCast(e->builder, even, e->vector, "");
     }
+    keep(e, s, w, 0);
     accumulate(e, s, w, 0);
     for (int v = 0; v < s->vectors; v++) {
         LLVMValueRef pairs = emission_load(e, e->integers, s->w, s->weight_offsets[v], 16);
@@ -28,6 +37,7 @@ static void step(Emission *e, Step *s) {
         LLVMValueRef odd = LLVMBuildAnd(e->builder, pairs, emission_constant(e, e->integers, 0xffff0000), "");
         w[v] = LLVMBuildBitCast(e->builder, odd, e->vector, "");
     }
+    keep(e, s, w, 1);
     accumulate(e, s, w, 4);
 }
 

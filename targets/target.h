@@ -70,6 +70,8 @@ typedef struct Step {
     int64_t input_stride;                  // bytes between rows
     LLVMValueRef w;                        // address of this step's weights in panel 0
     int64_t weight_offsets[EMISSION_MAX_ACCUMULATORS];  // byte offset of each vector's weights from w
+    LLVMValueRef widened;  // where the step leaves its weights as fp32, [k][32]; NULL: nowhere (only bf16_widened knows it)
+    int64_t widened_offset; // of vector 0 within a row of that
 } Step;
 
 typedef struct PathEmitter {

@@ -8,7 +8,59 @@
 #include "activation.h"
 #include "context.h"
 
-typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+// The matrices of one role of one pool entry, and the tiles that multiply by them.
+typedef struct Matrix {
+    const Role *role;
+    const uint8_t *weights;
+    const float *bias;  // in panel order; 0: none
+    Tile *tile, *widening, *widened;
+} Matrix;
+
+INLINE Matrix experts_matrix(const Context *c, const Role *role, int64_t index, Tile *tile, Tile *widening, Tile *widened) {
+    Matrix m = {.role = role,
+                .weights = c->call->weights + role->offset + index * role->matrix_bytes,
+                .tile = tile,
+                .widening = widening,
+                .widened = widened};
+    m.bias =
+        role->bias_offset < 0 ? 0 : (const float *)(c->call->weights + role->bias_offset) + index * role->panels * PANEL_COLUMNS;
+    return m;
+}
+
+// The tiles of one panel (or two) over `count` rows of A, one after the other.
+typedef struct Walk {
+    const Matrix *matrix;
+    const uint8_t *panel;
+    const uint8_t *next;  // the panel after it
+    int64_t panels, tiles;
+    float *widened;       // where the panel is kept as fp32; 0: it is not worth while
+} Walk;
+
+INLINE Walk experts_walk(const Context *c, const Matrix *m, int64_t count, int64_t panel, int64_t panels) {
+    const Role *role = m->role;
+    Walk w = {.matrix = m, .panel = m->weights + panel * role->panel_bytes, .panels = panels};
+    w.tiles = (count + role->max_rows - 1) / role->max_rows;
+    w.next = w.panel + panels * role->panel_bytes;
+    if (role->widen_tiles && w.tiles >= role->widen_tiles) {
+        w.widened = (float *)context_private(c, c->space.widened);
+    }
+    return w;
+}
+
+// Every tile prefetches its share of the next panel: ahead_bytes in each of two streams, over all steps of all tiles.
+INLINE void experts_tile(const Walk *w, int64_t tile, int64_t height, const void *a, float *out) {
+    const Role *role = w->matrix->role;
+    const uint8_t *ahead = w->next + tile * (role->ahead_bytes / w->tiles);
+    int64_t share = role->ahead_bytes / w->tiles,
+            steps = role->weights == FORMAT_BF16 ? role->depth_padded / 2 : role->depth_padded;
+    if (w->widened && tile) {
+        w->matrix->widened(height, 1, a, w->widened, out, ahead, share / role->depth_padded, 0);
+    } else if (w->widened) {
+        w->matrix->widening(height, 1, a, w->panel, out, ahead, share / steps, w->widened);
+    } else {
+        w->matrix->tile(height, w->panels, a, w->panel, out, ahead, share / steps, 0);
+    }
+}
 
 // Counting sort of the (token, slot) pairs by expert; tokens ascend within a bucket.
 INLINE void experts_sort(const Context *c) {
@@ -94,10 +146,9 @@ INLINE void experts_activate(const float *out, const float *bias, const Role *do
 }
 
 // Panels [first, last) of gate/up for all rows of pool entry e.
-INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, const Role *down,
-                       Tile *tile, int64_t first, int64_t last) {
-    const uint8_t *weights = c->call->weights + role->offset + matrix * role->matrix_bytes;
-    const float *bias = (const float *)(c->call->weights + role->bias_offset) + matrix * role->panels * PANEL_COLUMNS;
+INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, int64_t first,
+                       int64_t last) {
+    const Role *role = m->role;
     uint8_t *prepared = context_private(c, c->space.prepared);
     int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
@@ -106,18 +157,17 @@ INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, int64_t m
         for (int64_t r = 0; r < count; r++) {
             experts_prepare(role, context_state(c, iteration, experts_token(c, e, begin + r)), prepared + r * role->input_stride);
         }
-        int64_t tiles = (count + role->max_rows - 1) / role->max_rows;
         int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
         for (int64_t panel = first; panel < last; panel += width) {
-            int64_t panels = minimum(width, last - panel);
-            for (int64_t t = 0; t < tiles; t++) {
-                int64_t row = share_start(count, t, tiles), height = share_start(count, t + 1, tiles) - row;
-                tile(height, panels, prepared + row * role->input_stride, weights + panel * role->panel_bytes, out);
+            Walk walk = experts_walk(c, m, count, panel, minimum(width, last - panel));
+            for (int64_t t = 0; t < walk.tiles; t++) {
+                int64_t row = share_start(count, t, walk.tiles), height = share_start(count, t + 1, walk.tiles) - row;
+                experts_tile(&walk, t, height, prepared + row * role->input_stride, out);
                 for (int64_t r = 0; r < height; r++) {
                     uint8_t *h = experts_intermediate(c, e, begin + row + r);
-                    for (int64_t p = 0; p < panels; p++) {
+                    for (int64_t p = 0; p < walk.panels; p++) {
                         experts_activate(out + r * TILE_STRIDE + p * PANEL_COLUMNS,
-                                         role->bias_offset >= 0 ? bias + (panel + p) * PANEL_COLUMNS : 0, down, h, panel + p);
+                                         m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0, down, h, panel + p);
                     }
                 }
             }
@@ -159,42 +209,49 @@ INLINE void experts_up_phase(Context *c, int64_t iteration) {
             if (first >= last) {
                 continue;
             }
+            int64_t end = minimum(last * 2, role->panels);
             if (shared) {
-                experts_up(c, iteration, e, e - layer->experts, role, &roles[ROLE_SHARED_DOWN], tile_shared_gate_up, first * 2,
-                           minimum(last * 2, role->panels));
+                Matrix m = experts_matrix(c, role, e - layer->experts, tile_shared_gate_up, tile_shared_gate_up_widening,
+                                          tile_shared_gate_up_widened);
+                experts_up(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], first * 2, end);
             } else {
-                experts_up(c, iteration, e, e, role, &roles[ROLE_DOWN], tile_gate_up, first * 2, minimum(last * 2, role->panels));
+                Matrix m = experts_matrix(c, role, e, tile_gate_up, tile_gate_up_widening, tile_gate_up_widened);
+                experts_up(c, iteration, e, &m, &roles[ROLE_DOWN], first * 2, end);
             }
         }
     }
 }
 
-// Panels [first, last) of down for all rows of pool entry e, added to x_{t+1}: acc = fma(weight, value, acc).
-INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, int64_t matrix, const Role *role, Tile *tile,
-                         int64_t first, int64_t last) {
-    const uint8_t *weights = c->call->weights + role->offset + matrix * role->matrix_bytes;
-    const float *bias = (const float *)(c->call->weights + role->bias_offset) + matrix * role->panels * PANEL_COLUMNS;
+// A tile's output of one row, times the routing weight, added to x_{t+1}: acc = fma(weight, value, acc).
+INLINE void experts_combine(const float *out, const float *bias, float weight, int64_t columns, float *to) {
+    for (int64_t j = 0; j < columns; j += LANES) {
+        Vector value = vector_load(out + j);
+        if (bias) {
+            value += vector_load(bias + j);
+        }
+        vector_store(to + j, vector_fma(vector_set(weight), value, vector_load(to + j)));
+    }
+}
+
+// Panels [first, last) of down for all rows of pool entry e.
+INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, const Matrix *m, int64_t first, int64_t last) {
+    const Role *role = m->role;
     int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
-        int64_t tiles = (count + role->max_rows - 1) / role->max_rows;
         int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
         for (int64_t panel = first; panel < last; panel += width) {
-            int64_t panels = minimum(width, last - panel);
-            for (int64_t t = 0; t < tiles; t++) {
-                int64_t row = begin + share_start(count, t, tiles), height = begin + share_start(count, t + 1, tiles) - row;
-                tile(height, panels, experts_intermediate(c, e, row), weights + panel * role->panel_bytes, out);
+            Walk walk = experts_walk(c, m, count, panel, minimum(width, last - panel));
+            for (int64_t t = 0; t < walk.tiles; t++) {
+                int64_t row = begin + share_start(count, t, walk.tiles),
+                        height = begin + share_start(count, t + 1, walk.tiles) - row;
+                experts_tile(&walk, t, height, experts_intermediate(c, e, row), out);
                 for (int64_t r = 0; r < height; r++) {
-                    Vector weight = vector_set(e < layer_plan.layer.experts ? c->row_weights[c->starts[e] + row + r] : 1.0f);
+                    float weight = e < layer_plan.layer.experts ? c->row_weights[c->starts[e] + row + r] : 1.0f;
                     float *to = context_state(c, iteration + 1, experts_token(c, e, row + r)) + panel * PANEL_COLUMNS;
-                    for (int64_t j = 0; j < panels * PANEL_COLUMNS; j += LANES) {
-                        Vector value = vector_load(out + r * TILE_STRIDE + j);
-                        if (role->bias_offset >= 0) {
-                            value += vector_load(bias + panel * PANEL_COLUMNS + j);
-                        }
-                        vector_store(to + j, vector_fma(weight, value, vector_load(to + j)));
-                    }
+                    experts_combine(out + r * TILE_STRIDE, m->bias ? m->bias + panel * PANEL_COLUMNS : 0, weight,
+                                    walk.panels * PANEL_COLUMNS, to);
                 }
             }
         }
@@ -245,10 +302,12 @@ INLINE void experts_down_phase(Context *c, int64_t iteration) {
         }
         experts_start(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         for (int64_t e = 0; e < layer->experts; e++) {
-            experts_down(c, iteration, e, e, role, tile_down, first, last);
+            Matrix m = experts_matrix(c, role, e, tile_down, tile_down_widening, tile_down_widened);
+            experts_down(c, iteration, e, &m, first, last);
         }
         for (int64_t s = 0; s < layer->shared_experts; s++) {
-            experts_down(c, iteration, layer->experts + s, s, shared, tile_shared_down, first, last);
+            Matrix m = experts_matrix(c, shared, s, tile_shared_down, tile_shared_down_widening, tile_shared_down_widened);
+            experts_down(c, iteration, layer->experts + s, &m, first, last);
         }
         if (iteration == layer->iterations - 1) {
             experts_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);

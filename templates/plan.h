@@ -43,6 +43,7 @@ typedef struct Role {
     int64_t offset;        // of the first matrix within an instance's packed weights
     int64_t bias_offset;   // fp32 [matrices][panels * 32] in panel order; -1: no bias
     int64_t input_stride;  // bytes between the prepared rows of A (an odd multiple of 64: no two rows share an L1 set)
+    int64_t ahead_bytes;   // half a panel: distance of the two streams that tall tiles prefetch the next panel in
     int32_t path;          // Path
     int32_t weights;       // Format of the packed weights
     int32_t input;         // Format of the prepared rows of A
@@ -51,7 +52,8 @@ typedef struct Role {
     int32_t wide_rows;     // tiles of up to so many rows take two panels at a time
     int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
     int32_t unroll;        // multiply-accumulate steps per round of the tile's loop
-    int32_t prefetch;      // bytes ahead that a tile prefetches its weights; 0: not at all
+    int32_t prefetch;      // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
+    int32_t widen_tiles;   // from so many tiles on a bf16 panel is widened to fp32 once for all of them; 0: never
 } Role;
 
 typedef struct Plan {
@@ -69,6 +71,15 @@ typedef struct Plan {
     int64_t down_tasks;        // down tasks per thread
     int64_t floor_rows;        // an expert with fewer rows costs as much time as one with so many (memory-bound)
 } Plan;
+
+// A bf16 role as its tiles see a panel that was widened to fp32.
+static inline Role plan_widened_role(const Role *role) {
+    Role widened = *role;
+    widened.weights = FORMAT_FP32;
+    widened.path = PATH_FP32_FMA;
+    widened.panel_bytes = role->depth_padded * PANEL_COLUMNS * 4;
+    return widened;
+}
 
 // x_t rows in the workspace are fp32 with the router's input stride.
 static inline int64_t plan_round_up(int64_t value, int64_t multiple) {

@@ -74,7 +74,8 @@ INLINE void route_logits(const Context *c, int64_t iteration, int64_t token, int
     int64_t width = rows <= role->wide_rows ? TILE_MAX_PANELS : 1;
     for (int64_t panel = first; panel < last;) {
         int64_t panels = minimum(width, last - panel);
-        tile_router(rows, panels, context_state(c, iteration, token), matrix + panel * role->panel_bytes, out);
+        const uint8_t *weights = matrix + panel * role->panel_bytes;
+        tile_router(rows, panels, context_state(c, iteration, token), weights, out, weights, 0, 0);
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t j = 0; j < panels * PANEL_COLUMNS; j += LANES) {
                 int64_t column = panel * PANEL_COLUMNS + j;

@@ -46,6 +46,7 @@ typedef struct Workspace {
     int64_t row_weights;   // float [tokens * top_k]
     int64_t prepared;      // block_rows prepared rows of A
     int64_t row_logits;    // float [TILE_MAX_ROWS][router panels * 32]
+    int64_t widened;       // one panel widened to fp32
     int64_t few_experts;   // int32 [few_tokens][top_k], float, uint8: a thread's own copy when every thread selects for all
     int64_t few_weights;
     int64_t few_rejected;
@@ -81,6 +82,11 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     w.row_weights = workspace_take(&end, slots * (int64_t)sizeof(float)) - w.thread;
     w.prepared = workspace_take(&end, plan->block_rows * prepared) - w.thread;
     w.row_logits = workspace_take(&end, TILE_MAX_ROWS * logits) - w.thread;
+    int64_t depth = 0;
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        depth = roles[r].widen_tiles && roles[r].depth_padded > depth ? roles[r].depth_padded : depth;
+    }
+    w.widened = workspace_take(&end, depth * PANEL_COLUMNS * (int64_t)sizeof(float)) - w.thread;
     w.few_experts = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(int32_t)) - w.thread;
     w.few_weights = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(float)) - w.thread;
     w.few_rejected = workspace_take(&end, plan->few_tokens) - w.thread;
@@ -97,11 +103,16 @@ typedef void LayerForward(Call *call, Team *team, int64_t thread, int64_t thread
 // A tile of one role: out[r][c] = sum over ascending k of a[r][k] * w[k][c] for r < rows, c < panels * 32.
 // a: rows of the role's input_stride bytes in its input format; w: `panels` consecutive packed panels, 64-byte aligned;
 // out: fp32 rows of TILE_STRIDE floats, 64-byte aligned. rows <= max_rows; panels is 1, or 2 if rows <= wide_rows.
-// Reads exactly rows x depth_padded elements of a and panels * panel_bytes bytes of w (prefetches may go beyond).
-void tile_router(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
-void tile_gate_up(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
-void tile_down(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
-void tile_shared_gate_up(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
-void tile_shared_down(int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+// Reads exactly rows x depth_padded elements of a and panels * panel_bytes bytes of w.
+// Prefetches may go anywhere: tiles of up to wide_rows rows prefetch `prefetch` bytes ahead of w by themselves; taller ones are
+// told where: each step touches ahead + i * advance and, in a second stream, the same + role.ahead_bytes.
+typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out, const void *ahead, int64_t advance,
+                  float *widened);
+Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down;
+
+// Where role.widen_tiles is not 0, the first of several tiles on a bf16 panel leaves it in `widened` as [depth_padded][32] floats
+// (the others ignore that argument), and the rest read it from there as w. Always one panel, always told where to prefetch.
+Tile tile_gate_up_widening, tile_down_widening, tile_shared_gate_up_widening, tile_shared_down_widening;
+Tile tile_gate_up_widened, tile_down_widened, tile_shared_gate_up_widened, tile_shared_down_widened;
 
 #endif

@@ -29,12 +29,34 @@ static void tile_plain(const Role *role, int64_t rows, int64_t panels, const voi
     }
 }
 
-#define TILE(enumerator, name) \
-    void tile_##name(int64_t rows, int64_t panels, const void *a, const void *w, float *out) { \
+// Leaves the panel as fp32.
+static void widen_plain(const Role *role, const void *w, float *widened) {
+    for (int64_t i = 0; i < role->depth_padded * PANEL_COLUMNS; i++) {
+        widened[i] = weight_at(role, w, i / PANEL_COLUMNS, i % PANEL_COLUMNS);
+    }
+}
+
+#define TILE(name) \
+    void tile_##name(int64_t rows, int64_t panels, const void *a, const void *w, float *out, const void *ahead, int64_t advance, \
+                     float *widened)
+#define TILES(enumerator, name) \
+    TILE(name) { \
+        (void)ahead, (void)advance, (void)widened; \
         tile_plain(&layer_plan.roles[enumerator], rows, panels, a, w, out); \
     }
-TILE(ROLE_ROUTER, router)
-TILE(ROLE_GATE_UP, gate_up)
-TILE(ROLE_DOWN, down)
-TILE(ROLE_SHARED_GATE_UP, shared_gate_up)
-TILE(ROLE_SHARED_DOWN, shared_down)
+#define WIDENING_TILES(enumerator, name) \
+    TILES(enumerator, name) \
+    TILE(name##_widening) { \
+        widen_plain(&layer_plan.roles[enumerator], w, widened); \
+        tile_##name(rows, panels, a, w, out, ahead, advance, widened); \
+    } \
+    TILE(name##_widened) { \
+        (void)ahead, (void)advance, (void)widened; \
+        Role role = plan_widened_role(&layer_plan.roles[enumerator]); \
+        tile_plain(&role, rows, panels, a, w, out); \
+    }
+TILES(ROLE_ROUTER, router)
+WIDENING_TILES(ROLE_GATE_UP, gate_up)
+WIDENING_TILES(ROLE_DOWN, down)
+WIDENING_TILES(ROLE_SHARED_GATE_UP, shared_gate_up)
+WIDENING_TILES(ROLE_SHARED_DOWN, shared_down)

@@ -17,7 +17,9 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(layer, NATIVE_AND_SANITIZED) \
     X(emit, NATIVE) \
     X(compile, NATIVE) \
+    X(artifact, NATIVE_AND_SANITIZED) \
     X(golden, NATIVE) \
+    X(cli, NATIVE) \
     X(packed, NATIVE_AND_SANITIZED) \
     X(safetensors, NATIVE_AND_SANITIZED) \
     X(runtime, NATIVE_AND_SANITIZED) \

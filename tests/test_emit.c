@@ -14,7 +14,7 @@
 #include "fixture.h"
 #include "suites.h"
 
-typedef void TileFunction(const void *a, const void *w, float *out);
+typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
 // Memory that ends at an inaccessible page; never freed, the test's process ends.
 static uint8_t *guarded(size_t bytes) {
@@ -79,9 +79,18 @@ static void check_output(const Target *target, const Role *role, const uint8_t *
     }
 }
 
-static void check_tile(const Target *target, const Role *role, int rows, int panels) {
+// The fp32 panel that a widening tile leaves.
+static void check_widened(const Role *role, const uint8_t *w, const float *widened) {
+    for (int64_t i = 0; widened && i < role->depth_padded * PANEL_COLUMNS; i++) {
+        int64_t k = i / PANEL_COLUMNS, column = i % PANEL_COLUMNS;
+        float expected = element(w, FORMAT_BF16, (k / 2 * PANEL_COLUMNS + column) * 2 + k % 2);
+        ck_assert_mem_eq(&widened[i], &expected, sizeof expected);
+    }
+}
+
+static void check_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels) {
     Diagnostics diagnostics = {0};
-    Object object = emit_single_tile(target, role, rows, panels, &diagnostics);
+    Object object = emit_single_tile(target, role, kind, rows, panels, &diagnostics);
     ck_assert_msg(object != NULL, "%s", diagnostics.text);
     Jit *jit = jit_load(object, &diagnostics);
     ck_assert_msg(jit != NULL, "%s", diagnostics.text);
@@ -92,12 +101,15 @@ static void check_tile(const Target *target, const Role *role, int rows, int pan
     size_t w_bytes = (size_t)(panels * role->panel_bytes);
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
     float *out = (float *)(void *)guarded(sizeof(float) * (size_t)((rows - 1) * TILE_STRIDE + panels * PANEL_COLUMNS));
+    size_t widened_bytes = (size_t)role->depth_padded * PANEL_COLUMNS * sizeof(float);
+    float *widened = kind == TILE_WIDENING ? (float *)(void *)guarded(widened_bytes) : NULL;
     uint64_t state = (uint64_t)(rows * 1000 + panels);
     fill(w, (Format)role->weights, (int64_t)w_bytes / (role->weights == FORMAT_BF16 ? 2 : 4), &state);
     for (int r = 0; r < rows; r++) {
         fill(a + r * role->input_stride, (Format)role->input, role->depth_padded, &state);
     }
-    tile(a, w, out);
+    tile(a, w, out, w, 64, widened);
+    check_widened(role, w, widened);
     for (int r = 0; r < rows; r++) {
         for (int64_t c = 0; c < panels * PANEL_COLUMNS; c++) {
             check_output(target, role, a + r * role->input_stride, w, c, out[r * TILE_STRIDE + c]);
@@ -120,10 +132,13 @@ START_TEST(test_tiles) {
     for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
         Role role = make_role(target, path, depths[d]);
         for (int rows = 1; rows <= role.max_rows; rows++) {
-            check_tile(target, &role, rows, 1);
+            check_tile(target, &role, TILE_PACKED, rows, 1);
+            if (path == PATH_BF16_WIDENED) {
+                check_tile(target, &role, TILE_WIDENING, rows, 1);
+            }
         }
         for (int rows = 1; rows <= role.wide_rows; rows++) {
-            check_tile(target, &role, rows, 2);
+            check_tile(target, &role, TILE_PACKED, rows, 2);
         }
     }
 }

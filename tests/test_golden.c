@@ -4,11 +4,10 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "compiler/command.h"
 #include "compiler/npy.h"
+#include "shell.h"
 #include "suites.h"
 
 // Relative L2 error per row. Outputs were computed in fp32 by another order of sums: about 1e-6 is to be expected.
@@ -29,34 +28,6 @@ static const Golden goldens[] = {
 };
 static const char *const targets[] = {"host", "generic"};
 enum { GOLDENS = sizeof goldens / sizeof *goldens, TARGETS = sizeof targets / sizeof *targets };
-
-static char folder[] = "/tmp/catena-golden-XXXXXX";
-
-static void make_folder(void) {
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-}
-
-static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-// Runs a shell command and returns its exit status.
-static int run(const char *format, ...) {
-    char command[4096];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    int status = system(command);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void remove_folder(void) {
-    ck_assert_int_eq(run("rm -r '%s'", folder), 0);
-}
-
-static const char *catena(void) {
-    const char *path = getenv("CATENA");
-    return path ? path : "build/catena";
-}
 
 static Npy read_array(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -83,7 +54,7 @@ static double row_error(const float *found, const float *expected, int64_t count
 
 static void expect_rows(const Golden *golden, int instance) {
     Npy expected = read_array("tests/data/%s/%d.%s.npy", golden->data, instance, golden->out);
-    Npy found = read_array("%s/y.npy", folder);
+    Npy found = read_array("%s/y.npy", shell_folder());
     ck_assert_int_eq(found.dimensions, 2);
     ck_assert_mem_eq(found.shape, expected.shape, sizeof found.shape);
     for (int64_t row = 0; row < found.shape[0]; row++) {
@@ -99,16 +70,14 @@ static void expect_rows(const Golden *golden, int instance) {
 START_TEST(reproduces_recorded_outputs) {
     const Golden *golden = &goldens[_i / TARGETS];
     const char *target = targets[_i % TARGETS];
-    ck_assert_int_eq(run("%s compile tests/data/%s.json -o %s --target %s >/dev/null", catena(), golden->spec, folder, target),
-                     EXIT_OK);
+    ck_assert_int_eq(shell_run("$CATENA compile tests/data/%s.json -o $D --target %s >/dev/null", golden->spec, target), EXIT_OK);
     for (int instance = 0; instance < golden->instances; instance++) {
-        ck_assert_int_eq(
-            run("%s run %s/lib%s.so --weights tests/data/%s/model.safetensors --layer sparse.%d "
-                "--input tests/data/%s/%d.%s.npy --output %s/y.npy --routing %s/r",
-                catena(), folder, golden->spec, golden->data, instance, golden->data, instance, golden->in, folder, folder),
-            EXIT_OK);
+        ck_assert_int_eq(shell_run("$CATENA run $D/lib%s.so --weights tests/data/%s/model.safetensors --layer sparse.%d "
+                                   "--input tests/data/%s/%d.%s.npy --output $D/y.npy --routing $D/r",
+                                   golden->spec, golden->data, instance, golden->data, instance, golden->in),
+                         EXIT_OK);
         expect_rows(golden, instance);
-        Npy experts = read_array("%s/r.experts.npy", folder), weights = read_array("%s/r.weights.npy", folder);
+        Npy experts = read_array("%s/r.experts.npy", shell_folder()), weights = read_array("%s/r.weights.npy", shell_folder());
         ck_assert_int_eq(experts.type, NPY_INT32);
         ck_assert_int_eq(weights.type, NPY_FLOAT32);
         ck_assert_int_eq(experts.dimensions, 3);
@@ -122,8 +91,8 @@ END_TEST
 // `catena run` with wrong arguments: usage errors exit with 2, wrong inputs with 1 and a text that names the culprit.
 START_TEST(reports_wrong_inputs) {
     static const char data[] = "tests/data/mixtral_small";
-    ck_assert_int_eq(run("%s compile tests/data/mixtral_small.json -o %s >/dev/null", catena(), folder), EXIT_OK);
-    ck_assert_int_eq(run("%s run 2>/dev/null", catena()), EXIT_USAGE);
+    ck_assert_int_eq(shell_run("$CATENA compile tests/data/mixtral_small.json -o $D >/dev/null"), EXIT_OK);
+    ck_assert_int_eq(shell_run("$CATENA run 2>/dev/null"), EXIT_USAGE);
     const struct {
         const char *weights, *layer, *input, *output, *message;
     } rows[] = {
@@ -137,11 +106,9 @@ START_TEST(reports_wrong_inputs) {
         {"model.safetensors", "sparse", "0.layer_in.npy", "missing/y.npy", "No such file"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        ck_assert_int_eq(
-            run("%s run %s/libmixtral_small.so --weights %s/%s --layer %s --input %s/%s --output %s/%s 2>%s/errors", catena(),
-                folder, data, rows[i].weights, rows[i].layer, data, rows[i].input, folder, rows[i].output, folder),
-            EXIT_FAILED);
-        ck_assert_msg(!run("grep -qF \"%s\" %s/errors", rows[i].message, folder), "no \"%s\" in the message", rows[i].message);
+        shell_expect(EXIT_FAILED, rows[i].message,
+                     "$CATENA run $D/libmixtral_small.so --weights %s/%s --layer %s --input %s/%s --output $D/%s", data,
+                     rows[i].weights, rows[i].layer, data, rows[i].input, rows[i].output);
     }
 }
 END_TEST
@@ -150,7 +117,7 @@ Suite *suite_golden(void) {
     Suite *suite = suite_create("golden");
     TCase *cases = tcase_create("golden");
     tcase_set_timeout(cases, TEST_TIMEOUT);
-    tcase_add_checked_fixture(cases, make_folder, remove_folder);
+    tcase_add_checked_fixture(cases, shell_begin, shell_end);
     tcase_add_loop_test(cases, reproduces_recorded_outputs, 0, GOLDENS * TARGETS);
     tcase_add_test(cases, reports_wrong_inputs);
     suite_add_tcase(suite, cases);

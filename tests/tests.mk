@@ -22,7 +22,7 @@ test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 
 # AddressSanitizer and UBSan. At -O1 gcc sees uninitialised values where its own instrumentation hides the initialisation.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error=maybe-uninitialized
-sanitize:
+sanitize: $(BUILD)/catena
 	@$(MAKE) $(PARALLEL) BUILD=$(BUILD)/sanitize SANITIZE="$(SANITIZERS)" CFLAGS="-O1 -g" $(BUILD)/sanitize/tests
 	@echo "sanitize: suites under AddressSanitizer and UBSan"
 	@CATENA=$(BUILD)/catena BUILD=$(BUILD)/sanitize $(BUILD)/sanitize/tests

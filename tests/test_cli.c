@@ -1,0 +1,433 @@
+// The commands as users meet them: exit codes, messages, files that survive a failure, documents that parse. No timings.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../compiler/artifact.h"
+#include "../compiler/command.h"
+#include "../compiler/plan.h"
+#include "../runtime/packed.h"
+#include "shell.h"
+#include "suites.h"
+
+static const char spec[] = "tests/data/mixtral_small.json", data[] = "tests/data/mixtral_small";
+static const char library[] = "$D/libmixtral_small.so";
+
+static void compile_small(void) {
+    shell_expect(EXIT_OK, "libmixtral_small.so", "$CATENA compile %s -o $D", spec);
+}
+
+// --- usage -------------------------------------------------------------------------------------------------------------------
+
+#define COMMAND_NAME(name, summary) #name,
+static const char *const commands[] = {COMMAND_LIST(COMMAND_NAME)};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+START_TEST(every_command_explains_itself) {
+    const char *name = commands[_i];
+    char usage[64];
+    snprintf(usage, sizeof usage, "Usage: catena %s", name);
+    shell_expect(EXIT_OK, usage, "$CATENA %s --help", name);
+    shell_expect(EXIT_OK, "catena " CATENA_VERSION, "$CATENA %s --version", name);
+    shell_expect(EXIT_USAGE, "--no-such-option", "$CATENA %s --no-such-option", name);
+    shell_expect(EXIT_OK, name, "$CATENA --help");
+    if (strcmp(name, "info")) {  // the only command that needs nothing
+        shell_expect(EXIT_USAGE, "--help", "$CATENA %s", name);
+    }
+}
+END_TEST
+
+START_TEST(usage_errors) {
+    static const struct {
+        const char *arguments, *words;
+    } rows[] = {
+        {"", "Usage: catena COMMAND"},
+        {"frobnicate", "unknown command 'frobnicate'"},
+        {"bench", "which description or library?"},
+        {"bench a.json b.json", "'b.json'"},
+        {"bench --tokens 1,x a.json", "'1,x'"},
+        {"bench --tokens 0 a.json", "'0'"},
+        {"bench --routing zipf a.json", "trace:PREFIX, not 'zipf'"},
+        {"bench --format xml a.json", "md or json, not 'xml'"},
+        {"compile a.json", "-o DIR"},
+        {"compile a.json -o D --emit llvm", "not 'llvm'"},
+        {"compile a.json -o D --compute fp16", "not 'fp16'"},
+        {"explain --threads 0 a.json", "not '0'"},
+        {"info extra", "unexpected argument 'extra'"},
+        {"info --threads 2x", "not '2x'"},
+        {"verify --cases -1 a.so", "not '-1'"},
+        {"verify a.so b.so", "'b.so'"},
+        {"run a.so", "--weights, --layer, --input and --output are needed"},
+        {"pack a.so -o x", "--weights"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(EXIT_USAGE, rows[i].words, "$CATENA %s", rows[i].arguments);
+    }
+    shell_expect(EXIT_OK, "Usage: catena COMMAND", "$CATENA help");
+    shell_expect(EXIT_OK, "catena " CATENA_VERSION, "$CATENA --version");
+}
+END_TEST
+
+// --- descriptions --------------------------------------------------------------------------------------------------------------
+
+START_TEST(wrong_descriptions) {
+    static const struct {
+        const char *edit, *words;  // a sed script over the small description
+    } rows[] = {
+        {"8s/1e-5/1e-5,}/", "spec.json:8:"},
+        {"s/\"residual\"/\"residul\"/", "spec.json:9:5: error: unknown key \"residul\" in layer: did you mean \"residual\"?"},
+        {"s/\"count\": 8/\"count\": 0/",
+         "spec.json:11:26: error: layers[0].experts.count must be an integer from 1 to 65536, found 0"},
+        {"s/\"count\": 8/\"count\": 1000000000/", "found 1000000000"},
+        {"s/\"count\": 8/\"count\": 1e9/", "spec.json:11:"},
+        {"s/\"count\": 8/\"count\": 99999999999999999999/", "spec.json:11:"},
+        {"s/\"count\": 8/\"count\": 65536/; s/: 64,/: 1048576,/; s/\"hidden\": 72/\"hidden\": 1048576/", "more than 64 TiB"},
+        {"s/\"k\": 2/\"k\": 9/", "the pool has only 8 experts"},
+        {"s/\"compute\": \"fp32\"/\"compute\": \"bf16\"/", "fp32 weights would be rounded silently"},
+        {"$d", "spec.json:2"},
+        {"2,$d", "spec.json:"},
+        {"d", "spec.json:1:1"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        ck_assert_int_eq(shell_run("sed '%s' %s >$D/spec.json", rows[i].edit, spec), 0);
+        shell_expect(EXIT_FAILED, rows[i].words, "$CATENA compile $D/spec.json -o $D/out");
+    }
+    shell_expect(EXIT_FAILED, "missing.json: error: No such file", "$CATENA compile $D/missing.json -o $D/out");
+    shell_expect(EXIT_FAILED, "Is a directory", "$CATENA compile $D -o $D/out");
+    shell_expect(EXIT_FAILED, "missing.json", "$CATENA explain $D/missing.json");
+    shell_expect(EXIT_FAILED, "missing.json", "$CATENA bench $D/missing.json");
+    ck_assert_int_ne(shell_run("test -e $D/out"), 0);
+    // All errors of a file in one go.
+    ck_assert_int_eq(shell_run("sed 's/\"count\": 8/\"count\": 0/; s/\"residual\"/\"residul\"/' %s >$D/spec.json", spec), 0);
+    shell_expect(EXIT_FAILED, "residul", "$CATENA compile $D/spec.json -o $D/out");
+    shell_expect(EXIT_FAILED, "found 0", "$CATENA compile $D/spec.json -o $D/out");
+}
+END_TEST
+
+// --- writing -------------------------------------------------------------------------------------------------------------------
+
+START_TEST(unwritable_places) {
+    ck_assert_int_eq(shell_run("echo >$D/file"), 0);
+    shell_expect(EXIT_FAILED, "Not a directory", "$CATENA compile %s -o $D/file", spec);
+    shell_expect(EXIT_FAILED, "file/below: error: cannot create: Not a directory", "$CATENA compile %s -o $D/file/below", spec);
+    shell_expect(EXIT_FAILED, "/dev/full", "$CATENA compile %s -o /dev/full", spec);
+    shell_expect(EXIT_FAILED, "unknown target 'z80'", "$CATENA compile %s -o $D/out --target z80", spec);
+    shell_expect(EXIT_FAILED, "no-such-linker", "CATENA_LLD=$D/no-such-linker $CATENA compile %s -o $D/out", spec);
+    shell_expect(EXIT_FAILED, "", "$CATENA info >/dev/full");
+}
+END_TEST
+
+// A full disk, as far as one process can have it: files may not grow beyond some blocks of 512 bytes. What was there survives,
+// and nothing else is left behind.
+START_TEST(failed_writes_leave_what_was_there) {
+    static const int blocks[] = {0, 1, 8, 64, 200, 300};
+    compile_small();
+    shell_expect(EXIT_OK, "", "$CATENA pack %s --weights %s/model.safetensors -o $D/packed", library, data);
+    ck_assert_int_eq(shell_run("mkdir $D/before && cp $D/*.so $D/*.h $D/*.pc $D/packed $D/before"), 0);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        int status;
+        free(shell_read(&status, "trap '' XFSZ; ulimit -f %d; $CATENA compile %s -o $D 2>&1", blocks[i], spec));
+        ck_assert_int_eq(status, EXIT_FAILED);
+        shell_expect(EXIT_FAILED,
+                     "catena pack: ", "trap '' XFSZ; ulimit -f %d; $CATENA pack %s --weights %s/model.safetensors -o $D/packed",
+                     blocks[i], library, data);
+        shell_expect(0, "", "for f in $D/before/*; do cmp $f $D/${f##*/} || exit 1; done");
+        shell_expect(0, "5\n", "ls $D | wc -l");
+    }
+    shell_expect(
+        EXIT_FAILED, "y.npy: error: File too large",
+        "trap '' XFSZ; ulimit -f 1; $CATENA run %s --weights $D/packed --layer sparse --input %s/0.layer_in.npy --output $D/y.npy",
+        library, data);
+    shell_expect(EXIT_FAILED, "No space left on device",
+                 "$CATENA run %s --weights $D/packed --layer sparse --input %s/0.layer_in.npy --output /dev/full", library, data);
+}
+END_TEST
+
+// --- explain -------------------------------------------------------------------------------------------------------------------
+
+// The canonical text of each layer follows a line "# layer NAME": parsing and printing it gives it back.
+static void expect_canonical(const char *text) {
+    Diagnostics diagnostics = {0};
+    Plan plan;
+    const char *line = strstr(text, "# layer sparse\n");
+    ck_assert_msg(line == text, "%s", text);
+    const char *body = strchr(line, '\n') + 1;
+    ck_assert_msg(plan_parse(body, "plan", &plan, &diagnostics) == 0, "%s", diagnostics.text);
+    char *again = plan_print(&plan);
+    ck_assert_str_eq(again, body);
+    free(again);
+}
+
+START_TEST(explain_gives_the_same_text_of_both) {
+    int status;
+    compile_small();
+    char *of_spec = shell_read(&status, "$CATENA explain --text %s", spec);
+    ck_assert_int_eq(status, EXIT_OK);
+    char *of_library = shell_read(&status, "$CATENA explain --text %s", library);
+    ck_assert_int_eq(status, EXIT_OK);
+    ck_assert_str_eq(of_spec, of_library);
+    expect_canonical(of_spec);
+    char *whole = shell_read(&status, "$CATENA explain %s", library), *end = strstr(whole, "### Canonical text\n\n");
+    ck_assert_int_eq(status, EXIT_OK);
+    ck_assert_ptr_nonnull(end);
+    ck_assert_str_eq(strstr(end, "# layer"), of_spec);
+    ck_assert_ptr_nonnull(strstr(whole, "reads another weight format"));  // rejected paths, and why
+    shell_expect(EXIT_OK, "",
+                 "$CATENA compile %s -o $D --emit plan,asm,ir && $CATENA explain --text %s | cmp - $D/mixtral_small.plan", spec,
+                 library);
+    free(of_spec);
+    free(of_library);
+    free(whole);
+}
+END_TEST
+
+// --- verify --------------------------------------------------------------------------------------------------------------------
+
+// Replaces every occurrence of a constant in the library; returns how many there were.
+static int replace_constant(float from, float to) {
+    size_t size;
+    int count = 0;
+    char *bytes = shell_read_file("$D/libmixtral_small.so", &size);
+    for (size_t i = 0; i + sizeof from <= size; i += 4) {
+        if (!memcmp(bytes + i, &from, sizeof from)) {
+            memcpy(bytes + i, &to, sizeof to);
+            count++;
+        }
+    }
+    shell_write_file("$D/libmixtral_small.so", bytes, size);
+    free(bytes);
+    return count;
+}
+
+// The damage is in the constants of e^x (templates/math.h), which softmax and silu use.
+START_TEST(verify_passes_and_fails) {
+    compile_small();
+    shell_expect(EXIT_OK, "PASS: 1 layer", "$CATENA verify --cases 2 %s", library);
+    int status;
+    char *text = shell_read(&status, "$CATENA verify --cases 2 --format json %s", library);
+    json_t *document = json_loads(text, 0, NULL);
+    ck_assert_msg(json_is_true(json_object_get(document, "passed")), "%s", text);
+    json_decref(document);
+    free(text);
+    ck_assert_int_gt(replace_constant(-0.693359375f, -0.69f), 0);
+    shell_expect(EXIT_FAILED, "FAIL", "$CATENA verify --cases 2 %s", library);
+    shell_expect(EXIT_FAILED, "no layer 'dense'", "$CATENA verify --cases 2 --layer dense %s", library);
+}
+END_TEST
+
+START_TEST(not_a_library) {
+    Dl_info libc;
+    ck_assert_int_ne(dladdr(dlsym(RTLD_DEFAULT, "printf"), &libc), 0);
+    setenv("LIBC", libc.dli_fname, 1);
+    static const char *const uses[] = {"verify", "explain", "pack --weights x -o $D/y",
+                                       "run --weights x --layer y --input z --output $D/y", "bench"};
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        shell_expect(EXIT_FAILED, "not a library made by catena", "$CATENA %s $LIBC", uses[i]);
+    }
+    shell_expect(EXIT_FAILED, "not a shared library", "$CATENA verify %s", spec);
+    shell_expect(EXIT_FAILED, "No such file", "$CATENA verify $D/missing.so");
+}
+END_TEST
+
+// --- weights -------------------------------------------------------------------------------------------------------------------
+
+START_TEST(packed_weights_give_the_same_rows) {
+    compile_small();
+    shell_expect(EXIT_OK, "", "$CATENA pack %s --weights %s/model.safetensors --check -o $D/packed", library, data);
+    for (int instance = 0; instance < 2; instance++) {
+        shell_expect(EXIT_OK, "",
+                     "for w in $D/packed %s/model.safetensors %s; do $CATENA run %s --weights $w --layer sparse.%d "
+                     "--input %s/%d.layer_in.npy --output $D/$(basename $w).npy || exit 1; done",
+                     data, data, library, instance, data, instance);
+        shell_expect(0, "", "cmp $D/packed.npy $D/model.safetensors.npy && cmp $D/packed.npy $D/mixtral_small.npy");
+    }
+    shell_expect(EXIT_FAILED, "is packed already", "$CATENA pack %s --weights $D/packed -o $D/again", library);
+    shell_expect(EXIT_OK, "libolmoe_small.so", "$CATENA compile tests/data/olmoe_small.json -o $D");
+    shell_expect(
+        EXIT_FAILED, "packed: layer 'sparse': packed for hidden 72, the library has 64",
+        "$CATENA run $D/libolmoe_small.so --weights $D/packed --layer sparse --input tests/data/olmoe_small/0.layer_in.npy "
+        "--output $D/y.npy");
+    shell_expect(EXIT_FAILED, "hidden 72", "$CATENA pack --check $D/libolmoe_small.so -o $D/packed");
+}
+END_TEST
+
+START_TEST(damaged_packed_weights) {
+    size_t size;
+    compile_small();
+    shell_expect(EXIT_OK, "", "$CATENA pack %s --weights %s/model.safetensors -o $D/packed", library, data);
+    char *bytes = shell_read_file("$D/packed", &size);
+    bytes[size / 2] ^= 1;
+    shell_write_file("$D/packed", bytes, size);
+    shell_expect(EXIT_FAILED, "is damaged (checksum)", "$CATENA pack --check %s -o $D/packed", library);
+    bytes[sizeof(PackedHeader) + 3] ^= 1;
+    shell_write_file("$D/packed", bytes, size);
+    shell_expect(EXIT_FAILED, "the header is damaged", "$CATENA pack --check %s -o $D/packed", library);
+    shell_write_file("$D/packed", bytes, size / 3);
+    shell_expect(EXIT_FAILED, "truncated", "$CATENA pack --check %s -o $D/packed", library);
+    free(bytes);
+}
+END_TEST
+
+// Edits the checkpoint's header, keeping its length, and expects a message.
+static void expect_lie(const char *from, const char *to, const char *words) {
+    size_t size;
+    char *bytes = shell_read_file("tests/data/mixtral_small/model.safetensors", &size), *place = strstr(bytes + 8, from);
+    ck_assert_ptr_nonnull(place);
+    ck_assert_uint_eq(strlen(from), strlen(to));
+    memcpy(place, to, strlen(to));
+    shell_write_file("$D/lying.safetensors", bytes, size);
+    free(bytes);
+    shell_expect(EXIT_FAILED, words, "$CATENA pack %s --weights $D/lying.safetensors -o $D/packed", library);
+    ck_assert_int_ne(shell_run("test -e $D/packed"), 0);
+}
+
+START_TEST(damaged_checkpoints) {
+    static const int lengths[] = {0, 7, 8, 100, 9000, 600000};
+    compile_small();
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        ck_assert_int_eq(shell_run("head -c %d %s/model.safetensors >$D/cut.safetensors", lengths[i], data), 0);
+        shell_expect(EXIT_FAILED, "cut.safetensors", "$CATENA pack %s --weights $D/cut.safetensors -o $D/packed", library);
+        ck_assert_int_ne(shell_run("test -e $D/packed"), 0);
+    }
+    shell_expect(EXIT_FAILED, "(truncated?)", "$CATENA pack %s --weights $D/cut.safetensors -o $D/packed", library);
+#define FIRST "model.layers.0.block_sparse_moe.experts.0.w1.weight"
+    expect_lie("\"shape\":[64,72]", "\"shape\":[64,73]", "lying.safetensors: tensor '" FIRST "'");
+    expect_lie("\"shape\":[64,72]", "\"shape\":[72,64]", "lying.safetensors: tensor '" FIRST "' has shape [72, 64]");
+    expect_lie("\"dtype\":\"F32\"", "\"dtype\":\"F64\"", "lying.safetensors: tensor '" FIRST "'");
+    expect_lie("\"dtype\":\"F32\"", "\"dtype\":\"I32\"", "lying.safetensors: tensor '" FIRST "' has dtype I32");
+    expect_lie("[0,18432]", "[9,18432]", "lying.safetensors: tensor '" FIRST "'");
+    expect_lie("[18432,36864]", "[18428,36860]", "overlaps");
+    expect_lie("experts.0.w1.weight", "experts.0.w1.weighs",
+               "tensor '" FIRST "' (gate of layer 'sparse.0') is not in the checkpoint");
+    shell_expect(EXIT_FAILED, "No such file", "$CATENA pack %s --weights $D/missing.safetensors -o $D/packed", library);
+    shell_expect(EXIT_FAILED, "neither model.safetensors", "$CATENA pack %s --weights tests -o $D/packed", library);
+}
+END_TEST
+
+// --- documents -----------------------------------------------------------------------------------------------------------------
+
+static json_t *read_document(const char *arguments) {
+    int status;
+    json_error_t error;
+    char *text = shell_read(&status, "$CATENA %s", arguments);
+    ck_assert_int_eq(status, EXIT_OK);
+    json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    ck_assert_msg(document != NULL, "%s\n%s", error.text, text);
+    free(text);
+    return document;
+}
+
+START_TEST(bench_document) {
+    static const char *const keys[] = {"layer",
+                                       "tokens",
+                                       "routing",
+                                       "distinct_experts",
+                                       "largest_share",
+                                       "threads",
+                                       "cold",
+                                       "median_s",
+                                       "spread",
+                                       "flops",
+                                       "bytes",
+                                       "union_bytes",
+                                       "gflops",
+                                       "gbytes_s",
+                                       "fraction_of_peak",
+                                       "path",
+                                       "roofline_fraction",
+                                       "reference_s",
+                                       "fraction_of_bandwidth",
+                                       "speedup",
+                                       "max_error"};
+    json_t *document = read_document("bench tests/data/mixtral_small.json --tokens 1,3 --seconds 0.05 --format json");
+    json_t *rows = json_object_get(document, "rows"), *row;
+    ck_assert(json_is_object(json_object_get(document, "machine")) && json_is_object(json_object_get(document, "peaks")));
+    ck_assert_uint_eq(json_array_size(rows), 2);
+    size_t i;
+    json_array_foreach(rows, i, row) {
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+            ck_assert_msg(json_object_get(row, keys[k]) != NULL, "no key %s", keys[k]);
+        }
+        ck_assert_int_eq(json_integer_value(json_object_get(row, "tokens")), i ? 3 : 1);
+        ck_assert_str_eq(json_string_value(json_object_get(row, "routing")), "uniform");
+        ck_assert(json_is_true(json_object_get(row, "cold")));
+        ck_assert_double_lt(json_real_value(json_object_get(row, "max_error")), 1e-5);
+        ck_assert_double_gt(json_real_value(json_object_get(row, "median_s")), 0);
+    }
+    json_decref(document);
+    shell_expect(EXIT_FAILED, "no layer", "$CATENA bench %s --tokens 1 --seconds 0.05 --layer dense", spec);
+}
+END_TEST
+
+START_TEST(info_document) {
+    json_t *document = read_document("info --format json");
+    ck_assert(json_is_object(document));
+    json_decref(document);
+    shell_expect(EXIT_OK, "capabilities used", "$CATENA info");
+}
+END_TEST
+
+// --- a program that uses a library ---------------------------------------------------------------------------------------------
+
+// Packed weights that are all zero, as a sparse file: enough to run a library of any size.
+static void write_zero_weights(const char *name, const char *library_path) {
+    char path[512];
+    Diagnostics diagnostics = {0};
+    snprintf(path, sizeof path, "%s/%s", shell_folder(), library_path);
+    Artifact *artifact = artifact_read(path, &diagnostics);
+    ck_assert_msg(artifact != NULL, "%s", diagnostics.text);
+    Kind *kinds = artifact_kinds(artifact);
+    int64_t count = artifact->model->layer_count, bytes = packed_image_header_bytes(kinds, count);
+    void *header = calloc(1, (size_t)bytes);
+    packed_image_begin(kinds, count, header);
+    packed_image_seal(header);
+    shell_write_file(name, header, (size_t)bytes);
+    snprintf(path, sizeof path, "%s/%s", shell_folder(), name + strlen("$D/"));
+    ck_assert_int_eq(truncate(path, packed_image_bytes(kinds, count)), 0);
+    free(header);
+    free(kinds);
+    artifact_free(artifact);
+}
+
+// As the comment of examples/use_library.c says, with no other flag, and from elsewhere.
+START_TEST(program_uses_a_library_through_pkgconfig) {
+    static const float x[1024] = {0.5f};
+    shell_expect(EXIT_OK, "", "$CATENA compile examples/coe_2x4of64.json -o $D/elsewhere");
+    shell_expect(0, "",
+                 "cc -O2 -Wall -Wextra -Werror examples/use_library.c -o $D/use_library "
+                 "$(PKG_CONFIG_PATH=$D/elsewhere pkg-config --cflags --libs coe_2x4of64)");
+    write_zero_weights("$D/zeros", "elsewhere/libcoe_2x4of64.so");
+    shell_expect(0, "3 tokens: best of", "cd / && $D/use_library $D/zeros 3");
+    shell_write_file("$D/x", x, sizeof x);
+    shell_expect(0, "y[0][0] = 0\n", "cd / && $D/use_library $D/zeros 1 $D/x");  // the norm's weights are zero too
+    shell_expect(1, "numbers wanted", "cd / && $D/use_library $D/zeros 2 $D/x");
+    shell_expect(1, "missing", "$D/use_library $D/missing 3");
+    shell_expect(2, "usage", "$D/use_library $D/zeros");
+}
+END_TEST
+
+Suite *suite_cli(void) {
+    Suite *suite = suite_create("cli");
+    TCase *cases = tcase_create("commands");
+    tcase_set_timeout(cases, TEST_TIMEOUT);
+    tcase_add_checked_fixture(cases, shell_begin, shell_end);
+    tcase_add_loop_test(cases, every_command_explains_itself, 0, COMMANDS);
+    tcase_add_test(cases, usage_errors);
+    tcase_add_test(cases, wrong_descriptions);
+    tcase_add_test(cases, unwritable_places);
+    tcase_add_test(cases, failed_writes_leave_what_was_there);
+    tcase_add_test(cases, explain_gives_the_same_text_of_both);
+    tcase_add_test(cases, verify_passes_and_fails);
+    tcase_add_test(cases, not_a_library);
+    tcase_add_test(cases, packed_weights_give_the_same_rows);
+    tcase_add_test(cases, damaged_packed_weights);
+    tcase_add_test(cases, damaged_checkpoints);
+    tcase_add_test(cases, bench_document);
+    tcase_add_test(cases, info_document);
+    tcase_add_test(cases, program_uses_a_library_through_pkgconfig);
+    suite_add_tcase(suite, cases);
+    return suite;
+}
