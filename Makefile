@@ -118,9 +118,10 @@ include tests/tests.mk
 DATA := $(DESTDIR)$(PREFIX)/share
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DATA)/catena/examples $(DATA)/doc/catena $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/bin $(DATA)/catena/examples/peers $(DATA)/doc/catena $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 755 $(BUILD)/catena $(DESTDIR)$(PREFIX)/bin/catena
 	install -m 644 $(wildcard examples/*.json examples/*.c) $(DATA)/catena/examples
+	install -m 644 $(wildcard examples/peers/*.md examples/peers/*.c examples/peers/*.py) $(DATA)/catena/examples/peers
 	install -m 644 $(wildcard README.md LICENSE) $(DATA)/doc/catena
 	printf '%s\n' 'prefix=$(PREFIX)' 'bindir=$${prefix}/bin' 'examplesdir=$${prefix}/share/catena/examples' '' 'Name: catena' \
 		'Description: compiler for sparse-expert layers (Mixture-of-Experts, Chain-of-Experts)' 'Version: $(VERSION)' \

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../targets/target.h"
 #include "bench.h"
 #include "compile.h"
 #include "measure.h"

@@ -155,8 +155,7 @@ Object emission_finish(Emission *e, const char *extra_features, bool optimize, c
                        Diagnostics *diagnostics) {
     char features[512];
     Object object = NULL;
-    snprintf(features, sizeof features, "%s%s%s", e->target->features, extra_features ? "," : "",
-             extra_features ? extra_features : "");
+    snprintf(features, sizeof features, "%s%s%s", e->target->features, *extra_features ? "," : "", extra_features);
     LLVMTargetMachineRef machine = create_machine(e->target, features, diagnostics);
     if (machine) {
         LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(machine);

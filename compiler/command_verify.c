@@ -174,8 +174,8 @@ static int print_totals(const VerifyArguments *arguments, Totals *totals) {
                                      (json_int_t)totals->cases, "failed", (json_int_t)totals->failed, "layers", totals->documents);
         return report_print(document);
     }
-    printf("\n%s: %lld layers, %lld cases, %lld failed\n", totals->failed ? "FAIL" : "PASS", (long long)totals->layers,
-           (long long)totals->cases, (long long)totals->failed);
+    printf("\n%s: %lld layer%s, %lld case%s, %lld failed\n", totals->failed ? "FAIL" : "PASS", (long long)totals->layers,
+           totals->layers == 1 ? "" : "s", (long long)totals->cases, totals->cases == 1 ? "" : "s", (long long)totals->failed);
     return fflush(stdout) ? -1 : 0;
 }
 

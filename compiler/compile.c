@@ -88,8 +88,8 @@ static Contents make_contents(const Model *model, const Target *target, const Pl
     add_features(contents.features, target->requires);
     for (int64_t i = 0; i < model->layer_count; i++) {
         for (int r = 0; r < ROLE_COUNT; r++) {
-            if (plans[i].roles[r].matrices && plans[i].roles[r].path == PATH_BF16_DOT) {
-                add_features(contents.features, target->dot_requires);
+            if (plans[i].roles[r].matrices) {
+                add_features(contents.features, path_requires(target, (Path)plans[i].roles[r].path));
             }
         }
     }

@@ -9,13 +9,16 @@ extern const char embedded_layer_begin[], embedded_layer_end[], embedded_entry_b
 #define ROLE_NAME(enumerator, name) name,
 static const char *const role_names[] = {ROLE_LIST(ROLE_NAME)};
 
-static const char *plan_features(const Target *target, const Plan *plan) {
+// LLVM features of all paths that a plan uses; a name may come more than once.
+static void plan_features(const Target *target, const Plan *plan, char *features, size_t size) {
+    features[0] = 0;
     for (int r = 0; r < ROLE_COUNT; r++) {
-        if (plan->roles[r].matrices && plan->roles[r].path == PATH_BF16_DOT) {
-            return target->dot_features;
+        const char *more = path_features(target, (Path)plan->roles[r].path);
+        if (plan->roles[r].matrices && *more) {
+            size_t length = strlen(features);
+            snprintf(features + length, size - length, "%s%s", length ? "," : "", more);
         }
     }
-    return NULL;
 }
 
 // tile_ROLE_<kind>(rows, panels, a, w, out, ahead, advance, widened): a switch over the rows and panels that the plan's tiles
@@ -65,16 +68,37 @@ static void emit_role(Emission *e, const Role *role, const char *name, int64_t k
     }
 }
 
+// tile_leave_<kind>: what the plan's paths do after a thread's last tile.
+static void emit_leave(Emission *e, const Plan *plan, int64_t kind) {
+    bool used[PATH_COUNT] = {false};
+    char name[64];
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        used[plan->roles[r].path] |= plan->roles[r].matrices > 0;
+    }
+    snprintf(name, sizeof name, "tile_leave_%lld", (long long)kind);
+    LLVMValueRef function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), NULL, 0, false));
+    LLVMSetVisibility(function, LLVMHiddenVisibility);
+    LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
+    for (int p = 0; p < PATH_COUNT; p++) {
+        if (used[p] && path_emitter((Path)p)->leave) {
+            path_emitter((Path)p)->leave(e);
+        }
+    }
+    LLVMBuildRetVoid(e->builder);
+}
+
 Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "tiles");
-    char part[32];
+    char part[32], features[256];
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->roles[r].matrices) {
             emit_role(&e, &plan->roles[r], role_names[r], kind);
         }
     }
+    emit_leave(&e, plan, kind);
     snprintf(part, sizeof part, "tiles%lld", (long long)kind);
-    return emission_finish(&e, plan_features(target, plan), false, part, texts, diagnostics);
+    plan_features(target, plan, features, sizeof features);
+    return emission_finish(&e, features, false, part, texts, diagnostics);
 }
 
 // A constant of bytes, at most as aligned as any C struct of ours.
@@ -119,6 +143,20 @@ static void split_fused(Emission *e) {
     }
 }
 
+// Tiles that widen panels exist for roles that do so only. The optimiser does not always see that others never call them.
+static void drop_widening(Emission *e, const Plan *plan) {
+    static const char *const kinds[] = {"widening", "widened"};
+    for (int i = 0; i < ROLE_COUNT * 2; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "tile_%s_%s", role_names[i / 2], kinds[i % 2]);
+        LLVMValueRef tile = LLVMGetNamedFunction(e->module, name);
+        if (tile && !plan->roles[i / 2].widen_tiles) {
+            LLVMReplaceAllUsesWith(tile, LLVMConstNull(e->pointer));
+            LLVMDeleteFunction(tile);
+        }
+    }
+}
+
 // The skeleton calls tile_ROLE; this kind's are tile_ROLE_<kind>.
 static void rename_tiles(Emission *e, int64_t kind) {
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
@@ -141,6 +179,7 @@ Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const Em
     replace_global(&e, "layer_plan", constant);
     LLVMSetLinkage(constant, LLVMInternalLinkage);
     LLVMSetVisibility(constant, LLVMDefaultVisibility);
+    drop_widening(&e, plan);
     rename_tiles(&e, kind);
     snprintf(name, sizeof name, "layer_forward_%lld", (long long)kind);
     LLVMSetValueName2(LLVMGetNamedFunction(e.module, "layer_forward"), name, strlen(name));
@@ -148,7 +187,7 @@ Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const Em
         split_fused(&e);
     }
     snprintf(part, sizeof part, "layer%lld", (long long)kind);
-    return emission_finish(&e, NULL, true, part, texts, diagnostics);
+    return emission_finish(&e, "", true, part, texts, diagnostics);
 }
 
 // Entry points are compiled under the names entry_X and exported as NAME_X.
@@ -201,12 +240,12 @@ Object emit_entry(const Target *target, const Contents *contents, const Kind *ki
     baseline.features = !strcmp(target_generic.architecture, target->architecture) ? target_generic.features : "";
     baseline.vector_width = NULL;
     e.target = &baseline;
-    return emission_finish(&e, NULL, true, "entry", texts, diagnostics);
+    return emission_finish(&e, "", true, "entry", texts, diagnostics);
 }
 
 Object emit_nothing(const Target *target, Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "nothing");
-    return emission_finish(&e, NULL, false, "nothing", NULL, diagnostics);
+    return emission_finish(&e, "", false, "nothing", NULL, diagnostics);
 }
 
 Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics) {
@@ -214,48 +253,53 @@ Object emit_single_tile(const Target *target, const Role *role, TileKind kind, i
     LLVMValueRef tile = emit_tile(&e, role, kind, rows, panels);
     LLVMSetLinkage(tile, LLVMExternalLinkage);
     LLVMSetValueName2(tile, "tile_0", 6);
-    return emission_finish(&e, role->path == PATH_BF16_DOT ? target->dot_features : NULL, false, "tile", NULL, diagnostics);
+    return emission_finish(&e, path_features(target, (Path)role->path), false, "tile", NULL, diagnostics);
+}
+
+// The peak of a path whose operations are values: as many chains as the tallest tile keeps, which hides the latency of every CPU
+// we know. Returns the multiply-adds of a round.
+static int64_t emit_chains(Emission *e, const PathEmitter *emitter, LLVMValueRef function) {
+    int chains =
+        e->target->tiles[emitter->facts.path].max_rows * e->target->tiles[emitter->facts.path].tile_columns / e->target->lanes;
+    enum { REPEAT = 4 };
+    LLVMBasicBlockRef entry = LLVMGetInsertBlock(e->builder), loop = LLVMAppendBasicBlockInContext(e->context, function, "");
+    LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(e->context, function, "");
+    LLVMValueRef a = emission_load(e, emitter->operand(e), LLVMGetParam(function, 1), 0, 4);  // unknown to the optimiser
+    LLVMValueRef w = emission_load(e, emitter->operand(e), LLVMGetParam(function, 1), 64, 4);
+    LLVMBuildBr(e->builder, loop);
+    LLVMPositionBuilderAtEnd(e->builder, loop);
+    LLVMValueRef counter = LLVMBuildPhi(e->builder, e->i64, ""), phis[EMISSION_MAX_ACCUMULATORS], sums[EMISSION_MAX_ACCUMULATORS];
+    LLVMValueRef zero = LLVMConstNull(e->vector), start = LLVMConstInt(e->i64, 0, false);
+    for (int i = 0; i < chains; i++) {
+        sums[i] = phis[i] = LLVMBuildPhi(e->builder, e->vector, "");
+        LLVMAddIncoming(phis[i], &zero, &entry, 1);
+    }
+    for (int i = 0; i < chains * REPEAT; i++) {
+        sums[i % chains] = emitter->operation(e, sums[i % chains], a, w);
+    }
+    LLVMValueRef next = LLVMBuildAdd(e->builder, counter, LLVMConstInt(e->i64, 1, false), "");
+    LLVMAddIncoming(counter, (LLVMValueRef[]){start, next}, (LLVMBasicBlockRef[]){entry, loop}, 2);
+    for (int i = 0; i < chains; i++) {
+        LLVMAddIncoming(phis[i], &sums[i], &loop, 1);
+    }
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntULT, next, LLVMGetParam(function, 0), ""), loop, end);
+    LLVMPositionBuilderAtEnd(e->builder, end);
+    LLVMValueRef total = sums[0];
+    for (int i = 1; i < chains; i++) {
+        total = LLVMBuildFAdd(e->builder, total, sums[i], "");
+    }
+    LLVMSetAlignment(LLVMBuildStore(e->builder, total, LLVMGetParam(function, 1)), 4);
+    return (int64_t)chains * REPEAT * e->target->lanes * emitter->operation_depth;
 }
 
 Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "peak");
     const PathEmitter *emitter = path_emitter(path);
-    // As many chains as the tallest tile keeps, which hides the latency of every CPU we know.
-    int chains = target->tiles[path].max_rows * target->tiles[path].tile_columns / target->lanes;
-    enum { REPEAT = 4 };
     LLVMTypeRef parameters[] = {e.i64, e.pointer};
     LLVMValueRef function =
         LLVMAddFunction(e.module, "peak", LLVMFunctionType(LLVMVoidTypeInContext(e.context), parameters, 2, false));
-    LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(e.context, function, ""),
-                      loop = LLVMAppendBasicBlockInContext(e.context, function, "");
-    LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(e.context, function, "");
-    LLVMPositionBuilderAtEnd(e.builder, entry);
-    LLVMValueRef a = emission_load(&e, emitter->operand(&e), LLVMGetParam(function, 1), 0, 4);  // unknown to the optimiser
-    LLVMValueRef w = emission_load(&e, emitter->operand(&e), LLVMGetParam(function, 1), 64, 4);
-    LLVMBuildBr(e.builder, loop);
-    LLVMPositionBuilderAtEnd(e.builder, loop);
-    LLVMValueRef counter = LLVMBuildPhi(e.builder, e.i64, ""), phis[EMISSION_MAX_ACCUMULATORS], sums[EMISSION_MAX_ACCUMULATORS];
-    LLVMValueRef zero = LLVMConstNull(e.vector), start = LLVMConstInt(e.i64, 0, false);
-    for (int i = 0; i < chains; i++) {
-        sums[i] = phis[i] = LLVMBuildPhi(e.builder, e.vector, "");
-        LLVMAddIncoming(phis[i], &zero, &entry, 1);
-    }
-    for (int i = 0; i < chains * REPEAT; i++) {
-        sums[i % chains] = emitter->operation(&e, sums[i % chains], a, w);
-    }
-    LLVMValueRef next = LLVMBuildAdd(e.builder, counter, LLVMConstInt(e.i64, 1, false), "");
-    LLVMAddIncoming(counter, (LLVMValueRef[]){start, next}, (LLVMBasicBlockRef[]){entry, loop}, 2);
-    for (int i = 0; i < chains; i++) {
-        LLVMAddIncoming(phis[i], &sums[i], &loop, 1);
-    }
-    LLVMBuildCondBr(e.builder, LLVMBuildICmp(e.builder, LLVMIntULT, next, LLVMGetParam(function, 0), ""), loop, end);
-    LLVMPositionBuilderAtEnd(e.builder, end);
-    LLVMValueRef total = sums[0];
-    for (int i = 1; i < chains; i++) {
-        total = LLVMBuildFAdd(e.builder, total, sums[i], "");
-    }
-    LLVMSetAlignment(LLVMBuildStore(e.builder, total, LLVMGetParam(function, 1)), 4);
+    LLVMPositionBuilderAtEnd(e.builder, LLVMAppendBasicBlockInContext(e.context, function, ""));
+    *operations = emitter->peak ? emitter->peak(&e, function) : emit_chains(&e, emitter, function);
     LLVMBuildRetVoid(e.builder);
-    *operations = (int64_t)chains * REPEAT * target->lanes * (path == PATH_BF16_DOT ? 2 : 1);
-    return emission_finish(&e, path == PATH_BF16_DOT ? target->dot_features : NULL, false, "peak", NULL, diagnostics);
+    return emission_finish(&e, path_features(target, path), false, "peak", NULL, diagnostics);
 }

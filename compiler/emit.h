@@ -4,7 +4,7 @@
 #define CATENA_EMIT_H
 
 #include "../runtime/library.h"
-#include "../targets/target.h"
+#include "../targets/emission.h"
 #include "diagnostic.h"
 
 // An object file in memory, or the text of an error. Owned by the caller: LLVMDisposeMemoryBuffer.
@@ -43,7 +43,7 @@ Emission emission_begin(const Target *target, const char *module_name);
 // The module of embedded bitcode instead of an empty one. module is NULL on failure.
 Emission emission_begin_bitcode(const Target *target, const char *begin, const char *end, Diagnostics *diagnostics);
 // Optimises if asked (the whole pipeline), verifies, writes texts, generates the object, frees the emission.
-// extra_features: LLVM features beside the target's, or NULL.
+// extra_features: LLVM features beside the target's, or "".
 Object emission_finish(Emission *emission, const char *extra_features, bool optimize, const char *part, const EmitTexts *texts,
                        Diagnostics *diagnostics);
 

@@ -8,7 +8,6 @@
 #include <stdio.h>
 
 #include "emit.h"
-#include "measure.h"
 
 enum { STEP_BYTES = PANEL_COLUMNS * 4 };  // of one panel per step, in every format: [k][32] fp32, [k/2][32][2] bf16
 
@@ -44,24 +43,18 @@ static void tile_name(const Emission *e, const Role *role, TileKind kind, int ro
              told ? -1 : role->prefetch, (long long)(told ? role->ahead_bytes : 0), e->target->name);
 }
 
-static void prefetch(Emission *e, LLVMValueRef address, int64_t offset, int locality) {
-    LLVMValueRef arguments[] = {emission_address(e, address, offset), LLVMConstInt(e->i32, 0, false),
-                                LLVMConstInt(e->i32, (unsigned long long)locality, false), LLVMConstInt(e->i32, 1, false)};
-    emission_intrinsic(e, "llvm.prefetch", e->pointer, arguments, 4);
-}
-
 // Low tiles are bound by memory: every line of the weights, some steps before it is needed, into the nearest cache. Tall ones
 // spread the next panel's lines over their many multiply-adds, into the second-level cache.
 static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
     Emission *e = t->e;
     if (at->ahead) {
-        prefetch(e, at->ahead, 0, 2);
-        prefetch(e, at->ahead, t->role->ahead_bytes, 2);
+        emission_prefetch(e, at->ahead, 0, 2);
+        emission_prefetch(e, at->ahead, t->role->ahead_bytes, 2);
         at->ahead = LLVMBuildGEP2(e->builder, LLVMInt8TypeInContext(e->context), at->ahead, (LLVMValueRef *)&t->advance, 1, "");
     }
     for (int v = 0; v < step->vectors && !t->told && t->role->prefetch; v++) {
         if (step->weight_offsets[v] % 64 == 0) {
-            prefetch(e, step->w, step->weight_offsets[v] + t->role->prefetch, 3);
+            emission_prefetch(e, step->w, step->weight_offsets[v] + t->role->prefetch, 3);
         }
     }
 }
@@ -69,7 +62,8 @@ static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
 // `count` steps from the cursor on, which moves behind them.
 static void emit_steps(const Tiling *t, Step *step, Cursor *at, int64_t count) {
     Emission *e = t->e;
-    int64_t a_bytes = t->path->depth * (t->role->input == FORMAT_BF16 ? 2 : 4), kept_bytes = t->path->depth * STEP_BYTES;
+    int64_t a_bytes = t->path->facts.depth * (t->role->input == FORMAT_BF16 ? 2 : 4),
+            kept_bytes = t->path->facts.depth * STEP_BYTES;
     for (int64_t u = 0; u < count; u++) {
         step->a = emission_address(e, at->a, u * a_bytes);
         step->w = emission_address(e, at->w, u * STEP_BYTES);
@@ -85,7 +79,7 @@ static void emit_steps(const Tiling *t, Step *step, Cursor *at, int64_t count) {
 // The loop over k of one pass; leaves the sums in step->accumulators.
 static void emit_loop(const Tiling *t, Step *step, Cursor at) {
     Emission *e = t->e;
-    int64_t steps = t->role->depth_padded / t->path->depth, rounds = steps / t->role->unroll;
+    int64_t steps = t->role->depth_padded / t->path->facts.depth, rounds = steps / t->role->unroll;
     int count = step->rows * step->vectors;
     if (rounds > 0) {
         LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder);
@@ -170,10 +164,15 @@ LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, i
     function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 6, false));
     LLVMSetLinkage(function, LLVMInternalLinkage);
     LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
-    Tiling tiling = {
-        .e = e, .role = role, .path = path_emitter((Path)role->path), .kind = kind, .function = function, .rows = rows};
+    const PathEmitter *path = path_emitter((Path)role->path);
+    bool told = tile_is_told(role, kind, rows);
+    if (path->tile) {
+        path->tile(e, role, rows, panels, told, function);
+        LLVMBuildRetVoid(e->builder);
+        return function;
+    }
+    Tiling tiling = {.e = e, .role = role, .path = path, .kind = kind, .function = function, .rows = rows, .told = told};
     tiling.columns = pass_columns(role, rows, panels * PANEL_COLUMNS);
-    tiling.told = tile_is_told(role, kind, rows);
     tiling.advance = LLVMGetParam(function, 4);
     for (; tiling.first_column < panels * PANEL_COLUMNS; tiling.first_column += tiling.columns) {
         emit_pass(&tiling);

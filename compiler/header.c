@@ -179,7 +179,7 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     write_constant(model, row, "ITERATIONS", layer->iterations, stream);
     write_constant(model, row, "EXPERTS", layer->experts, stream);
     write_constant(model, row, "TOP_K", layer->top_k, stream);
-    write_constant(model, row, "ELEMENT_BYTES", layer->activations == FORMAT_BF16 ? 2 : 4, stream);
+    write_constant(model, row, "ELEMENT_BYTES", format_bytes((Format)layer->activations), stream);
     fputc('\n', stream);
 }
 

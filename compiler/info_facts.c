@@ -17,10 +17,14 @@ static bool capability_used(const Machine *machine, const char *name) {
     char padded[600], word[64];
     snprintf(word, sizeof word, " %s ", name);
     for (int t = 0; targets[t]; t++) {
-        const char *dot = targets[t]->dot_requires ? targets[t]->dot_requires : "";
-        snprintf(padded, sizeof padded, " %s %s ", targets[t]->requires, dot);
-        if (!strcmp(targets[t]->architecture, machine->architecture) && strstr(padded, word)) {
-            return true;
+        if (strcmp(targets[t]->architecture, machine->architecture)) {
+            continue;
+        }
+        for (int p = 0; p < PATH_COUNT; p++) {
+            snprintf(padded, sizeof padded, " %s %s ", targets[t]->requires, path_requires(targets[t], (Path)p));
+            if (strstr(padded, word)) {
+                return true;
+            }
         }
     }
     return false;
@@ -44,7 +48,7 @@ bool info_path_legal(const Machine *machine, const Target *target, Path path, Fo
     if (path_rejection(target, path, format, compute)) {
         return false;
     }
-    return path != PATH_BF16_DOT || machine_has_all(machine, target->dot_requires, missing, sizeof missing);
+    return machine_has_all(machine, path_requires(target, path), missing, sizeof missing);
 }
 
 bool info_path_in_class(const Machine *machine, const Target *target, Path path, Compute compute) {

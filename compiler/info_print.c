@@ -65,7 +65,7 @@ static void print_targets(const Machine *machine) {
         paths[0] = 0;
         for (int p = 0; p < PATH_COUNT; p++) {
             size_t length = strlen(paths);
-            if (supported ? info_path_possible(machine, targets[t], (Path)p) : p != PATH_BF16_DOT || targets[t]->dot_intrinsic) {
+            if (supported ? info_path_possible(machine, targets[t], (Path)p) : targets[t]->tiles[p].max_rows > 0) {
                 snprintf(paths + length, sizeof paths - length, "%s%s", length ? " " : "", path_name((Path)p));
             }
         }

@@ -1,7 +1,10 @@
 // catena's entry: finds the subcommand and hands over.
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 
@@ -26,8 +29,19 @@ static void print_usage(FILE *stream) {
     fprintf(stream, "\n'catena COMMAND --help' explains a command; 'catena --version' prints the version.\n");
 }
 
+// Registered with atexit: output that did not arrive is a failure, whichever way the program ends (--help ends within argp).
+static void close_output(void) {
+    int failed_before = ferror(stdout);
+    errno = 0;
+    if (fflush(stdout) || failed_before) {
+        fprintf(stderr, "catena: standard output: %s\n", errno ? strerror(errno) : "write error");
+        _exit(EXIT_FAILED);
+    }
+}
+
 int main(int argc, char **argv) {
     argp_err_exit_status = EXIT_USAGE;
+    atexit(close_output);
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;

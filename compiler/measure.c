@@ -9,18 +9,11 @@
 #include "machine.h"
 #include "statistics.h"
 
-#define PATH_NAME(enumerator, name) name,
-static const char *const path_names[] = {PATH_LIST(PATH_NAME)};
-
 typedef void PeakLoop(int64_t rounds, float *sink);
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
 enum { PEAK_SAMPLES = 7, TILE_SAMPLES = 9, TILE_DEPTH = 1024, TILE_TEST_PANELS = 8, TILE_TEST_BLOCKS = 4 };
 static const double sample_seconds = 0.004;
-
-const char *path_name(Path path) {
-    return path_names[path];
-}
 
 // The target if this machine can run the path on it; NULL otherwise.
 static const Target *runnable(const char *name, Path path) {
@@ -31,10 +24,8 @@ static const Target *runnable(const char *name, Path path) {
         strcmp(machine.architecture, target->architecture)) {
         return NULL;
     }
-    bool able = machine_has_all(&machine, target->requires, missing, sizeof missing);
-    if (path == PATH_BF16_DOT) {
-        able = able && target->dot_requires && machine_has_all(&machine, target->dot_requires, missing, sizeof missing);
-    }
+    bool able = machine_has_all(&machine, target->requires, missing, sizeof missing) &&
+                machine_has_all(&machine, path_requires(target, path), missing, sizeof missing);
     return able ? target : NULL;
 }
 
@@ -81,11 +72,11 @@ int measure_peak(const char *name, Path path, int threads, double *gflops, Diagn
 // A role like a layer's gate/up, in the shape that the target's default tile has.
 static Role tile_role(const Target *target, Path path) {
     const TileShape *shape = &target->tiles[path];
-    const PathEmitter *emitter = path_emitter(path);
+    const PathFacts *facts = path_facts(path);
     Role role = {.matrices = 1, .depth = TILE_DEPTH, .depth_padded = TILE_DEPTH, .columns = PANEL_COLUMNS, .panels = 1};
     role.path = path;
-    role.weights = emitter->weights;
-    role.input = emitter->input;
+    role.weights = facts->weights;
+    role.input = facts->input;
     role.panel_bytes = role.matrix_bytes = TILE_DEPTH * PANEL_COLUMNS * (role.weights == FORMAT_BF16 ? 2 : 4);
     role.ahead_bytes = role.panel_bytes / 2;
     role.input_stride = TILE_DEPTH * (role.input == FORMAT_BF16 ? 2 : 4) + 64;

@@ -5,8 +5,6 @@
 #include "../templates/plan.h"
 #include "diagnostic.h"
 
-const char *path_name(Path path);
-
 // Multiply-add rate of a path with all operands in registers, in GFLOP/s (two operations per multiply-add), `threads` threads
 // at once: the median of several short runs. Returns 0; 1 if this machine or target lacks the path; -1 with diagnostics.
 // target: name as in targets/. Not thread-safe.

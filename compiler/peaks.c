@@ -2,6 +2,7 @@
 // {"version": 1, "entries": {"avx512 2 threads": {"fp32_fma": {"peak": 300.1, "tile": 120.2}, ...}}}.
 // Written to a temporary name and renamed, so that readers and writers never meet half a file.
 #include "peaks.h"
+#include "../targets/target.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -14,7 +15,7 @@
 #include "measure.h"
 
 // Part of the file's version: bump it when what is measured changes.
-enum { PEAKS_VERSION = 1 };
+enum { PEAKS_VERSION = 2 };
 
 int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
     memset(peaks, 0, sizeof *peaks);

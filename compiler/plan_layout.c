@@ -3,6 +3,7 @@
 // same for the shared experts. Every section starts at a multiple of WEIGHTS_ALIGNMENT (panels of every format are multiples).
 #include <string.h>
 
+#include "../targets/target.h"
 #include "plan.h"
 
 static int64_t gate_up_columns(int64_t intermediate, int gated) {
@@ -63,7 +64,7 @@ void plan_layout(Plan *plan) {
             continue;
         }
         role->round_input = layer->compute == COMPUTE_BF16 && r != ROLE_ROUTER;  // the router decides in fp32 always
-        role->input = role->path == PATH_BF16_DOT ? FORMAT_BF16 : FORMAT_FP32;
+        role->input = path_facts((Path)role->path)->input;
         int64_t width = plan_round_up(role->depth_padded, PANEL_COLUMNS);  // down reads what whole gate/up panels wrote
         role->input_stride = row_stride(width, (Format)role->input);
     }

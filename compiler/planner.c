@@ -24,7 +24,7 @@ static Format role_format(const Layer *layer, int role) {
 static Path choose_path(const Layer *layer, const Target *target, int role, const Peaks *peaks) {
     Path best = PATH_COUNT;
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (path_rejection(target, (Path)p, role_format(layer, role), role_compute(layer, role)) || !target->tiles[p].max_rows) {
+        if (path_rejection(target, (Path)p, role_format(layer, role), role_compute(layer, role))) {
             continue;
         }
         if (best == PATH_COUNT || (peaks && peaks->tile_gflops[p] > peaks->tile_gflops[best])) {

@@ -126,25 +126,65 @@ static void norm_row(const Layer *layer, const FastWeights *weights, const float
     }
 }
 
-static void select_row(const Layer *layer, float *logits, int32_t *experts, float *chosen, uint8_t *rejected) {
-    float most = -INFINITY, sum = 0, total = layer->normalize_eps;
-    for (int64_t e = 0; e < layer->experts; e++) {
-        *rejected = *rejected || !isfinite(logits[e]);
-        most = logits[e] > most ? logits[e] : most;
-    }
+// Logits become logits - most; the result is what scores are divided by.
+static inline float prepare_softmax(const Layer *layer, float *logits, float most) {
+    float sum = 0;
     for (int64_t e = 0; e < layer->experts; e++) {
         logits[e] = logits[e] - most;
         sum += expf(logits[e]);
     }
+    return sum;
+}
+
+// The k largest logits, ties to the lower index; takes the chosen ones out.
+static inline void choose_top_k(const Layer *layer, float *logits, int32_t *experts, float *chosen) {
     for (int64_t s = 0; s < layer->top_k; s++) {
         int32_t best = 0;
         for (int32_t e = 1; e < layer->experts; e++) {
             best = logits[e] > logits[best] ? e : best;
         }
-        experts[s] = *rejected ? -1 : best;
-        chosen[s] = *rejected ? 0 : expf(logits[best]) / sum;
-        total += chosen[s];
+        experts[s] = best;
+        chosen[s] = logits[best];
         logits[best] = -INFINITY;
+    }
+}
+
+// Switches over SCORE_LIST and SELECTION_LIST have no default: the compiler asks for new rows.
+static inline float prepare_scores(const Layer *layer, float *logits, float most) {
+    switch ((Score)layer->score) {
+    case SCORE_SOFTMAX: return prepare_softmax(layer, logits, most);
+    case SCORE_COUNT: break;
+    }
+    return 0;
+}
+
+static inline float score(const Layer *layer, float logit, float sum) {
+    switch ((Score)layer->score) {
+    case SCORE_SOFTMAX: return expf(logit) / sum;
+    case SCORE_COUNT: break;
+    }
+    return logit;
+}
+
+static inline void choose(const Layer *layer, float *logits, int32_t *experts, float *chosen) {
+    switch ((Selection)layer->selection) {
+    case SELECTION_TOP_K: choose_top_k(layer, logits, experts, chosen); return;
+    case SELECTION_COUNT: return;
+    }
+}
+
+static void select_row(const Layer *layer, float *logits, int32_t *experts, float *chosen, uint8_t *rejected) {
+    float most = -INFINITY, total = layer->normalize_eps;
+    for (int64_t e = 0; e < layer->experts; e++) {
+        *rejected = *rejected || !isfinite(logits[e]);
+        most = logits[e] > most ? logits[e] : most;
+    }
+    float sum = prepare_scores(layer, logits, most);
+    choose(layer, logits, experts, chosen);
+    for (int64_t s = 0; s < layer->top_k; s++) {
+        experts[s] = *rejected ? -1 : experts[s];
+        chosen[s] = *rejected ? 0 : score(layer, chosen[s], sum);
+        total += chosen[s];
     }
     for (int64_t s = 0; s < layer->top_k; s++) {
         chosen[s] = (layer->normalize ? chosen[s] / total : chosen[s]) * layer->scale;
@@ -153,7 +193,7 @@ static void select_row(const Layer *layer, float *logits, int32_t *experts, floa
 
 static void route(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t iteration) {
     int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0,
-            size = layer->router_weights == FORMAT_BF16 ? 2 : 4;
+            size = format_bytes((Format)layer->router_weights);
     const uint8_t *matrix = (const uint8_t *)weights->router + gate * layer->experts * hidden * size;
     const float *bias = layer->router_bias ? weights->router_bias + gate * layer->experts : NULL;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
@@ -200,7 +240,7 @@ static void sort_tokens(const Layer *layer, FastWorkspace *w, int64_t tokens) {
 // One task: a block of outputs of expert e for its rows [first, last). down: values, otherwise hidden.
 static void expert_task(const Layer *layer, const FastPool *pool, FastWorkspace *w, int64_t e, int64_t first, int64_t last,
                         int64_t output, int down) {
-    int64_t size = layer->weights == FORMAT_BF16 ? 2 : 4, depth = down ? pool->intermediate : layer->hidden;
+    int64_t size = format_bytes((Format)layer->weights), depth = down ? pool->intermediate : layer->hidden;
     int64_t outputs = down ? layer->hidden : pool->intermediate, matrix = e * layer->hidden * pool->intermediate * size;
     int64_t count = outputs - output < TASK_OUTPUTS ? outputs - output : TASK_OUTPUTS;
     float *wide = w->wide + omp_get_thread_num() * w->wide_floats;
@@ -282,7 +322,7 @@ static void combine(const Layer *layer, FastWorkspace *w, int64_t tokens, float 
 
 static void run_shared(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t e, float *next) {
     FastPool one = weights->shared;
-    int64_t size = (layer->weights == FORMAT_BF16 ? 2 : 4) * layer->hidden * one.intermediate, start[2] = {0, tokens};
+    int64_t size = format_bytes((Format)layer->weights) * layer->hidden * one.intermediate, start[2] = {0, tokens};
     one.count = 1;
     one.gate = layer->gated ? (uint8_t *)one.gate + e * size : NULL;
     one.up = (uint8_t *)one.up + e * size;

@@ -59,7 +59,7 @@ int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *
         if (!packed_shape(plan, tensor, &shape)) {
             continue;
         }
-        size_t size = format_of(&plan->layer, tensor, &shape) == FORMAT_BF16 ? 2 : 4;
+        size_t size = (size_t)format_bytes(format_of(&plan->layer, tensor, &shape));
         size_t bytes = (size_t)(shape.matrices * shape.rows * shape.columns) * size;
         void *array = aligned_alloc(64, (bytes + 63) / 64 * 64);
         if (!array) {

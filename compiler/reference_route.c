@@ -33,7 +33,8 @@ void reference_logits(const Layer *layer, const ReferenceWeights *weights, int64
     }
 }
 
-void reference_select(const Layer *layer, const Bounded *z, int32_t *chosen) {
+// Switches over SELECTION_LIST and SCORE_LIST have no default: the compiler asks for new rows.
+static void select_top_k(const Layer *layer, const Bounded *z, int32_t *chosen) {
     for (int64_t slot = 0; slot < layer->top_k; slot++) {
         int32_t best = -1;
         for (int32_t e = 0; e < layer->experts; e++) {
@@ -49,12 +50,19 @@ void reference_select(const Layer *layer, const Bounded *z, int32_t *chosen) {
     }
 }
 
+void reference_select(const Layer *layer, const Bounded *z, int32_t *chosen) {
+    switch ((Selection)layer->selection) {
+    case SELECTION_TOP_K: select_top_k(layer, z, chosen); return;
+    case SELECTION_COUNT: return;
+    }
+}
+
 // softmax: p_e = exp(z_e - m) / sum_j exp(z_j - m). Errors of at most D in every logit move p_e by a factor within exp(+-2D).
 // Evaluation: rounding of z - m gives relative u |z_e - m| (and u sum_j p_j |z_j - m| through the sum), exp 4u, the sum
 // gamma_N, division u, together `own`. Below e^-87 an exponential may be taken as zero: 2^-124 absolute.
 // normalised: p_i / (sum of the chosen + eps): factors (1 + r) of numerator and denominator, r = exp(2D)(1 + own) - 1.
 // A probability errs by 1 at most, whatever the bounds of huge logits say.
-void reference_score(const Layer *layer, const Bounded *z, const int32_t *chosen, Bounded *weights) {
+static void score_softmax(const Layer *layer, const Bounded *z, const int32_t *chosen, Bounded *weights) {
     double maximum = -INFINITY, most = 0, sum = 0, spread = 0, total = layer->normalize_eps, k = (double)layer->top_k;
     for (int64_t e = 0; e < layer->experts; e++) {
         maximum = fmax(maximum, z[e].value);
@@ -77,6 +85,13 @@ void reference_score(const Layer *layer, const Bounded *z, const int32_t *chosen
         }
         double error = fmin(r * p + 0x1p-124, limit);
         weights[s] = bounded_rounded(p * layer->scale, error * fabs((double)layer->scale), 1);
+    }
+}
+
+void reference_score(const Layer *layer, const Bounded *z, const int32_t *chosen, Bounded *weights) {
+    switch ((Score)layer->score) {
+    case SCORE_SOFTMAX: score_softmax(layer, z, chosen, weights); return;
+    case SCORE_COUNT: return;
     }
 }
 
@@ -126,7 +141,7 @@ static int is_chosen(const Layer *layer, const int32_t *chosen, int32_t expert) 
     return 0;
 }
 
-static void check_order(const Layer *layer, const ReferenceWeights *weights, int64_t token, int64_t iteration, const Bounded *z,
+static void check_top_k(const Layer *layer, const ReferenceWeights *weights, int64_t token, int64_t iteration, const Bounded *z,
                         const int32_t *chosen, ReferenceChecks *checks) {
     int near = 0;
     int32_t last = chosen[layer->top_k - 1];
@@ -149,6 +164,14 @@ static void check_order(const Layer *layer, const ReferenceWeights *weights, int
         }
     }
     checks->near_ties += near;
+}
+
+static void check_order(const Layer *layer, const ReferenceWeights *weights, int64_t token, int64_t iteration, const Bounded *z,
+                        const int32_t *chosen, ReferenceChecks *checks) {
+    switch ((Selection)layer->selection) {
+    case SELECTION_TOP_K: check_top_k(layer, weights, token, iteration, z, chosen, checks); return;
+    case SELECTION_COUNT: return;
+    }
 }
 
 static void check_weights(const Layer *layer, int64_t token, int64_t iteration, const Bounded *z, const int32_t *chosen,

@@ -1,5 +1,6 @@
 // Parts of JSON documents that several commands print.
 #include "report.h"
+#include "../targets/target.h"
 
 #include <string.h>
 

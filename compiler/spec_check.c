@@ -76,10 +76,9 @@ static void placeholders_of(const ModelLayer *entry, Tensor tensor, Placeholder 
     const Layer *layer = &entry->layer;
     bool norm = tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS;
     bool router = tensor == TENSOR_ROUTER || tensor == TENSOR_ROUTER_BIAS;
-    int64_t experts = tensor >= TENSOR_SHARED_GATE ? layer->shared_experts : layer->experts;
     list[0] = (Placeholder){"{layer}", true, entry->count > 1};
     list[1] = (Placeholder){"{iteration}", router && layer->gate_per_iteration, router && layer_gates(layer) > 1};
-    list[2] = (Placeholder){"{expert}", !norm && !router, !norm && !router && experts > 1};
+    list[2] = (Placeholder){"{expert}", !norm && !router, false};  // without it: one tensor for all, see runtime/weights.c
 }
 
 static void check_braces(Spec *spec, const Place *place, const char *pattern, const Placeholder list[PLACEHOLDERS]) {

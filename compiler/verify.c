@@ -64,7 +64,7 @@ static int make_buffers(VerifyRun *run) {
     const Layer *layer = &run->plan->layer;
     size_t elements = (size_t)(run->limit * layer->hidden), slots = (size_t)(run->limit * layer->top_k * layer->iterations);
     size_t rows = (size_t)(run->limit * (layer->hidden + VERIFY_Y_PADDING)) * sizeof(float) + 64;
-    run->size = layer->activations == FORMAT_BF16 ? 2 : 4;
+    run->size = (size_t)format_bytes((Format)layer->activations);
     run->x = malloc(elements * sizeof(float) + 1);
     run->y = malloc(elements * sizeof(float) + 1);
     run->oracle = malloc(elements * sizeof(double) + 1);

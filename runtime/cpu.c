@@ -1,4 +1,10 @@
 // Detection of CPU features: cpuid and xgetbv (Intel SDM vol. 1, 13.3 and vol. 2, CPUID), or the auxiliary vector on aarch64.
+//
+// Tile registers (AMX) need more: Linux lets a process use them only after it has asked (Documentation/arch/x86/xstate.rst), so
+// looking for these features asks. Permission holds for all threads, those that exist included, and for children of fork. It is
+// refused where a thread has an alternative signal stack too small for 8 KiB more of state. cpuid's leaf 0x1d, which describes
+// the palettes, is not asked: hypervisors hide it on CPUs that have AMX (Firecracker does; oneDNN then loads palette 0, and dies of
+// SIGILL at its first tilezero). That the tile data takes 8192 bytes (leaf 0xd) says the same as palette 1: 8 tiles of 1 KiB.
 #include "cpu.h"
 
 #include <stdint.h>
@@ -8,13 +14,15 @@
 typedef struct Feature {
     const char *name;
     uint32_t leaf, subleaf;  // x86: cpuid; aarch64: leaf is the auxiliary vector's entry
-    int reg;                 // x86: 0..3 for eax, ebx, ecx, edx
+    int reg;  // x86: 0..3 for eax, ebx, ecx, edx
     int bit;
-    uint32_t state;          // x86: bits of XCR0 that the system must have set
+    uint32_t state;  // x86: bits of XCR0 that the system must have set
 } Feature;
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { STATE_NONE = 0, STATE_AVX = 0x6, STATE_AVX512 = 0xe6, STATE_AMX = 0x60000 };
 enum { EAX, EBX, ECX, EDX };
@@ -43,12 +51,24 @@ static uint32_t enabled_state(void) {
     return eax;
 }
 
+static bool tiles_permitted(void) {
+    enum { ARCH_GET_XCOMP_PERM = 0x1022, ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18, PALETTE_1_BYTES = 8192 };
+    unsigned bytes = 0, ebx, ecx, edx;
+    uint64_t permitted = 0;
+    if (!__get_cpuid_count(0xd, XFEATURE_XTILEDATA, &bytes, &ebx, &ecx, &edx) || bytes != PALETTE_1_BYTES) {
+        return false;
+    }
+    syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
+    return !syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted) && (permitted >> XFEATURE_XTILEDATA & 1);
+}
+
 static bool feature_present(const Feature *feature) {
     unsigned registers[4] = {0};
     if (!__get_cpuid_count(feature->leaf, feature->subleaf, &registers[0], &registers[1], &registers[2], &registers[3])) {
         return false;
     }
-    return (registers[feature->reg] >> feature->bit & 1) && (enabled_state() & feature->state) == feature->state;
+    return (registers[feature->reg] >> feature->bit & 1) && (enabled_state() & feature->state) == feature->state &&
+           (feature->state != STATE_AMX || tiles_permitted());
 }
 
 #elif defined(__aarch64__)

@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// 1: present, 0: absent, -1: no feature of that name is known on this architecture.
+// For features of tile registers (amx_...) this asks the system for the process's permission to use them; without it they are
+// absent. 1: present, 0: absent, -1: no feature of that name is known on this architecture.
 int cpu_has(const char *feature);
 
 // Collects those of the space-separated features that this CPU lacks (or that are unknown) as "avx512f, avx512bw".

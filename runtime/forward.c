@@ -55,7 +55,7 @@ static bool rows_overlap(const Forward *f, int64_t x_bytes, int64_t y_bytes, int
 }
 
 static Status check_tensors(const Layer *layer, const Forward *f, const Failure *failure) {
-    int64_t hidden = layer->hidden, element = layer->activations == FORMAT_BF16 ? 2 : 4;
+    int64_t hidden = layer->hidden, element = format_bytes((Format)layer->activations);
     if (!f->x || !f->y) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s is NULL", f->x ? "y" : "x");
     }
@@ -126,7 +126,7 @@ static Status check_routing(const Layer *layer, const Forward *f, const Failure 
 
 static Call call_of_chunk(const Library *library, const Plan *plan, const uint8_t *weights, const Forward *f, int64_t first,
                           int64_t tokens) {
-    int64_t element = plan->layer.activations == FORMAT_BF16 ? 2 : 4, slot = first * plan->layer.top_k;
+    int64_t element = format_bytes((Format)plan->layer.activations), slot = first * plan->layer.top_k;
     return (Call){
         .weights = weights,
         .x = (const uint8_t *)f->x + first * f->x_stride * element,

@@ -103,7 +103,7 @@ static Status check_shape(const Kind *kind, Tensor tensor, const SafetensorsEntr
 }
 
 static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const PackedShape *shape,
-                           const Safetensors *tensors, const Failure *failure) {
+                           const char *checkpoint, const Safetensors *tensors, const Failure *failure) {
     char name[TENSOR_PATTERN_BYTES + 64];
     if (!weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name) || !*name) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': the description names no tensor for its %s", kind->name,
@@ -111,8 +111,8 @@ static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
     }
     const SafetensorsEntry *entry = safetensors_find(tensors, name);
     if (!entry) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint", name,
-                           tensor_keys[tensor], kind->name, (long long)instance);
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint",
+                           checkpoint, name, tensor_keys[tensor], kind->name, (long long)instance);
     }
     Number number;
     if (!number_of(entry, &number)) {
@@ -122,7 +122,7 @@ static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
     return check_shape(kind, tensor, entry, shape, is_stacked(kind, tensor, shape), failure);
 }
 
-static Status check_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, const Failure *failure) {
+static Status check_instance(const Kind *kind, int64_t instance, const char *checkpoint, const Safetensors *tensors, const Failure *failure) {
     for (int t = 0; t < TENSOR_COUNT; t++) {
         PackedShape shape;
         if (!packed_shape(&kind->plan, (Tensor)t, &shape)) {
@@ -130,7 +130,7 @@ static Status check_instance(const Kind *kind, int64_t instance, const Safetenso
         }
         int64_t matrices = is_stacked(kind, (Tensor)t, &shape) ? 1 : shape.matrices;
         for (int64_t m = 0; m < matrices; m++) {
-            Status status = check_matrix(kind, (Tensor)t, instance, m, &shape, tensors, failure);
+            Status status = check_matrix(kind, (Tensor)t, instance, m, &shape, checkpoint, tensors, failure);
             if (status != LIBRARY_OK) {
                 return status;
             }
@@ -139,10 +139,10 @@ static Status check_instance(const Kind *kind, int64_t instance, const Safetenso
     return LIBRARY_OK;
 }
 
-Status weights_check(const Kind *kinds, int64_t count, const Safetensors *tensors, const Failure *failure) {
+Status weights_check(const Kind *kinds, int64_t count, const char *checkpoint, const Safetensors *tensors, const Failure *failure) {
     for (int64_t k = 0; k < count; k++) {
         for (int64_t i = 0; i < kinds[k].count; i++) {
-            Status status = check_instance(&kinds[k], i, tensors, failure);
+            Status status = check_instance(&kinds[k], i, checkpoint, tensors, failure);
             if (status != LIBRARY_OK) {
                 return status;
             }
@@ -165,11 +165,12 @@ static int64_t pack_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
 }
 
 static Status nan_failure(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, int64_t position,
-                          const PackedShape *shape, const Failure *failure) {
+                          const PackedShape *shape, const Safetensors *tensors, const Failure *failure) {
     char name[TENSOR_PATTERN_BYTES + 64];
     weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "tensor '%s' (%s %lld of layer '%s.%lld') has a NaN at row %lld, column %lld",
-                       name, tensor_keys[tensor], (long long)matrix, kind->name, (long long)instance,
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS,
+                       "%s: tensor '%s' (%s %lld of layer '%s.%lld') has a NaN at row %lld, column %lld",
+                       safetensors_find(tensors, name)->file, name, tensor_keys[tensor], (long long)matrix, kind->name, (long long)instance,
                        (long long)(position / shape->columns), (long long)(position % shape->columns));
 }
 
@@ -188,7 +189,7 @@ Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetenso
         }
         if (bad_matrix != INT64_MAX) {
             int64_t position = pack_matrix(kind, (Tensor)t, instance, bad_matrix, &shape, tensors, out);
-            return nan_failure(kind, (Tensor)t, instance, bad_matrix, position, &shape, failure);
+            return nan_failure(kind, (Tensor)t, instance, bad_matrix, position, &shape, tensors, failure);
         }
     }
     return LIBRARY_OK;
@@ -198,7 +199,7 @@ static Status open_checked(const Kind *kinds, int64_t count, const char *checkpo
                            const Failure *failure) {
     Status status = safetensors_open(checkpoint, tensors, failure);
     if (status == LIBRARY_OK) {
-        status = weights_check(kinds, count, *tensors, failure);
+        status = weights_check(kinds, count, checkpoint, *tensors, failure);
     }
     return status;
 }

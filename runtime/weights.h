@@ -9,8 +9,9 @@
 // the expert or the iteration. false if the name does not fit.
 bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, char *name, size_t size);
 
-// Checks presence, dtype and shape of every tensor of every instance; the data is not read.
-Status weights_check(const Kind *kinds, int64_t count, const Safetensors *tensors, const Failure *failure);
+// Checks presence, dtype and shape of every tensor of every instance; the data is not read. `checkpoint`
+// names the file or directory in messages.
+Status weights_check(const Kind *kinds, int64_t count, const char *checkpoint, const Safetensors *tensors, const Failure *failure);
 
 // Packs one checked instance. A NaN is an error that names tensor and position.
 Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, uint8_t *out, const Failure *failure);

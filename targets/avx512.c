@@ -10,13 +10,18 @@ const Target target_avx512 = {
     .requires = "avx512f avx512bw avx512cd avx512dq avx512vl avx2 fma",
     .lanes = 16,
     .fused = true,
-    .dot_intrinsic = "llvm.x86.avx512bf16.dpbf16ps.512",
-    .dot_features = "+avx512bf16",
-    .dot_requires = "avx512bf16",
     .tiles =
         {
             [PATH_FP32_FMA] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 4, .prefetch = 2048},
             [PATH_BF16_WIDENED] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048},
             [PATH_BF16_DOT] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048},
+            [PATH_BF16_AMX] = {.max_rows = 32, .wide_rows = 16, .tile_columns = 32, .unroll = 1, .prefetch = 4096},
+        },
+    .needs =
+        {
+            [PATH_BF16_DOT] = {.features = "+avx512bf16",
+                               .requires = "avx512bf16",
+                               .intrinsic = "llvm.x86.avx512bf16.dpbf16ps.512"},
+            [PATH_BF16_AMX] = {.features = "+amx-tile,+amx-bf16", .requires = "amx_tile amx_bf16"},
         },
 };

@@ -1,7 +1,7 @@
 // Pieces of IR that several paths need.
 #include <string.h>
 
-#include "target.h"
+#include "emission.h"
 
 LLVMValueRef emission_address(Emission *e, LLVMValueRef base, int64_t offset) {
     LLVMValueRef index = LLVMConstInt(e->i64, (unsigned long long)offset, true);
@@ -12,6 +12,12 @@ LLVMValueRef emission_load(Emission *e, LLVMTypeRef type, LLVMValueRef base, int
     LLVMValueRef value = LLVMBuildLoad2(e->builder, type, emission_address(e, base, offset), "");
     LLVMSetAlignment(value, alignment);
     return value;
+}
+
+void emission_prefetch(Emission *e, LLVMValueRef base, int64_t offset, int locality) {
+    LLVMValueRef arguments[] = {emission_address(e, base, offset), LLVMConstInt(e->i32, 0, false),
+                                LLVMConstInt(e->i32, (unsigned long long)locality, false), LLVMConstInt(e->i32, 1, false)};
+    emission_intrinsic(e, "llvm.prefetch", e->pointer, arguments, 4);
 }
 
 LLVMValueRef emission_splat(Emission *e, LLVMValueRef scalar, int lanes) {

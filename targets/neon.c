@@ -9,13 +9,11 @@ const Target target_neon = {
     .requires = "neon",
     .lanes = 4,
     .fused = true,
-    .dot_intrinsic = "llvm.aarch64.neon.bfdot.v4f32.v8bf16",
-    .dot_features = "+bf16",
-    .dot_requires = "bf16",
     .tiles =
         {
             [PATH_FP32_FMA] = {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 1024},
             [PATH_BF16_WIDENED] = {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024},
             [PATH_BF16_DOT] = {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024},
         },
+    .needs = {[PATH_BF16_DOT] = {.features = "+bf16", .requires = "bf16", .intrinsic = "llvm.aarch64.neon.bfdot.v4f32.v8bf16"}},
 };

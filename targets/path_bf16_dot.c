@@ -1,12 +1,12 @@
 // bf16 weights and activations, the CPU's dot product of bf16 pairs: vdpbf16ps (AVX512_BF16), bfdot (Arm BF16).
-#include "target.h"
+#include "emission.h"
 
 static LLVMTypeRef pair_vector(Emission *e) {
     return LLVMVectorType(LLVMBFloatTypeInContext(e->context), (unsigned)e->target->lanes * 2);
 }
 
 static LLVMValueRef operation(Emission *e, LLVMValueRef accumulator, LLVMValueRef a, LLVMValueRef w) {
-    const char *name = e->target->dot_intrinsic;
+    const char *name = e->target->needs[PATH_BF16_DOT].intrinsic;
     // Arm's intrinsic is overloaded on both vector types and carries them in its name, x86's is not: both are found by full name.
     LLVMTypeRef parameters[] = {e->vector, pair_vector(e), pair_vector(e)};
     LLVMTypeRef type = LLVMFunctionType(e->vector, parameters, 3, false);
@@ -33,12 +33,9 @@ static void step(Emission *e, Step *s) {
 }
 
 const PathEmitter path_bf16_dot = {
-    .path = PATH_BF16_DOT,
-    .weights = FORMAT_BF16,
-    .input = FORMAT_BF16,
-    .depth = 2,
-    .compute = {[COMPUTE_BF16] = true},
+    .facts = {.path = PATH_BF16_DOT, .weights = FORMAT_BF16, .input = FORMAT_BF16, .depth = 2, .compute = {[COMPUTE_BF16] = true}},
     .step = step,
     .operation = operation,
     .operand = pair_vector,
+    .operation_depth = 2,
 };

@@ -1,6 +1,6 @@
 // bf16 weights widened to fp32, fused multiply-add: exact products of the stored weights with fp32 activations.
 // One load of a pair row holds even and odd k of `lanes` columns: a shift gives the even, a mask the odd one.
-#include "target.h"
+#include "emission.h"
 
 static void accumulate(Emission *e, Step *s, LLVMValueRef *w, int64_t a_offset) {
     for (int r = 0; r < s->rows; r++) {
@@ -50,12 +50,13 @@ static LLVMTypeRef operand(Emission *e) {
 }
 
 const PathEmitter path_bf16_widened = {
-    .path = PATH_BF16_WIDENED,
-    .weights = FORMAT_BF16,
-    .input = FORMAT_FP32,
-    .depth = 2,
-    .compute = {[COMPUTE_FP32] = true, [COMPUTE_BF16] = true},
+    .facts = {.path = PATH_BF16_WIDENED,
+              .weights = FORMAT_BF16,
+              .input = FORMAT_FP32,
+              .depth = 2,
+              .compute = {[COMPUTE_FP32] = true, [COMPUTE_BF16] = true}},
     .step = step,
     .operation = operation,
     .operand = operand,
+    .operation_depth = 1,
 };

@@ -1,5 +1,5 @@
 // fp32 weights and activations, fused multiply-add.
-#include "target.h"
+#include "emission.h"
 
 static void step(Emission *e, Step *s) {
     LLVMValueRef w[EMISSION_MAX_ACCUMULATORS];
@@ -24,12 +24,9 @@ static LLVMTypeRef operand(Emission *e) {
 }
 
 const PathEmitter path_fp32_fma = {
-    .path = PATH_FP32_FMA,
-    .weights = FORMAT_FP32,
-    .input = FORMAT_FP32,
-    .depth = 1,
-    .compute = {[COMPUTE_FP32] = true},
+    .facts = {.path = PATH_FP32_FMA, .weights = FORMAT_FP32, .input = FORMAT_FP32, .depth = 1, .compute = {[COMPUTE_FP32] = true}},
     .step = step,
     .operation = operation,
     .operand = operand,
+    .operation_depth = 1,
 };

@@ -1,7 +1,7 @@
 // The lists of targets and paths, and which path is legal where.
 #include <string.h>
 
-#include "target.h"
+#include "emission.h"
 
 #define TARGET_ROW(name) &target_##name,
 const Target *const targets[] = {TARGET_LIST(TARGET_ROW) NULL};
@@ -16,23 +16,38 @@ const Target *target_find(const char *name) {
 }
 
 const PathEmitter *path_emitter(Path path) {
-    static const PathEmitter *const emitters[PATH_COUNT] = {
-        [PATH_FP32_FMA] = &path_fp32_fma,
-        [PATH_BF16_WIDENED] = &path_bf16_widened,
-        [PATH_BF16_DOT] = &path_bf16_dot,
-    };
+#define PATH_ROW(enumerator, name, symbol) &path_##symbol,
+    static const PathEmitter *const emitters[] = {PATH_LIST(PATH_ROW)};
     return emitters[path];
 }
 
+const PathFacts *path_facts(Path path) {
+    return &path_emitter(path)->facts;
+}
+
+const char *path_name(Path path) {
+#define PATH_NAME(enumerator, name, symbol) name,
+    static const char *const names[] = {PATH_LIST(PATH_NAME)};
+    return names[path];
+}
+
+const char *path_features(const Target *target, Path path) {
+    return target->needs[path].features ? target->needs[path].features : "";
+}
+
+const char *path_requires(const Target *target, Path path) {
+    return target->needs[path].requires ? target->needs[path].requires : "";
+}
+
 const char *path_rejection(const Target *target, Path path, Format weights, Compute compute) {
-    const PathEmitter *emitter = path_emitter(path);
-    if (emitter->weights != weights) {
+    const PathFacts *facts = path_facts(path);
+    if (facts->weights != weights) {
         return "reads another weight format";
     }
-    if (path == PATH_BF16_DOT && !target->dot_intrinsic) {
-        return "the target has no bf16 dot product";
+    if (!target->tiles[path].max_rows) {
+        return "the target has no such instruction";
     }
-    if (!emitter->compute[compute]) {
+    if (!facts->compute[compute]) {
         return "rounds activations to bf16, which compute class fp32 forbids";
     }
     return NULL;

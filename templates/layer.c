@@ -45,6 +45,7 @@ void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads) {
             team_barrier(team);
         }
     }
+    tile_leave();
     if (c.few && thread == 0) {
         for (int64_t token = 0; token < tokens; token++) {
             shared_rejected[token] = c.rejected[token];

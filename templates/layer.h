@@ -29,6 +29,17 @@ typedef enum Activation { ACTIVATION_LIST(LAYER_ENUMERATOR) ACTIVATION_COUNT } A
 typedef enum Format { FORMAT_LIST(LAYER_ENUMERATOR) FORMAT_COUNT } Format;
 typedef enum Compute { COMPUTE_LIST(LAYER_ENUMERATOR) COMPUTE_COUNT } Compute;
 
+// Bytes of one element.
+static inline int64_t format_bytes(Format format) {
+#define LAYER_FORMAT_BYTES(enumerator, name, bytes) \
+    case enumerator: return bytes;
+    switch (format) {
+        FORMAT_LIST(LAYER_FORMAT_BYTES)
+    case FORMAT_COUNT: break;
+    }
+    return 0;
+}
+
 enum { LAYER_MAX_ITERATIONS = 16 };
 
 // One sparse-expert layer. Enumerated fields hold the enumerators above; flags hold 0 or 1.

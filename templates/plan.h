@@ -15,14 +15,17 @@
 enum {
     PANEL_COLUMNS = 32,
     PANEL_GROUP = 8,        // gate and up alternate in groups of this many columns
-    TILE_MAX_ROWS = 16,     // no plan asks for taller tiles
+    TILE_MAX_ROWS = 32,     // no plan asks for taller tiles
     TILE_MAX_PANELS = 2,
     TILE_STRIDE = 64,       // floats between rows of a tile's output
     WEIGHTS_ALIGNMENT = 64, // bytes; every section of an instance's packed weights starts at a multiple
 };
 
 // Instruction paths: how one multiply-accumulate step is done. The emitters are in targets/.
-#define PATH_LIST(X) X(PATH_FP32_FMA, "fp32_fma") X(PATH_BF16_WIDENED, "bf16_widened") X(PATH_BF16_DOT, "bf16_dot")
+// X(enumerator, name, targets/path_SYMBOL.c)
+#define PATH_LIST(X) \
+    X(PATH_FP32_FMA, "fp32_fma", fp32_fma) \
+    X(PATH_BF16_WIDENED, "bf16_widened", bf16_widened) X(PATH_BF16_DOT, "bf16_dot", bf16_dot) X(PATH_BF16_AMX, "bf16_amx", bf16_amx)
 typedef enum Path { PATH_LIST(LAYER_ENUMERATOR) PATH_COUNT } Path;
 
 // Weight roles: the matrices of a layer, each with its own path and tiles.

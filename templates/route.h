@@ -107,7 +107,7 @@ INLINE void route_mask_padding(float *logits, int64_t experts) {
     }
 }
 
-// SCORE_SOFTMAX: the sum over all experts of exp(z - max), by sixteen chains and the lane tree.
+// The sum over all experts of exp(z - max), by sixteen chains and the lane tree.
 INLINE float route_softmax_sum(const float *logits, float largest) {
     Vector sum = vector_set(0);
     for (int64_t e = 0; e < layer_plan.roles[ROLE_ROUTER].panels * PANEL_COLUMNS; e += LANES) {
@@ -116,7 +116,25 @@ INLINE float route_softmax_sum(const float *logits, float largest) {
     return vector_sum(sum);
 }
 
-// SELECTION_TOP_K: the k largest logits (softmax keeps their order) by repeated maximum; ties go to the lower index.
+// What a score needs of all experts' logits together. Switches over a list have no default: the compiler asks for new rows.
+INLINE float route_score_sum(const float *logits, float largest) {
+    switch ((Score)layer_plan.layer.score) {
+    case SCORE_SOFTMAX: return route_softmax_sum(logits, largest);
+    case SCORE_COUNT: break;
+    }
+    return 0;
+}
+
+// Scores from logits.
+INLINE Vector route_score(Vector z, float largest, float sum) {
+    switch ((Score)layer_plan.layer.score) {
+    case SCORE_SOFTMAX: return vector_exp(z - largest) / sum;
+    case SCORE_COUNT: break;
+    }
+    return z;
+}
+
+// The k largest logits (softmax keeps their order) by repeated maximum; ties go to the lower index.
 // Takes the chosen ones out of `logits`.
 INLINE void route_top_k(float *logits, int32_t *experts, float *chosen) {
     int64_t padded = layer_plan.roles[ROLE_ROUTER].panels * PANEL_COLUMNS;
@@ -136,6 +154,14 @@ INLINE void route_top_k(float *logits, int32_t *experts, float *chosen) {
     }
 }
 
+// Experts in order of choice, and their logits. Uses `logits` up.
+INLINE void route_choose(float *logits, int32_t *experts, float *chosen) {
+    switch ((Selection)layer_plan.layer.selection) {
+    case SELECTION_TOP_K: route_top_k(logits, experts, chosen); return;
+    case SELECTION_COUNT: return;
+    }
+}
+
 // Chosen scores become weights: s / sum, or s / (sum of chosen + eps), times the scale.
 INLINE void route_weigh(float *weights, float largest, float sum) {
     const Layer *layer = &layer_plan.layer;
@@ -146,7 +172,7 @@ INLINE void route_weigh(float *weights, float largest, float sum) {
         for (int64_t j = 0; j < lanes; j++) {
             z[j] = weights[s + j];
         }
-        Vector score = vector_exp(z - largest) / sum;
+        Vector score = route_score(z, largest, sum);
         for (int64_t j = 0; j < lanes; j++) {
             weights[s + j] = score[j];
             chosen += score[j];
@@ -177,8 +203,8 @@ INLINE void route_select(const Context *c, int64_t token, float *logits) {
     for (int64_t e = 1; e < layer->experts; e++) {
         largest = logits[e] > largest ? logits[e] : largest;
     }
-    float sum = route_softmax_sum(logits, largest);
-    route_top_k(logits, experts, weights);
+    float sum = route_score_sum(logits, largest);
+    route_choose(logits, experts, weights);
     route_weigh(weights, largest, sum);
 }
 

@@ -109,6 +109,8 @@ typedef void LayerForward(Call *call, Team *team, int64_t thread, int64_t thread
 typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out, const void *ahead, int64_t advance,
                   float *widened);
 Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down;
+// A thread calls this after its last tile of a forward: paths whose registers outlive a tile give them back.
+void tile_leave(void);
 
 // Where role.widen_tiles is not 0, the first of several tiles on a bf16 panel leaves it in `widened` as [depth_padded][32] floats
 // (the others ignore that argument), and the rest read it from there as w. Always one panel, always told where to prefetch.

@@ -60,3 +60,6 @@ WIDENING_TILES(ROLE_GATE_UP, gate_up)
 WIDENING_TILES(ROLE_DOWN, down)
 WIDENING_TILES(ROLE_SHARED_GATE_UP, shared_gate_up)
 WIDENING_TILES(ROLE_SHARED_DOWN, shared_down)
+
+void tile_leave(void) {
+}

@@ -126,7 +126,7 @@ void *fixture_tokens(const Plan *plan, int64_t tokens, uint64_t seed) {
 }
 
 size_t fixture_element(const Layer *layer) {
-    return layer->activations == FORMAT_BF16 ? 2 : 4;
+    return format_bytes((Format)layer->activations);
 }
 
 Library *fixture_native(const Kind *kind, const void *image, size_t bytes, int threads, int64_t max_tokens) {

@@ -13,6 +13,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(npy, NATIVE_AND_SANITIZED) \
     X(reference, NATIVE_AND_SANITIZED) \
     X(verify, NATIVE_AND_SANITIZED) \
+    X(boundaries, NATIVE) \
     X(plan, NATIVE_AND_SANITIZED) \
     X(layer, NATIVE_AND_SANITIZED) \
     X(emit, NATIVE) \

@@ -212,6 +212,7 @@ static const char *const allowed_imports[] = {
     "fallocate",
     "posix_fallocate",
     "mprotect",
+    "syscall",  // permission for tile registers
     "malloc",
     "calloc",
     "realloc",

@@ -26,7 +26,7 @@ static uint8_t *guarded(size_t bytes) {
 }
 
 static Role make_role(const Target *target, Path path, int64_t depth) {
-    const PathEmitter *emitter = path_emitter(path);
+    const PathFacts *facts = path_facts(path);
     const TileShape *shape = &target->tiles[path];
     Role role = {.matrices = 1,
                  .depth = depth,
@@ -37,8 +37,8 @@ static Role make_role(const Target *target, Path path, int64_t depth) {
                  .tile_columns = shape->tile_columns,
                  .unroll = shape->unroll,
                  .prefetch = shape->prefetch};
-    role.weights = emitter->weights;
-    role.input = emitter->input;
+    role.weights = facts->weights;
+    role.input = facts->input;
     role.panel_bytes = role.depth_padded * PANEL_COLUMNS * (role.weights == FORMAT_BF16 ? 2 : 4);
     role.input_stride = (role.depth_padded * (role.input == FORMAT_BF16 ? 2 : 4) + 63) / 64 * 64;
     return role;
@@ -72,11 +72,24 @@ static void check_output(const Target *target, const Role *role, const uint8_t *
         exact += (double)x * (double)y;
         magnitude += fabs((double)x * (double)y);
     }
-    if (role->path == PATH_BF16_DOT) {
+    if (role->input == FORMAT_BF16) {  // dot products: sums of pairs, and of more
         ck_assert(fabs((double)got - exact) <= magnitude * (double)role->depth_padded * 0x1p-23 + 0x1p-100);
     } else {
         ck_assert_mem_eq(&got, &chain, sizeof got);
     }
+}
+
+static void run_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, const void *a, const void *w,
+                     float *out, float *widened) {
+    Diagnostics diagnostics = {0};
+    Object object = emit_single_tile(target, role, kind, rows, panels, &diagnostics);
+    ck_assert_msg(object != NULL, "%s", diagnostics.text);
+    Jit *jit = jit_load(object, &diagnostics);
+    ck_assert_msg(jit != NULL, "%s", diagnostics.text);
+    TileFunction *tile = (TileFunction *)jit_function(jit, "tile_0");
+    ck_assert_ptr_nonnull(tile);
+    tile(a, w, out, w, 64, widened);
+    jit_free(jit);
 }
 
 // The fp32 panel that a widening tile leaves.
@@ -89,13 +102,6 @@ static void check_widened(const Role *role, const uint8_t *w, const float *widen
 }
 
 static void check_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels) {
-    Diagnostics diagnostics = {0};
-    Object object = emit_single_tile(target, role, kind, rows, panels, &diagnostics);
-    ck_assert_msg(object != NULL, "%s", diagnostics.text);
-    Jit *jit = jit_load(object, &diagnostics);
-    ck_assert_msg(jit != NULL, "%s", diagnostics.text);
-    TileFunction *tile = (TileFunction *)jit_function(jit, "tile_0");
-    ck_assert_ptr_nonnull(tile);
     int64_t width = role->input == FORMAT_BF16 ? 2 : 4;
     size_t last_row = (size_t)(role->depth_padded * width), a_bytes = (size_t)((rows - 1) * role->input_stride) + last_row;
     size_t w_bytes = (size_t)(panels * role->panel_bytes);
@@ -108,25 +114,28 @@ static void check_tile(const Target *target, const Role *role, TileKind kind, in
     for (int r = 0; r < rows; r++) {
         fill(a + r * role->input_stride, (Format)role->input, role->depth_padded, &state);
     }
-    tile(a, w, out, w, 64, widened);
+    run_tile(target, role, kind, rows, panels, a, w, out, widened);
     check_widened(role, w, widened);
     for (int r = 0; r < rows; r++) {
         for (int64_t c = 0; c < panels * PANEL_COLUMNS; c++) {
             check_output(target, role, a + r * role->input_stride, w, c, out[r * TILE_STRIDE + c]);
         }
     }
-    jit_free(jit);
 }
 
-START_TEST(test_tiles) {
-    static const int64_t depths[] = {1, 2, 3, 8, 31, 41, 64};
-    const Target *target = targets[_i / PATH_COUNT];
-    Path path = (Path)(_i % PATH_COUNT);
+static bool runs_here(const Target *target, Path path) {
     Machine machine;
     char missing[256];
     ck_assert_int_eq(machine_detect(&machine), 0);
-    if (!target->tiles[path].max_rows || !compile_target_is_host(target, &machine, missing, sizeof missing) ||
-        (path == PATH_BF16_DOT && !machine_has_all(&machine, target->dot_requires, missing, sizeof missing))) {
+    return target->tiles[path].max_rows && compile_target_is_host(target, &machine, missing, sizeof missing) &&
+           machine_has_all(&machine, path_requires(target, path), missing, sizeof missing);
+}
+
+START_TEST(test_tiles) {
+    static const int64_t depths[] = {1, 2, 3, 8, 31, 33, 41, 64, 126};
+    const Target *target = targets[_i / PATH_COUNT];
+    Path path = (Path)(_i % PATH_COUNT);
+    if (!runs_here(target, path)) {
         return;
     }
     for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
@@ -144,12 +153,45 @@ START_TEST(test_tiles) {
 }
 END_TEST
 
+// Bits of an output do not depend on the rows and panels that are computed with it.
+START_TEST(test_tiles_have_the_same_bits) {
+    const Target *target = targets[_i / PATH_COUNT];
+    Path path = (Path)(_i % PATH_COUNT);
+    if (!runs_here(target, path)) {
+        return;
+    }
+    Role role = make_role(target, path, 74);
+    size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)(2 * role.panel_bytes);
+    uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
+    float *one = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE);
+    float *all = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
+    uint64_t state = 5;
+    fill(w, (Format)role.weights, (int64_t)w_bytes / (role.weights == FORMAT_BF16 ? 2 : 4), &state);
+    fill(a, (Format)role.input, (int64_t)a_bytes / (role.input == FORMAT_BF16 ? 2 : 4), &state);
+    for (int panels = 1; panels <= 2; panels++) {
+        for (int rows = 1; rows <= (panels == 1 ? role.max_rows : role.wide_rows); rows++) {
+            run_tile(target, &role, TILE_PACKED, rows, panels, a, w, all, NULL);
+            for (int r = 0; r < rows; r += rows > 4 ? rows / 4 : 1) {
+                for (int p = 0; p < panels; p++) {
+                    run_tile(target, &role, TILE_PACKED, 1, 1, a + r * role.input_stride, w + p * role.panel_bytes, one, NULL);
+                    ck_assert_mem_eq(one, all + r * TILE_STRIDE + p * PANEL_COLUMNS, sizeof(float) * PANEL_COLUMNS);
+                }
+            }
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_rejections) {
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_FP32, COMPUTE_FP32));
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_WIDENED, FORMAT_BF16, COMPUTE_FP32));
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_BF16));
     ck_assert_ptr_nonnull(path_rejection(&target_avx512, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_FP32));
     ck_assert_ptr_nonnull(path_rejection(&target_avx2, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_AMX, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert_ptr_nonnull(path_rejection(&target_avx512, PATH_BF16_AMX, FORMAT_BF16, COMPUTE_FP32));
+    ck_assert_ptr_nonnull(path_rejection(&target_avx512, PATH_BF16_AMX, FORMAT_FP32, COMPUTE_BF16));
+    ck_assert_ptr_nonnull(path_rejection(&target_neon, PATH_BF16_AMX, FORMAT_BF16, COMPUTE_BF16));
     ck_assert_ptr_nonnull(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_BF16, COMPUTE_FP32));
 }
 END_TEST
@@ -163,6 +205,7 @@ Suite *suite_emit(void) {
     }
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_tiles, 0, count * PATH_COUNT);
+    tcase_add_loop_test(cases, test_tiles_have_the_same_bits, 0, count * PATH_COUNT);
     tcase_add_test(cases, test_rejections);
     suite_add_tcase(suite, cases);
     return suite;

@@ -153,9 +153,10 @@ START_TEST(damaged_cache_is_ignored_with_a_word) {
         "{",
         "[]",
         "{\"version\": 99}",
-        "{\"version\": 1, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": \"x\"}}}}",
-        "{\"version\": 1, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": -1, \"tile\": 1}, "
-        "\"bf16_widened\": {\"peak\": 1, \"tile\": 1}, \"bf16_dot\": {\"peak\": 1, \"tile\": 1}}}}"};
+        "{\"version\": 2, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": \"x\"}}}}",
+        "{\"version\": 2, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": -1, \"tile\": 1}, "
+        "\"bf16_widened\": {\"peak\": 1, \"tile\": 1}, \"bf16_dot\": {\"peak\": 1, \"tile\": 1}, "
+        "\"bf16_amx\": {\"peak\": 1, \"tile\": 1}}}}"};
     char path[] = "/tmp/catena-test-peaks-XXXXXX";
     Peaks one = {.gflops = {1}}, read;
     close(mkstemp(path));

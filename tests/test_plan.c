@@ -95,6 +95,11 @@ START_TEST(test_measured_path_wins) {
     Plan plan = plan_default(&layer, &target_avx512, &machine, &peaks);
     ck_assert_int_eq(plan.roles[ROLE_DOWN].path, PATH_BF16_DOT);
     ck_assert_int_ne(plan.roles[ROLE_ROUTER].path, PATH_BF16_DOT);  // a choice of experts must not depend on the compute class
+    peaks.tile_gflops[PATH_BF16_AMX] = 1900;
+    plan = plan_default(&layer, &target_avx512, &machine, &peaks);
+    ck_assert_int_eq(plan.roles[ROLE_GATE_UP].path, PATH_BF16_AMX);
+    ck_assert_int_eq(plan.roles[ROLE_DOWN].input, FORMAT_BF16);
+    ck_assert_int_ne(plan.roles[ROLE_ROUTER].path, PATH_BF16_AMX);
     layer.compute = COMPUTE_FP32;
     ck_assert_int_eq(plan_default(&layer, &target_avx512, &machine, &peaks).roles[ROLE_DOWN].path, PATH_BF16_WIDENED);
 }

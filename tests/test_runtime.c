@@ -3,9 +3,11 @@
 #include <math.h>
 #include <omp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -378,6 +380,27 @@ START_TEST(reads_options) {
 }
 END_TEST
 
+#if defined(__x86_64__)
+static bool tiles_are_permitted(void) {
+    enum { ARCH_GET_XCOMP_PERM = 0x1022 };
+    uint64_t permitted = 0;
+    return !syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted) && (permitted >> 18 & 1);
+}
+
+// Tile registers are present when the system lets this process use them: never beside a signal stack too small for their state.
+START_TEST(tiles_need_permission) {
+    static char stack[8192];
+    stack_t small = {.ss_sp = stack, .ss_size = sizeof stack}, none = {.ss_flags = SS_DISABLE};
+    if (!tiles_are_permitted() && !sigaltstack(&small, NULL)) {
+        ck_assert_int_eq(cpu_has("amx_tile"), 0);
+        ck_assert_int_eq(cpu_has("amx_bf16"), 0);
+        ck_assert_int_eq(sigaltstack(&none, NULL), 0);
+    }
+    ck_assert(cpu_has("amx_tile") == 0 || tiles_are_permitted());
+}
+END_TEST
+#endif
+
 START_TEST(checks_the_cpu) {
     strcpy(contents.features, "sse2  teleportation antigravity ");
     ck_assert_int_eq(open_with(NULL), LIBRARY_UNSUPPORTED_CPU);
@@ -526,6 +549,9 @@ Suite *suite_runtime(void) {
     tcase_add_checked_fixture(opening, setup, teardown);
     tcase_add_test(opening, reads_options);
     tcase_add_test(opening, checks_the_cpu);
+#if defined(__x86_64__)
+    tcase_add_test(opening, tiles_need_permission);
+#endif
     tcase_add_test(opening, opens_packed_files);
     tcase_add_test(opening, header_agrees_with_library);
     suite_add_tcase(suite, opening);

@@ -312,7 +312,7 @@ START_TEST(packs_a_checkpoint) {
 END_TEST
 
 static const Change changes[] = {
-    {"l.5.e.1.d", "", -1, {0}, "tensor 'l.5.e.1.d' (down of layer 'sparse.1') is not in the checkpoint"},
+    {"l.5.e.1.d", "", -1, {0}, "/w.safetensors: tensor 'l.5.e.1.d' (down of layer 'sparse.1') is not in the checkpoint"},
     {"l.3.gate.1", "F32", 2, {2, 7}, "tensor 'l.3.gate.1' has shape [2, 7], layer 'sparse' needs [2, 6] for its router"},
     {"l.3.e.0.g", "BF16", 1, {30}, "has shape [30], layer 'sparse' needs [5, 6]"},
     {"l.5.up", "F32", 2, {10, 6}, "needs [2, 5, 6] for its up"},
@@ -347,7 +347,7 @@ START_TEST(refuses_nan) {
     write_file("w.packed", "precious", 8);
     Failure failure = {error, sizeof error};
     ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
-    ck_assert_ptr_nonnull(strstr(error, "tensor 'l.5.e.1.d' (down 1 of layer 'sparse.1') has a NaN at row 5, column 4"));
+    ck_assert_ptr_nonnull(strstr(error, "/w.safetensors: tensor 'l.5.e.1.d' (down 1 of layer 'sparse.1') has a NaN at row 5, column 4"));
     struct stat facts;
     ck_assert(!stat(path_of("w.packed"), &facts) && facts.st_size == 8);
     char command[128];

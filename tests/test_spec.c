@@ -135,6 +135,8 @@ START_TEST(checks_tensors) {
     ck_assert_int_eq(model->layers[0].checkpoint.layer_step, 1);
     ck_assert_str_eq(model->layers[0].checkpoint.tensors[TENSOR_UP], "{layer}.{expert}.u");
     model_free(model);
+    model = accepted(TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}.u\""));  // stacked: [experts, out, in]
+    model_free(model);
     static const Refused rows[] = {
         {TENSORS("", GOOD_ROUTER, GOOD_UP), 1, "the checkpoint's tensors lack \"norm\""},
         {TENSORS(GOOD_NORM, "", GOOD_UP), 1, "the checkpoint's tensors lack \"router\""},
@@ -142,7 +144,7 @@ START_TEST(checks_tensors) {
         {TENSORS("\"norm\": \"n\", ", GOOD_ROUTER, GOOD_UP), 1, "\"n\" must hold {layer}"},
         {TENSORS("\"norm\": \"{layer}{expert}\", ", GOOD_ROUTER, GOOD_UP), 1, "this tensor has no {expert} in this layer"},
         {TENSORS(GOOD_NORM, "\"router\": \"{layer}{iteration}\", ", GOOD_UP), 1, "this tensor has no {iteration} in this layer"},
-        {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}.u\""), 1, "\"{layer}.u\" must hold {expert}"},
+        {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{expert}.u\""), 1, "\"{expert}.u\" must hold {layer}"},
         {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}{expert}{name}\""), 1, "no other braces"},
         {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"{layer}{expert}}\""), 1, "no other braces"},
         {TENSORS(GOOD_NORM, GOOD_ROUTER, ", \"up\": \"\""), 1, "a tensor's name of at most 159 bytes, found \"\""},

@@ -1,0 +1,66 @@
+// Building instructions: what the code generator and the instruction paths share. Values are LLVM's.
+#ifndef CATENA_EMISSION_H
+#define CATENA_EMISSION_H
+
+#include <llvm-c/Core.h>
+
+#include "target.h"
+
+// What a path sees while one tile is built. Values are LLVM's.
+typedef struct Emission {
+    LLVMContextRef context;
+    LLVMModuleRef module;
+    LLVMBuilderRef builder;
+    const Target *target;
+    LLVMTypeRef f32, i32, i64, pointer;
+    LLVMTypeRef vector;    // <lanes x float>
+    LLVMTypeRef integers;  // <lanes x i32>
+} Emission;
+
+enum { EMISSION_MAX_ACCUMULATORS = 64 };
+
+// One multiply-accumulate step for a register block: accumulators[r * vectors + v] += a[r][k..] * w[k..][v], k ascending.
+typedef struct Step {
+    int rows, vectors;
+    LLVMValueRef *accumulators;            // updated in place
+    LLVMValueRef a;                        // address of row 0's elements of this step
+    int64_t input_stride;                  // bytes between rows
+    LLVMValueRef w;                        // address of this step's weights in panel 0
+    int64_t weight_offsets[EMISSION_MAX_ACCUMULATORS];  // byte offset of each vector's weights from w
+    LLVMValueRef widened;  // where the step leaves its weights as fp32, [k][32]; NULL: nowhere (only bf16_widened knows it)
+    int64_t widened_offset; // of vector 0 within a row of that
+} Step;
+
+typedef struct PathEmitter {
+    PathFacts facts;
+    void (*step)(Emission *emission, Step *step);
+    // One register-only multiply-accumulate, acc + a * w of the path's operand type, for measuring its peak.
+    LLVMValueRef (*operation)(Emission *emission, LLVMValueRef accumulator, LLVMValueRef a, LLVMValueRef w);
+    LLVMTypeRef (*operand)(Emission *emission);  // type of a and w in operation
+    int operation_depth;                         // multiply-adds per lane of one operation
+    // Instead of the above, for instructions whose registers are no values of LLVM's (tiles): the whole body of a tile's function
+    // but its return, `told` where to prefetch or not (templates/skeleton.h); and of the peak's function (rounds, sink), which
+    // returns the multiply-adds of a round.
+    void (*tile)(Emission *emission, const Role *role, int rows, int panels, bool told, LLVMValueRef function);
+    int64_t (*peak)(Emission *emission, LLVMValueRef function);
+    // What a thread does after its last tile of a forward; NULL: nothing.
+    void (*leave)(Emission *emission);
+} PathEmitter;
+
+// path_NAME of every row of PATH_LIST is defined in targets/path_NAME.c.
+#define PATH_DECLARE(enumerator, name, symbol) extern const PathEmitter path_##symbol;
+PATH_LIST(PATH_DECLARE)
+const PathEmitter *path_emitter(Path path);
+
+// Pieces shared by paths (targets/emission.c).
+LLVMValueRef emission_address(Emission *emission, LLVMValueRef base, int64_t offset);
+LLVMValueRef emission_load(Emission *emission, LLVMTypeRef type, LLVMValueRef base, int64_t offset, unsigned alignment);
+// Prefetches for reading; locality 3: into the nearest cache, 2: into the second-level cache.
+void emission_prefetch(Emission *emission, LLVMValueRef base, int64_t offset, int locality);
+LLVMValueRef emission_splat(Emission *emission, LLVMValueRef scalar, int lanes);
+LLVMValueRef emission_constant(Emission *emission, LLVMTypeRef vector, uint64_t value);  // splat of an integer constant
+LLVMValueRef emission_multiply_add(Emission *emission, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
+// Calls an intrinsic by name, overloaded on `type` if that is not NULL.
+LLVMValueRef emission_intrinsic(Emission *emission, const char *name, LLVMTypeRef type, LLVMValueRef *arguments, unsigned count);
+
+#endif
