@@ -50,6 +50,7 @@ typedef struct BenchRow {
     char path[BENCH_TEXT_BYTES];
     char opponent[BENCH_TEXT_BYTES];  // reference, a library's name, or "": alone
     char note[BENCH_NOTE_BYTES];
+    char disturbed[BENCH_NOTE_BYTES];  // why the row's figures are not to be relied on; "": they are
     int64_t tokens;
     int threads;
     bool cold, routed, huge_pages;
@@ -58,7 +59,7 @@ typedef struct BenchRow {
     BenchWork work;
     Statistics time;
     double best_peak;  // GFLOP/s
-    double bandwidth;  // GB/s
+    double bandwidth;  // GB/s of memory; as all that follows from it NaN in warm rows: caches have no one bandwidth
     double gflops, gbytes_s, fraction_of_peak, fraction_of_bandwidth;
     double roofline_s, roofline_fraction, union_roofline_s, union_roofline_fraction;
     Statistics reference_time;
@@ -67,9 +68,22 @@ typedef struct BenchRow {
     double tax;  // throughput relative to the one-iteration layer of equal routed FLOPs; 0: not a chain
 } BenchRow;
 
+// Adds a part to a row's note or warning, after "; ".
+void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 // Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
 // bandwidth to its own rate and says so in `note`.
 void bench_row_finish(BenchRow *row);
+
+// A read loop is to be believed if its samples agree (spread up to BENCH_READ_SPREAD) and it is not far (half) below the rate of
+// a call that read the same memory.
+#define BENCH_READ_SPREAD 0.30
+#define BENCH_CALL_SPREAD 0.25
+bool bench_bandwidth_plausible(const Bandwidth *bandwidth, double reached_gbytes_s);
+// GB/s that a call reached at least: each byte of the union must have come from where the working set lies.
+double bench_reached(const BenchWork *work, double seconds);
+// Writes row->disturbed: the read loops (NULL: none were run), the calls.
+void bench_row_judge(BenchRow *row, const Bandwidth *bandwidth);
 
 // Largest |a - b| of a row relative to the row's largest |b|, over rows; infinity where only one of them is finite.
 double bench_max_error(const float *a, const float *b, int64_t rows, int64_t columns);
@@ -119,7 +133,7 @@ typedef struct BenchSide {
     double total;  // seconds
 } BenchSide;
 
-// Set by Ctrl-C: measuring ends after the current call.
+// Set by Ctrl-C and other signals: preparing or measuring ends after the current step.
 extern volatile sig_atomic_t bench_stopped;
 
 // A B A B ... for about `seconds`, one untimed call each first. Sides that are slow get fewer calls: none takes more than its

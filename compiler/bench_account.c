@@ -1,5 +1,6 @@
 // The arithmetic of a benchmark: FLOPs, bytes, rooflines, errors, and the chain's sibling. Nothing is measured here.
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,26 +96,67 @@ static double larger(double a, double b) {
     return a > b ? a : b;
 }
 
-void bench_row_finish(BenchRow *row) {
-    double seconds = row->time.median;
-    // Each byte of the union must have come from where the working set lies, so this rate is a lower bound of the bandwidth.
-    double reached = ratio(row->work.union_bytes, seconds) * 1e-9;
+void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) {
+    size_t used = strlen(note);
+    va_list arguments;
+    va_start(arguments, format);
+    if (used && used + 2 < BENCH_NOTE_BYTES) {
+        memcpy(note + used, "; ", 3);
+        used += 2;
+    }
+    vsnprintf(note + used, BENCH_NOTE_BYTES - used, format, arguments);
+    va_end(arguments);
+}
+
+double bench_reached(const BenchWork *work, double seconds) {
+    return ratio(work->union_bytes, seconds) * 1e-9;
+}
+
+bool bench_bandwidth_plausible(const Bandwidth *bandwidth, double reached_gbytes_s) {
+    return bandwidth->spread <= BENCH_READ_SPREAD && 2 * bandwidth->gbytes_s >= reached_gbytes_s;
+}
+
+void bench_row_judge(BenchRow *row, const Bandwidth *bandwidth) {
+    double reached = bench_reached(&row->work, row->time.median);
+    row->disturbed[0] = 0;
+    if (bandwidth && bandwidth->spread > BENCH_READ_SPREAD) {
+        bench_note(row->disturbed, "the rate of the read loops varies by %.0f%%", bandwidth->spread * 100);
+    }
+    if (bandwidth && 2 * bandwidth->gbytes_s < reached) {
+        bench_note(row->disturbed, "the read loops reach %.1f GB/s, the calls %.1f", bandwidth->gbytes_s, reached);
+    }
+    if (row->time.spread > BENCH_CALL_SPREAD) {
+        bench_note(row->disturbed, "the time of a call varies by %.0f%%", row->time.spread * 100);
+    }
+}
+
+// What is relative to the bandwidth of memory.
+static void finish_cold(BenchRow *row, double seconds) {
+    double reached = bench_reached(&row->work, seconds);
     if (reached > row->bandwidth) {
-        size_t used = strlen(row->note);
-        snprintf(row->note + used, sizeof row->note - used,
-                 "%sfaster than every read loop (%.1f GB/s): its own rate is the bandwidth", used ? "; " : "", row->bandwidth);
+        bench_note(row->note, "faster than every read loop (%.1f GB/s): its own rate is the bandwidth", row->bandwidth);
         row->bandwidth = reached;
     }
-    row->gflops = ratio(row->work.flops, seconds) * 1e-9;
-    row->gbytes_s = ratio(row->work.bytes, seconds) * 1e-9;
-    row->fraction_of_peak = ratio(row->gflops, row->best_peak);
     row->fraction_of_bandwidth = ratio(row->gbytes_s, row->bandwidth);
     double compute = ratio(row->work.flops * 1e-9, row->best_peak);
     row->roofline_s = larger(compute, ratio(row->work.bytes * 1e-9, row->bandwidth));
     row->union_roofline_s = larger(compute, ratio(row->work.union_bytes * 1e-9, row->bandwidth));
     row->roofline_fraction = ratio(row->roofline_s, seconds);
     row->union_roofline_fraction = ratio(row->union_roofline_s, seconds);
+}
+
+void bench_row_finish(BenchRow *row) {
+    double seconds = row->time.median;
+    row->gflops = ratio(row->work.flops, seconds) * 1e-9;
+    row->gbytes_s = ratio(row->work.bytes, seconds) * 1e-9;
+    row->fraction_of_peak = ratio(row->gflops, row->best_peak);
     row->speedup = ratio(row->reference_time.median, seconds);
+    row->bandwidth = row->cold ? row->bandwidth : NAN;
+    row->fraction_of_bandwidth = row->roofline_s = row->roofline_fraction = NAN;
+    row->union_roofline_s = row->union_roofline_fraction = NAN;
+    if (row->cold) {
+        finish_cold(row, seconds);
+    }
 }
 
 double bench_max_error(const float *a, const float *b, int64_t rows, int64_t columns) {

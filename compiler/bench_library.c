@@ -99,6 +99,9 @@ static int fill_bank(BenchLibrary *library, const BenchRouting *routing, int thr
     char error[256] = "";
     Options options = {.size = sizeof options, .threads = threads, .huge_pages = library->huge_pages};
     for (int64_t s = 0; s < library->slots; s++) {
+        if (bench_stopped) {
+            return -1;
+        }
         int64_t image = s / kind->count, index = s % kind->count;
         uint8_t *base = image_address(library, image);
         if (!index) {

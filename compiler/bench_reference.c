@@ -29,6 +29,7 @@ BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_to
     while (complete && reference->slots < (slots > 1 ? slots : 1)) {
         complete = !fast_weights_unpack(library->plan, library->instances[0], &reference->weights[reference->slots]);
         reference->slots += complete;
+        complete = complete && !bench_stopped;
     }
     if (!complete) {
         bench_reference_close(reference);

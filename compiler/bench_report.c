@@ -6,18 +6,23 @@
 #include "info.h"
 #include "measure.h"
 
+static json_t *number_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
 json_t *bench_row_json(const BenchRow *row) {
     json_t *json =
         json_pack("{s:s, s:I, s:s, s:f, s:f, s:i, s:b, s:f, s:f, s:f, s:I}", "layer", row->layer, "tokens", (json_int_t)row->tokens,
                   "routing", row->routing, "distinct_experts", row->visits.distinct, "largest_share", row->visits.largest_share,
                   "threads", row->threads, "cold", row->cold, "median_s", row->time.median, "spread", row->time.spread, "min_s",
                   row->time.min, "calls", (json_int_t)row->time.count);
-    json_t *limits = json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "flops", row->work.flops,
-                               "bytes", row->work.bytes, "union_bytes", row->work.union_bytes, "gflops", row->gflops, "gbytes_s",
-                               row->gbytes_s, "best_peak_gflops", row->best_peak, "bandwidth_gbytes_s", row->bandwidth,
-                               "fraction_of_peak", row->fraction_of_peak, "fraction_of_bandwidth", row->fraction_of_bandwidth,
-                               "roofline_s", row->roofline_s, "roofline_fraction", row->roofline_fraction, "union_roofline_s",
-                               row->union_roofline_s, "union_roofline_fraction", row->union_roofline_fraction);
+    json_t *limits =
+        json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:f, s:o, s:o, s:o, s:o, s:o}", "flops", row->work.flops, "bytes",
+                  row->work.bytes, "union_bytes", row->work.union_bytes, "gflops", row->gflops, "gbytes_s", row->gbytes_s,
+                  "best_peak_gflops", row->best_peak, "bandwidth_gbytes_s", number_or_null(row->bandwidth), "fraction_of_peak",
+                  row->fraction_of_peak, "fraction_of_bandwidth", number_or_null(row->fraction_of_bandwidth), "roofline_s",
+                  number_or_null(row->roofline_s), "roofline_fraction", number_or_null(row->roofline_fraction), "union_roofline_s",
+                  number_or_null(row->union_roofline_s), "union_roofline_fraction", number_or_null(row->union_roofline_fraction));
     json_object_update(json, limits);
     json_decref(limits);
     bool compared = row->reference_time.count > 0;
@@ -26,12 +31,13 @@ json_t *bench_row_json(const BenchRow *row) {
     json_object_set_new(json, "reference_s", compared ? json_real(row->reference_time.median) : json_null());
     json_object_set_new(json, "reference_spread", compared ? json_real(row->reference_time.spread) : json_null());
     json_object_set_new(json, "speedup", compared ? json_real(row->speedup) : json_null());
-    json_object_set_new(json, "max_error", isfinite(row->max_error) ? json_real(row->max_error) : json_null());
+    json_object_set_new(json, "max_error", number_or_null(row->max_error));
     json_object_set_new(json, "ratio_to_one_iteration", row->tax > 0 ? json_real(row->tax) : json_null());
     json_object_set_new(json, "router_included", json_boolean(row->routed));
     json_object_set_new(json, "huge_pages", json_boolean(row->huge_pages));
     json_object_set_new(json, "bank_bytes", json_integer((json_int_t)row->bank_bytes));
     json_object_set_new(json, "note", json_string(row->note));
+    json_object_set_new(json, "disturbed", *row->disturbed ? json_string(row->disturbed) : json_null());
     return json;
 }
 
@@ -70,7 +76,7 @@ static void add_columns(Table *table, Shown shown) {
 }
 
 static void percent_cell(Table *table, double fraction) {
-    table_cell(table, "%.0f%%", fraction * 100);
+    table_cell(table, isfinite(fraction) ? "%.0f%%" : "-", fraction * 100);
 }
 
 static void number_cell(Table *table, double value) {
@@ -87,7 +93,7 @@ static void add_row(Table *table, const BenchRow *row, Shown shown) {
     table_cell(table, "%lld", (long long)row->tokens);
     number_cell(table, row->visits.distinct);
     number_cell(table, row->time.median * 1e3);
-    percent_cell(table, row->time.spread);
+    table_cell(table, row->time.spread > BENCH_CALL_SPREAD ? "%.0f%%!" : "%.0f%%", row->time.spread * 100);
     number_cell(table, row->gflops);
     percent_cell(table, row->fraction_of_peak);
     number_cell(table, row->gbytes_s);
@@ -104,6 +110,14 @@ static void add_row(Table *table, const BenchRow *row, Shown shown) {
     }
 }
 
+// A line below the table, if there is anything to say.
+static void print_remark(const char *kind, const BenchRow *row, const char *text) {
+    if (*text) {
+        printf("%s%s, %lld token%s%s: %s\n", kind, row->layer, (long long)row->tokens, row->tokens == 1 ? "" : "s",
+               row->cold ? "" : ", warm", text);
+    }
+}
+
 void bench_print_rows(const BenchRow *rows, int64_t count) {
     Table table = {0};
     Shown shown = shown_of(rows, count);
@@ -114,9 +128,8 @@ void bench_print_rows(const BenchRow *rows, int64_t count) {
     table_print(&table, stdout);
     table_free(&table);
     for (int64_t i = 0; i < count; i++) {
-        if (*rows[i].note) {
-            printf("%s, %lld tokens: %s\n", rows[i].layer, (long long)rows[i].tokens, rows[i].note);
-        }
+        print_remark("", &rows[i], rows[i].note);
+        print_remark("machine disturbed: ", &rows[i], rows[i].disturbed);
     }
 }
 

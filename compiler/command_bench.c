@@ -9,6 +9,7 @@
 #include "bench.h"
 #include "command.h"
 #include "compile.h"
+#include "input.h"
 #include "report.h"
 
 enum {
@@ -148,16 +149,6 @@ static const struct argp argp_bench = {
 // --- files
 // -------------------------------------------------------------------------------------------------------------------------
 
-static bool is_library(const char *path) {
-    char magic[4] = "";
-    FILE *file = fopen(path, "rb");
-    bool elf = file && fread(magic, 1, 4, file) == 4 && !memcmp(magic, "\177ELF", 4);
-    if (file) {
-        fclose(file);
-    }
-    return elf;
-}
-
 static int make_directory(char directory[BENCH_PATH_BYTES]) {
     const char *parent = getenv("TMPDIR");
     int length = snprintf(directory, BENCH_PATH_BYTES, "%s/catena-bench-XXXXXX", parent && *parent ? parent : "/tmp");
@@ -185,7 +176,11 @@ static void remove_directory(const char *directory) {
 static int find_library(const CommandOptions *options, const char *directory, char path[BENCH_PATH_BYTES + 128],
                         Diagnostics *diagnostics) {
     CompileOptions compile = {.compute = options->compute};
-    if (is_library(options->input)) {
+    InputKind kind = input_kind(options->input, diagnostics);
+    if (kind == INPUT_NEITHER) {
+        return -1;
+    }
+    if (kind == INPUT_LIBRARY) {
         if (options->compute >= 0) {
             diagnostics_add(diagnostics, options->input, 0, 0, "--compute needs a description: a library is compiled already");
         }
@@ -208,6 +203,19 @@ static int find_library(const CommandOptions *options, const char *directory, ch
 static void stop(int signal_number) {
     (void)signal_number;
     bench_stopped = 1;
+}
+
+// Signals that end a benchmark after the current call, so that what it compiled is removed. They stay handled: timeout sends its
+// signal twice, and SIGPIPE comes with every write once the reader has gone. Ctrl-\ ends at once.
+static void handle_signals(void) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    const struct sigaction action = {.sa_handler = stop};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction before;
+        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN) {  // ignored: by nohup, for example
+            sigaction(signals[i], &action, NULL);
+        }
+    }
 }
 
 // What the command line left open: the description's workload, then our own choice.
@@ -247,14 +255,12 @@ int command_bench(int argc, char **argv) {
     Machine machine;
     Diagnostics diagnostics = {0};
     char directory[BENCH_PATH_BYTES], path[BENCH_PATH_BYTES + 128];
-    struct sigaction action = {.sa_handler = stop, .sa_flags = (int)SA_RESETHAND};  // a second Ctrl-C ends at once
     argp_parse(&argp_bench, argc, argv, 0, NULL, &options);
+    handle_signals();
     if (machine_detect(&machine) || make_directory(directory)) {
         perror("catena bench");
         return EXIT_FAILED;
     }
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     BenchRun run = {.machine = &machine, .options = &options.bench, .directory = directory};
     int status = find_library(&options, directory, path, &diagnostics);
     status = status ? status : run_layers(&run, &options, path, &diagnostics);
@@ -270,5 +276,5 @@ int command_bench(int argc, char **argv) {
     diagnostics_free(&diagnostics);
     remove_directory(directory);
     free(run.rows);
-    return status || bench_stopped || fflush(stdout) ? EXIT_FAILED : EXIT_OK;
+    return status || bench_stopped ? EXIT_FAILED : EXIT_OK;
 }

@@ -7,7 +7,9 @@
 #include "command.h"
 #include "compile.h"
 #include "explain.h"
+#include "input.h"
 #include "plan.h"
+#include "table.h"
 
 typedef struct Arguments {
     const char *input, *target;
@@ -23,8 +25,8 @@ typedef struct Subject {
 } Subject;
 
 static const struct argp_option argp_options[] = {
-    {"target", 't', "TARGET", 0, "Plan for this target (a library has its own)", 0},
-    {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer (of a description)", 0},
+    {"target", 't', "TARGET", 0, "Plan a description for this target", 0},
+    {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer of a description", 0},
     {"threads", 'j', "N", 0, "Predict for N threads (default: all that this process may use)", 0},
     {"text", 'x', NULL, 0, "Print the canonical text of the plans alone", 0},
     {0},
@@ -58,26 +60,32 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     }
 }
 
-static int is_elf(const char *path) {
-    char magic[4] = {0};
-    FILE *file = fopen(path, "rb");
-    size_t got = file ? fread(magic, 1, sizeof magic, file) : 0;
-    if (file) {
-        fclose(file);
+static int subject_read_library(Subject *subject, const Arguments *arguments, Diagnostics *diagnostics) {
+    if (arguments->target || arguments->compute >= 0) {
+        diagnostics_add(diagnostics, arguments->input, 0, 0,
+                        "%s needs a description: a library is compiled already and has its own",
+                        arguments->target ? "--target" : "--compute");
+        return -1;
     }
-    return got == sizeof magic && !memcmp(magic, "\177ELF", sizeof magic);
+    subject->artifact = artifact_read(arguments->input, diagnostics);
+    if (!subject->artifact) {
+        return -1;
+    }
+    subject->model = subject->artifact->model;
+    subject->plans = subject->artifact->plans;
+    subject->target = target_find(subject->artifact->target);
+    if (!subject->target) {
+        diagnostics_add(diagnostics, arguments->input, 0, 0, "made for the target '%s', which this catena does not know",
+                        subject->artifact->target);
+    }
+    return subject->target ? 0 : -1;
 }
 
 static int subject_read(Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
-    if (is_elf(arguments->input)) {
-        subject->artifact = artifact_read(arguments->input, diagnostics);
-        if (!subject->artifact) {
-            return -1;
-        }
-        subject->model = subject->artifact->model;
-        subject->plans = subject->artifact->plans;
-        subject->target = target_find(subject->artifact->target);
-        return subject->target ? 0 : -1;
+    switch (input_kind(arguments->input, diagnostics)) {
+    case INPUT_LIBRARY: return subject_read_library(subject, arguments, diagnostics);
+    case INPUT_NEITHER: return -1;
+    case INPUT_DESCRIPTION: break;
     }
     subject->model = model_read_file(arguments->input, diagnostics);
     subject->target = subject->model ? compile_target(arguments->target, machine, diagnostics) : NULL;
@@ -113,11 +121,17 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
     Bandwidth bandwidth;
     char missing[256];
     int threads = arguments->threads ? arguments->threads : (int)machine->threads;
-    bool host = compile_target_is_host(subject->target, machine, missing, sizeof missing);
-    if (host && peaks_get(machine, subject->target->name, threads, &peaks, diagnostics)) {
-        return -1;
+    bool host = compile_target_is_host(subject->target, machine, missing, sizeof missing), timed = false;
+    if (host) {
+        terminal_progress("measuring the instruction paths");  // unless an earlier run's figures are kept
+        int failed = peaks_get(machine, subject->target->name, threads, &peaks, diagnostics);
+        terminal_progress("measuring the memory's bandwidth");
+        timed = !failed && !bandwidth_memory(machine, threads, 0.5, &bandwidth);
+        terminal_progress(NULL);
+        if (failed) {
+            return -1;
+        }
     }
-    bool timed = host && !bandwidth_memory(machine, threads, 0.5, &bandwidth);
     for (int64_t i = 0; i < subject->model->layer_count; i++) {
         Explanation explanation = {.target = subject->target,
                                    .plan = &subject->plans[i],

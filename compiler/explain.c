@@ -2,6 +2,7 @@
 #include "explain.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "bench.h"
@@ -22,7 +23,7 @@ static void explain_paths(const Explanation *e, int r, FILE *stream) {
     const Role *role = &e->plan->roles[r];
     fprintf(stream, "%s: %s", role_names[r], path_name((Path)role->path));
     if (e->peaks && e->peaks->tile_gflops[role->path] > 0) {
-        fprintf(stream, " (%.0f GFLOP/s a core in a tile)", e->peaks->tile_gflops[role->path]);
+        fprintf(stream, " (measured: %.0f GFLOP/s a core in a tile)", e->peaks->tile_gflops[role->path]);
     }
     for (int p = 0; p < PATH_COUNT; p++) {
         if (p == role->path) {
@@ -67,23 +68,44 @@ static void explain_tiles(const Explanation *e, FILE *stream) {
     table_free(&table);
 }
 
+// One line of the loop nest: what is done, and how the threads share it. Indented by two columns a level.
+static void loop_line(FILE *stream, int level, const char *step, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void loop_line(FILE *stream, int level, const char *step, const char *format, ...) {
+    enum { SHARED_COLUMN = 52 };
+    char shared[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(shared, sizeof shared, format, arguments);
+    va_end(arguments);
+    fprintf(stream, "%*s%-*s%s\n", 2 * level, "", *shared ? SHARED_COLUMN - 2 * level : 0, step, shared);
+}
+
 static void explain_loops(const Plan *plan, FILE *stream) {
     const Layer *layer = &plan->layer;
-    fprintf(stream, "for each chunk of up to %lld tokens\n", (long long)plan->chunk_tokens);
-    fprintf(stream, "  x = norm(h)                                   rows shared out\n");
-    fprintf(stream, "  for each of %lld iterations\n", (long long)layer->iterations);
-    fprintf(stream,
-            "    route: logits, top %lld of %lld               rows shared out; up to %lld tokens: columns shared out, | barrier\n",
-            (long long)layer->top_k, (long long)layer->experts, (long long)plan->few_tokens);
-    fprintf(stream, "    | barrier, then sort tokens by expert       every thread for itself\n");
-    fprintf(stream, "    gate/up: expert, %3lld-row block, panel, tile  %lld tasks a thread (1 up to %lld tokens)\n",
-            (long long)plan->block_rows, (long long)plan->up_tasks, (long long)plan->few_tokens);
-    fprintf(stream, "    | barrier\n");
-    fprintf(
-        stream,
-        "    down: expert, block, panel, tile, combine    %lld tasks a thread, each owns columns and walks all experts in order\n",
-        (long long)plan->down_tasks);
-    fprintf(stream, "    | barrier\n");
+    int one_pass = layer->iterations == 1, level = one_pass ? 1 : 2;
+    long long few = (long long)plan->few_tokens;
+    char step[96], tasks[2][32];
+    for (int i = 0; i < 2; i++) {
+        long long count = (long long)(i ? plan->down_tasks : plan->up_tasks);
+        snprintf(tasks[i], sizeof tasks[i], "%lld task%s a thread", count, count == 1 ? "" : "s");
+    }
+    snprintf(step, sizeof step, "for each chunk of up to %lld tokens", (long long)plan->chunk_tokens);
+    loop_line(stream, 0, step, "%s", "");
+    loop_line(stream, 1, "x = norm(h)", "rows shared out");
+    if (!one_pass) {
+        snprintf(step, sizeof step, "for each of %lld iterations", (long long)layer->iterations);
+        loop_line(stream, 1, step, "%s", "");
+    }
+    snprintf(step, sizeof step, "route: logits, top %lld of %lld", (long long)layer->top_k, (long long)layer->experts);
+    loop_line(stream, level, step, "rows shared out (up to %lld tokens: columns, and a barrier)", few);
+    loop_line(stream, level, "barrier", "%s", "");
+    loop_line(stream, level, "sort tokens by expert", "every thread for itself");
+    snprintf(step, sizeof step, "gate/up: expert, %lld-row block, panel, tile", (long long)plan->block_rows);
+    loop_line(stream, level, step, "%s (1 up to %lld tokens)", tasks[0], few);
+    loop_line(stream, level, "barrier", "%s", "");
+    loop_line(stream, level, "down: expert, block, panel, tile, combine", "%s, which owns columns and walks all experts in order",
+              tasks[1]);
+    loop_line(stream, level, "barrier", "%s", "");
 }
 
 // Uniform routing: expected number of distinct experts that `tokens` tokens choose.
@@ -98,8 +120,25 @@ static BenchVisits expected_visits(const Layer *layer, int64_t tokens) {
     return v;
 }
 
+// Which figures are computed and which are measured.
+static void explain_rates(const Explanation *e, FILE *stream) {
+    Path path = (Path)e->plan->roles[ROLE_GATE_UP].path;
+    fprintf(stream, "Work is computed from the plan. ");
+    if (e->peaks && e->bandwidth) {
+        fprintf(
+            stream,
+            "Time is the larger of arithmetic at the peak of %s (%.0f GFLOP/s, measured once on this machine and kept) and bytes "
+            "at the memory's bandwidth (%.1f GB/s, measured just now), %d thread%s.\n\n",
+            path_name(path), e->peaks->gflops[path], e->bandwidth->gbytes_s, e->threads, e->threads == 1 ? "" : "s");
+    } else {
+        fprintf(stream, "Nothing is measured: %s.\n\n",
+                e->peaks ? "there is too little memory to measure its bandwidth" : "the target is not this machine");
+    }
+}
+
 static void explain_prediction(const Explanation *e, FILE *stream) {
     Table table = {0};
+    explain_rates(e, stream);
     static const char *const columns[] = {"tokens", "MFLOP", "MB read", "rows an expert", "predicted ms", "bound by"};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         table_column(&table, columns[i], i == 5);
@@ -137,13 +176,11 @@ void explain_layer(const Explanation *e, FILE *stream) {
     }
     fprintf(stream, "\n### Tiles\n\n");
     explain_tiles(e, stream);
-    fprintf(stream, "\n### Loop nest, %d threads\n\n", e->threads);
+    fprintf(stream, "\n### Loop nest, %d thread%s\n\n", e->threads, e->threads == 1 ? "" : "s");
     explain_loops(plan, stream);
     fprintf(stream, "\n### Memory\n\nweights %s an instance, workspace %s for %lld tokens\n",
             report_bytes(one, plan->instance_bytes), report_bytes(two, plan_workspace(plan, plan->chunk_tokens, e->threads).bytes),
             (long long)plan->chunk_tokens);
-    fprintf(stream,
-            "\n### Work and predicted time, uniform routing, cold weights (the larger of arithmetic at peak and bytes at "
-            "bandwidth)\n\n");
+    fprintf(stream, "\n### Work and predicted time, uniform routing, cold weights\n\n");
     explain_prediction(e, stream);
 }

@@ -122,7 +122,8 @@ static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
     return check_shape(kind, tensor, entry, shape, is_stacked(kind, tensor, shape), failure);
 }
 
-static Status check_instance(const Kind *kind, int64_t instance, const char *checkpoint, const Safetensors *tensors, const Failure *failure) {
+static Status check_instance(const Kind *kind, int64_t instance, const char *checkpoint, const Safetensors *tensors,
+                             const Failure *failure) {
     for (int t = 0; t < TENSOR_COUNT; t++) {
         PackedShape shape;
         if (!packed_shape(&kind->plan, (Tensor)t, &shape)) {
@@ -170,8 +171,8 @@ static Status nan_failure(const Kind *kind, Tensor tensor, int64_t instance, int
     weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name);
     return failure_set(failure, LIBRARY_BAD_WEIGHTS,
                        "%s: tensor '%s' (%s %lld of layer '%s.%lld') has a NaN at row %lld, column %lld",
-                       safetensors_find(tensors, name)->file, name, tensor_keys[tensor], (long long)matrix, kind->name, (long long)instance,
-                       (long long)(position / shape->columns), (long long)(position % shape->columns));
+                       safetensors_find(tensors, name)->file, name, tensor_keys[tensor], (long long)matrix, kind->name,
+                       (long long)instance, (long long)(position / shape->columns), (long long)(position % shape->columns));
 }
 
 Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, uint8_t *out, const Failure *failure) {

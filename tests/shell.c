@@ -11,9 +11,18 @@
 
 enum { COMMAND_BYTES = 8192, NAME_BYTES = 4096 };
 
-static char folder[] = "/tmp/catena-test-XXXXXX";
+static char folder[SHELL_PATH_BYTES];
+
+void shell_template(char path[SHELL_PATH_BYTES]) {
+    const char *build = getenv("BUILD");
+    char *absolute = realpath(build && *build ? build : "build", NULL);
+    ck_assert_ptr_nonnull(absolute);
+    ck_assert_int_lt(snprintf(path, SHELL_PATH_BYTES, "%s/test-XXXXXX", absolute), SHELL_PATH_BYTES);
+    free(absolute);
+}
 
 void shell_begin(void) {
+    shell_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     setenv("D", folder, 1);
     setenv("CATENA", "build/catena", 0);

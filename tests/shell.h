@@ -11,6 +11,11 @@ void shell_end(void);
 // The folder's path.
 const char *shell_folder(void);
 
+// Where tests put what they write, for mkdtemp or mkstemp: an absolute path below $BUILD ("build" unless set) that ends in
+// XXXXXX, so that what a failed test leaves behind goes with `make clean`.
+enum { SHELL_PATH_BYTES = 256 };
+void shell_template(char path[SHELL_PATH_BYTES]);
+
 // Runs a shell command and returns its exit status; -1 if it was ended by a signal.
 int shell_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

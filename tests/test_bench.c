@@ -170,6 +170,59 @@ START_TEST(faster_than_the_read_loops_raises_the_bandwidth) {
 }
 END_TEST
 
+START_TEST(warm_rows_have_no_bandwidth) {
+    BenchRow row = sample_row();
+    row.cold = false;
+    row.time.median = 0.001;  // 400 GB/s: a cache's
+    bench_row_finish(&row);
+    near(row.gflops, 1000);
+    near(row.gbytes_s, 400);
+    near(row.fraction_of_peak, 10);
+    near(row.speedup, 100);
+    ck_assert_str_eq(row.note, "");
+    static const char *const keys[] = {"bandwidth_gbytes_s", "fraction_of_bandwidth", "roofline_s",
+                                       "roofline_fraction",  "union_roofline_s",      "union_roofline_fraction"};
+    json_t *json = bench_row_json(&row);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        ck_assert_msg(json_is_null(json_object_get(json, keys[i])), "%s", keys[i]);
+    }
+    json_decref(json);
+}
+END_TEST
+
+START_TEST(disturbed_machines_are_named) {
+    Bandwidth calm = {.gbytes_s = 20, .spread = 0.05}, slow = {.gbytes_s = 5, .spread = 0.05},
+              shaky = {.gbytes_s = 20, .spread = 0.4};
+    BenchRow row = sample_row();  // its calls read 12 GB/s of the union
+    near(bench_reached(&row.work, row.time.median), 12);
+    ck_assert(bench_bandwidth_plausible(&calm, 12));
+    ck_assert(!bench_bandwidth_plausible(&slow, 12));
+    ck_assert(!bench_bandwidth_plausible(&shaky, 12));
+    bench_row_judge(&row, &calm);
+    ck_assert_str_eq(row.disturbed, "");
+    bench_row_judge(&row, NULL);
+    ck_assert_str_eq(row.disturbed, "");
+    bench_row_judge(&row, &slow);
+    ck_assert_str_eq(row.disturbed, "the read loops reach 5.0 GB/s, the calls 12.0");
+    row.time.spread = 0.26;
+    bench_row_judge(&row, &shaky);
+    ck_assert_str_eq(row.disturbed, "the rate of the read loops varies by 40%; the time of a call varies by 26%");
+    json_t *json = bench_row_json(&row);
+    ck_assert_str_eq(json_string_value(json_object_get(json, "disturbed")), row.disturbed);
+    json_decref(json);
+}
+END_TEST
+
+START_TEST(notes_end_where_they_must) {
+    char note[BENCH_NOTE_BYTES] = "";
+    for (int i = 0; i < BENCH_NOTE_BYTES; i++) {
+        bench_note(note, "%d", i);
+    }
+    ck_assert_uint_eq(strlen(note), BENCH_NOTE_BYTES - 1);
+    ck_assert_int_eq(strncmp(note, "0; 1; 2; ", 9), 0);
+}
+END_TEST
+
 START_TEST(errors_are_relative_to_the_row) {
     float a[] = {1, 2, 3, 10, 20, 30}, b[] = {1, 2, 4, 10, 20, 33};
     near(bench_max_error(a, b, 2, 3), 0.25);
@@ -361,6 +414,9 @@ Suite *suite_bench(void) {
     tcase_add_test(cases, row_of_a_memory_bound_call);
     tcase_add_test(cases, row_of_a_compute_bound_call);
     tcase_add_test(cases, faster_than_the_read_loops_raises_the_bandwidth);
+    tcase_add_test(cases, warm_rows_have_no_bandwidth);
+    tcase_add_test(cases, disturbed_machines_are_named);
+    tcase_add_test(cases, notes_end_where_they_must);
     tcase_add_test(cases, errors_are_relative_to_the_row);
     tcase_add_test(cases, routing_texts);
     tcase_add_test(cases, traces_keep_their_order_and_wrap);

@@ -116,7 +116,31 @@ START_TEST(unwritable_places) {
     shell_expect(EXIT_FAILED, "/dev/full", "$CATENA compile %s -o /dev/full", spec);
     shell_expect(EXIT_FAILED, "unknown target 'z80'", "$CATENA compile %s -o $D/out --target z80", spec);
     shell_expect(EXIT_FAILED, "no-such-linker", "CATENA_LLD=$D/no-such-linker $CATENA compile %s -o $D/out", spec);
-    shell_expect(EXIT_FAILED, "", "$CATENA info >/dev/full");
+}
+END_TEST
+
+// Output that does not arrive is a failure of every command that has one.
+START_TEST(unwritable_output) {
+    static const char *const uses[] = {"--help",
+                                       "--version",
+                                       "compile --help",
+                                       "info",
+                                       "explain --text tests/data/mixtral_small.json",
+                                       "compile tests/data/mixtral_small.json -o $D",
+                                       "verify --cases 1 $D/libmixtral_small.so",
+                                       "bench --tokens 1 --seconds 0 --against none $D/libmixtral_small.so"};
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        shell_expect(EXIT_FAILED, "standard output: ", "$CATENA %s >/dev/full", uses[i]);
+    }
+}
+END_TEST
+
+// A benchmark that is ended takes away what it compiled, also where nobody reads it any more.
+START_TEST(ended_benchmarks_leave_nothing) {
+    enum { ENDED = 124 };  // by timeout; other signals may be ignored where the tests run
+    shell_expect(ENDED, "catena bench: stopped", "TMPDIR=$D timeout -s TERM 1 $CATENA bench --seconds 60 %s", spec);
+    shell_expect(0, "0\n", "ls $D | wc -l");
+    shell_expect(0, "0\n", "TMPDIR=$D $CATENA bench --seconds 0 --tokens 1 --against none %s | true; ls $D | wc -l", spec);
 }
 END_TEST
 
@@ -181,6 +205,20 @@ START_TEST(explain_gives_the_same_text_of_both) {
     free(of_spec);
     free(of_library);
     free(whole);
+}
+END_TEST
+
+START_TEST(what_cannot_be_explained) {
+    shell_expect(EXIT_FAILED, "README.md: error: neither a description (JSON) nor a library", "$CATENA explain README.md");
+    shell_expect(EXIT_FAILED, "neither a description (JSON) nor a library", "$CATENA bench %s/model.safetensors", data);
+    shell_expect(EXIT_FAILED, "empty:1:1: error", ": >$D/empty; $CATENA explain $D/empty");
+    compile_small();
+    shell_expect(EXIT_FAILED, "--target needs a description: a library is compiled already and has its own",
+                 "$CATENA explain %s --target generic", library);
+    shell_expect(EXIT_FAILED, "--compute needs a description", "$CATENA explain %s --compute bf16", library);
+    shell_expect(EXIT_FAILED, "made for the target '",
+                 "LC_ALL=C sed -E 's/(\"target\": ?\"[a-z0-9]*)[a-z0-9]\"/\\1_\"/' %s >$D/other.so; $CATENA explain $D/other.so",
+                 library);
 }
 END_TEST
 
@@ -418,8 +456,11 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, usage_errors);
     tcase_add_test(cases, wrong_descriptions);
     tcase_add_test(cases, unwritable_places);
+    tcase_add_test(cases, unwritable_output);
+    tcase_add_test(cases, ended_benchmarks_leave_nothing);
     tcase_add_test(cases, failed_writes_leave_what_was_there);
     tcase_add_test(cases, explain_gives_the_same_text_of_both);
+    tcase_add_test(cases, what_cannot_be_explained);
     tcase_add_test(cases, verify_passes_and_fails);
     tcase_add_test(cases, not_a_library);
     tcase_add_test(cases, packed_weights_give_the_same_rows);

@@ -11,6 +11,7 @@
 #include "../compiler/peaks.h"
 #include "../compiler/report.h"
 #include "../compiler/table.h"
+#include "shell.h"
 #include "suites.h"
 
 static Machine imagined(void) {
@@ -127,9 +128,10 @@ static void write_text(const char *path, const char *text) {
 }
 
 START_TEST(peaks_are_remembered_per_target_and_threads) {
-    char directory[] = "/tmp/catena-test-XXXXXX", path[PEAKS_PATH_BYTES];
+    char directory[SHELL_PATH_BYTES], path[PEAKS_PATH_BYTES];
     Machine machine = imagined();
     Peaks one = {.gflops = {100.5, 50}, .tile_gflops = {90, 45}}, two = {.gflops = {200}, .tile_gflops = {90}}, read;
+    shell_template(directory);
     ck_assert_ptr_nonnull(mkdtemp(directory));
     setenv("XDG_CACHE_HOME", directory, 1);
     ck_assert_int_eq(peaks_path(&machine, path), 0);
@@ -143,7 +145,7 @@ START_TEST(peaks_are_remembered_per_target_and_threads) {
     ck_assert(read.gflops[0] == 200);
     ck_assert_int_eq(peaks_load(path, "avx2", 1, &read), 1);
     ck_assert_str_eq(read.note, "");
-    unlink(path);
+    ck_assert_int_eq(shell_run("rm -r %s", directory), 0);
 }
 END_TEST
 
@@ -157,8 +159,9 @@ START_TEST(damaged_cache_is_ignored_with_a_word) {
         "{\"version\": 2, \"entries\": {\"avx512 1 threads\": {\"fp32_fma\": {\"peak\": -1, \"tile\": 1}, "
         "\"bf16_widened\": {\"peak\": 1, \"tile\": 1}, \"bf16_dot\": {\"peak\": 1, \"tile\": 1}, "
         "\"bf16_amx\": {\"peak\": 1, \"tile\": 1}}}}"};
-    char path[] = "/tmp/catena-test-peaks-XXXXXX";
+    char path[SHELL_PATH_BYTES];
     Peaks one = {.gflops = {1}}, read;
+    shell_template(path);
     close(mkstemp(path));
     for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
         write_text(path, damaged[i]);

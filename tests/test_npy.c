@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include "compiler/npy.h"
+#include "shell.h"
 #include "suites.h"
 
-static char folder[] = "/tmp/catena-npy-XXXXXX";
+static char folder[SHELL_PATH_BYTES];
 static char path[sizeof folder + 16];
 
 static void make_folder(void) {
+    shell_template(folder);
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/x.npy", folder);
 }

@@ -19,6 +19,7 @@
 #include "../runtime/cores.h"
 #include "../runtime/cpu.h"
 #include "../runtime/instance.h"
+#include "shell.h"
 #include "suites.h"
 
 enum { HIDDEN = 5, ITERATIONS = 2, TOP_K = 2, EXPERTS = 4, CHUNK = 3 };
@@ -431,7 +432,8 @@ static void write_image(const char *path, size_t size) {
 }
 
 START_TEST(opens_packed_files) {
-    char path[] = "/tmp/catena-test-XXXXXX";
+    char path[SHELL_PATH_BYTES];
+    shell_template(path);
     int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     close(fd);
@@ -481,13 +483,13 @@ static const char agreement[] =
     "demo_options options = DEMO_OPTIONS_INIT;\n";
 
 static void run_command(const char *format, const char *directory) {
-    char command[1024];
+    char command[4 * SHELL_PATH_BYTES];
     snprintf(command, sizeof command, format, directory, directory);
     ck_assert_msg(system(command) == 0, "%s", command);
 }
 
 static FILE *create_file(const char *directory, const char *name) {
-    char path[128];
+    char path[SHELL_PATH_BYTES + 32];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     FILE *file = fopen(path, "w");
     ck_assert_ptr_nonnull(file);
@@ -495,7 +497,8 @@ static FILE *create_file(const char *directory, const char *name) {
 }
 
 START_TEST(header_agrees_with_library) {
-    char directory[] = "/tmp/catena-test-XXXXXX";
+    char directory[SHELL_PATH_BYTES];
+    shell_template(directory);
     ck_assert_ptr_nonnull(mkdtemp(directory));
     Model *model = calloc(1, sizeof *model);
     ck_assert_ptr_nonnull(model);

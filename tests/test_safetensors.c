@@ -12,6 +12,7 @@
 #include "../runtime/file.h"
 #include "../runtime/instance.h"
 #include "../runtime/weights.h"
+#include "shell.h"
 #include "suites.h"
 
 enum { BUFFER_BYTES = 1 << 16 };
@@ -130,21 +131,21 @@ END_TEST
 
 // --- files and indices -----------------------------------------------------------------------------------------------------------
 
-static char directory[64];
+static char directory[SHELL_PATH_BYTES];
 
 static void make_directory(void) {
-    strcpy(directory, "/tmp/catena-test-XXXXXX");
+    shell_template(directory);
     ck_assert_ptr_nonnull(mkdtemp(directory));
 }
 
 static void remove_directory(void) {
-    char command[96];
+    char command[SHELL_PATH_BYTES + 32];
     snprintf(command, sizeof command, "rm -rf %s", directory);
     ck_assert_int_eq(system(command), 0);
 }
 
 static const char *path_of(const char *name) {
-    static char path[256];
+    static char path[SHELL_PATH_BYTES + 128];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     return path;
 }
@@ -292,7 +293,7 @@ static void write_checkpoint(const char *file, const Change *change) {
 
 START_TEST(packs_a_checkpoint) {
     Kind kind = make_kind();
-    char weights[256], packed[256], error[512] = "";
+    char weights[SHELL_PATH_BYTES + 128], packed[SHELL_PATH_BYTES + 128], error[512] = "";
     strcpy(weights, path_of("w.safetensors"));
     strcpy(packed, path_of("w.packed"));
     write_checkpoint("w.safetensors", NULL);
@@ -322,7 +323,7 @@ enum { CHANGES = sizeof changes / sizeof *changes };
 
 START_TEST(refuses_other_tensors) {
     Kind kind = make_kind();
-    char weights[256], error[512] = "";
+    char weights[SHELL_PATH_BYTES + 128], error[2048] = "";
     strcpy(weights, path_of("w.safetensors"));
     write_checkpoint("w.safetensors", &changes[_i]);
     Failure failure = {error, sizeof error};
@@ -335,7 +336,7 @@ END_TEST
 // A NaN in the last element of the last tensor: named; an existing file stays; no temporary stays.
 START_TEST(refuses_nan) {
     Kind kind = make_kind();
-    char weights[256], error[512] = "";
+    char weights[SHELL_PATH_BYTES + 128], error[2048] = "";
     write_checkpoint("w.safetensors", NULL);
     strcpy(weights, path_of("w.safetensors"));
     float nan = NAN;
@@ -347,10 +348,11 @@ START_TEST(refuses_nan) {
     write_file("w.packed", "precious", 8);
     Failure failure = {error, sizeof error};
     ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
-    ck_assert_ptr_nonnull(strstr(error, "/w.safetensors: tensor 'l.5.e.1.d' (down 1 of layer 'sparse.1') has a NaN at row 5, column 4"));
+    ck_assert_ptr_nonnull(
+        strstr(error, "/w.safetensors: tensor 'l.5.e.1.d' (down 1 of layer 'sparse.1') has a NaN at row 5, column 4"));
     struct stat facts;
     ck_assert(!stat(path_of("w.packed"), &facts) && facts.st_size == 8);
-    char command[128];
+    char command[SHELL_PATH_BYTES + 64];
     snprintf(command, sizeof command, "test $(ls %s | wc -l) = 2", directory);
     ck_assert_int_eq(system(command), 0);
 }
@@ -359,7 +361,7 @@ END_TEST
 // A full disk, as a limit on file sizes (EFBIG instead of ENOSPC, the same way through the code).
 START_TEST(survives_full_disk) {
     Kind kind = make_kind();
-    char weights[256], error[512] = "", command[256];
+    char weights[SHELL_PATH_BYTES + 128], error[2048] = "", command[3 * SHELL_PATH_BYTES];
     strcpy(weights, path_of("w.safetensors"));
     write_checkpoint("w.safetensors", NULL);
     write_file("w.packed", "precious", 8);
@@ -397,7 +399,7 @@ static Status open_cached(const Kind *kind, const char *weights, const char *cac
 // Opening a checkpoint: into memory (never sealed as a file), into a cache, from that cache; a foreign cache stays untouched.
 START_TEST(opens_checkpoints) {
     Kind kind = make_kind();
-    char weights[256], cache[256], error[512] = "";
+    char weights[SHELL_PATH_BYTES + 128], cache[SHELL_PATH_BYTES + 128], error[2048] = "";
     strcpy(weights, path_of("w.safetensors"));
     strcpy(cache, path_of("w.cache"));
     write_checkpoint("w.safetensors", NULL);
