@@ -128,6 +128,7 @@ typedef struct BenchSide {
     void *context;
     void (*prepare)(void *context);
     int (*call)(void *context);  // 0: done; otherwise the comparison ends with it
+    int64_t warmups;  // untimed calls first: one for each workspace, whose pages the first call of a size makes the kernel find
     double samples[BENCH_MAX_SAMPLES];
     size_t count;
     double total;  // seconds

@@ -42,9 +42,12 @@ int bench_interleave(BenchSide *sides, int count, double seconds) {
     for (int s = 0; s < count; s++) {
         sides[s].count = 0;
         sides[s].total = 0;
-        int status = call_once(&sides[s], false);
-        if (status || bench_stopped) {
-            return status ? status : -1;
+        double begun = statistics_clock();
+        for (int64_t i = 0; i == 0 || (i < sides[s].warmups && statistics_clock() - begun < seconds); i++) {
+            int status = call_once(&sides[s], false);
+            if (status || bench_stopped) {
+                return status ? status : -1;
+            }
         }
     }
     double start = statistics_clock(), elapsed = 0;

@@ -238,7 +238,10 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
             if (bench_library_begin(libraries[i], tokens, trace, warm)) {
                 return -1;
             }
-            sides[(*count)++] = (BenchSide){.context = libraries[i], .prepare = bench_library_prepare, .call = bench_library_call};
+            sides[(*count)++] = (BenchSide){.context = libraries[i],
+                                            .prepare = bench_library_prepare,
+                                            .call = bench_library_call,
+                                            .warmups = warm ? 1 : libraries[i]->slots};
         }
     }
     if (run->reference) {

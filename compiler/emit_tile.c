@@ -62,8 +62,7 @@ static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
 // `count` steps from the cursor on, which moves behind them.
 static void emit_steps(const Tiling *t, Step *step, Cursor *at, int64_t count) {
     Emission *e = t->e;
-    int64_t a_bytes = t->path->facts.depth * (t->role->input == FORMAT_BF16 ? 2 : 4),
-            kept_bytes = t->path->facts.depth * STEP_BYTES;
+    int64_t a_bytes = t->path->facts.depth * format_bytes((Format)t->role->input), kept_bytes = t->path->facts.depth * STEP_BYTES;
     for (int64_t u = 0; u < count; u++) {
         step->a = emission_address(e, at->a, u * a_bytes);
         step->w = emission_address(e, at->w, u * STEP_BYTES);

@@ -18,17 +18,11 @@ static void capability_add(Machine *machine, const char *name) {
     snprintf(machine->capabilities + used, sizeof machine->capabilities - used, "%s%s ", used ? "" : " ", name);
 }
 
-// What to ask runtime/cpu.c for, on every architecture: names unknown to one are just not there.
-static const char *const capability_names[] = {
-    "avx2",       "fma",         "avx512f",    "avx512bw",   "avx512cd", "avx512dq", "avx512vl", "avx512vnni",
-    "avx512vbmi", "avx512vbmi2", "avx512bf16", "avx512fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8",
-    "neon",       "fp16",        "dotprod",    "i8mm",       "bf16",     "sve",      "sve2",     "sme",
-};
-
 static void detect_capabilities(Machine *machine) {
-    for (size_t i = 0; i < sizeof capability_names / sizeof *capability_names; i++) {
-        if (cpu_has(capability_names[i]) == 1) {
-            capability_add(machine, capability_names[i]);
+    const char *name;
+    for (int i = 0; (name = cpu_feature_name(i)); i++) {
+        if (cpu_has(name) == 1) {
+            capability_add(machine, name);
         }
     }
 }

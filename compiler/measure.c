@@ -77,9 +77,9 @@ static Role tile_role(const Target *target, Path path) {
     role.path = path;
     role.weights = facts->weights;
     role.input = facts->input;
-    role.panel_bytes = role.matrix_bytes = TILE_DEPTH * PANEL_COLUMNS * (role.weights == FORMAT_BF16 ? 2 : 4);
+    role.panel_bytes = role.matrix_bytes = TILE_DEPTH * PANEL_COLUMNS * format_bytes((Format)role.weights);
     role.ahead_bytes = role.panel_bytes / 2;
-    role.input_stride = TILE_DEPTH * (role.input == FORMAT_BF16 ? 2 : 4) + 64;
+    role.input_stride = TILE_DEPTH * format_bytes((Format)role.input) + 64;
     role.max_rows = shape->max_rows;
     role.wide_rows = shape->wide_rows;
     role.tile_columns = shape->tile_columns;

@@ -18,7 +18,7 @@ static int64_t take(int64_t *end, int64_t bytes) {
 
 // An odd multiple of 64 bytes that holds `columns` elements of a format: consecutive rows never meet in one set of a cache.
 static int64_t row_stride(int64_t columns, Format format) {
-    int64_t lines = plan_round_up(columns * (format == FORMAT_BF16 ? 2 : 4), 64) / 64;
+    int64_t lines = plan_round_up(columns * format_bytes(format), 64) / 64;
     return (lines | 1) * 64;
 }
 
@@ -29,7 +29,7 @@ static void role_place(Role *role, int64_t matrices, int64_t depth, int64_t colu
     role->columns = columns;
     role->panels = plan_round_up(columns, PANEL_COLUMNS) / PANEL_COLUMNS;
     role->weights = weights;
-    role->panel_bytes = role->depth_padded * PANEL_COLUMNS * (weights == FORMAT_BF16 ? 2 : 4);
+    role->panel_bytes = role->depth_padded * PANEL_COLUMNS * format_bytes(weights);
     role->ahead_bytes = role->panel_bytes / 2 / 64 * 64;
     role->matrix_bytes = role->panels * role->panel_bytes;
     role->offset = take(end, matrices * role->matrix_bytes);

@@ -28,17 +28,16 @@ enum { STATE_NONE = 0, STATE_AVX = 0x6, STATE_AVX512 = 0xe6, STATE_AMX = 0x60000
 enum { EAX, EBX, ECX, EDX };
 
 static const Feature features_known[] = {
-    {"sse2", 1, 0, EDX, 26, STATE_NONE},         {"sse4_1", 1, 0, ECX, 19, STATE_NONE},
-    {"avx", 1, 0, ECX, 28, STATE_AVX},           {"fma", 1, 0, ECX, 12, STATE_AVX},
-    {"f16c", 1, 0, ECX, 29, STATE_AVX},          {"avx2", 7, 0, EBX, 5, STATE_AVX},
-    {"bmi", 7, 0, EBX, 3, STATE_NONE},           {"bmi2", 7, 0, EBX, 8, STATE_NONE},
-    {"avx512f", 7, 0, EBX, 16, STATE_AVX512},    {"avx512dq", 7, 0, EBX, 17, STATE_AVX512},
-    {"avx512cd", 7, 0, EBX, 28, STATE_AVX512},   {"avx512bw", 7, 0, EBX, 30, STATE_AVX512},
-    {"avx512vl", 7, 0, EBX, 31, STATE_AVX512},   {"avx512vbmi", 7, 0, ECX, 1, STATE_AVX512},
-    {"avx512vbmi2", 7, 0, ECX, 6, STATE_AVX512}, {"avx512vnni", 7, 0, ECX, 11, STATE_AVX512},
-    {"avx512fp16", 7, 0, EDX, 23, STATE_AVX512}, {"avx512bf16", 7, 1, EAX, 5, STATE_AVX512},
-    {"avx_vnni", 7, 1, EAX, 4, STATE_AVX},       {"amx_bf16", 7, 0, EDX, 22, STATE_AMX},
-    {"amx_tile", 7, 0, EDX, 24, STATE_AMX},      {"amx_int8", 7, 0, EDX, 25, STATE_AMX},
+    {"sse2", 1, 0, EDX, 26, STATE_NONE},         {"fma", 1, 0, ECX, 12, STATE_AVX},
+    {"avx2", 7, 0, EBX, 5, STATE_AVX},           {"bmi", 7, 0, EBX, 3, STATE_NONE},
+    {"bmi2", 7, 0, EBX, 8, STATE_NONE},          {"avx512f", 7, 0, EBX, 16, STATE_AVX512},
+    {"avx512dq", 7, 0, EBX, 17, STATE_AVX512},   {"avx512cd", 7, 0, EBX, 28, STATE_AVX512},
+    {"avx512bw", 7, 0, EBX, 30, STATE_AVX512},   {"avx512vl", 7, 0, EBX, 31, STATE_AVX512},
+    {"avx512vbmi", 7, 0, ECX, 1, STATE_AVX512},  {"avx512vbmi2", 7, 0, ECX, 6, STATE_AVX512},
+    {"avx512vnni", 7, 0, ECX, 11, STATE_AVX512}, {"avx512fp16", 7, 0, EDX, 23, STATE_AVX512},
+    {"avx512bf16", 7, 1, EAX, 5, STATE_AVX512},  {"avx_vnni", 7, 1, EAX, 4, STATE_AVX},
+    {"amx_bf16", 7, 0, EDX, 22, STATE_AMX},      {"amx_tile", 7, 0, EDX, 24, STATE_AMX},
+    {"amx_int8", 7, 0, EDX, 25, STATE_AMX},
 };
 
 // XCR0: the register state that the operating system saves; 0 if it offers no xgetbv.
@@ -93,6 +92,10 @@ static int has(const char *name, size_t length) {
         }
     }
     return -1;
+}
+
+const char *cpu_feature_name(int index) {
+    return index < (int)(sizeof features_known / sizeof *features_known) ? features_known[index].name : NULL;
 }
 
 int cpu_has(const char *feature) {

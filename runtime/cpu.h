@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+// The features that are known on this architecture, from index 0 on; NULL behind the last.
+const char *cpu_feature_name(int index);
+
 // For features of tile registers (amx_...) this asks the system for the process's permission to use them; without it they are
 // absent. 1: present, 0: absent, -1: no feature of that name is known on this architecture.
 int cpu_has(const char *feature);

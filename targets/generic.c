@@ -8,12 +8,13 @@ const Target target_generic = {
     .architecture = "aarch64",
     .triple = "aarch64-unknown-linux-gnu",
     .features = "+neon,+fp-armv8",
+    .requires = "neon",
 #else
     .architecture = "x86_64",
     .triple = "x86_64-unknown-linux-gnu",
     .features = "+sse2",
+    .requires = "sse2",
 #endif
-    .requires = "",
     .lanes = 4,
     .fused = false,
     .tiles =

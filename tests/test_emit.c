@@ -39,8 +39,8 @@ static Role make_role(const Target *target, Path path, int64_t depth) {
                  .prefetch = shape->prefetch};
     role.weights = facts->weights;
     role.input = facts->input;
-    role.panel_bytes = role.depth_padded * PANEL_COLUMNS * (role.weights == FORMAT_BF16 ? 2 : 4);
-    role.input_stride = (role.depth_padded * (role.input == FORMAT_BF16 ? 2 : 4) + 63) / 64 * 64;
+    role.panel_bytes = role.depth_padded * PANEL_COLUMNS * format_bytes((Format)role.weights);
+    role.input_stride = (role.depth_padded * format_bytes((Format)role.input) + 63) / 64 * 64;
     return role;
 }
 
@@ -102,7 +102,7 @@ static void check_widened(const Role *role, const uint8_t *w, const float *widen
 }
 
 static void check_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels) {
-    int64_t width = role->input == FORMAT_BF16 ? 2 : 4;
+    int64_t width = format_bytes((Format)role->input);
     size_t last_row = (size_t)(role->depth_padded * width), a_bytes = (size_t)((rows - 1) * role->input_stride) + last_row;
     size_t w_bytes = (size_t)(panels * role->panel_bytes);
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
@@ -110,7 +110,7 @@ static void check_tile(const Target *target, const Role *role, TileKind kind, in
     size_t widened_bytes = (size_t)role->depth_padded * PANEL_COLUMNS * sizeof(float);
     float *widened = kind == TILE_WIDENING ? (float *)(void *)guarded(widened_bytes) : NULL;
     uint64_t state = (uint64_t)(rows * 1000 + panels);
-    fill(w, (Format)role->weights, (int64_t)w_bytes / (role->weights == FORMAT_BF16 ? 2 : 4), &state);
+    fill(w, (Format)role->weights, (int64_t)w_bytes / format_bytes((Format)role->weights), &state);
     for (int r = 0; r < rows; r++) {
         fill(a + r * role->input_stride, (Format)role->input, role->depth_padded, &state);
     }
@@ -166,8 +166,8 @@ START_TEST(test_tiles_have_the_same_bits) {
     float *one = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE);
     float *all = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
     uint64_t state = 5;
-    fill(w, (Format)role.weights, (int64_t)w_bytes / (role.weights == FORMAT_BF16 ? 2 : 4), &state);
-    fill(a, (Format)role.input, (int64_t)a_bytes / (role.input == FORMAT_BF16 ? 2 : 4), &state);
+    fill(w, (Format)role.weights, (int64_t)w_bytes / format_bytes((Format)role.weights), &state);
+    fill(a, (Format)role.input, (int64_t)a_bytes / format_bytes((Format)role.input), &state);
     for (int panels = 1; panels <= 2; panels++) {
         for (int rows = 1; rows <= (panels == 1 ? role.max_rows : role.wide_rows); rows++) {
             run_tile(target, &role, TILE_PACKED, rows, panels, a, w, all, NULL);
