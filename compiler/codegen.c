@@ -44,9 +44,19 @@ Emission emission_begin(const Target *target, const char *module_name) {
     return e;
 }
 
+// LLVM's own way with an error is to print it and exit.
+static void report(LLVMDiagnosticInfoRef info, void *diagnostics) {
+    if (LLVMGetDiagInfoSeverity(info) == LLVMDSError) {
+        char *text = LLVMGetDiagInfoDescription(info);
+        diagnostics_add(diagnostics, NULL, 0, 0, "LLVM: %s", text);
+        LLVMDisposeMessage(text);
+    }
+}
+
 Emission emission_begin_bitcode(const Target *target, const char *begin, const char *end, Diagnostics *diagnostics) {
     initialize_llvm();
     Emission e = {.context = LLVMContextCreate(), .target = target};
+    LLVMContextSetDiagnosticHandler(e.context, report, diagnostics);
     LLVMMemoryBufferRef bitcode = LLVMCreateMemoryBufferWithMemoryRange(begin, (size_t)(end - begin), "skeleton", true);
     if (LLVMParseBitcodeInContext2(e.context, bitcode, &e.module)) {
         diagnostics_add(diagnostics, NULL, 0, 0,
@@ -155,6 +165,7 @@ Object emission_finish(Emission *e, const char *extra_features, bool optimize, c
                        Diagnostics *diagnostics) {
     char features[512];
     Object object = NULL;
+    LLVMContextSetDiagnosticHandler(e->context, report, diagnostics);
     snprintf(features, sizeof features, "%s%s%s", e->target->features, *extra_features ? "," : "", extra_features);
     LLVMTargetMachineRef machine = create_machine(e->target, features, diagnostics);
     if (machine) {

@@ -39,8 +39,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case 'o': arguments->directory = argument; return 0;
     case 't': arguments->options.target = argument; return 0;
     case 'c':
-        arguments->options.compute = !strcmp(argument, "bf16") ? COMPUTE_BF16 : COMPUTE_FP32;
-        if (strcmp(argument, "fp32") && strcmp(argument, "bf16")) {
+        arguments->options.compute = compute_find(argument);
+        if (arguments->options.compute < 0) {
             argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
         }
         return 0;

@@ -37,8 +37,8 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     switch (key) {
     case 't': arguments->target = argument; return 0;
     case 'c':
-        arguments->compute = !strcmp(argument, "bf16") ? COMPUTE_BF16 : COMPUTE_FP32;
-        if (strcmp(argument, "fp32") && strcmp(argument, "bf16")) {
+        arguments->compute = compute_find(argument);
+        if (arguments->compute < 0) {
             argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
         }
         return 0;

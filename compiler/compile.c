@@ -1,6 +1,7 @@
 // The driver of a compile: target, plans, objects, link, header. Everything is written to temporary names first.
 #include "compile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -15,6 +16,22 @@
 #include "planner.h"
 
 enum { PATH_BYTES = 4096 };
+
+#define COMPUTE_NAME(enumerator, name) name,
+static const char *const compute_names[] = {COMPUTE_LIST(COMPUTE_NAME)};
+
+int compute_find(const char *name) {
+    for (int i = 0; i < COMPUTE_COUNT; i++) {
+        if (!strcmp(compute_names[i], name)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+const char *compute_name(Compute compute) {
+    return compute_names[compute];
+}
 
 const Target *compile_target(const char *name, const Machine *machine, Diagnostics *diagnostics) {
     char missing[256], known[256] = "host";
@@ -109,7 +126,6 @@ static Kind *make_kinds(const Model *model, const Plan *plans) {
 
 // The JSON text of a library's description; see artifact.h.
 static char *make_description(const Model *model, const Target *target, const Plan *plans) {
-    static const char *const computes[] = {"fp32", "bf16"};
     unsigned major, minor, patch;
     char llvm[32];
     LLVMGetVersion(&major, &minor, &patch);
@@ -118,7 +134,7 @@ static char *make_description(const Model *model, const Target *target, const Pl
     for (int64_t i = 0; i < model->layer_count; i++) {
         char *text = plan_print(&plans[i]);
         json_array_append_new(texts, json_string(text ? text : ""));
-        json_array_append_new(classes, json_string(computes[plans[i].layer.compute]));
+        json_array_append_new(classes, json_string(compute_name((Compute)plans[i].layer.compute)));
         free(text);
     }
     json_t *root =
@@ -142,7 +158,7 @@ static int emit_objects(const Target *target, const Contents *contents, const Ki
     return *count == contents->kinds * 2 + 1 ? 0 : -1;
 }
 
-// Writes DIRECTORY/NAME<suffix> through a temporary name by one of the writers below.
+// Writes STAGE/NAME<suffix> by one of the writers below. directory: where it will end up.
 typedef int Writer(const Model *model, const Plan *plans, const char *directory, FILE *stream);
 
 static int write_header(const Model *model, const Plan *plans, const char *directory, FILE *stream) {
@@ -168,33 +184,38 @@ static int write_plans(const Model *model, const Plan *plans, const char *direct
     return 0;
 }
 
-static int write_text(const Model *model, const Plan *plans, const char *directory, const char *suffix, Writer *writer,
-                      Diagnostics *diagnostics) {
-    char path[PATH_BYTES], temporary[PATH_BYTES + 16];
-    snprintf(path, sizeof path, "%.3900s/%s%s", directory, model->name, suffix);
-    snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    int descriptor = mkstemp(temporary);
-    FILE *stream = descriptor < 0 ? NULL : fdopen(descriptor, "w");
-    int status = stream ? writer(model, plans, directory, stream) : -1;
-    if (stream && (fchmod(descriptor, 0644) || fclose(stream))) {
-        status = -1;
-    }
-    if (!status && rename(temporary, path)) {
+// Everything that a compile makes, and where: a temporary directory beside the results, so that a failure changes none of them.
+typedef struct Compilation {
+    const Model *model;
+    const Target *target;
+    const Plan *plans;
+    const char *directory;
+    char stage[PATH_BYTES];
+    Diagnostics *diagnostics;
+} Compilation;
+
+static int write_text(const Compilation *c, const char *suffix, Writer *writer) {
+    char path[PATH_BYTES + MODEL_NAME_BYTES + 16];
+    snprintf(path, sizeof path, "%s/%s%s", c->stage, c->model->name, suffix);
+    FILE *stream = fopen(path, "w");
+    int status = stream ? writer(c->model, c->plans, c->directory, stream) : -1;
+    if (stream && fclose(stream)) {
         status = -1;
     }
     if (status) {
-        diagnostics_add(diagnostics, path, 0, 0, "cannot write: %s", strerror(errno));
-        if (descriptor >= 0) {
-            unlink(temporary);
-        }
+        diagnostics_add(c->diagnostics, path, 0, 0, "cannot write: %s", strerror(errno));
     }
     return status;
 }
 
+// Creates the directory with its parents.
 static int make_directory(const char *directory, Diagnostics *diagnostics) {
     char path[PATH_BYTES];
-    snprintf(path, sizeof path, "%s", directory);
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    if ((size_t)snprintf(path, sizeof path, "%s", directory) >= sizeof path - MODEL_NAME_BYTES - 32) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "the name of the directory is too long: '%.60s...'", directory);
+        return -1;
+    }
+    for (char *slash = strchr(path + 1, '/'); *path && slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
         mkdir(path, 0777);
         *slash = '/';
@@ -206,24 +227,65 @@ static int make_directory(const char *directory, Diagnostics *diagnostics) {
     return 0;
 }
 
-static int compile_to(const Model *model, const Target *target, const Plan *plans, const CompileOptions *options,
-                      const char *directory, Diagnostics *diagnostics) {
+// Calls one of the steps below for every file of the stage but the library, then for the library: what is renamed last is what
+// users load. Stops at the first failure.
+static int for_each_staged(const Compilation *c, int (*step)(const char *from, const char *to)) {
+    char from[PATH_BYTES + 300], to[PATH_BYTES + 300], library[MODEL_NAME_BYTES + 16];
+    int status = 0;
+    snprintf(library, sizeof library, "lib%s.so", c->model->name);
+    DIR *stage = opendir(c->stage);
+    for (struct dirent *entry; stage && !status && (entry = readdir(stage));) {
+        if (entry->d_name[0] != '.' && strcmp(entry->d_name, library)) {
+            snprintf(from, sizeof from, "%s/%s", c->stage, entry->d_name);
+            snprintf(to, sizeof to, "%s/%s", c->directory, entry->d_name);
+            status = step(from, to);
+        }
+    }
+    if (stage) {
+        closedir(stage);
+    }
+    if (!status) {
+        snprintf(from, sizeof from, "%s/%s", c->stage, library);
+        snprintf(to, sizeof to, "%s/%s", c->directory, library);
+        status = step(from, to);
+    }
+    if (status > 0) {
+        diagnostics_add(c->diagnostics, to, 0, 0, "cannot write: %s", strerror(status));
+    }
+    return status;
+}
+
+// Whether a rename could work: nothing but a file may be in its place.
+static int check_place(const char *from, const char *to) {
+    struct stat found;
+    (void)from;
+    return !stat(to, &found) && S_ISDIR(found.st_mode) ? EISDIR : 0;
+}
+
+static int move(const char *from, const char *to) {
+    return rename(from, to) ? errno : 0;
+}
+
+static int discard(const char *from, const char *to) {
+    (void)to;
+    unlink(from);
+    return 0;
+}
+
+static int make_library(const Compilation *c, const CompileOptions *options) {
     Object objects[LINK_MAX_OBJECTS];
     int count = 0, status = -1;
-    char prefix[PATH_BYTES], path[PATH_BYTES];
-    snprintf(prefix, sizeof prefix, "%.3900s/%s", directory, model->name);
-    snprintf(path, sizeof path, "%.3900s/lib%s.so", directory, model->name);
+    char prefix[PATH_BYTES + MODEL_NAME_BYTES + 16], path[PATH_BYTES + MODEL_NAME_BYTES + 16];
+    snprintf(prefix, sizeof prefix, "%s/%s", c->stage, c->model->name);
+    snprintf(path, sizeof path, "%s/lib%s.so", c->stage, c->model->name);
     EmitTexts texts = {prefix, options->emit_ir != 0, options->emit_asm != 0};
-    Contents contents = make_contents(model, target, plans);
-    Kind *kinds = make_kinds(model, plans);
-    char *description = make_description(model, target, plans);
+    Contents contents = make_contents(c->model, c->target, c->plans);
+    Kind *kinds = make_kinds(c->model, c->plans);
+    char *description = make_description(c->model, c->target, c->plans);
     if (!kinds || !description) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
-    } else if (!emit_objects(target, &contents, kinds, description, &texts, objects, &count, diagnostics) &&
-               !link_library(target, model->name, objects, count, path, diagnostics) &&
-               !write_text(model, plans, directory, ".h", write_header, diagnostics) &&
-               !write_text(model, plans, directory, ".pc", write_pkgconfig, diagnostics)) {
-        status = options->emit_plan ? write_text(model, plans, directory, ".plan", write_plans, diagnostics) : 0;
+        diagnostics_add(c->diagnostics, NULL, 0, 0, "out of memory");
+    } else if (!emit_objects(c->target, &contents, kinds, description, &texts, objects, &count, c->diagnostics)) {
+        status = link_library(c->target, c->model->name, objects, count, path, c->diagnostics);
     }
     for (int i = 0; i < count; i++) {
         LLVMDisposeMemoryBuffer(objects[i]);
@@ -233,6 +295,22 @@ static int compile_to(const Model *model, const Target *target, const Plan *plan
     return status;
 }
 
+static int compile_in_stage(Compilation *c, const CompileOptions *options) {
+    snprintf(c->stage, sizeof c->stage, "%s/.%s.XXXXXX", c->directory, c->model->name);
+    if (!mkdtemp(c->stage)) {
+        diagnostics_add(c->diagnostics, c->directory, 0, 0, "cannot write: %s", strerror(errno));
+        return -1;
+    }
+    int failed = make_library(c, options) || write_text(c, ".h", write_header) || write_text(c, ".pc", write_pkgconfig) ||
+                 (options->emit_plan && write_text(c, ".plan", write_plans)) || for_each_staged(c, check_place) ||
+                 for_each_staged(c, move);
+    if (failed) {
+        for_each_staged(c, discard);
+    }
+    rmdir(c->stage);
+    return failed ? -1 : 0;
+}
+
 int compile_library(const Model *model, const CompileOptions *options, const char *directory, Diagnostics *diagnostics) {
     Machine machine;
     if (machine_detect(&machine)) {
@@ -240,11 +318,13 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
         return -1;
     }
     const Target *target = compile_target(options->target, &machine, diagnostics);
-    Plan *plans = calloc((size_t)model->layer_count, sizeof *plans);
+    Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
         !make_directory(directory, diagnostics)) {
-        status = compile_to(model, target, plans, options, directory, diagnostics);
+        Compilation compilation = {
+            .model = model, .target = target, .plans = plans, .directory = directory, .diagnostics = diagnostics};
+        status = compile_in_stage(&compilation, options);
     }
     free(plans);
     return status;

@@ -19,8 +19,13 @@ typedef struct CompileOptions {
     int compute;         // -1: as described; otherwise a Compute that replaces every layer's
 } CompileOptions;
 
-// Writes DIRECTORY/libNAME.so, DIRECTORY/NAME.h and DIRECTORY/NAME.pc (temporary names, then renamed). Creates the directory if it
-// is missing. Returns 0, or -1 with the reasons in diagnostics. Not thread-safe (LLVM is initialised once).
+// A compute class by its name in descriptions; -1 if there is none of that name.
+int compute_find(const char *name);
+const char *compute_name(Compute compute);
+
+// Writes DIRECTORY/libNAME.so, DIRECTORY/NAME.h and DIRECTORY/NAME.pc (all made beside them first, then renamed, the library last).
+// Creates the directory if it is missing. Returns 0, or -1 with the reasons in diagnostics. Not thread-safe (LLVM is initialised
+// once).
 int compile_library(const Model *model, const CompileOptions *options, const char *directory, Diagnostics *diagnostics);
 
 // Its first steps, for explain: the target of that name ("host" or NULL: the best that this machine runs); NULL with diagnostics.

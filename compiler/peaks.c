@@ -1,5 +1,5 @@
 // The cache of measured peaks: one JSON file per machine,
-// {"version": 1, "entries": {"avx512 2 threads": {"fp32_fma": {"peak": 300.1, "tile": 120.2}, ...}}}.
+// {"version": 2, "entries": {"avx512 2 threads": {"fp32_fma": {"peak": 300.1, "tile": 120.2}, ...}}}.
 // Written to a temporary name and renamed, so that readers and writers never meet half a file.
 #include "peaks.h"
 #include "../targets/target.h"

@@ -1,6 +1,7 @@
 // The default plan of a layer. The search varies what this file decides; the packed layout (plan_layout.c) it cannot touch.
 #include "planner.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "plan.h"
@@ -31,6 +32,7 @@ static Path choose_path(const Layer *layer, const Target *target, int role, cons
             best = (Path)p;
         }
     }
+    assert(best != PATH_COUNT);  // every target multiplies every format that a description can name
     return best;
 }
 

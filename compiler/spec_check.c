@@ -1,5 +1,6 @@
 // What must hold between the fields of a description.
 #include <string.h>
+#include <strings.h>
 
 #include "spec_read.h"
 
@@ -158,7 +159,7 @@ static const char *const reserved[] = {"alignas",      "alignof",       "and",  
                                        "virtual",      "void",          "volatile",    "wchar_t",  "while",     "xor",
                                        "xor_eq"};
 // NAME_open and its like would replace functions of the C library or of catena's own runtime.
-static const char *const taken[] = {"library", "layer", "team", "tile", "sem", "mq", "shm"};
+static const char *const taken[] = {"library", "layer", "team", "tile", "aio", "argp", "iconv", "mq", "sem", "shm"};
 
 static bool is_among(const char *name, const char *const *list, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -182,11 +183,11 @@ void spec_check_model(Spec *spec, const Model *model) {
     check_name(spec, model);
     for (int64_t i = 0; i < model->layer_count; i++) {
         for (int64_t j = 0; j < i && *model->layers[i].name; j++) {
-            if (!strcmp(model->layers[i].name, model->layers[j].name)) {
+            if (!strcasecmp(model->layers[i].name, model->layers[j].name)) {  // the header's constants are in capitals
                 LayerPlace place;
                 spec_error(spec, layer_place(&place, (size_t)i, "name", NULL), PLACE_VALUE,
-                           "layers[%lld] and layers[%lld] are both named \"%s\"", (long long)j, (long long)i,
-                           model->layers[i].name);
+                           "layers[%lld] and layers[%lld] are both named \"%s\" (capitals do not count)", (long long)j,
+                           (long long)i, model->layers[i].name);
                 break;
             }
         }

@@ -7,6 +7,7 @@
 enum {
     MAX_WIDTH = 1 << 20,
     MAX_EXPERTS = 1 << 16,
+    MAX_TOP_K = 1 << 8,  // choosing is a scan of the pool for each
     MAX_SHARED = 1 << 10,
     MAX_INSTANCES = 1 << 12,
     MAX_LAYER_NUMBER = 1 << 20,
@@ -47,7 +48,7 @@ SECTION_DEFINE(residual_section, "residual", residual_rows);
 static const Key router_rows[] = {
     CHOICE("score", layer.score, scores, DEFAULT(SCORE_SOFTMAX)),
     CHOICE("select", layer.selection, selections, DEFAULT(SELECTION_TOP_K)),
-    INTEGER("k", layer.top_k, 1, MAX_EXPERTS, REQUIRED),
+    INTEGER("k", layer.top_k, 1, MAX_TOP_K, REQUIRED),
     FLAG("normalize", layer.normalize, DEFAULT(0)),
     REAL("normalize_eps", layer.normalize_eps, 0, 1, DEFAULT(1e-20)),
     REAL("scale", layer.scale, 0, 1e6, DEFAULT(1)),
@@ -66,7 +67,7 @@ static const Key expert_rows[] = {
 };
 SECTION_DEFINE(expert_section, "experts", expert_rows);
 
-// An absent intermediate is the routed experts' (spec.c: 0 stands for it until the layer is complete).
+// An absent intermediate is the routed experts' (spec_value.c: 0 stands for it until the layer is complete).
 static const Key shared_rows[] = {
     INTEGER("count", layer.shared_experts, 0, MAX_SHARED, REQUIRED),
     INTEGER("intermediate", layer.shared_intermediate, 1, MAX_WIDTH, DEFAULT(0)),

@@ -13,25 +13,16 @@ typedef struct Matrix {
     const Role *role;
     const uint8_t *weights;
     const float *bias;  // in panel order; 0: none
+    int64_t last;  // panels of it that the task takes end here
+    const uint8_t *after;  // and it goes on with this panel of another matrix
     Tile *tile, *widening, *widened;
 } Matrix;
-
-INLINE Matrix experts_matrix(const Context *c, const Role *role, int64_t index, Tile *tile, Tile *widening, Tile *widened) {
-    Matrix m = {.role = role,
-                .weights = c->call->weights + role->offset + index * role->matrix_bytes,
-                .tile = tile,
-                .widening = widening,
-                .widened = widened};
-    m.bias =
-        role->bias_offset < 0 ? 0 : (const float *)(c->call->weights + role->bias_offset) + index * role->panels * PANEL_COLUMNS;
-    return m;
-}
 
 // The tiles of one panel (or two) over `count` rows of A, one after the other.
 typedef struct Walk {
     const Matrix *matrix;
     const uint8_t *panel;
-    const uint8_t *next;  // the panel after it
+    const uint8_t *next;  // the panel that the task reads after it
     int64_t panels, tiles;
     float *widened;       // where the panel is kept as fp32; 0: it is not worth while
 } Walk;
@@ -40,7 +31,7 @@ INLINE Walk experts_walk(const Context *c, const Matrix *m, int64_t count, int64
     const Role *role = m->role;
     Walk w = {.matrix = m, .panel = m->weights + panel * role->panel_bytes, .panels = panels};
     w.tiles = (count + role->max_rows - 1) / role->max_rows;
-    w.next = w.panel + panels * role->panel_bytes;
+    w.next = panel + panels < m->last ? w.panel + panels * role->panel_bytes : m->after;
     if (role->widen_tiles && w.tiles >= role->widen_tiles) {
         w.widened = (float *)context_private(c, c->space.widened);
     }
@@ -98,6 +89,29 @@ INLINE int64_t experts_token(const Context *c, int64_t e, int64_t row) {
     return e < layer_plan.layer.experts ? c->rows[c->starts[e] + row] : row;
 }
 
+// Where a pool entry's matrix of a phase is: in the routed or the shared experts' role.
+INLINE const uint8_t *experts_weights(const Context *c, int64_t e, RoleName routed, RoleName shared) {
+    int64_t count = layer_plan.layer.experts;
+    const Role *role = &layer_plan.roles[e < count ? routed : shared];
+    return c->call->weights + role->offset + (e < count ? e : e - count) * role->matrix_bytes;
+}
+
+// Panels [.., last) of pool entry e; behind them comes panel `next_first` of the next entry that has rows.
+INLINE Matrix experts_matrix(const Context *c, int64_t e, RoleName routed, RoleName shared, int64_t last, int64_t next_first) {
+    int64_t count = layer_plan.layer.experts, entries = count + layer_plan.layer.shared_experts, next = e + 1;
+    const Role *role = &layer_plan.roles[e < count ? routed : shared];
+    Matrix m = {.role = role, .weights = experts_weights(c, e, routed, shared), .last = last};
+    int64_t index = e < count ? e : e - count;
+    m.bias =
+        role->bias_offset < 0 ? 0 : (const float *)(c->call->weights + role->bias_offset) + index * role->panels * PANEL_COLUMNS;
+    while (next < entries && experts_rows(c, next) == 0) {
+        next++;
+    }
+    const Role *next_role = &layer_plan.roles[next < count ? routed : shared];
+    m.after = next < entries ? experts_weights(c, next, routed, shared) + next_first * next_role->panel_bytes : m.weights;
+    return m;
+}
+
 INLINE uint8_t *experts_intermediate(const Context *c, int64_t e, int64_t row) {
     int64_t routed = layer_plan.layer.experts;
     return e < routed ? c->call->workspace + c->space.intermediate + (c->starts[e] + row) * layer_plan.roles[ROLE_DOWN].input_stride
@@ -145,9 +159,8 @@ INLINE void experts_activate(const float *out, const float *bias, const Role *do
     }
 }
 
-// Panels [first, last) of gate/up for all rows of pool entry e.
-INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, int64_t first,
-                       int64_t last) {
+// Panels [first, m->last) of gate/up for all rows of pool entry e.
+INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, int64_t first) {
     const Role *role = m->role;
     uint8_t *prepared = context_private(c, c->space.prepared);
     int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
@@ -158,8 +171,8 @@ INLINE void experts_up(const Context *c, int64_t iteration, int64_t e, const Mat
             experts_prepare(role, context_state(c, iteration, experts_token(c, e, begin + r)), prepared + r * role->input_stride);
         }
         int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
-        for (int64_t panel = first; panel < last; panel += width) {
-            Walk walk = experts_walk(c, m, count, panel, minimum(width, last - panel));
+        for (int64_t panel = first; panel < m->last; panel += width) {
+            Walk walk = experts_walk(c, m, count, panel, minimum(width, m->last - panel));
             for (int64_t t = 0; t < walk.tiles; t++) {
                 int64_t row = share_start(count, t, walk.tiles), height = share_start(count, t + 1, walk.tiles) - row;
                 experts_tile(&walk, t, height, prepared + row * role->input_stride, out);
@@ -209,14 +222,13 @@ INLINE void experts_up_phase(Context *c, int64_t iteration) {
             if (first >= last) {
                 continue;
             }
-            int64_t end = minimum(last * 2, role->panels);
+            Matrix m = experts_matrix(c, e, ROLE_GATE_UP, ROLE_SHARED_GATE_UP, minimum(last * 2, role->panels), 0);
             if (shared) {
-                Matrix m = experts_matrix(c, role, e - layer->experts, tile_shared_gate_up, tile_shared_gate_up_widening,
-                                          tile_shared_gate_up_widened);
-                experts_up(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], first * 2, end);
+                m.tile = tile_shared_gate_up, m.widening = tile_shared_gate_up_widening, m.widened = tile_shared_gate_up_widened;
+                experts_up(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], first * 2);
             } else {
-                Matrix m = experts_matrix(c, role, e, tile_gate_up, tile_gate_up_widening, tile_gate_up_widened);
-                experts_up(c, iteration, e, &m, &roles[ROLE_DOWN], first * 2, end);
+                m.tile = tile_gate_up, m.widening = tile_gate_up_widening, m.widened = tile_gate_up_widened;
+                experts_up(c, iteration, e, &m, &roles[ROLE_DOWN], first * 2);
             }
         }
     }
@@ -233,16 +245,16 @@ INLINE void experts_combine(const float *out, const float *bias, float weight, i
     }
 }
 
-// Panels [first, last) of down for all rows of pool entry e.
-INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, const Matrix *m, int64_t first, int64_t last) {
+// Panels [first, m->last) of down for all rows of pool entry e.
+INLINE void experts_down(const Context *c, int64_t iteration, int64_t e, const Matrix *m, int64_t first) {
     const Role *role = m->role;
     int64_t rows = experts_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
         int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
-        for (int64_t panel = first; panel < last; panel += width) {
-            Walk walk = experts_walk(c, m, count, panel, minimum(width, last - panel));
+        for (int64_t panel = first; panel < m->last; panel += width) {
+            Walk walk = experts_walk(c, m, count, panel, minimum(width, m->last - panel));
             for (int64_t t = 0; t < walk.tiles; t++) {
                 int64_t row = begin + share_start(count, t, walk.tiles),
                         height = begin + share_start(count, t + 1, walk.tiles) - row;
@@ -289,25 +301,29 @@ INLINE void experts_finish(const Context *c, int64_t first, int64_t last) {
     }
 }
 
-// The down phase: a task owns a stretch of columns and walks the pool in ascending order, then the shared experts.
+// The down phase: a task owns a stretch of columns and walks the pool in ascending order, then the shared experts. Stretches are
+// pairs of panels, which low tiles take at once, or single panels where there are few pairs for each thread.
 INLINE void experts_down_phase(Context *c, int64_t iteration) {
     const Layer *layer = &layer_plan.layer;
-    const Role *role = &layer_plan.roles[ROLE_DOWN], *shared = &layer_plan.roles[ROLE_SHARED_DOWN];
+    const Role *role = &layer_plan.roles[ROLE_DOWN];
+    int64_t unit = panel_pairs(role) < 4 * c->threads ? 1 : 2, units = (role->panels + unit - 1) / unit;
     int64_t tasks = layer_plan.down_tasks * c->threads, previous = -1, task;
     while ((task = context_next_task(c, iteration * 2 + 1, layer_plan.down_tasks, &previous)) >= 0) {
-        int64_t first = 2 * share_start(panel_pairs(role), task, tasks);
-        int64_t last = minimum(2 * share_start(panel_pairs(role), task + 1, tasks), role->panels);
+        int64_t first = unit * share_start(units, task, tasks);
+        int64_t last = minimum(unit * share_start(units, task + 1, tasks), role->panels);
         if (first >= last) {
             continue;
         }
         experts_start(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         for (int64_t e = 0; e < layer->experts; e++) {
-            Matrix m = experts_matrix(c, role, e, tile_down, tile_down_widening, tile_down_widened);
-            experts_down(c, iteration, e, &m, first, last);
+            Matrix m = experts_matrix(c, e, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+            m.tile = tile_down, m.widening = tile_down_widening, m.widened = tile_down_widened;
+            experts_down(c, iteration, e, &m, first);
         }
-        for (int64_t s = 0; s < layer->shared_experts; s++) {
-            Matrix m = experts_matrix(c, shared, s, tile_shared_down, tile_shared_down_widening, tile_shared_down_widened);
-            experts_down(c, iteration, layer->experts + s, &m, first, last);
+        for (int64_t e = layer->experts; e < layer->experts + layer->shared_experts; e++) {
+            Matrix m = experts_matrix(c, e, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+            m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened;
+            experts_down(c, iteration, e, &m, first);
         }
         if (iteration == layer->iterations - 1) {
             experts_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);

@@ -80,10 +80,11 @@ INLINE float bf16_to_float(uint16_t value) {
     return result;
 }
 
-// Finite values rounded to bf16 precision, still in fp32.
+// Rounded to bf16 precision, still in fp32; NaN stays NaN.
 INLINE Vector vector_round_bf16(Vector v) {
-    Integers bits = (Integers)v;
-    return (Vector)((bits + 0x7fff + ((bits >> 16) & 1)) & (Integers)(bits * 0 + (int32_t)0xffff0000));
+    Integers bits = (Integers)v, upper = bits * 0 + (int32_t)0xffff0000;
+    Vector rounded = (Vector)((bits + 0x7fff + ((bits >> 16) & 1)) & upper);
+    return vector_select(v == v, rounded, (Vector)((bits & upper) | 0x00400000));
 }
 
 INLINE void vector_store_bf16(uint16_t *to, Vector v) {

@@ -84,14 +84,8 @@ static inline Role plan_widened_role(const Role *role) {
     return widened;
 }
 
-// x_t rows in the workspace are fp32 with the router's input stride.
 static inline int64_t plan_round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
-}
-
-// Bytes of one packed instance's expert-independent facts are in roles; this is the width of h (gate/up's output), in columns.
-static inline int64_t plan_intermediate_columns(const Plan *plan, RoleName gate_up) {
-    return plan->roles[gate_up].panels * (plan->layer.gated ? PANEL_COLUMNS / 2 : PANEL_COLUMNS);
 }
 
 #endif

@@ -75,7 +75,9 @@ INLINE void route_logits(const Context *c, int64_t iteration, int64_t token, int
     for (int64_t panel = first; panel < last;) {
         int64_t panels = minimum(width, last - panel);
         const uint8_t *weights = matrix + panel * role->panel_bytes;
-        tile_router(rows, panels, context_state(c, iteration, token), weights, out, weights, 0, 0);
+        int64_t steps = role->depth_padded / (role->weights == FORMAT_BF16 ? 2 : 1);
+        tile_router(rows, panels, context_state(c, iteration, token), weights, out, weights + panels * role->panel_bytes,
+                    role->ahead_bytes / steps, 0);
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t j = 0; j < panels * PANEL_COLUMNS; j += LANES) {
                 int64_t column = panel * PANEL_COLUMNS + j;

@@ -54,7 +54,7 @@ static const Refused refusals[] = {
     {"{\"name\": \"m\", \"layers\": [3]}", 1, "spec.json:1:26: error: layers[0] must be an object"},
     {ROUTED("7"), 1, "layers[0].router must be an object, found 7"},
     {ROUTED("{\"k\": \"2\"}"), 1, "spec.json:1:69: error: layers[0].router.k must be an integer from 1 to 65536, found \"2\""},
-    {ROUTED("{\"k\": 2.0}"), 1, "layers[0].router.k must be an integer from 1 to 65536, found 2.0"},
+    {ROUTED("{\"k\": 2.0}"), 1, "layers[0].router.k must be an integer from 1 to 256, found 2.0"},
     {ROUTED("{\"k\": 0}"), 1, "found 0"},
     {ROUTED("{\"k\": 2, \"normalize\": 1}"), 1, "layers[0].router.normalize must be true or false, found 1"},
     {ROUTED("{\"k\": 2, \"score\": \"sigmoid\"}"), 1, "layers[0].router.score must be \"softmax\", found \"sigmoid\""},
