@@ -101,7 +101,7 @@ static void explain_loops(const Plan *plan, FILE *stream) {
     loop_line(stream, level, "barrier", "%s", "");
     loop_line(stream, level, "sort tokens by expert", "every thread for itself");
     snprintf(step, sizeof step, "gate/up: expert, %lld-row block, panel, tile", (long long)plan->block_rows);
-    loop_line(stream, level, step, "%s (1 up to %lld tokens)", tasks[0], few);
+    loop_line(stream, level, step, "%s", tasks[0]);
     loop_line(stream, level, "barrier", "%s", "");
     loop_line(stream, level, "down: expert, block, panel, tile, combine", "%s, which owns columns and walks all experts in order",
               tasks[1]);
