@@ -17,7 +17,7 @@
 #include "statistics.h"
 #include "synthetic.h"
 
-// --- accounting (bench_account.c) ------------------------------------------------------------------------------------------------
+// --- accounting (bench_account.c) ----------------------------------------------------------------------------------
 
 // What a routing makes a layer visit. Means over the calls that were looked at.
 typedef struct BenchVisits {
@@ -54,6 +54,7 @@ typedef struct BenchRow {
     int64_t tokens;
     int threads;
     bool cold, routed, huge_pages;
+    bool evicted;  // before every call the last-level cache was filled with something else
     int64_t bank_bytes;  // what cold calls rotate over
     BenchVisits visits;
     BenchWork work;
@@ -65,7 +66,8 @@ typedef struct BenchRow {
     Statistics reference_time;
     double speedup;  // 0: no opponent
     double max_error;  // NaN: not compared
-    double tax;  // throughput relative to the one-iteration layer of equal routed FLOPs; 0: not a chain
+    double tax;  // FLOP/s of the experts relative to the one-iteration layer (bench_sibling_text); 0: not a chain
+    double sibling_flops;  // the experts' FLOPs relative to that layer's: 1 unless it has fewer; 0: not a chain
 } BenchRow;
 
 // Adds a part to a row's note or warning, after "; ".
@@ -74,6 +76,16 @@ void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) __attribut
 // Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
 // bandwidth to its own rate and says so in `note`.
 void bench_row_finish(BenchRow *row);
+
+// Adds to `note` what the final figures need explained: a chain that found experts in a cache. Once, after the last
+// bench_row_finish.
+void bench_row_explain(BenchRow *row);
+// Fills in tax and sibling_flops from the two rows' times and the experts' FLOPs (no router's), and says where those differ why.
+void bench_row_tax(BenchRow *row, double flops, const Layer *layer, const BenchRow *sibling, double sibling_flops);
+
+// Whether a cold call may find experts in the last-level cache that an earlier call on the same slot left there: a call touches
+// only `touched` bytes of its slot, and all slots together may be less than four such caches.
+bool bench_needs_eviction(int64_t slots, double touched, int64_t last_level_bytes);
 
 // A read loop is to be believed if its samples agree (spread up to BENCH_READ_SPREAD) and it is not far (half) below the rate of
 // a call that read the same memory.
@@ -88,11 +100,12 @@ void bench_row_judge(BenchRow *row, const Bandwidth *bandwidth);
 // Largest |a - b| of a row relative to the row's largest |b|, over rows; infinity where only one of them is finite.
 double bench_max_error(const float *a, const float *b, int64_t rows, int64_t columns);
 
-// The one-iteration description of a chain's routed FLOPs: top_k * iterations of the same pool (at most the pool), a plain
-// outer residual. Text owned by the caller; NULL with diagnostics.
+// The one-iteration description of a chain's routed FLOPs: top_k * iterations of the same pool, a plain outer residual. It has
+// fewer FLOPs where the pool is smaller than that, or where shared experts then run once instead of in every iteration. Text owned
+// by the caller; NULL with diagnostics.
 char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnostics);
 
-// --- routing (bench_routing.c) ---------------------------------------------------------------------------------------------------
+// --- routing (bench_routing.c) -------------------------------------------------------------------------------------
 
 typedef struct BenchRouting {
     bool is_trace;
@@ -119,15 +132,28 @@ void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t fir
 // Whether both chose the same experts for a token in every iteration, in any order: only then can outputs be compared.
 bool bench_same_choices(const Layer *layer, int64_t tokens, int64_t token, const int32_t *a, const int32_t *b);
 
-// --- measuring (bench_measure.c) -------------------------------------------------------------------------------------------------
+// --- measuring (bench_measure.c) -----------------------------------------------------------------------------------
 
 enum { BENCH_MAX_SIDES = 4, BENCH_MAX_SAMPLES = 4096, BENCH_MIN_CALLS = 5, BENCH_MIN_SLOW_CALLS = 3 };
 
-// One of the things that are compared. A call's preparation (fresh tokens, the next weights) is not timed.
+// Memory that is read between cold calls to fill the last-level cache with something else.
+typedef struct BenchScratch {
+    uint8_t *memory;
+    int64_t bytes;
+    int threads;
+    bool incomplete;  // some reading was cut short, or there is no memory for it
+} BenchScratch;
+
+// Twice the last-level cache. Returns 0, or -1 where memory is too short.
+int bench_scratch_open(BenchScratch *scratch, const Machine *machine, int threads, bool huge_pages);
+void bench_scratch_close(BenchScratch *scratch);
+
+// One of the things that are compared. A call's preparation (fresh tokens, the next weights, the cache's content) is not timed.
 typedef struct BenchSide {
     void *context;
     void (*prepare)(void *context);
     int (*call)(void *context);  // 0: done; otherwise the comparison ends with it
+    BenchScratch *evict;  // read before every timed call; NULL: nothing
     int64_t warmups;  // untimed calls first: one for each workspace, whose pages the first call of a size makes the kernel find
     double samples[BENCH_MAX_SAMPLES];
     size_t count;
@@ -146,7 +172,7 @@ int bench_interleave(BenchSide *sides, int count, double seconds);
 int bench_best_peak(const Machine *machine, const char *target, Compute compute, int threads, double gflops[PATH_COUNT], Path *best,
                     Diagnostics *diagnostics);
 
-// --- what is called (bench_library.c, bench_reference.c) -------------------------------------------------------------------------
+// --- what is called (bench_library.c, bench_reference.c) -----------------------------------------------------------
 
 // Tokens that all sides are given: `windows` lots of `tokens` rows, a call takes the next lot.
 typedef struct BenchTokens {
@@ -204,8 +230,7 @@ void bench_reference_prepare(void *context);
 int bench_reference_call(void *context);
 int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts);
 
-// --- one layer's rows (bench_run.c)
-// ------------------------------------------------------------------------------------------------
+// --- one layer's rows (bench_run.c) --------------------------------------------------------------------------------
 
 enum { BENCH_MAX_TOKEN_COUNTS = WORKLOAD_MAX_TOKENS };
 
@@ -215,6 +240,7 @@ typedef struct BenchOptions {
     BenchRouting routing;
     int threads;
     bool warm;  // warm rows beside the cold ones
+    bool huge_pages;  // ask for them: weights and workspaces of every side
     double seconds;  // per row
     const char *layer;  // NULL: every layer
     const char *against;  // "reference", "none" or a library's path
@@ -227,6 +253,7 @@ typedef struct BenchRun {
     const char *directory;  // for the chain's sibling
     BenchLibrary *library, *second, *sibling;
     BenchReference *reference;
+    BenchScratch scratch;  // opened when a row first needs it
     BenchTrace trace;
     BenchRow *rows;
     int64_t row_count;
@@ -238,7 +265,7 @@ typedef struct BenchRun {
 // Measures all rows of one layer of the library at `path`. Returns 0, or -1 with diagnostics (none: stopped by Ctrl-C).
 int bench_run_layer(BenchRun *run, const char *path, const char *layer, Diagnostics *diagnostics);
 
-// --- report (bench_report.c) -----------------------------------------------------------------------------------------------------
+// --- report (bench_report.c) ---------------------------------------------------------------------------------------
 
 json_t *bench_row_json(const BenchRow *row);
 void bench_print_rows(const BenchRow *rows, int64_t count);

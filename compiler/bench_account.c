@@ -7,8 +7,7 @@
 
 #include "bench.h"
 
-// --- visits and work
-// ---------------------------------------------------------------------------------------------------------------
+// --- visits and work -----------------------------------------------------------------------------------------------
 
 static void count_iteration(const Layer *layer, int64_t slots, const int32_t *experts, int64_t *counts, BenchVisits *visits) {
     int64_t visited = 0, distinct = 0, largest = 0;
@@ -85,8 +84,7 @@ BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits
     return work;
 }
 
-// --- a row
-// -------------------------------------------------------------------------------------------------------------------------
+// --- a row ---------------------------------------------------------------------------------------------------------
 
 static double ratio(double a, double b) {
     return b > 0 ? a / b : 0;
@@ -159,6 +157,27 @@ void bench_row_finish(BenchRow *row) {
     }
 }
 
+void bench_row_explain(BenchRow *row) {
+    if (row->cold && row->fraction_of_bandwidth > 1) {  // the union's fraction never is: see finish_cold
+        bench_note(row->note, "bw above 1: the chain's later iterations found experts in cache");
+    }
+}
+
+void bench_row_tax(BenchRow *row, double flops, const Layer *layer, const BenchRow *sibling, double sibling_flops) {
+    static const double equal = 1e-3;
+    bool capped = layer->top_k * layer->iterations > layer->experts;
+    row->sibling_flops = ratio(flops, sibling_flops);
+    row->tax = row->sibling_flops * ratio(sibling->time.median, row->time.median);
+    if (fabs(row->sibling_flops - 1) > equal) {
+        bench_note(row->note, "/MoE compares FLOP/s: the chain has %.3g times the FLOPs of its sibling%s%s", row->sibling_flops,
+                   capped ? ", whose k ends at the pool" : "", layer->shared_experts ? ", which runs shared experts once" : "");
+    }
+}
+
+bool bench_needs_eviction(int64_t slots, double touched, int64_t last_level_bytes) {
+    return (double)slots * touched < 4 * (double)last_level_bytes;
+}
+
 double bench_max_error(const float *a, const float *b, int64_t rows, int64_t columns) {
     double worst = 0;
     for (int64_t r = 0; r < rows; r++, a += columns, b += columns) {
@@ -176,8 +195,7 @@ double bench_max_error(const float *a, const float *b, int64_t rows, int64_t col
     return worst;
 }
 
-// --- the chain's sibling
-// -----------------------------------------------------------------------------------------------------------
+// --- the chain's sibling -------------------------------------------------------------------------------------------
 
 static json_int_t integer_of(const json_t *object, const char *key, json_int_t fallback) {
     const json_t *value = json_object_get(object, key);

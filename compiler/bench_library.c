@@ -10,8 +10,7 @@
 
 enum { HUGE_PAGE = 2 << 20, SEED = 20250101, FEWEST_WINDOWS = 5, MOST_WINDOWS = 61, POOL_TOKENS = 8192, LOOKED_AT = 16 };
 
-// --- tokens
-// ------------------------------------------------------------------------------------------------------------------------
+// --- tokens --------------------------------------------------------------------------------------------------------
 
 // Odd numbers of windows, so that windows and instances (usually even in number) meet in new pairs.
 int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out) {
@@ -38,8 +37,7 @@ void bench_tokens_free(BenchTokens *tokens) {
     *tokens = (BenchTokens){0};
 }
 
-// --- the bank
-// ----------------------------------------------------------------------------------------------------------------------
+// --- the bank ------------------------------------------------------------------------------------------------------
 
 static int choose_kind(BenchLibrary *library, const char *layer, Diagnostics *diagnostics) {
     const Artifact *artifact = library->loaded->artifact;
@@ -173,8 +171,7 @@ void bench_library_close(BenchLibrary *library) {
     free(library);
 }
 
-// --- calls
-// -------------------------------------------------------------------------------------------------------------------------
+// --- calls ---------------------------------------------------------------------------------------------------------
 
 int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const BenchTrace *trace, bool warm) {
     const Layer *layer = &library->plan->layer;

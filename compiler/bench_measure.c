@@ -1,5 +1,6 @@
 // Interleaved timing and the best peak.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
@@ -8,9 +9,31 @@
 
 volatile sig_atomic_t bench_stopped;
 
+// One reading takes 20 ms for a cache of 260 MiB; this is far more.
+static const double scratch_seconds = 0.5;
+
+int bench_scratch_open(BenchScratch *scratch, const Machine *machine, int threads, bool huge_pages) {
+    int64_t bytes = plan_round_up(2 * machine_last_level_bytes(machine), 64 << 20);  // whole chunks of bandwidth_sweep
+    *scratch = (BenchScratch){.bytes = bytes, .threads = threads};
+    if (bytes > 0 && bytes <= machine->memory_available / 4) {
+        scratch->memory = bandwidth_allocate(bytes, huge_pages);
+    }
+    return scratch->memory ? 0 : -1;
+}
+
+void bench_scratch_close(BenchScratch *scratch) {
+    free(scratch->memory);
+    *scratch = (BenchScratch){0};
+}
+
 static int call_once(BenchSide *side, bool timed) {
     if (side->prepare) {
         side->prepare(side->context);
+    }
+    if (timed && side->evict) {
+        BenchScratch *scratch = side->evict;
+        int cut_short = bandwidth_sweep(scratch->memory, scratch->bytes, scratch->threads, scratch_seconds);
+        scratch->incomplete = scratch->incomplete || cut_short;
     }
     double start = statistics_clock();
     int status = side->call(side->context);

@@ -33,8 +33,10 @@ json_t *bench_row_json(const BenchRow *row) {
     json_object_set_new(json, "speedup", compared ? json_real(row->speedup) : json_null());
     json_object_set_new(json, "max_error", number_or_null(row->max_error));
     json_object_set_new(json, "ratio_to_one_iteration", row->tax > 0 ? json_real(row->tax) : json_null());
+    json_object_set_new(json, "flops_to_one_iteration", row->tax > 0 ? json_real(row->sibling_flops) : json_null());
     json_object_set_new(json, "router_included", json_boolean(row->routed));
     json_object_set_new(json, "huge_pages", json_boolean(row->huge_pages));
+    json_object_set_new(json, "evicted", json_boolean(row->evicted));
     json_object_set_new(json, "bank_bytes", json_integer((json_int_t)row->bank_bytes));
     json_object_set_new(json, "note", json_string(row->note));
     json_object_set_new(json, "disturbed", *row->disturbed ? json_string(row->disturbed) : json_null());
@@ -164,8 +166,8 @@ void bench_print(const BenchRun *run) {
     printf("%s, %d thread%s; routing %s%s; paths %s\n", run->machine->cpu, row->threads, row->threads == 1 ? "" : "s", row->routing,
            row->routed ? "" : " (given: no router runs)", row->path);
     printf("best peak %s GFLOP/s (%s)", table_number(text, run->peaks[run->best_path]), path_name(run->best_path));
-    printf("; bandwidth %s GB/s (%s, %s pages); bank %s\n", table_number(text, run->bandwidth.gbytes_s), run->bandwidth.variant,
-           row->huge_pages ? "huge" : "4 KiB", report_bytes(bank, row->bank_bytes));
+    printf("; bandwidth %s GB/s (%s); bank %s on %s pages\n", table_number(text, run->bandwidth.gbytes_s), run->bandwidth.variant,
+           report_bytes(bank, row->bank_bytes), row->huge_pages ? "huge" : "small");
     if (*unused) {
         printf("present, but used by no path: %s\n", unused);
     }

@@ -20,8 +20,7 @@ int bench_routing_parse(const char *text, BenchRouting *routing) {
     return synthetic_routing_parse(text, &routing->synthetic);
 }
 
-// --- traces
-// ------------------------------------------------------------------------------------------------------------------------
+// --- traces --------------------------------------------------------------------------------------------------------
 
 static int trace_check(const char *path, const Npy *array, NpyType type, const Layer *layer, Diagnostics *diagnostics) {
     if (array->type != type || array->dimensions != 3 || array->shape[0] != layer->iterations || array->shape[2] != layer->top_k ||
@@ -93,8 +92,7 @@ void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t fir
     }
 }
 
-// --- choices
-// -----------------------------------------------------------------------------------------------------------------------
+// --- choices -------------------------------------------------------------------------------------------------------
 
 static bool holds(const int32_t *list, int64_t count, int32_t expert) {
     for (int64_t i = 0; i < count; i++) {

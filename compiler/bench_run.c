@@ -13,8 +13,7 @@
 enum { READ_WINDOW = 32 << 20, MORE_ATTEMPTS = 3 };
 static const double bandwidth_seconds = 0.4;
 
-// --- opening
-// -----------------------------------------------------------------------------------------------------------------------
+// --- opening -------------------------------------------------------------------------------------------------------
 
 // Bytes of each bank: what "cold" asks for, unless all banks together would take more than half of what is available.
 static int64_t bank_bytes(const Machine *machine, int banks, bool *is_short) {
@@ -69,7 +68,8 @@ static int open_second(BenchRun *run, int64_t bytes, Diagnostics *diagnostics) {
 
 static int open_sides(BenchRun *run, const char *path, const char *name, Diagnostics *diagnostics) {
     const BenchOptions *options = run->options;
-    bool huge_pages = strcmp(run->machine->huge_pages, "never"), reference = !strcmp(options->against, "reference"), is_short;
+    bool huge_pages = options->huge_pages && strcmp(run->machine->huge_pages, "never"), is_short;
+    bool reference = !strcmp(options->against, "reference");
     Loaded *loaded = loaded_open(path, diagnostics);
     if (!loaded) {
         return -1;
@@ -112,12 +112,12 @@ static void close_sides(BenchRun *run) {
     bench_library_close(run->sibling);
     bench_library_close(run->library);
     bench_trace_free(&run->trace);
+    bench_scratch_close(&run->scratch);
     run->reference = NULL;
     run->library = run->second = run->sibling = NULL;
 }
 
-// --- the limits
-// --------------------------------------------------------------------------------------------------------------------
+// --- the limits ----------------------------------------------------------------------------------------------------
 
 // Read loops over the very bank, all instances in turn.
 static Bandwidth measure_bank(const BenchRun *run) {
@@ -165,25 +165,27 @@ static void settle_rows(BenchRun *run, int64_t first) {
         if (run->rows[i].cold) {
             run->rows[i].bandwidth = best;
             bench_row_finish(&run->rows[i]);
+            bench_row_explain(&run->rows[i]);
         }
     }
 }
 
-// --- rows
-// --------------------------------------------------------------------------------------------------------------------------
+// --- rows ----------------------------------------------------------------------------------------------------------
 
 static void describe_path(const Plan *plan, char out[BENCH_TEXT_BYTES]) {
     const char *up = path_name((Path)plan->roles[ROLE_GATE_UP].path), *down = path_name((Path)plan->roles[ROLE_DOWN].path);
     snprintf(out, BENCH_TEXT_BYTES, strcmp(up, down) ? "%s + %s" : "%s", up, down);
 }
 
-static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const Bandwidth *bandwidth, const BenchVisits *visits) {
+static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const Bandwidth *bandwidth, const BenchVisits *visits,
+                         bool evicted) {
     BenchRow row = {.tokens = library->tokens->tokens,
                     .threads = run->options->threads,
                     .cold = !library->warm,
                     .visits = *visits,
                     .routed = !library->trace,
                     .huge_pages = library->huge_pages,
+                    .evicted = evicted,
                     .max_error = NAN,
                     .bandwidth = bandwidth->gbytes_s,
                     .best_peak = run->peaks[run->best_path],
@@ -195,6 +197,9 @@ static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const
     row.work = bench_work(library->plan, row.tokens, visits, row.routed);
     if (row.cold && run->library->is_short) {
         bench_note(row.note, "memory is short: the bank is smaller than cold asks for");
+    }
+    if (row.cold && run->scratch.incomplete) {
+        bench_note(row.note, "the cache could not be emptied before every call: too little time or memory");
     }
     return row;
 }
@@ -252,14 +257,45 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
     return 0;
 }
 
+// Makes all sides' timed calls start from a cache that holds none of their experts, where any side's rotation is too short for
+// that: a call with few tokens touches a small part of its slot. The reference's bank is rotated and routed as the library's.
+static void evict_between(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[BENCH_MAX_SIDES]) {
+    const BenchLibrary *libraries[] = {run->library, run->sibling, run->second};
+    int64_t last_level = machine_last_level_bytes(run->machine);
+    bool needed = false;
+    for (int i = 0; i < 3; i++) {
+        if (libraries[i]) {
+            BenchWork work = bench_work(libraries[i]->plan, libraries[i]->tokens->tokens, &visits[i], !libraries[i]->trace);
+            needed = needed || bench_needs_eviction(libraries[i]->slots, work.union_bytes, last_level);
+        }
+    }
+    needed = needed && !run->library->warm;
+    if (needed && !run->scratch.memory) {
+        bench_scratch_open(&run->scratch, run->machine, run->options->threads, run->library->huge_pages);
+    }
+    run->scratch.incomplete = needed && !run->scratch.memory;
+    for (int s = 0; s < count; s++) {
+        sides[s].evict = needed && run->scratch.memory ? &run->scratch : NULL;
+    }
+}
+
+static int look_at_visits(BenchRun *run, BenchVisits visits[BENCH_MAX_SIDES]) {
+    BenchLibrary *libraries[] = {run->library, run->sibling, run->second};
+    int status = 0;
+    for (int i = 0; i < 3 && !status; i++) {
+        status = libraries[i] ? bench_library_visits(libraries[i], &visits[i]) : 0;
+    }
+    return status;
+}
+
 // What one comparison found, as one row for the library and one for the sibling. Warm rows have no bandwidth.
 static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[2], const Bandwidth *bandwidth) {
-    bool opponent = run->reference || run->second, warm = run->library->warm;
+    bool opponent = run->reference || run->second, warm = run->library->warm, evicted = sides[0].evict && !run->scratch.incomplete;
     Statistics times[BENCH_MAX_SIDES] = {0};
     for (int s = 0; s < count; s++) {
         times[s] = statistics_of(sides[s].samples, sides[s].count);
     }
-    BenchRow row = make_row(run, run->library, bandwidth, &visits[0]);
+    BenchRow row = make_row(run, run->library, bandwidth, &visits[0], evicted);
     row.time = times[0];
     if (opponent) {
         row.reference_time = times[count - 1];
@@ -273,12 +309,13 @@ static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisi
     bench_row_judge(&row, warm ? NULL : bandwidth);
     BenchRow other = {0};
     if (run->sibling) {
-        other = make_row(run, run->sibling, bandwidth, &visits[1]);
+        other = make_row(run, run->sibling, bandwidth, &visits[1], evicted);
         other.time = times[1];
         bench_row_finish(&other);
         bench_row_judge(&other, warm ? NULL : bandwidth);
-        // Throughput in tokens: the FLOPs are equal but for the router.
-        row.tax = other.time.median / row.time.median;
+        double flops = bench_work(run->library->plan, row.tokens, &visits[0], false).flops;
+        bench_row_tax(&row, flops, &run->library->plan->layer, &other,
+                      bench_work(run->sibling->plan, row.tokens, &visits[1], false).flops);
     }
     run->rows[run->row_count++] = row;
     if (run->sibling) {
@@ -288,7 +325,7 @@ static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisi
 
 static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sides, Diagnostics *diagnostics) {
     BenchTokens tokens;
-    BenchVisits visits[2] = {0};
+    BenchVisits visits[BENCH_MAX_SIDES] = {0};
     int count = 0, status = -1;
     terminal_progress("%s: %lld tokens, %s", run->library->kinds[run->library->kind].name, (long long)token_count,
                       warm ? "warm" : "cold");
@@ -300,7 +337,8 @@ static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sid
     }
     const Artifact *artifact = run->library->loaded->artifact;
     if (!measure_peaks(run, false, diagnostics) && !begin_sides(run, &tokens, warm, sides, &count) &&
-        !bench_library_visits(run->library, &visits[0]) && (!run->sibling || !bench_library_visits(run->sibling, &visits[1]))) {
+        !look_at_visits(run, visits)) {
+        evict_between(run, sides, count, visits);
         Bandwidth bandwidth = warm ? (Bandwidth){0} : measure_bank(run);
         status = bench_stopped ? -1 : bench_interleave(sides, count, run->options->seconds);
         if (!status && !warm) {

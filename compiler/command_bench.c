@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -21,7 +22,8 @@ enum {
     OPTION_AGAINST,
     OPTION_LAYER,
     OPTION_FORMAT,
-    OPTION_SECONDS
+    OPTION_SECONDS,
+    OPTION_HUGE_PAGES
 };
 
 typedef struct CommandOptions {
@@ -43,11 +45,11 @@ static const struct argp_option option_table[] = {
     {"layer", OPTION_LAYER, "NAME", 0, "Only this layer", 0},
     {"format", OPTION_FORMAT, "md|json", 0, "A Markdown table (default) or one JSON document", 0},
     {"seconds", OPTION_SECONDS, "S", 0, "Time for each row (default 3)", 0},
+    {"huge-pages", OPTION_HUGE_PAGES, "yes|no", 0, "Ask for huge pages, for every side (default yes)", 0},
     {0},
 };
 
-// --- options
-// -----------------------------------------------------------------------------------------------------------------------
+// --- options -------------------------------------------------------------------------------------------------------
 
 static int parse_tokens(const char *text, BenchOptions *options) {
     char *end;
@@ -120,6 +122,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
             argp_error(state, "--seconds takes a number from 0 to 3600, not '%s'", argument);
         }
         return 0;
+    case OPTION_HUGE_PAGES:
+        options->bench.huge_pages = !strcmp(argument, "yes");
+        if (!options->bench.huge_pages && strcmp(argument, "no")) {
+            argp_error(state, "--huge-pages takes yes or no, not '%s'", argument);
+        }
+        return 0;
     case ARGP_KEY_ARG:
         if (options->input) {
             argp_error(state, "one description or library, not also '%s'", argument);
@@ -139,15 +147,14 @@ static const struct argp argp_bench = {
     "experts an iteration; ms, the median, and +- its interquartile range; peak, bw, roof: fractions of the best multiply-add "
     "rate, "
     "of the read bandwidth and of the roofline, all measured in the same run; ref ms, the opponent's median; gain, how many times "
-    "faster than it; error, the largest difference from it relative to the row; /MoE: throughput relative to the one-iteration "
-    "layer "
-    "of equal routed FLOPs. --format json has more.",
+    "faster than it; error, the largest difference from it relative to the row; /MoE: FLOP/s of the experts relative to the "
+    "one-iteration "
+    "layer of equal routed FLOPs (a note says where the pool or shared experts make them differ). --format json has more.",
     NULL,
     NULL,
     NULL};
 
-// --- files
-// -------------------------------------------------------------------------------------------------------------------------
+// --- files ---------------------------------------------------------------------------------------------------------
 
 static int make_directory(char directory[BENCH_PATH_BYTES]) {
     const char *parent = getenv("TMPDIR");
@@ -197,8 +204,7 @@ static int find_library(const CommandOptions *options, const char *directory, ch
     return status;
 }
 
-// --- running
-// -----------------------------------------------------------------------------------------------------------------------
+// --- running -------------------------------------------------------------------------------------------------------
 
 static void stop(int signal_number) {
     (void)signal_number;
@@ -251,12 +257,17 @@ static int run_layers(BenchRun *run, CommandOptions *options, const char *path, 
 }
 
 int command_bench(int argc, char **argv) {
-    CommandOptions options = {.bench = {.against = "reference", .seconds = 3}, .compute = -1};
+    CommandOptions options = {.bench = {.against = "reference", .seconds = 3, .huge_pages = true}, .compute = -1};
     Machine machine;
     Diagnostics diagnostics = {0};
     char directory[BENCH_PATH_BYTES], path[BENCH_PATH_BYTES + 128];
     argp_parse(&argp_bench, argc, argv, 0, NULL, &options);
     handle_signals();
+    // For the whole process, so that no side, workspace or malloc has what another has not.
+    if (!options.bench.huge_pages && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)) {
+        perror("catena bench: --huge-pages no");
+        return EXIT_FAILED;
+    }
     if (machine_detect(&machine) || make_directory(directory)) {
         perror("catena bench");
         return EXIT_FAILED;

@@ -19,7 +19,7 @@ typedef struct VerifyArguments {
 static const struct argp_option option_table[] = {
     {"cases", 'c', "N", 0, "random cases, besides the adversarial ones (default 10)", 0},
     {"seed", 's', "S", 0, "seed of weights and tokens (default 1)", 0},
-    {"threads", 't', "N", 0, "threads, compared with one (default: all cores that this process may use)", 0},
+    {"threads", 't', "N", 0, "threads, compared with one (default: all cores that this process may use, at least two)", 0},
     {"layer", 'l', "NAME", 0, "only this layer", 0},
     {"seconds", 'b', "S", 0, "rough limit of the oracle's time per layer: fewer tokens per case for big layers (default 20)", 0},
     {"format", 'f', "md|json", 0, "Markdown tables (default) or one JSON document", 0},

@@ -154,6 +154,20 @@ int bandwidth_read(const ReadSet *set, int threads, double seconds, Bandwidth *o
     return 0;
 }
 
+int bandwidth_sweep(const uint8_t *memory, int64_t bytes, int threads, double seconds) {
+    enum { CHUNK = 64 << 20 };  // few of them: threads meet after each
+    double start = statistics_clock();
+    int64_t window = CHUNK / threads / READ_UNIT * READ_UNIT * threads;
+    ReadSet set = {.parts = (const uint8_t *const[]){memory}, .part_count = 1, .part_bytes = bytes, .window = window};
+    for (int64_t done = 0; window > 0 && done + window <= bytes; done += window) {
+        time_windows(&set, &variants[1], threads, done / window, 1);
+        if (statistics_clock() - start > seconds) {
+            return -1;
+        }
+    }
+    return window > 0 ? 0 : -1;
+}
+
 // --- working sets --------------------------------------------------------------------------------------------------------------
 
 uint8_t *bandwidth_allocate(int64_t bytes, bool huge_pages) {

@@ -37,6 +37,10 @@ int bandwidth_memory(const Machine *machine, int threads, double seconds, Bandwi
 // What "cold" rotates over: at least 1 GiB and four times the last-level cache; less where memory is short (`short_of` says so).
 int64_t bandwidth_cold_bytes(const Machine *machine, bool *short_of);
 
+// Reads all of `memory` once with all threads, to leave it in the caches instead of what was there. Gives up after `seconds`.
+// Returns 0, or -1 if it gave up.
+int bandwidth_sweep(const uint8_t *memory, int64_t bytes, int threads, double seconds);
+
 // Memory for working sets and weight banks, aligned to 2 MiB, every page touched. NULL if there is none.
 // Owned by the caller: free().
 uint8_t *bandwidth_allocate(int64_t bytes, bool huge_pages);

@@ -44,7 +44,8 @@ typedef struct FastWorkspace {
 
 enum { FAST_OUTPUT_BLOCK = 8 };  // rows of a matrix that are widened at a time
 
-// Copies one packed instance into row-major arrays. Returns 0, or -1 when out of memory (nothing is left allocated).
+// Copies one packed instance into row-major arrays, on huge pages where they are large. Returns 0, or -1 when out of memory
+// (nothing is left allocated).
 int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *weights);
 void fast_weights_free(FastWeights *weights);
 // NULL when out of memory.

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../runtime/cores.h"
 #include "../runtime/packed.h"
 #include "synthetic.h"
 #include "verify_case.h"
@@ -23,7 +24,12 @@ static double macs_per_token(const Layer *layer) {
 
 static int open_instances(VerifyRun *run, const VerifyOptions *options, const char *name, Diagnostics *diagnostics) {
     char error[256] = "";
-    Options team = {.size = sizeof team, .threads = options->threads},
+    int all = cores_usable();
+    // On a single core two threads still take turns: a comparison of one with one could not fail.
+    Options team = {.size = sizeof team,
+                    .threads = options->threads ? options->threads
+                               : all > 2        ? all
+                                                : 2},
             single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK};
     if (run->library->open_memory(run->image, run->image_bytes, &team, &run->team, error, sizeof error) < 0 ||
         run->library->open_memory(run->image, run->image_bytes, &single, &run->single, error, sizeof error) < 0) {

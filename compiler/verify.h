@@ -12,7 +12,7 @@ enum { VERIFY_NAME_BYTES = 40, VERIFY_REASON_BYTES = 240 };
 typedef struct VerifyOptions {
     int64_t cases;  // random cases, besides the adversarial ones
     uint64_t seed;
-    int threads;     // 0: all
+    int threads;     // 0: all cores, at least two threads
     double seconds;  // rough limit of the oracle's time per layer: tokens per case shrink for big layers. 0: 20
 } VerifyOptions;
 

@@ -1,8 +1,10 @@
-// Affinity by sched_getaffinity; quota from the cgroup file system, walking from this process's group up to the root.
+// Affinity by sched_getaffinity; cores from /sys/devices/system/cpu/cpuN/topology; quota from the cgroup file system, walking from
+// this process's group up to the root.
 #define _GNU_SOURCE 1
 #include "cores.h"
 
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,23 +46,77 @@ static int read_line(const char *path, char *line, size_t size) {
     return found;
 }
 
+// The number that *text starts with, after blanks; *text moves behind it. -1: there is none (or "max", or it is negative).
+// Not sscanf or strtoll: under _GNU_SOURCE a newer glibc would make them symbols that older systems lack.
+static long long read_number(const char **text) {
+    const char *next = *text + strspn(*text, " \t");
+    long long number = *next >= '0' && *next <= '9' ? 0 : -1;
+    for (; *next >= '0' && *next <= '9'; next++) {
+        number = number < INT64_MAX / 10 - 1 ? number * 10 + (*next - '0') : number;
+    }
+    *text = next;
+    return number;
+}
+
+// Lowest CPU of a CPU's core: lists ("0,64", "0-1") are ascending.
+static int core_of(const char *root, int cpu) {
+    char path[PATH_BYTES + 64], line[256];
+    const char *next = line;
+    snprintf(path, sizeof path, "%.*s/cpu%d/topology/thread_siblings_list", PATH_BYTES, root, cpu);
+    long long first = read_line(path, line, sizeof line) ? read_number(&next) : -1;
+    return first >= 0 && first < MASK_MAX_CPUS ? (int)first : cpu;
+}
+
+int cores_sort(const char *root, int *cpus, int count) {
+    uint8_t seen[MASK_MAX_CPUS / 8] = {0};  // cores by their lowest CPU
+    int cores = 0;
+    for (int i = 0; i < count; i++) {
+        int cpu = cpus[i], core = core_of(root, cpu);
+        if (core < MASK_MAX_CPUS && !(seen[core / 8] >> core % 8 & 1)) {
+            seen[core / 8] |= (uint8_t)(1 << core % 8);
+            memmove(cpus + cores + 1, cpus + cores, (size_t)(i - cores) * sizeof *cpus);
+            cpus[cores++] = cpu;
+        }
+    }
+    return cores ? cores : count;
+}
+
+static int *allowed_sorted(int *count, int *cores) {
+    *count = cores_allowed(NULL, 0);
+    int *cpus = calloc((size_t)*count, sizeof *cpus);
+    if (cpus) {
+        cores_allowed(cpus, *count);
+        *cores = cores_sort("/sys/devices/system/cpu", cpus, *count);
+    }
+    return cpus;
+}
+
+int *cores_ordered(int *count) {
+    int cores;
+    return allowed_sorted(count, &cores);
+}
+
 // quota / period as CPUs; 0 when unlimited or not readable.
 static double limit_v2(const char *directory) {
     char path[PATH_BYTES + 32], line[128];
-    long long quota, period;
+    const char *next = line;
     snprintf(path, sizeof path, "%s/cpu.max", directory);
-    if (read_line(path, line, sizeof line) && sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0) {
-        return (double)quota / (double)period;
+    if (!read_line(path, line, sizeof line)) {
+        return 0;
     }
-    return 0;
+    long long quota = read_number(&next), period = read_number(&next);  // "max 100000": no limit
+    return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
+}
+
+static long long read_value(const char *directory, const char *name) {
+    char path[PATH_BYTES + 32], line[128];
+    const char *next = line;
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return read_line(path, line, sizeof line) ? read_number(&next) : -1;
 }
 
 static double limit_v1(const char *directory) {
-    char path[PATH_BYTES + 32], line[128];
-    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", directory);
-    long long quota = read_line(path, line, sizeof line) ? atoll(line) : 0;
-    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", directory);
-    long long period = read_line(path, line, sizeof line) ? atoll(line) : 0;
+    long long quota = read_value(directory, "cpu.cfs_quota_us"), period = read_value(directory, "cpu.cfs_period_us");
     return quota > 0 && period > 0 ? (double)quota / (double)period : 0;
 }
 
@@ -123,7 +179,8 @@ double cores_quota(void) {
 }
 
 int cores_usable(void) {
-    int cores = cores_allowed(NULL, 0);
+    int count, cores = 1;
+    free(allowed_sorted(&count, &cores));
     double quota = cores_quota();
     if (quota > 0 && quota < cores) {
         cores = quota < 1 ? 1 : (int)quota;

@@ -5,11 +5,18 @@
 // CPUs in the affinity mask, at least 1. Up to `capacity` of their numbers, ascending, go to `cpus` (may be NULL).
 int cores_allowed(int *cpus, int capacity);
 
+// Sorts ascending CPU numbers so that one of each core comes first, ascending, then the others; returns how many cores there are.
+// `root` is /sys/devices/system/cpu; a CPU that it says nothing about is a core of its own.
+int cores_sort(const char *root, int *cpus, int count);
+
+// The allowed CPUs in that order, for the caller to free; NULL: out of memory.
+int *cores_ordered(int *count);
+
 // CPUs' worth of time that the cgroup (or a parent) may use; 0: no limit.
 double cores_quota(void);
 
-// Threads to use: cores_allowed, lowered to the quota (rounded down, since a thread that waits for a throttled one waits long),
-// at least 1.
+// Threads to use: the cores of the allowed CPUs (two threads of a core share its arithmetic units), lowered to the quota (rounded
+// down, since a thread that waits for a throttled one waits long), at least 1.
 int cores_usable(void);
 
 #endif

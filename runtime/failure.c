@@ -1,4 +1,5 @@
-// Texts of failures. No output, no allocation.
+// Texts of failures. No output, no allocation. Names in them come from foreign files and texts go to terminals: no control
+// characters.
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <stdarg.h>
@@ -7,11 +8,27 @@
 
 #include "failure.h"
 
+// Replaces control characters (C0, DEL, and C1 in UTF-8) by '?'.
+static void remove_controls(char *text) {
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f) {
+            *c = '?';
+        } else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+            c[0] = c[1] = '?';
+        }
+    }
+}
+
+static void write_text(const Failure *failure, const char *format, va_list arguments) {
+    vsnprintf(failure->text, failure->size, format, arguments);
+    remove_controls(failure->text);
+}
+
 Status failure_set(const Failure *failure, Status status, const char *format, ...) {
     if (failure && failure->text && failure->size) {
         va_list arguments;
         va_start(arguments, format);
-        vsnprintf(failure->text, failure->size, format, arguments);
+        write_text(failure, format, arguments);
         va_end(arguments);
     }
     return status;
@@ -24,7 +41,7 @@ Status failure_system(const Failure *failure, Status status, const char *format,
     }
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(failure->text, failure->size, format, arguments);
+    write_text(failure, format, arguments);
     va_end(arguments);
     size_t length = strlen(failure->text);
     char reason[128];

@@ -10,7 +10,8 @@ typedef struct Failure {
     size_t size;
 } Failure;
 
-// Writes the text (cut to fit) and returns `status`, so that a function can end with `return failure_set(...)`.
+// Writes the text (cut to fit, control characters replaced by '?') and returns `status`, so that a function can end with `return
+// failure_set(...)`.
 Status failure_set(const Failure *failure, Status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 // The same for a system call that failed: ": " and errno's text are added.

@@ -72,7 +72,7 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
     if (x_bytes < 0 || y_bytes < 0) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%lld tokens are more than memory can hold", (long long)f->tokens);
     }
-    bool in_place = f->x == f->y && f->x_stride == f->y_stride;
+    bool in_place = f->x == f->y && (f->x_stride == f->y_stride || f->tokens == 1);  // strides mean nothing for one token
     if (!in_place && rows_overlap(f, x_bytes, y_bytes, hidden, element)) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT,
                            "x and y overlap (they may be the same matrix, with the same stride)");
@@ -80,7 +80,8 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
     return LIBRARY_OK;
 }
 
-static Status check_slots(const Layer *layer, const Forward *f, int64_t slot, const Failure *failure) {
+// One token in one iteration. `seen`: a bit per expert, zero before and after.
+static Status check_slots(const Layer *layer, const Forward *f, int64_t slot, uint8_t *seen, const Failure *failure) {
     const int32_t *experts = f->experts_in + slot;
     int64_t iteration = slot / layer->top_k / f->tokens, token = slot / layer->top_k % f->tokens;
     for (int64_t k = 0; k < layer->top_k; k++) {
@@ -92,17 +93,24 @@ static Status check_slots(const Layer *layer, const Forward *f, int64_t slot, co
             return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "iteration %lld, token %lld: a weight is not finite",
                                (long long)iteration, (long long)token);
         }
-        for (int64_t j = 0; j < k; j++) {
-            if (experts[k] >= 0 && experts[j] == experts[k]) {
+        if (experts[k] >= 0) {
+            uint8_t bit = (uint8_t)(1 << experts[k] % 8);
+            if (seen[experts[k] / 8] & bit) {
                 return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "iteration %lld, token %lld: expert %d is given twice",
                                    (long long)iteration, (long long)token, experts[k]);
             }
+            seen[experts[k] / 8] |= bit;
+        }
+    }
+    for (int64_t k = 0; k < layer->top_k; k++) {
+        if (experts[k] >= 0) {
+            seen[experts[k] / 8] = 0;
         }
     }
     return LIBRARY_OK;
 }
 
-static Status check_routing(const Layer *layer, const Forward *f, const Failure *failure) {
+static Status check_routing(const Layer *layer, const Forward *f, uint8_t *workspace, const Failure *failure) {
     if (f->mode == FORWARD_ROUTING_OUT && (!f->experts_out || !f->weights_out)) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "experts or weights is NULL");
     }
@@ -113,8 +121,9 @@ static Status check_routing(const Layer *layer, const Forward *f, const Failure 
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "experts or weights is NULL");
     }
     int64_t slots = layer->iterations * f->tokens * layer->top_k;
+    memset(workspace, 0, (size_t)(layer->experts + 7) / 8);  // fits: Workspace.starts alone has 8 bytes per expert
     for (int64_t slot = 0; slot < slots; slot += layer->top_k) {
-        Status status = check_slots(layer, f, slot, failure);
+        Status status = check_slots(layer, f, slot, workspace, failure);
         if (status != LIBRARY_OK) {
             return status;
         }
@@ -154,14 +163,16 @@ static void count_rejected(Library *library, const uint8_t *rejected, int64_t fi
     }
 }
 
+// As few chunks as the workspace allows, of equal sizes but for one token: a short last one would run at a short one's speed.
 static void run_chunks(Library *library, const Forward *f, int64_t kind, const uint8_t *weights) {
     const Plan *plan = &library->kinds[kind].plan;
     int64_t chunk = plan->chunk_tokens;
     if (library->max_tokens && library->max_tokens < chunk) {
         chunk = library->max_tokens;
     }
-    for (int64_t first = 0; first < f->tokens; first += chunk) {
-        int64_t tokens = f->tokens - first < chunk ? f->tokens - first : chunk;
+    int64_t chunks = f->tokens / chunk + (f->tokens % chunk != 0), share = f->tokens / chunks, larger = f->tokens % chunks;
+    for (int64_t c = 0, first = 0, tokens; c < chunks; c++, first += tokens) {
+        tokens = share + (c < larger);
         Call call = call_of_chunk(library, plan, weights, f, first, tokens);
         uint8_t *rejected = call.workspace + plan_workspace(plan, tokens, library->threads).rejected;
         memset(rejected, 0, (size_t)tokens);
@@ -188,12 +199,12 @@ static Status forward_locked(Library *library, const Forward *f) {
     const Layer *layer = &library->kinds[kind].plan.layer;
     Status status = check_tensors(layer, f, &failure);
     if (status == LIBRARY_OK) {
-        status = check_routing(layer, f, &failure);
+        status = check_routing(layer, f, library->workspace.data, &failure);
     }
     if (status != LIBRARY_OK) {
         return status;
     }
-    run_chunks(library, f, kind, packed_image_instance((void *)(uintptr_t)library->image, kind, index));
+    run_chunks(library, f, kind, library->first[kind] + index * library->kinds[kind].plan.instance_bytes);
     if (library->nonfinite) {
         return failure_set(&failure, LIBRARY_NONFINITE,
                            "%lld of %lld tokens have router logits that are not finite, the first is %lld",

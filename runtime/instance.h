@@ -17,12 +17,13 @@ struct Library {
     LayerForward *const *forwards;
     int64_t layers;         // instances of all kinds
     const uint8_t *image;   // packed weights: in `weights`, or the caller's memory
+    const uint8_t **first;  // per kind: its first instance. Computed when the image was validated, not read again from it
     Mapping weights;
     Mapping workspace;
     int64_t max_tokens;     // 0: each plan's chunk
     int threads;
     int bind;
-    int *cpus;              // that this process was allowed when it opened the instance; only when bind
+    int *cpus;              // that this process was allowed when it opened the instance, one of each core first; only when bind
     int cpu_count;
     pthread_t *bound;       // worker that was last bound for a place in the team; only when bind
     char busy;              // atomic: inside a call

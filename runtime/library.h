@@ -46,10 +46,10 @@ typedef enum Status {
 
 typedef struct Options {
     size_t size;            // sizeof(Options) of the caller's header
-    int32_t threads;        // 0: all cores that this process may use (affinity and cgroup quota)
+    int32_t threads;        // 0: all physical cores that this process may use (affinity and cgroup quota)
     int32_t check;          // 1: verify the checksums of packed weights while opening
-    int64_t max_tokens;     // tokens per chunk of the workspace; 0: the plan's choice
-    const char *cache;      // open of a checkpoint: packed file to create once and map afterwards; NULL: pack in memory
+    int64_t max_tokens;     // tokens per chunk of the workspace, at most the plan's; 0: the plan's choice
+    const char *cache;      // open of a checkpoint: packed file, made once per source, then mapped; NULL: pack in memory
     int32_t bind;           // 1: bind worker threads to cores (never the caller's)
     int32_t huge_pages;     // 1: ask for huge pages for anonymous weights and workspace
 } Options;

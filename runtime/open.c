@@ -22,7 +22,7 @@ static Status check_cpu(const Contents *contents, const Failure *failure) {
 static Status validate(Library *library, const void *data, size_t size, const Options *options, const Failure *failure) {
     Status status = packed_image_validate(data, size, library->kinds, library->contents->kinds, failure);
     if (status == LIBRARY_OK && options->check) {
-        status = packed_image_verify(data, failure);
+        status = packed_image_verify(data, library->kinds, library->contents->kinds, failure);
     }
     if (status == LIBRARY_OK) {
         library->image = data;
@@ -62,7 +62,8 @@ static Status pack_in_memory(Library *library, const char *checkpoint, const Opt
     }
     Status status = memory_map((size_t)bytes, options->huge_pages, &library->weights, failure);
     if (status == LIBRARY_OK) {
-        status = weights_pack_memory(library->kinds, library->contents->kinds, checkpoint, library->weights.data, failure);
+        status = weights_pack_memory(library->kinds, library->contents->kinds, checkpoint, library->threads, library->weights.data,
+                                     failure);
     }
     if (status == LIBRARY_OK) {
         mprotect(library->weights.data, library->weights.size, PROT_READ);  // a stray write should be noticed; not needed
@@ -71,33 +72,41 @@ static Status pack_in_memory(Library *library, const char *checkpoint, const Opt
     return status;
 }
 
-// Whether there is a cache that is not older than the checkpoint. (A directory's time tells of files added or replaced.)
-static bool cache_is_fresh(const char *checkpoint, const char *cache) {
-    struct stat source, packed;
-    if (stat(cache, &packed) || packed.st_size == 0) {
-        return false;
-    }
-    if (stat(checkpoint, &source)) {
-        return true;
-    }
-    return packed.st_mtim.tv_sec > source.st_mtim.tv_sec ||
-           (packed.st_mtim.tv_sec == source.st_mtim.tv_sec && packed.st_mtim.tv_nsec >= source.st_mtim.tv_nsec);
+static uint64_t image_source(const Library *library) {
+    PackedHeader header;
+    memcpy(&header, library->image, sizeof header);
+    return header.source;
 }
 
-// A cache of another library, or something else altogether, is an error and never overwritten.
+// A cache that was packed from another checkpoint (or from this one before it changed) is packed anew. A cache of another library,
+// or something else altogether, is an error and never overwritten.
 static Status open_cached(Library *library, const char *checkpoint, const Options *options, const Failure *failure) {
+    const Kind *kinds = library->kinds;
+    Safetensors *tensors = NULL;
     struct stat facts;
-    bool exists = !stat(options->cache, &facts) && facts.st_size > 0;
-    if (exists) {
-        Status status = map_packed(library, options->cache, options, failure);
-        if (status != LIBRARY_OK || cache_is_fresh(checkpoint, options->cache)) {
+    Status status = safetensors_open(checkpoint, &tensors, failure);
+    if (status != LIBRARY_OK) {
+        return status;
+    }
+    uint64_t source = safetensors_fingerprint(tensors);
+    safetensors_close(tensors);
+    if (!stat(options->cache, &facts) && facts.st_size > 0) {
+        status = map_packed(library, options->cache, options, failure);
+        if (status != LIBRARY_OK || image_source(library) == source) {
             return status;
         }
         mapping_free(&library->weights);
         library->image = NULL;
     }
-    Status status = weights_pack_file(library->kinds, library->contents->kinds, checkpoint, options->cache, failure);
-    return status == LIBRARY_OK ? map_packed(library, options->cache, options, failure) : status;
+    status = weights_pack_file(kinds, library->contents->kinds, checkpoint, library->threads, options->cache, failure);
+    if (status == LIBRARY_OK) {
+        status = map_packed(library, options->cache, options, failure);
+    }
+    if (status == LIBRARY_OK && image_source(library) != source) {
+        status = failure_set(failure, LIBRARY_IO_ERROR, "'%s' or '%s' was replaced by another process meanwhile", checkpoint,
+                             options->cache);
+    }
+    return status;
 }
 
 static bool is_packed_file(const char *path) {
@@ -113,6 +122,19 @@ static Status open_weights(Library *library, const char *weights, const Options 
         return map_packed(library, weights, options, failure);
     }
     return options->cache ? open_cached(library, weights, options, failure) : pack_in_memory(library, weights, options, failure);
+}
+
+// Where the instances of a valid image lie.
+static Status prepare_addresses(Library *library, const Failure *failure) {
+    int64_t kinds = library->contents->kinds;
+    library->first = calloc((size_t)kinds + 1, sizeof *library->first);  // never NULL for nothing
+    if (!library->first) {
+        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+    }
+    for (int64_t k = 0; k < kinds; k++) {
+        library->first[k] = library->image + packed_image_offset(library->kinds, kinds, k);
+    }
+    return LIBRARY_OK;
 }
 
 static Status prepare_workspace(Library *library, const Options *options, const Failure *failure) {
@@ -138,13 +160,11 @@ static Status prepare_threads(Library *library, const Options *options, const Fa
     if (!library->bind) {
         return LIBRARY_OK;
     }
-    library->cpu_count = cores_allowed(NULL, 0);
-    library->cpus = calloc((size_t)library->cpu_count, sizeof *library->cpus);
+    library->cpus = cores_ordered(&library->cpu_count);
     library->bound = calloc((size_t)library->threads, sizeof *library->bound);
     if (!library->cpus || !library->bound) {
         return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
     }
-    cores_allowed(library->cpus, library->cpu_count);
     return LIBRARY_OK;
 }
 
@@ -182,10 +202,13 @@ static Status open_source(const Contents *contents, const Kind *kinds, LayerForw
     for (int64_t k = 0; k < contents->kinds; k++) {
         library->layers += kinds[k].count;
     }
-    status = source->path ? open_weights(library, source->path, &options, failure)
-                          : validate(library, source->packed, source->bytes, &options, failure);
+    status = prepare_threads(library, &options, failure);  // first: packing uses them
     if (status == LIBRARY_OK) {
-        status = prepare_threads(library, &options, failure);
+        status = source->path ? open_weights(library, source->path, &options, failure)
+                              : validate(library, source->packed, source->bytes, &options, failure);
+    }
+    if (status == LIBRARY_OK) {
+        status = prepare_addresses(library, failure);
     }
     if (status == LIBRARY_OK) {
         status = prepare_workspace(library, &options, failure);
@@ -229,7 +252,7 @@ Status instance_pack(const Contents *contents, const Kind *kinds, const char *we
     if (is_packed_file(weights)) {
         return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "'%s' is packed already", weights);
     }
-    return weights_pack_file(kinds, contents->kinds, weights, path, &failure);
+    return weights_pack_file(kinds, contents->kinds, weights, cores_usable(), path, &failure);
 }
 
 Status instance_check_packed(const Contents *contents, const Kind *kinds, const char *path, char *error, size_t error_size) {
@@ -245,6 +268,7 @@ void instance_close(Library *library) {
     if (library) {
         mapping_free(&library->weights);
         mapping_free(&library->workspace);
+        free(library->first);
         free(library->cpus);
         free(library->bound);
         free(library);

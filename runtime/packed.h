@@ -48,7 +48,7 @@ int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_
 
 // --- the image ---
 #define PACKED_MAGIC "CATENAPK"
-enum { PACKED_VERSION = 1, PACKED_LAYOUT = 1, PACKED_PAGE = 4096, PACKED_BYTE_ORDER = 0x01020304 };
+enum { PACKED_VERSION = 2, PACKED_LAYOUT = 1, PACKED_PAGE = 4096, PACKED_BYTE_ORDER = 0x01020304 };
 
 typedef struct PackedHeader {
     char magic[8];
@@ -58,6 +58,7 @@ typedef struct PackedHeader {
     uint32_t kinds;
     uint64_t header_bytes;     // header, records and checksums; the first instance follows at the next page
     uint64_t file_bytes;
+    uint64_t source;           // safetensors_fingerprint of the checkpoint; 0: packed from something else
     uint64_t header_checksum;  // XXH64 of the first header_bytes bytes with this field zero
 } PackedHeader;
 
@@ -92,7 +93,9 @@ int64_t packed_image_bytes(const Kind *kinds, int64_t count);
 int64_t packed_image_header_bytes(const Kind *kinds, int64_t count);
 // Writes header and records (checksums are still zero); memory holds at least packed_image_header_bytes bytes.
 void packed_image_begin(const Kind *kinds, int64_t count, void *memory);
-// Start of one instance of a kind. The image must have been begun here or validated.
+// Offset of a kind's first instance, computed from the kinds alone (a mapped file may change after it was validated).
+int64_t packed_image_offset(const Kind *kinds, int64_t count, int64_t kind);
+// Start of one instance of a kind, as the records say: for images that this process writes, or has just validated.
 uint8_t *packed_image_instance(void *image, int64_t kind, int64_t index);
 // Notes the checksum of one instance (index over all kinds), whose bytes need not be in the image.
 void packed_image_checksum(void *image, int64_t instance, const void *bytes, int64_t size);
@@ -103,8 +106,8 @@ void packed_image_finish(void *image);
 
 // Whether `size` bytes at `data` are an image of exactly these kinds: header only, the weights are not read.
 Status packed_image_validate(const void *data, size_t size, const Kind *kinds, int64_t count, const Failure *failure);
-// Compares the weights of a validated image with their checksums.
-Status packed_image_verify(const void *image, const Failure *failure);
+// Compares the weights of an image, validated for these kinds, with their checksums.
+Status packed_image_verify(const void *image, const Kind *kinds, int64_t count, const Failure *failure);
 // Whether the bytes start like a packed image.
 bool packed_image_recognise(const void *data, size_t size);
 

@@ -6,7 +6,7 @@
 
 #include "packed.h"
 
-_Static_assert(sizeof(PackedHeader) == 48, "part of the file format");
+_Static_assert(sizeof(PackedHeader) == 56, "part of the file format");
 _Static_assert(sizeof(PackedRecord) == 64 + 16 * 8, "part of the file format");
 
 static PackedRecord record_of(const Kind *kind, int64_t offset) {
@@ -82,6 +82,14 @@ void packed_image_begin(const Kind *kinds, int64_t count, void *memory) {
         image_records(memory)[i] = record_of(&kinds[i], offset);
         offset += kinds[i].count * kinds[i].plan.instance_bytes;
     }
+}
+
+int64_t packed_image_offset(const Kind *kinds, int64_t count, int64_t kind) {
+    int64_t offset = packed_image_header_bytes(kinds, count);
+    for (int64_t i = 0; i < kind; i++) {
+        offset += kinds[i].count * kinds[i].plan.instance_bytes;
+    }
+    return offset;
 }
 
 uint8_t *packed_image_instance(void *image, int64_t kind, int64_t index) {
@@ -206,16 +214,15 @@ Status packed_image_validate(const void *data, size_t size, const Kind *kinds, i
     return LIBRARY_OK;
 }
 
-Status packed_image_verify(const void *image, const Failure *failure) {
-    const PackedHeader *header = image;
-    const PackedRecord *records = (const PackedRecord *)(header + 1);
-    const uint64_t *checksums = (const uint64_t *)(records + header->kinds);
-    for (uint32_t k = 0; k < header->kinds; k++) {
-        for (int64_t i = 0; i < records[k].count; i++) {
-            const uint8_t *bytes = (const uint8_t *)image + records[k].offset + i * records[k].instance_bytes;
-            if (XXH64(bytes, (size_t)records[k].instance_bytes, 0) != *checksums++) {
+Status packed_image_verify(const void *image, const Kind *kinds, int64_t count, const Failure *failure) {
+    const PackedRecord *records = (const PackedRecord *)((const PackedHeader *)image + 1);
+    const uint64_t *checksums = (const uint64_t *)(records + count);
+    const uint8_t *bytes = (const uint8_t *)image + packed_image_header_bytes(kinds, count);
+    for (int64_t k = 0; k < count; k++) {
+        for (int64_t i = 0; i < kinds[k].count; i++, bytes += kinds[k].plan.instance_bytes) {
+            if (XXH64(bytes, (size_t)kinds[k].plan.instance_bytes, 0) != *checksums++) {
                 return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: layer '%s.%lld' is damaged (checksum)",
-                                   records[k].name, (long long)i);
+                                   kinds[k].name, (long long)i);
             }
         }
     }

@@ -10,7 +10,9 @@
 #include "file.h"
 
 #if RUNTIME_SAFETENSORS
+#define XXH_INLINE_ALL
 #include <jansson.h>
+#include <xxhash.h>
 
 enum { HEADER_MAX_BYTES = 100 * 1000 * 1000 };  // the limit of the format's own reader
 
@@ -26,6 +28,7 @@ struct Safetensors {
     SafetensorsEntry *entries;
     int64_t count;
     int64_t capacity;
+    uint64_t fingerprint;  // sum over index and shards: a JSON object has no order
 };
 
 // X(dtype, bits per element)
@@ -267,16 +270,36 @@ static Shard *next_shard(Safetensors *tensors, const char *name) {
     return shard;
 }
 
+// Of a file whose header has been parsed.
+static uint64_t shard_fingerprint(const Shard *shard, const struct stat *facts) {
+    const char *slash = strrchr(shard->name, '/'), *base = slash ? slash + 1 : shard->name;
+    const uint64_t numbers[] = {shard->mapping.size, (uint64_t)facts->st_mtim.tv_sec, (uint64_t)facts->st_mtim.tv_nsec};
+    uint64_t length;
+    memcpy(&length, shard->mapping.data, sizeof length);
+    uint64_t hash = XXH64(base, strlen(base), 0);
+    hash = XXH64(numbers, sizeof numbers, hash);
+    return XXH64(shard->mapping.data, sizeof length + (size_t)length, hash);
+}
+
 static Status add_file(Safetensors *tensors, const char *path, const json_t *map, const char *place, const Failure *failure) {
     Shard *shard = next_shard(tensors, path);
     if (!shard) {
         return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
     }
+    // Before the file is mapped: should it be replaced in between, the fingerprint is of no file, and a cache with it is made anew.
+    struct stat facts;
+    if (stat(path, &facts)) {
+        return failure_system(failure, LIBRARY_IO_ERROR, "cannot open '%s'", path);
+    }
     Status status = file_map(path, &shard->mapping, failure);
     if (status != LIBRARY_OK) {
         return status;
     }
-    return add_shard(tensors, shard, shard->mapping.data ? shard->mapping.data : "", shard->mapping.size, map, place, failure);
+    status = add_shard(tensors, shard, shard->mapping.data ? shard->mapping.data : "", shard->mapping.size, map, place, failure);
+    if (status == LIBRARY_OK) {
+        tensors->fingerprint += shard_fingerprint(shard, &facts);
+    }
+    return status;
 }
 
 // A shard's name in an index must be a plain file name: an index must not make us read outside its directory.
@@ -284,13 +307,14 @@ static bool plain_name(const char *name) {
     return name && *name && *name != '.' && !strchr(name, '/');
 }
 
-static Status read_index(const char *path, json_t **index, json_t **map, const Failure *failure) {
+static Status read_index(Safetensors *tensors, const char *path, json_t **index, json_t **map, const Failure *failure) {
     Mapping mapping;
     Status status = file_map(path, &mapping, failure);
     if (status != LIBRARY_OK) {
         return status;
     }
     json_error_t error;
+    tensors->fingerprint += mapping.data ? XXH64(mapping.data, mapping.size, 0) : 0;
     *index = json_loadb(mapping.data ? mapping.data : "", mapping.size, JSON_REJECT_DUPLICATES, &error);
     mapping_free(&mapping);
     if (!*index) {
@@ -336,7 +360,7 @@ static Status add_mapped(Safetensors *tensors, const char *path, const json_t *m
 
 static Status add_index(Safetensors *tensors, const char *path, const Failure *failure) {
     json_t *index = NULL, *map = NULL, *value;
-    Status status = read_index(path, &index, &map, failure);
+    Status status = read_index(tensors, path, &index, &map, failure);
     if (status == LIBRARY_OK) {
         status = add_mapped(tensors, path, map, failure);
     }
@@ -441,52 +465,16 @@ const SafetensorsEntry *safetensors_find(const Safetensors *tensors, const char 
     return tensors->count ? bsearch(&key, tensors->entries, (size_t)tensors->count, sizeof key, compare_name) : NULL;
 }
 
+uint64_t safetensors_fingerprint(const Safetensors *tensors) {
+    return tensors->fingerprint ? tensors->fingerprint : 1;
+}
+
 int64_t safetensors_count(const Safetensors *tensors) {
     return tensors->count;
 }
 
 const SafetensorsEntry *safetensors_entry(const Safetensors *tensors, int64_t index) {
     return &tensors->entries[index];
-}
-
-#else
-
-static Status refuse(const char *name, Safetensors **out, const Failure *failure) {
-    *out = NULL;
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS,
-                       "%s: this library reads packed weights only; pack the checkpoint with 'catena pack' on an x86-64 machine",
-                       name);
-}
-
-Status safetensors_open(const char *path, Safetensors **out, const Failure *failure) {
-    return refuse(path, out, failure);
-}
-
-Status safetensors_open_memory(const void *data, size_t size, const char *name, Safetensors **out, const Failure *failure) {
-    (void)data;
-    (void)size;
-    return refuse(name, out, failure);
-}
-
-void safetensors_close(Safetensors *tensors) {
-    (void)tensors;
-}
-
-const SafetensorsEntry *safetensors_find(const Safetensors *tensors, const char *name) {
-    (void)tensors;
-    (void)name;
-    return NULL;
-}
-
-int64_t safetensors_count(const Safetensors *tensors) {
-    (void)tensors;
-    return 0;
-}
-
-const SafetensorsEntry *safetensors_entry(const Safetensors *tensors, int64_t index) {
-    (void)tensors;
-    (void)index;
-    return NULL;
 }
 
 #endif

@@ -175,19 +175,27 @@ static Status nan_failure(const Kind *kind, Tensor tensor, int64_t instance, int
                        (long long)instance, (long long)(position / shape->columns), (long long)(position % shape->columns));
 }
 
-Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, uint8_t *out, const Failure *failure) {
+// Packs all matrices of a tensor; returns the first with a NaN, or INT64_MAX.
+static int64_t pack_tensor(const Kind *kind, Tensor tensor, int64_t instance, const PackedShape *shape, const Safetensors *tensors,
+                           int threads, uint8_t *out) {
+    int64_t bad_matrix = INT64_MAX;  // the first one, whatever the threads' order
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : bad_matrix) if (threads > 1 && shape->matrices > 1)
+    for (int64_t m = 0; m < shape->matrices; m++) {
+        if (pack_matrix(kind, tensor, instance, m, shape, tensors, out) >= 0 && m < bad_matrix) {
+            bad_matrix = m;
+        }
+    }
+    return bad_matrix;
+}
+
+Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, int threads, uint8_t *out,
+                             const Failure *failure) {
     for (int t = 0; t < TENSOR_COUNT; t++) {
         PackedShape shape;
         if (!packed_shape(&kind->plan, (Tensor)t, &shape)) {
             continue;
         }
-        int64_t bad_matrix = INT64_MAX;  // the first one with a NaN, whatever the threads' order
-#pragma omp parallel for schedule(dynamic) reduction(min : bad_matrix) if (shape.matrices > 1)
-        for (int64_t m = 0; m < shape.matrices; m++) {
-            if (pack_matrix(kind, (Tensor)t, instance, m, &shape, tensors, out) >= 0 && m < bad_matrix) {
-                bad_matrix = m;
-            }
-        }
+        int64_t bad_matrix = pack_tensor(kind, (Tensor)t, instance, &shape, tensors, threads, out);
         if (bad_matrix != INT64_MAX) {
             int64_t position = pack_matrix(kind, (Tensor)t, instance, bad_matrix, &shape, tensors, out);
             return nan_failure(kind, (Tensor)t, instance, bad_matrix, position, &shape, tensors, failure);
@@ -205,7 +213,8 @@ static Status open_checked(const Kind *kinds, int64_t count, const char *checkpo
     return status;
 }
 
-Status weights_pack_memory(const Kind *kinds, int64_t count, const char *checkpoint, void *image, const Failure *failure) {
+Status weights_pack_memory(const Kind *kinds, int64_t count, const char *checkpoint, int threads, void *image,
+                           const Failure *failure) {
     Safetensors *tensors = NULL;
     Status status = open_checked(kinds, count, checkpoint, &tensors, failure);
     if (status == LIBRARY_OK) {
@@ -213,7 +222,7 @@ Status weights_pack_memory(const Kind *kinds, int64_t count, const char *checkpo
     }
     for (int64_t k = 0; k < count; k++) {
         for (int64_t i = 0; status == LIBRARY_OK && i < kinds[k].count; i++) {
-            status = weights_pack_instance(&kinds[k], i, tensors, packed_image_instance(image, k, i), failure);
+            status = weights_pack_instance(&kinds[k], i, tensors, threads, packed_image_instance(image, k, i), failure);
         }
     }
     safetensors_close(tensors);  // no checksums: this image never leaves the process
@@ -221,15 +230,15 @@ Status weights_pack_memory(const Kind *kinds, int64_t count, const char *checkpo
 }
 
 // Packs instance after instance into `buffer` and writes each, then the header.
-static Status write_instances(const Kind *kinds, int64_t count, const Safetensors *tensors, uint8_t *header, uint8_t *buffer,
-                              Output *output, const Failure *failure) {
+static Status write_instances(const Kind *kinds, int64_t count, const Safetensors *tensors, int threads, uint8_t *header,
+                              uint8_t *buffer, Output *output, const Failure *failure) {
     int64_t offset = packed_image_header_bytes(kinds, count), number = 0;
     int64_t header_bytes = offset;
     for (int64_t k = 0; k < count; k++) {
         int64_t bytes = kinds[k].plan.instance_bytes;
         memset(buffer, 0, (size_t)bytes);
         for (int64_t i = 0; i < kinds[k].count; i++, offset += bytes) {
-            Status status = weights_pack_instance(&kinds[k], i, tensors, buffer, failure);
+            Status status = weights_pack_instance(&kinds[k], i, tensors, threads, buffer, failure);
             if (status == LIBRARY_OK) {
                 packed_image_checksum(header, number++, buffer, bytes);
                 status = output_write(output, buffer, bytes, offset, failure);
@@ -243,7 +252,8 @@ static Status write_instances(const Kind *kinds, int64_t count, const Safetensor
     return output_write(output, header, header_bytes, 0, failure);
 }
 
-Status weights_pack_file(const Kind *kinds, int64_t count, const char *checkpoint, const char *path, const Failure *failure) {
+Status weights_pack_file(const Kind *kinds, int64_t count, const char *checkpoint, int threads, const char *path,
+                         const Failure *failure) {
     Safetensors *tensors = NULL;
     Mapping memory = {NULL, 0};
     Output output = {-1, NULL, NULL};
@@ -264,7 +274,8 @@ Status weights_pack_file(const Kind *kinds, int64_t count, const char *checkpoin
         goto cleanup;
     }
     packed_image_begin(kinds, count, memory.data);
-    status = write_instances(kinds, count, tensors, memory.data, (uint8_t *)memory.data + header, &output, failure);
+    ((PackedHeader *)memory.data)->source = safetensors_fingerprint(tensors);
+    status = write_instances(kinds, count, tensors, threads, memory.data, (uint8_t *)memory.data + header, &output, failure);
     if (status == LIBRARY_OK) {
         status = output_commit(&output, failure);
     } else {

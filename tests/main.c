@@ -1,9 +1,10 @@
-// Runs every suite of suites.h, or those named as arguments, and ends with Check's one summary line.
-// Tests run from the repository's root: they read tests/data and examples/.
+// Runs every suite of suites.h, or those named as arguments, says what this machine could not run, and ends with Check's one
+// summary line. Tests run from the repository's root: they read tests/data and examples/.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "available.h"
 #include "suites.h"
 
 typedef struct SuiteRow {
@@ -52,13 +53,19 @@ int main(int argc, char **argv) {
         }
     }
     SRunner *runner = srunner_create(NULL);
+    printf("suites:");
     for (int s = 0; s < SUITES; s++) {
         if ((suites[s].where & HERE) && wanted(suites[s].name, argc, argv)) {
+            printf(" %s", suites[s].name);
             srunner_add_suite(runner, suites[s].create());
         }
     }
-    srunner_run_all(runner, CK_ENV);
+    printf("\n");
+    fflush(stdout);
+    srunner_run_all(runner, CK_SILENT);
+    int unacceptable = available_report();
+    srunner_print(runner, CK_ENV);  // after it: the summary is the last line if all is well
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return failed || unacceptable ? EXIT_FAILURE : EXIT_SUCCESS;
 }

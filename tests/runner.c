@@ -1,8 +1,9 @@
 // Runs one layer of a library outside the compiler: also built for aarch64 and run under qemu, so it uses nothing but libc.
 //
-//     runner LIB NAME WEIGHTS THREADS TOKENS HIDDEN ELEMENT_BYTES X Y
+//     runner LIB NAME WEIGHTS THREADS TOKENS HIDDEN ELEMENT_BYTES X Y [LAYER]
 //
-// X and Y are raw files of [tokens][hidden] elements. Prints the library's error and exits with 1 if a call fails.
+// X and Y are raw files of [tokens][hidden] elements; LAYER is an index over all instances (0 unless given). Prints the library's
+// error and exits with 1 if a call fails.
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,9 +35,9 @@ static int fail(const char *text) {
 
 int main(int argc, char **argv) {
     char error[512] = "";
-    void *library = NULL, *handle = argc == 10 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *library = NULL, *handle = argc == 10 || argc == 11 ? dlopen(argv[1], RTLD_NOW | RTLD_LOCAL) : NULL;
     if (!handle) {
-        return fail(argc == 10 ? dlerror() : "nine arguments are needed");
+        return fail(argc == 10 || argc == 11 ? dlerror() : "nine or ten arguments are needed");
     }
     Open *open_library = (Open *)symbol(handle, argv[2], "open");
     Forward *forward = (Forward *)symbol(handle, argv[2], "forward");
@@ -51,7 +52,7 @@ int main(int argc, char **argv) {
     if (!x || !y || !in || !out || fread(x, 1, bytes, in) != bytes) {
         return fail("cannot read X or create Y");
     }
-    if (forward(library, 0, tokens, x, hidden, y, hidden) < 0) {
+    if (forward(library, argc == 11 ? atoi(argv[10]) : 0, tokens, x, hidden, y, hidden) < 0) {
         return fail(((Error *)symbol(handle, argv[2], "error"))(library));
     }
     if (fwrite(y, 1, bytes, out) != bytes || fclose(out)) {

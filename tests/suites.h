@@ -1,5 +1,6 @@
 // Every suite of the tests: one row here and one file tests/test_NAME.c that defines `Suite *suite_NAME(void)`.
-// X(name, where it runs): NATIVE, or NATIVE_AND_SANITIZED if it is worth running under AddressSanitizer and UBSan too.
+// X(name, where it runs): NATIVE, or NATIVE_AND_SANITIZED if it is worth running under AddressSanitizer and UBSan too (the
+// compiler that a suite runs as a program, $CATENA, is then built with them as well).
 #ifndef CATENA_SUITES_H
 #define CATENA_SUITES_H
 
@@ -19,8 +20,8 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(emit, NATIVE) \
     X(compile, NATIVE) \
     X(artifact, NATIVE_AND_SANITIZED) \
-    X(golden, NATIVE) \
-    X(cli, NATIVE) \
+    X(golden, NATIVE_AND_SANITIZED) \
+    X(cli, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \
     X(safetensors, NATIVE_AND_SANITIZED) \
     X(runtime, NATIVE_AND_SANITIZED) \

@@ -27,8 +27,7 @@ static void near(double a, double b) {
     ck_assert_msg(fabs(a - b) <= 1e-9 * (1 + fabs(b)), "%.12g is not %.12g", a, b);
 }
 
-// --- statistics
-// --------------------------------------------------------------------------------------------------------------------
+// --- statistics ----------------------------------------------------------------------------------------------------
 
 START_TEST(statistics_of_known_samples) {
     double samples[] = {5, 1, 4, 2, 3};
@@ -45,8 +44,7 @@ START_TEST(statistics_of_known_samples) {
 }
 END_TEST
 
-// --- work
-// --------------------------------------------------------------------------------------------------------------------------
+// --- work ----------------------------------------------------------------------------------------------------------
 
 START_TEST(one_token_of_the_moe) {
     Plan plan = paper_plan(1, 8, FORMAT_BF16);
@@ -114,8 +112,7 @@ START_TEST(means_over_calls) {
 }
 END_TEST
 
-// --- rows
-// --------------------------------------------------------------------------------------------------------------------------
+// --- rows ----------------------------------------------------------------------------------------------------------
 
 static BenchRow sample_row(void) {
     BenchRow row = {.layer = "layer",
@@ -190,6 +187,51 @@ START_TEST(warm_rows_have_no_bandwidth) {
 }
 END_TEST
 
+START_TEST(chains_that_find_experts_in_cache_say_so) {
+    BenchRow row = sample_row();
+    row.time.median = 0.016;  // 25 GB/s naive, 18.75 of the union
+    bench_row_finish(&row);
+    near(row.fraction_of_bandwidth, 1.25);
+    bench_row_explain(&row);
+    ck_assert_str_eq(row.note, "bw above 1: the chain's later iterations found experts in cache");
+    row = sample_row();
+    bench_row_finish(&row);
+    bench_row_explain(&row);
+    ck_assert_str_eq(row.note, "");
+}
+END_TEST
+
+START_TEST(tax_is_of_equal_flops) {
+    Layer layer = {.iterations = 2, .top_k = 4, .experts = 64};
+    BenchRow row = sample_row(), sibling = sample_row();
+    sibling.time.median = 0.02;
+    bench_row_tax(&row, 1e9, &layer, &sibling, 1e9);
+    near(row.tax, 0.8);
+    near(row.sibling_flops, 1);
+    ck_assert_str_eq(row.note, "");
+    layer.shared_experts = 1;
+    bench_row_tax(&row, 1.25e9, &layer, &sibling, 1e9);
+    near(row.tax, 1);
+    near(row.sibling_flops, 1.25);
+    ck_assert_str_eq(row.note,
+                     "/MoE compares FLOP/s: the chain has 1.25 times the FLOPs of its sibling, which runs shared experts once");
+    row.note[0] = 0;
+    layer = (Layer){.iterations = 3, .top_k = 2, .experts = 5};
+    bench_row_tax(&row, 6, &layer, &sibling, 5);
+    ck_assert_str_eq(row.note, "/MoE compares FLOP/s: the chain has 1.2 times the FLOPs of its sibling, whose k ends at the pool");
+}
+END_TEST
+
+START_TEST(short_rotations_need_eviction) {
+    const int64_t cache = (int64_t)260 << 20;
+    ck_assert(bench_needs_eviction(4, 34.6e6, cache));  // one token of the paper's layer
+    ck_assert(!bench_needs_eviction(4, 277e6, cache));
+    ck_assert(bench_needs_eviction(4, (double)cache - 1, cache));
+    ck_assert(!bench_needs_eviction(4, (double)cache, cache));
+    ck_assert(!bench_needs_eviction(1, 1, 0));  // a cache of unknown size
+}
+END_TEST
+
 START_TEST(disturbed_machines_are_named) {
     Bandwidth calm = {.gbytes_s = 20, .spread = 0.05}, slow = {.gbytes_s = 5, .spread = 0.05},
               shaky = {.gbytes_s = 20, .spread = 0.4};
@@ -234,8 +276,7 @@ START_TEST(errors_are_relative_to_the_row) {
 }
 END_TEST
 
-// --- routing
-// -----------------------------------------------------------------------------------------------------------------------
+// --- routing -------------------------------------------------------------------------------------------------------
 
 START_TEST(routing_texts) {
     BenchRouting routing;
@@ -272,8 +313,7 @@ START_TEST(choices_are_compared_as_sets) {
 }
 END_TEST
 
-// --- the sibling
-// -------------------------------------------------------------------------------------------------------------------
+// --- the sibling ---------------------------------------------------------------------------------------------------
 
 static const char chain_text[] =
     "{\"name\": \"pair\", \"layers\": [{\"name\": \"other\", \"hidden\": 8, \"router\": {\"k\": 1}, \"experts\": {\"count\": 4, "
@@ -304,8 +344,7 @@ START_TEST(sibling_of_a_chain) {
 }
 END_TEST
 
-// --- interleaving
-// ------------------------------------------------------------------------------------------------------------------
+// --- interleaving --------------------------------------------------------------------------------------------------
 
 typedef struct Fake {
     int calls, prepared, fail_at;
@@ -342,8 +381,25 @@ START_TEST(every_side_is_called_often_enough) {
 }
 END_TEST
 
-// --- JSON
-// --------------------------------------------------------------------------------------------------------------------------
+START_TEST(scratch_is_read_before_timed_calls) {
+    Machine machine = {.cache_count = 1, .caches = {{.level = 3, .bytes = 1 << 20}}, .memory_available = (int64_t)1 << 30};
+    Fake fake = {0};
+    BenchScratch scratch;
+    BenchSide *sides = calloc(1, sizeof *sides);
+    ck_assert_int_eq(bench_scratch_open(&scratch, &machine, 2, false), 0);
+    ck_assert_int_ge(scratch.bytes, 2 << 20);
+    sides[0] = (BenchSide){.context = &fake, .prepare = fake_prepare, .call = fake_call, .evict = &scratch};
+    ck_assert_int_eq(bench_interleave(sides, 1, 0), 0);
+    ck_assert(!scratch.incomplete);
+    ck_assert_int_eq(bandwidth_sweep(scratch.memory, scratch.bytes, 2, 0), -1);  // no time
+    bench_scratch_close(&scratch);
+    machine.memory_available = 1 << 20;
+    ck_assert_int_eq(bench_scratch_open(&scratch, &machine, 2, false), -1);
+    free(sides);
+}
+END_TEST
+
+// --- JSON ----------------------------------------------------------------------------------------------------------
 
 START_TEST(document_has_what_the_issue_lists) {
     static const char *const keys[] = {"layer",
@@ -366,7 +422,10 @@ START_TEST(document_has_what_the_issue_lists) {
                                        "path",
                                        "reference_s",
                                        "speedup",
-                                       "max_error"};
+                                       "max_error",
+                                       "evicted",
+                                       "huge_pages",
+                                       "flops_to_one_iteration"};
     Machine machine = {.cpu = "a CPU", .architecture = "x86_64"};
     BenchOptions options = {.threads = 2};
     BenchRow row = sample_row();
@@ -415,6 +474,10 @@ Suite *suite_bench(void) {
     tcase_add_test(cases, row_of_a_compute_bound_call);
     tcase_add_test(cases, faster_than_the_read_loops_raises_the_bandwidth);
     tcase_add_test(cases, warm_rows_have_no_bandwidth);
+    tcase_add_test(cases, chains_that_find_experts_in_cache_say_so);
+    tcase_add_test(cases, tax_is_of_equal_flops);
+    tcase_add_test(cases, short_rotations_need_eviction);
+    tcase_add_test(cases, scratch_is_read_before_timed_calls);
     tcase_add_test(cases, disturbed_machines_are_named);
     tcase_add_test(cases, notes_end_where_they_must);
     tcase_add_test(cases, errors_are_relative_to_the_row);

@@ -6,11 +6,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../compiler/compile.h"
 #include "../compiler/jit.h"
 #include "../compiler/measure.h"
 #include "../compiler/synthetic.h"
 #include "../runtime/packed.h"
+#include "available.h"
 #include "fixture.h"
 #include "suites.h"
 
@@ -123,19 +123,11 @@ static void check_tile(const Target *target, const Role *role, TileKind kind, in
     }
 }
 
-static bool runs_here(const Target *target, Path path) {
-    Machine machine;
-    char missing[256];
-    ck_assert_int_eq(machine_detect(&machine), 0);
-    return target->tiles[path].max_rows && compile_target_is_host(target, &machine, missing, sizeof missing) &&
-           machine_has_all(&machine, path_requires(target, path), missing, sizeof missing);
-}
-
 START_TEST(test_tiles) {
     static const int64_t depths[] = {1, 2, 3, 8, 31, 33, 41, 64, 126};
     const Target *target = targets[_i / PATH_COUNT];
     Path path = (Path)(_i % PATH_COUNT);
-    if (!runs_here(target, path)) {
+    if (!available_path(target, path)) {
         return;
     }
     for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
@@ -144,6 +136,9 @@ START_TEST(test_tiles) {
             check_tile(target, &role, TILE_PACKED, rows, 1);
             if (path == PATH_BF16_WIDENED) {
                 check_tile(target, &role, TILE_WIDENING, rows, 1);
+                Role widened = plan_widened_role(&role);  // what the tiles after it see
+                widened.unroll = target->tiles[PATH_FP32_FMA].unroll;
+                check_tile(target, &widened, TILE_WIDENED, rows, 1);
             }
         }
         for (int rows = 1; rows <= role.wide_rows; rows++) {
@@ -157,7 +152,7 @@ END_TEST
 START_TEST(test_tiles_have_the_same_bits) {
     const Target *target = targets[_i / PATH_COUNT];
     Path path = (Path)(_i % PATH_COUNT);
-    if (!runs_here(target, path)) {
+    if (!available_path(target, path)) {
         return;
     }
     Role role = make_role(target, path, 74);

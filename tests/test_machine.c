@@ -25,8 +25,7 @@ static Machine imagined(void) {
     return machine;
 }
 
-// --- detection
-// ---------------------------------------------------------------------------------------------------------------------
+// --- detection -----------------------------------------------------------------------------------------------------
 
 START_TEST(detection_makes_sense_here) {
     Machine machine;
@@ -40,7 +39,7 @@ START_TEST(detection_makes_sense_here) {
     ck_assert_int_le(machine.memory_available, machine.memory_total);
     for (int64_t i = 1; i < machine.cache_count; i++) {
         ck_assert_int_gt(machine.caches[i].level, machine.caches[i - 1].level);
-        ck_assert_int_gt(machine.caches[i].bytes, machine.caches[i - 1].bytes);
+        ck_assert_int_gt(machine.caches[i].bytes, 0);
     }
 #ifdef __x86_64__
     ck_assert_str_eq(machine.architecture, "x86_64");
@@ -85,8 +84,7 @@ START_TEST(fingerprint_is_of_what_decides_speed) {
 }
 END_TEST
 
-// --- read loops
-// --------------------------------------------------------------------------------------------------------------------
+// --- read loops ----------------------------------------------------------------------------------------------------
 
 START_TEST(cold_is_large) {
     Machine machine = imagined();
@@ -117,8 +115,7 @@ START_TEST(read_loops_read) {
 }
 END_TEST
 
-// --- the cache of peaks
-// --------------------------------------------------------------------------------------------------------------
+// --- the cache of peaks --------------------------------------------------------------------------------------------
 
 static void write_text(const char *path, const char *text) {
     FILE *file = fopen(path, "w");
@@ -174,8 +171,7 @@ START_TEST(damaged_cache_is_ignored_with_a_word) {
 }
 END_TEST
 
-// --- text
-// ----------------------------------------------------------------------------------------------------------------------------
+// --- text ----------------------------------------------------------------------------------------------------------
 
 START_TEST(tables_are_aligned_markdown) {
     Table table = {0};

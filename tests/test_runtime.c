@@ -1,5 +1,7 @@
 // The runtime around a layer: opening (CPU, options, weights, cache), arguments, chunks, teams, floating-point state, busy
 // instances, generated headers. The layer is a stand-in whose results show what it was called with.
+// Over 500 lines: one suite for everything that an open instance does, on one set of fixtures.
+#include <fcntl.h>
 #include <math.h>
 #include <omp.h>
 #include <pthread.h>
@@ -130,6 +132,8 @@ static Forward plain(int layer, int64_t tokens, const float *x, int64_t x_stride
 
 START_TEST(cuts_into_chunks) {
     enum { TOKENS = 8, X_STRIDE = 6, Y_STRIDE = 9 };
+    static const char shares[TOKENS + 1][TOKENS + 1] = {"",      "1",      "22",      "333",     "2222",
+                                                        "33322", "333333", "3332222", "33333322"};  // each token's chunk
     Library *library = open_instance(_i + 1);
     float x[TOKENS * X_STRIDE], y[TOKENS * Y_STRIDE];
     for (int tokens = 0; tokens <= TOKENS; tokens++) {
@@ -143,7 +147,7 @@ START_TEST(cuts_into_chunks) {
         ck_assert_int_eq(calls, (tokens + CHUNK - 1) / CHUNK);
         for (int i = 0; i < TOKENS * Y_STRIDE; i++) {
             int token = i / Y_STRIDE, column = i % Y_STRIDE;
-            int chunk = tokens - token / CHUNK * CHUNK < CHUNK ? tokens - token / CHUNK * CHUNK : CHUNK;
+            int chunk = token < tokens ? shares[tokens][token] - '0' : 0;
             float wanted = token < tokens && column < HIDDEN ? (float)(2 * (token * X_STRIDE + column) + chunk + 300 % 256) : 0;
             ck_assert_float_eq(y[i], wanted);
         }
@@ -175,7 +179,7 @@ START_TEST(returns_and_takes_routing) {
     forward.weights_in = weights;
     ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
     for (int token = 0; token < TOKENS; token++) {
-        ck_assert_float_eq(y[token * HIDDEN], (float)((token < 6 ? CHUNK : 1) + (TOKENS + token) * TOP_K));
+        ck_assert_float_eq(y[token * HIDDEN], (float)((token < 3 ? CHUNK : 2) + (TOKENS + token) * TOP_K));
     }
     static const int32_t bad[] = {-2, EXPERTS, EXPERTS + 100};
     for (int i = 0; i < 3; i++) {
@@ -216,6 +220,7 @@ START_TEST(checks_arguments) {
     refused(library, plain(0, 2, memory, HIDDEN, memory + 1, HIDDEN), "overlap");
     refused(library, plain(0, 2, memory, HIDDEN, memory + HIDDEN, HIDDEN), "overlap");
     refused(library, plain(0, 2, memory, HIDDEN, memory, HIDDEN + 1), "overlap");
+    refused(library, plain(0, 1, memory, 10, memory + 1, 11), "overlap");
     refused(library, plain(0, 3, memory + 8, 12, memory, 12), "overlap");  // one element of each next row
     instance_close(library);
 }
@@ -233,6 +238,8 @@ START_TEST(allows_in_place_and_interleaved) {
     forward = plain(0, 5, memory, 10, memory, 10);
     ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
     ck_assert_float_eq(memory[10], 2 * 10 + 3);
+    forward = plain(0, 1, memory, 10, memory, 11);  // no second row: strides mean nothing
+    ck_assert_msg(instance_forward(library, &forward) == LIBRARY_OK, "%s", instance_error(library));
     forward = plain(0, 0, NULL, 0, NULL, 0);
     ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
     instance_close(library);
@@ -424,6 +431,51 @@ START_TEST(checks_the_cpu) {
 }
 END_TEST
 
+// Libraries run on older glibc than the one that they were built with: these become __isoc23_... symbols from 2.38 on.
+START_TEST(parses_numbers_itself) {
+    ck_assert_int_eq(system("! grep -nE '\\b(v?f?scanf|v?sscanf|ato(i|l|ll)|strto[a-z]+)\\(' runtime/*.c templates/*.[ch]"), 0);
+}
+END_TEST
+
+static void write_siblings(const char *root, int cpu, const char *text) {
+    char path[SHELL_PATH_BYTES + 128], command[SHELL_PATH_BYTES + 192];
+    snprintf(path, sizeof path, "%s/cpu%d/topology", root, cpu);
+    snprintf(command, sizeof command, "mkdir -p %s", path);
+    ck_assert_int_eq(system(command), 0);
+    strcat(path, "/thread_siblings_list");
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+// One CPU of each core comes first, on machines that number siblings far apart or side by side, or say nothing.
+START_TEST(cores_come_before_siblings) {
+    char root[SHELL_PATH_BYTES], command[SHELL_PATH_BYTES + 16];
+    shell_template(root);
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    static const char *const siblings[] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n", "0,4\n", "1,5\n",    "2,6\n",
+                                           "3,7\n", "8-9\n", "8-9\n", "10-11", "10-11", "nonsense", ""};
+    for (int cpu = 0; cpu < 14; cpu++) {
+        write_siblings(root, cpu, siblings[cpu]);
+    }
+    int cpus[] = {0, 2,  4,  5,  6,  8,
+                  9, 11, 12, 13, 14, 70000};  // 4 and 6 have their siblings here, 5 and 11 have not; no files: 14..
+    static const int sorted[] = {0, 2, 5, 8, 11, 12, 13, 14, 4, 6, 9, 70000};
+    ck_assert_int_eq(cores_sort(root, cpus, 12), 8);
+    ck_assert_int_eq(memcmp(cpus, sorted, sizeof sorted), 0);
+    int unknown[] = {3, 5};
+    ck_assert_int_eq(cores_sort("/no/such/folder", unknown, 2), 2);
+    ck_assert(unknown[0] == 3 && unknown[1] == 5);
+    int count = 0, *ordered = cores_ordered(&count);
+    ck_assert_ptr_nonnull(ordered);
+    ck_assert_int_eq(count, cores_allowed(NULL, 0));
+    free(ordered);
+    snprintf(command, sizeof command, "rm -r %s", root);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 static void write_image(const char *path, size_t size) {
     FILE *file = fopen(path, "wb");
     ck_assert_ptr_nonnull(file);
@@ -453,6 +505,17 @@ START_TEST(opens_packed_files) {
     Forward forward = plain(2, 1, x, HIDDEN, y, HIDDEN);
     ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
     ck_assert_float_eq(y[0], 201);
+    // another process damages the header of the mapped file: no address comes from it
+    PackedRecord *records = (PackedRecord *)(void *)(image + sizeof(PackedHeader));
+    PackedRecord kept = records[1];
+    records[1].offset = records[1].instance_bytes = INT64_MAX / 2;
+    int mapped = open(path, O_WRONLY);
+    ck_assert_int_eq(pwrite(mapped, image, 4096, 0), 4096);
+    close(mapped);
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_float_eq(y[0], 201);
+    records[1] = kept;
+    write_image(path, image_size);
     instance_close(library);
     ck_assert_int_eq(instance_check_packed(&contents, kinds, path, error, sizeof error), LIBRARY_OK);
     image[image_size - 1] ^= 1;
@@ -555,6 +618,8 @@ Suite *suite_runtime(void) {
 #if defined(__x86_64__)
     tcase_add_test(opening, tiles_need_permission);
 #endif
+    tcase_add_test(opening, parses_numbers_itself);
+    tcase_add_test(opening, cores_come_before_siblings);
     tcase_add_test(opening, opens_packed_files);
     tcase_add_test(opening, header_agrees_with_library);
     suite_add_tcase(suite, opening);

@@ -1,4 +1,6 @@
 // The safetensors reader against hostile files, shards and indices; and packing from checkpoints: names, shapes, dtypes, NaN.
+// Over 500 lines: most of it is the table of hostile headers.
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -6,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../compiler/plan.h"
@@ -88,6 +91,7 @@ static const struct {
     {TENSOR_A("Q3", "[2]", "[0,8]"), 8, "unknown dtype 'Q3'"},
     {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "no \"dtype\""},
     {"{\"a\":[1]}", 8, "no \"dtype\""},
+    {"{\"a\\u001b[2J\\n\\u009b1m\\u007f\u00e9\":[1]}", 8, "tensor 'a?[2J???1m?\u00e9'"},  // nothing that a terminal obeys
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[3,7]}"
      "}",
      7, "'b' overlaps tensor 'a'"},
@@ -298,11 +302,11 @@ START_TEST(packs_a_checkpoint) {
     strcpy(packed, path_of("w.packed"));
     write_checkpoint("w.safetensors", NULL);
     Failure failure = {error, sizeof error};
-    ck_assert_msg(weights_pack_file(&kind, 1, weights, packed, &failure) == LIBRARY_OK, "%s", error);
+    ck_assert_msg(weights_pack_file(&kind, 1, weights, 2, packed, &failure) == LIBRARY_OK, "%s", error);
     Mapping mapping;
     ck_assert_int_eq(file_map(packed, &mapping, &failure), LIBRARY_OK);
     ck_assert_msg(packed_image_validate(mapping.data, mapping.size, &kind, 1, &failure) == LIBRARY_OK, "%s", error);
-    ck_assert_int_eq(packed_image_verify(mapping.data, &failure), LIBRARY_OK);
+    ck_assert_int_eq(packed_image_verify(mapping.data, &kind, 1, &failure), LIBRARY_OK);
     const uint8_t *second = packed_image_instance(mapping.data, 0, 1);
     ck_assert_float_eq(packed_get(&kind.plan, second, TENSOR_GATE, 1, 4, 5),
                        29 + 9);  // see add_tensor: the index and the length of the name
@@ -327,7 +331,7 @@ START_TEST(refuses_other_tensors) {
     strcpy(weights, path_of("w.safetensors"));
     write_checkpoint("w.safetensors", &changes[_i]);
     Failure failure = {error, sizeof error};
-    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
+    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, 2, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
     ck_assert_msg(strstr(error, changes[_i].text), "'%s' has no '%s'", error, changes[_i].text);
     ck_assert_int_ne(access(path_of("w.packed"), F_OK), 0);
 }
@@ -347,7 +351,7 @@ START_TEST(refuses_nan) {
     fclose(file);
     write_file("w.packed", "precious", 8);
     Failure failure = {error, sizeof error};
-    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
+    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, 2, path_of("w.packed"), &failure), LIBRARY_BAD_WEIGHTS);
     ck_assert_ptr_nonnull(
         strstr(error, "/w.safetensors: tensor 'l.5.e.1.d' (down 1 of layer 'sparse.1') has a NaN at row 5, column 4"));
     struct stat facts;
@@ -369,7 +373,7 @@ START_TEST(survives_full_disk) {
     struct rlimit limit = {4096, 4096};
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     Failure failure = {error, sizeof error};
-    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, path_of("w.packed"), &failure), LIBRARY_IO_ERROR);
+    ck_assert_int_eq(weights_pack_file(&kind, 1, weights, 2, path_of("w.packed"), &failure), LIBRARY_IO_ERROR);
     ck_assert_msg(strstr(error, "w.packed"), "%s", error);
     Output output;  // the same where the file system cannot reserve: the write itself fails
     uint8_t bytes[8192] = {0};
@@ -423,6 +427,83 @@ START_TEST(opens_checkpoints) {
 }
 END_TEST
 
+// A cache serves the checkpoint that it was packed from and no other, older ones included.
+START_TEST(cache_is_of_its_source) {
+    Kind kind = make_kind();
+    char paths[2][SHELL_PATH_BYTES + 128], cache[SHELL_PATH_BYTES + 128], error[512] = "";
+    strcpy(cache, path_of("w.cache"));
+    for (int i = 0; i < 2; i++) {
+        strcpy(paths[i], path_of(i ? "b.safetensors" : "a.safetensors"));
+        write_checkpoint(i ? "b.safetensors" : "a.safetensors", NULL);
+        struct timespec old[2] = {{1000000000 + i, 0}, {1000000000 + i, 0}};
+        ck_assert_int_eq(utimensat(AT_FDCWD, paths[i], old, 0), 0);
+    }
+    float first = -1000;  // the only difference: first element of b's first tensor, l.3.gate.0
+    FILE *file = fopen(paths[1], "r+b");
+    ck_assert_ptr_nonnull(file);
+    uint64_t length = 0;
+    ck_assert_uint_eq(fread(&length, 1, sizeof length, file), sizeof length);
+    ck_assert(!fseek(file, (long)(sizeof length + length), SEEK_SET) && fwrite(&first, sizeof first, 1, file) == 1);
+    fclose(file);
+    struct timespec old[2] = {{1000000001, 0}, {1000000001, 0}};
+    ck_assert_int_eq(utimensat(AT_FDCWD, paths[1], old, 0), 0);
+    Contents contents = {.kinds = 1};
+    Options options = {.size = sizeof options, .threads = 1, .cache = cache};
+    struct stat before = {0}, after;
+    for (int i = 0; i < 6; i++) {  // a b b a a b
+        int which = (i + 1) / 2 % 2;
+        Library *library = NULL;
+        ck_assert_msg(!instance_open(&contents, &kind, NULL, paths[which], &options, &library, error, sizeof error), "%s", error);
+        float value = packed_get(&kind.plan, library->first[0], TENSOR_ROUTER, 0, 0, 0);
+        ck_assert_float_eq(value, which ? first : 10);
+        instance_close(library);
+        ck_assert_int_eq(stat(cache, &after), 0);
+        ck_assert(!i || (before.st_ino == after.st_ino) == (i % 2 == 0));
+        before = after;
+    }
+    ck_assert_int_eq(unlink(paths[0]), 0);  // nothing to compare with
+    Library *library = NULL;
+    ck_assert_int_eq(instance_open(&contents, &kind, NULL, paths[0], &options, &library, error, sizeof error), LIBRARY_IO_ERROR);
+}
+END_TEST
+
+static void do_nothing(Call *call, Team *team, int64_t thread, int64_t threads) {
+    (void)call, (void)team, (void)thread, (void)threads;
+}
+
+// libgomp's threads do not survive a fork, and it does not notice: with one thread it must not be asked for any.
+START_TEST(child_packs_with_one_thread) {
+    static LayerForward *const forwards[] = {do_nothing};
+    Kind kind = make_kind();
+    kind.plan.chunk_tokens = kind.plan.block_rows = 1;
+    char weights[SHELL_PATH_BYTES + 128], cache[SHELL_PATH_BYTES + 128], error[512] = "";
+    strcpy(weights, path_of("w.safetensors"));
+    strcpy(cache, path_of("w.cache"));
+    write_checkpoint("w.safetensors", NULL);
+    Contents contents = {.kinds = 1};
+    Options options = {.size = sizeof options, .threads = 2};
+    Library *library = NULL;
+    ck_assert_msg(!instance_open(&contents, &kind, forwards, weights, &options, &library, error, sizeof error), "%s", error);
+    float x[6] = {0}, y[6];
+    Forward forward = {.tokens = 1, .x = x, .x_stride = 6, .y = y, .y_stride = 6};
+    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    pid_t child = fork();
+    if (!child) {
+        alarm(5);
+        options.threads = 1;
+        int failed = instance_open(&contents, &kind, forwards, weights, &options, &library, NULL, 0) != LIBRARY_OK;
+        options.cache = cache;
+        failed |= instance_open(&contents, &kind, forwards, weights, &options, &library, NULL, 0) != LIBRARY_OK;
+        failed |= instance_forward(library, &forward) != LIBRARY_OK;
+        _exit(failed);
+    }
+    int state = -1;
+    ck_assert_int_eq(waitpid(child, &state, 0), child);
+    ck_assert_int_eq(state, 0);
+    instance_close(library);
+}
+END_TEST
+
 START_TEST(writes_only_regular_files) {
     Output output;
     char error[256];
@@ -452,6 +533,8 @@ Suite *suite_safetensors(void) {
     tcase_add_test(files, refuses_nan);
     tcase_add_test(files, survives_full_disk);
     tcase_add_test(files, opens_checkpoints);
+    tcase_add_test(files, cache_is_of_its_source);
+    tcase_add_test(files, child_packs_with_one_thread);
     tcase_add_test(files, writes_only_regular_files);
     suite_add_tcase(suite, files);
     return suite;

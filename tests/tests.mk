@@ -1,5 +1,5 @@
-# Tests: one native binary, the same under sanitizers, and fuzzers. Included by the Makefile. A suite is a file tests/test_NAME.c
-# and a row in tests/suites.h; nothing here needs to know it.
+# Tests: one native binary, the same under sanitizers (with the compiler that it runs), and fuzzers. Included by the Makefile. A
+# suite is a file tests/test_NAME.c and a row in tests/suites.h; nothing here needs to know it.
 
 .PHONY: test
 
@@ -22,14 +22,21 @@ test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 
 # AddressSanitizer and UBSan. At -O1 gcc sees uninitialised values where its own instrumentation hides the initialisation.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error=maybe-uninitialized
+# LLVM itself is not instrumented.
+SANITIZED_RUN = CATENA=$(BUILD)/sanitize/catena BUILD=$(BUILD)/sanitize LLD=$(LLD) CATENA_LLD=$(CURDIR)/tests/lld_sanitized.sh
 sanitize: $(BUILD)/catena
-	@$(MAKE) $(PARALLEL) BUILD=$(BUILD)/sanitize SANITIZE="$(SANITIZERS)" CFLAGS="-O1 -g" $(BUILD)/sanitize/tests
-	@echo "sanitize: suites under AddressSanitizer and UBSan"
-	@CATENA=$(BUILD)/catena BUILD=$(BUILD)/sanitize $(BUILD)/sanitize/tests
+	@$(MAKE) $(PARALLEL) BUILD=$(BUILD)/sanitize SANITIZE="$(SANITIZERS)" CFLAGS="-O1 -g" \
+		$(BUILD)/sanitize/tests $(BUILD)/sanitize/catena $(BUILD)/sanitize/runner-aarch64
+	@echo "sanitize: suites and compiler under AddressSanitizer and UBSan"
+	@$(SANITIZED_RUN) $(BUILD)/sanitize/tests
 
 # --- fuzzers: tests/fuzz_NAME.c with the sources that it exercises, seeded with real files ---------------------------------------
 FUZZ_SECONDS ?= 30
 FUZZERS      := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
+# What has little to explore is fuzzed for a shorter time.
+packed_SECONDS ?= 10
+npy_SECONDS    ?= 10
+plan_SECONDS   ?= 10
 FUZZ_FLAGS    = -std=gnu17 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DEFINES)
 
 spec_SOURCES        := $(wildcard compiler/spec*.c) compiler/diagnostic.c
@@ -38,17 +45,35 @@ spec_LENGTH         := 16384
 safetensors_SOURCES := runtime/safetensors.c runtime/file.c runtime/failure.c
 safetensors_SEEDS   :=
 safetensors_LENGTH  := 65536
+packed_SOURCES      := runtime/packed_image.c runtime/failure.c
+packed_SEEDS        :=
+packed_LENGTH       := 16384
+npy_SOURCES         := compiler/npy.c compiler/diagnostic.c
+npy_SEEDS           := tests/data/mixtral_small
+npy_LENGTH          := 16384
+plan_SOURCES        := compiler/artifact.c compiler/plan_text.c compiler/plan_layout.c $(TARGETS) $(spec_SOURCES)
+plan_LIBS           := $(LLVM_CFLAGS) $(LLVM_LIBS)  # the facts of paths stand beside their emitters
+plan_SEEDS           = $(BUILD)/seeds_plan
+plan_LENGTH         := 16384
 
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*.h runtime/*.h templates/*.h)
-	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) -ljansson -lm
+	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm
+
+# A library's description and its plan.
+fuzz-plan: $(BUILD)/seeds_plan/plan
+$(BUILD)/seeds_plan/plan: $(BUILD)/catena
+	@mkdir -p $(@D)
+	@$< compile tests/data/mixtral_small.json -o $(BUILD)/seeds_library >/dev/null
+	@objcopy -O binary --only-section=.catena $(BUILD)/seeds_library/libmixtral_small.so $(@D)/description
+	@$< explain --text $(BUILD)/seeds_library/libmixtral_small.so | tail -n +2 >$@
 
 # Files under 64 KiB of the seeds' folders are copied: large ones would only slow the fuzzer down.
 fuzz-%: $(BUILD)/fuzz_%
 	@mkdir -p $(BUILD)/corpus_$*
 	@$(if $($*_SEEDS),find $($*_SEEDS) -maxdepth 1 -type f -size -64k -exec cp {} $(BUILD)/corpus_$* \;,true)
-	@echo "fuzz: $* for $(FUZZ_SECONDS) s"
-	@$< -max_total_time=$(FUZZ_SECONDS) -max_len=$($*_LENGTH) -timeout=10 -rss_limit_mb=2048 -artifact_prefix=$(BUILD)/fuzz_$*- \
-		$(BUILD)/corpus_$* >$(BUILD)/fuzz_$*.log 2>&1 || { tail -n 40 $(BUILD)/fuzz_$*.log; exit 1; }
+	@echo "fuzz: $* for $(or $($*_SECONDS),$(FUZZ_SECONDS)) s"
+	@$< -max_total_time=$(or $($*_SECONDS),$(FUZZ_SECONDS)) -max_len=$($*_LENGTH) -timeout=10 -rss_limit_mb=2048 \
+		-artifact_prefix=$(BUILD)/fuzz_$*- $(BUILD)/corpus_$* >$(BUILD)/fuzz_$*.log 2>&1 || { tail -n 40 $(BUILD)/fuzz_$*.log; exit 1; }
 	@tail -n 1 $(BUILD)/fuzz_$*.log
 
 .SECONDARY: $(addprefix $(BUILD)/fuzz_,$(FUZZERS))

@@ -1,7 +1,7 @@
 // The layers that catena benchmarks, in ggml: ggml_mul_mat_id for gate, up and down, SwiGLU between, as llama.cpp builds its
 // mixture layers. Prints one JSON document {"peer", "rows"}; rows as in `catena bench --format json`. See README.md.
 //
-//   cc -O2 ggml.c -o peer_ggml -lggml -lggml-cpu -lggml-base -lm
+//   cc -O2 ggml.c -o peer_ggml -lggml -lggml-cpu -lggml-base -lm -pthread
 #include <stdio.h>
 
 #if !__has_include(<ggml-cpu.h>)
@@ -15,6 +15,7 @@ int main(void) {
 #include <ggml-cpu.h>
 #include <ggml.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +62,7 @@ static double random_uniform(void) {  // splitmix64
     return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-// --- the bank
-// ----------------------------------------------------------------------------------------------------------------------
+// --- the bank ------------------------------------------------------------------------------------------------------
 
 static double last_level_cache_bytes(void) {
     double largest = 32 << 20;
@@ -127,8 +127,72 @@ static void bank_close(Bank *bank) {
     ggml_free(bank->context);
 }
 
-// --- the graph: one for each instance of the bank, sharing inputs
-// -----------------------------------------------------------------
+// --- emptying the cache --------------------------------------------------------------------------------------------
+
+// Twice the last-level cache, read between calls where the rotation alone would leave experts in it: all slots together touch
+// less than four such caches.
+typedef struct Scratch {
+    uint64_t *words;
+    size_t count;
+    int threads;
+} Scratch;
+
+typedef struct Share {
+    const uint64_t *words;
+    size_t count;
+    uint64_t sum;
+} Share;
+
+static void *read_share(void *argument) {
+    Share *share = argument;
+    for (size_t i = 0; i < share->count; i += 8) {  // a word of every line
+        share->sum ^= share->words[i];
+    }
+    return NULL;
+}
+
+static int scratch_open(const Shape *shape, const Bank *bank, int64_t tokens, int threads, Scratch *scratch) {
+    double chosen = (double)(shape->k * shape->iterations * tokens), experts = (double)shape->experts;
+    double touched = experts * (1 - pow(1 - (double)shape->k / experts, (double)(tokens * shape->iterations)));  // expected
+    touched = touched < chosen ? touched : chosen;
+    *scratch = (Scratch){.threads = threads};
+    if (bank->bytes * touched / experts >= 4 * last_level_cache_bytes()) {
+        return 0;
+    }
+    scratch->count = (size_t)(2 * last_level_cache_bytes()) / sizeof *scratch->words;
+    scratch->words = malloc(scratch->count * sizeof *scratch->words);
+    if (scratch->words) {
+        memset(scratch->words, 1, scratch->count * sizeof *scratch->words);
+    }
+    return scratch->words ? 0 : -1;
+}
+
+static void scratch_read(const Scratch *scratch) {
+    enum { MOST = 256 };
+    static volatile uint64_t result;
+    pthread_t threads[MOST];
+    Share shares[MOST];
+    int count = scratch->threads < MOST ? scratch->threads : MOST, started = 1;
+    size_t part = scratch->count / (size_t)count;
+    for (int i = 0; i < count; i++) {
+        shares[i] = (Share){scratch->words + (size_t)i * part, part, 0};
+    }
+    while (started < count && !pthread_create(&threads[started], NULL, read_share, &shares[started])) {
+        started++;
+    }
+    read_share(&shares[0]);
+    for (int i = 1; i < count; i++) {
+        if (i < started) {
+            pthread_join(threads[i], NULL);
+        } else {
+            read_share(&shares[i]);
+        }
+        result ^= shares[i].sum;
+    }
+    result ^= shares[0].sum;
+}
+
+// --- the graph: one for each instance of the bank, sharing inputs --------------------------------------------------
 
 typedef struct Inputs {
     struct ggml_tensor *x;                        // [tokens][hidden]
@@ -205,8 +269,7 @@ static void fill_inputs(const Shape *shape, int64_t tokens, Inputs *inputs, doub
     free(pool);
 }
 
-// --- measuring
-// ---------------------------------------------------------------------------------------------------------------------
+// --- measuring -----------------------------------------------------------------------------------------------------
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -220,7 +283,7 @@ static double quantile(const double *sorted, int count, double fraction) {
 }
 
 static void print_row(const Settings *settings, const char *dtype, int64_t tokens, double *samples, int count, double distinct,
-                      double share, const Bank *bank, int first) {
+                      double share, const Bank *bank, int evicted, int first) {
     const Shape *shape = &settings->shape;
     double expert = 3.0 * (double)(shape->hidden * shape->intermediate), element = strcmp(dtype, "bf16") ? 4 : 2;
     double flops = 2 * expert * (double)(shape->k * shape->iterations * tokens);
@@ -233,10 +296,10 @@ static void print_row(const Settings *settings, const char *dtype, int64_t token
         "\"distinct_experts\": %.3f, \"largest_share\": %.5f, \"threads\": %d, \"cold\": true, \"median_s\": %.9f, \"spread\": "
         "%.4f, "
         "\"min_s\": %.9f, \"calls\": %d, \"flops\": %.0f, \"bytes\": %.0f, \"gflops\": %.3f, \"gbytes_s\": %.3f, \"bank_bytes\": "
-        "%.0f}",
+        "%.0f, \"evicted\": %s}",
         first ? "" : ",\n", shape->name, dtype, dtype, (long long)tokens, distinct, share, settings->threads, median,
         (quantile(samples, count, 0.75) - quantile(samples, count, 0.25)) / median, samples[0], count, flops, bytes,
-        flops / median * 1e-9, bytes / median * 1e-9, bank->bytes);
+        flops / median * 1e-9, bytes / median * 1e-9, bank->bytes, evicted ? "true" : "false");
     fflush(stdout);
 }
 
@@ -256,7 +319,9 @@ static int run_tokens(const Settings *settings, ggml_backend_t backend, const Ba
     struct ggml_init_params graph_parameters = {graph_bytes * (size_t)bank->count, NULL, true};
     struct ggml_context *graph_context = ggml_init(graph_parameters);
     ggml_gallocr_t arena = ggml_gallocr_new(ggml_backend_get_default_buffer_type(backend));
+    Scratch scratch;
     int status = input_buffer && graph_context && arena ? 0 : -1, count = 0, calls = 0;
+    status = scratch_open(shape, bank, tokens, settings->threads, &scratch) ? -1 : status;
     double distinct = 0, share = 0, one_distinct, one_share, start = 0;
     for (int i = 0; !status && i < bank->count; i++) {
         graphs[i] = build(graph_context, shape, &bank->weights[i], &inputs);
@@ -264,6 +329,9 @@ static int run_tokens(const Settings *settings, ggml_backend_t backend, const Ba
     }
     while (!status && count < MAX_SAMPLES && (calls < WARM_UP || count < MIN_CALLS || now() - start < settings->seconds)) {
         fill_inputs(shape, tokens, &inputs, &one_distinct, &one_share);
+        if (scratch.words) {
+            scratch_read(&scratch);
+        }
         double begin = now();
         status = ggml_backend_graph_compute(backend, graphs[calls % bank->count]) == GGML_STATUS_SUCCESS ? 0 : -1;
         double elapsed = now() - begin;
@@ -276,8 +344,9 @@ static int run_tokens(const Settings *settings, ggml_backend_t backend, const Ba
         }
     }
     if (!status) {
-        print_row(settings, dtype, tokens, samples, count, distinct / count, share / count, bank, first);
+        print_row(settings, dtype, tokens, samples, count, distinct / count, share / count, bank, scratch.words != NULL, first);
     }
+    free(scratch.words);
     ggml_gallocr_free(arena);
     ggml_free(graph_context);
     ggml_backend_buffer_free(input_buffer);
@@ -308,8 +377,7 @@ static int run_type(const Settings *settings, ggml_backend_t backend, enum ggml_
     return status;
 }
 
-// --- options
-// -----------------------------------------------------------------------------------------------------------------------
+// --- options -------------------------------------------------------------------------------------------------------
 
 static int parse(int argc, char **argv, Settings *settings) {
     Shape *shape = &settings->shape;

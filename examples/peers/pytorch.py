@@ -52,6 +52,17 @@ def make_bank(torch, shape, dtype):
     return [(gate_up.clone(), down.clone()) for _ in range(count)], count * instance_bytes
 
 
+def make_scratch(torch, shape, dtype, tokens, slots):
+    """Twice the last-level cache, to be read between calls where the rotation alone would leave experts in it: all slots together
+    touch less than four such caches. None where they touch enough."""
+    chosen = shape["k"] * shape["iterations"]
+    touched = shape["experts"] * (1 - (1 - shape["k"] / shape["experts"]) ** (tokens * shape["iterations"]))  # distinct, expected
+    touched = min(touched, chosen * tokens) * 3 * shape["hidden"] * shape["intermediate"] * (2 if dtype == torch.bfloat16 else 4)
+    if slots * touched >= 4 * last_level_cache_bytes():
+        return None
+    return torch.ones(2 * last_level_cache_bytes() // 4, dtype=torch.int32)
+
+
 def route(torch, shape, tokens):
     """k different experts for every token, uniformly, and weights that sum to one."""
     scores = torch.rand(tokens, shape["experts"])
@@ -94,9 +105,12 @@ def forward(torch, iterate, x, weights, routes, shape):
 def measure(torch, iterate, bank, shape, dtype, tokens, seconds):
     """Median and spread of cold calls: the next instance, fresh tokens and choices for each."""
     samples, distinct, share, started, call = [], [], [], None, 0
+    scratch = make_scratch(torch, shape, dtype, tokens, len(bank))
     while started is None or len(samples) < 5 or time.perf_counter() - started < seconds:
         x = torch.randn(tokens, shape["hidden"]).to(dtype)
         routes = [route(torch, shape, tokens) for _ in range(shape["iterations"])]
+        if scratch is not None:
+            scratch.amax()  # reads all of it, with all threads
         begin = time.perf_counter()
         forward(torch, iterate, x, bank[call % len(bank)], routes, shape)
         elapsed = time.perf_counter() - begin
@@ -108,11 +122,11 @@ def measure(torch, iterate, bank, shape, dtype, tokens, seconds):
             counts = [torch.bincount(chosen.flatten(), minlength=shape["experts"]) for chosen, _ in routes]
             distinct.append(sum(int((c > 0).sum()) for c in counts) / len(counts))
             share.append(max(float(c.max() / c.sum()) for c in counts))
-    return samples, statistics.mean(distinct), statistics.mean(share)
+    return samples, statistics.mean(distinct), statistics.mean(share), scratch is not None
 
 
 def make_row(shape, name, variant, tokens, threads, measured, bank_bytes):
-    samples, distinct, share = measured
+    samples, distinct, share, evicted = measured
     quartiles = statistics.quantiles(samples, n=4, method="inclusive")
     median = quartiles[1]
     element = 4 if variant.endswith("fp32") else 2
@@ -123,7 +137,7 @@ def make_row(shape, name, variant, tokens, threads, measured, bank_bytes):
         "routed": False, "distinct_experts": distinct, "largest_share": share, "threads": threads, "cold": True,
         "median_s": median, "spread": (quartiles[2] - quartiles[0]) / median, "min_s": min(samples), "calls": len(samples),
         "flops": flops, "bytes": read, "gflops": flops / median * 1e-9, "gbytes_s": read / median * 1e-9,
-        "bank_bytes": bank_bytes,
+        "bank_bytes": bank_bytes, "evicted": evicted,
     }  # fmt: skip
 
 
