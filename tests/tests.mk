@@ -23,7 +23,7 @@ test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 # AddressSanitizer and UBSan. At -O1 gcc sees uninitialised values where its own instrumentation hides the initialisation.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error=maybe-uninitialized
 # LLVM itself is not instrumented.
-SANITIZED_RUN = CATENA=$(BUILD)/sanitize/catena BUILD=$(BUILD)/sanitize LLD=$(LLD) CATENA_LLD=$(CURDIR)/tests/lld_sanitized.sh
+SANITIZED_RUN = CATENA=$(BUILD)/sanitize/catena BUILD=$(BUILD)/sanitize
 sanitize: $(BUILD)/catena
 	@$(MAKE) $(PARALLEL) BUILD=$(BUILD)/sanitize SANITIZE="$(SANITIZERS)" CFLAGS="-O1 -g" \
 		$(BUILD)/sanitize/tests $(BUILD)/sanitize/catena $(BUILD)/sanitize/runner-aarch64
