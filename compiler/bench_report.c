@@ -46,6 +46,7 @@ json_t *bench_row_json(const BenchRow *row) {
 // What the columns of a table depend on.
 typedef struct Shown {
     bool warm, compared, chain;
+    bool sibling;  // rows of the one-iteration layer that a chain is compared with
 } Shown;
 
 static Shown shown_of(const BenchRow *rows, int64_t count) {
@@ -54,6 +55,7 @@ static Shown shown_of(const BenchRow *rows, int64_t count) {
         shown.warm = shown.warm || !rows[i].cold;
         shown.compared = shown.compared || rows[i].reference_time.count;
         shown.chain = shown.chain || rows[i].tax > 0;
+        shown.sibling = shown.sibling || strstr(rows[i].layer, "_as_moe");
     }
     return shown;
 }
@@ -120,6 +122,27 @@ static void print_remark(const char *kind, const BenchRow *row, const char *text
     }
 }
 
+// What the columns that are shown mean; the blank lines keep Markdown from taking it, or the remarks, for rows.
+static void print_legend(Shown shown) {
+    printf(
+        "\ntok: tokens; exp: distinct experts an iteration; ms +-: median and interquartile range of a call; GF/s, GB/s: its\n"
+        "rates; peak: GF/s as a fraction of the best path's peak measured around that very row; bw: GB/s of the read loops';\n"
+        "roof: the roofline's time / ms");
+    if (shown.compared) {
+        printf(
+            "; ref ms, gain: the opponent's median and how many times faster than it;\n"
+            "error: largest difference from it, relative to the row");
+    }
+    if (shown.chain) {
+        printf("; /MoE: experts' FLOP/s relative to the one-iteration layer");
+    }
+    printf("\n");
+    if (shown.sibling) {
+        printf("_as_moe: the one-iteration layer of equal routed FLOPs\n");
+    }
+    printf("\n");
+}
+
 void bench_print_rows(const BenchRow *rows, int64_t count) {
     Table table = {0};
     Shown shown = shown_of(rows, count);
@@ -129,6 +152,7 @@ void bench_print_rows(const BenchRow *rows, int64_t count) {
     }
     table_print(&table, stdout);
     table_free(&table);
+    print_legend(shown);
     for (int64_t i = 0; i < count; i++) {
         print_remark("", &rows[i], rows[i].note);
         print_remark("machine disturbed: ", &rows[i], rows[i].disturbed);

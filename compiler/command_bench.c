@@ -82,6 +82,13 @@ static double parse_number(const char *text, double minimum, double maximum) {
     return end > text && !*end && value >= minimum && value <= maximum ? value : -1;
 }
 
+// A whole number from 1 to 1024, or -1.
+static int parse_threads(const char *text) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    return end > text && !*end && value >= 1 && value <= 1024 ? (int)value : -1;
+}
+
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     CommandOptions *options = state->input;
     switch (key) {
@@ -97,7 +104,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case OPTION_THREADS:
-        options->bench.threads = (int)parse_number(argument, 1, 1024);
+        options->bench.threads = parse_threads(argument);
         if (options->bench.threads < 1) {
             argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
         }

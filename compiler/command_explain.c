@@ -34,6 +34,8 @@ static const struct argp_option argp_options[] = {
 
 static error_t parse(int key, char *argument, struct argp_state *state) {
     Arguments *arguments = state->input;
+    char *end;
+    long threads;
     switch (key) {
     case 't': arguments->target = argument; return 0;
     case 'c':
@@ -43,8 +45,9 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case 'j':
-        arguments->threads = atoi(argument);
-        if (arguments->threads < 1 || arguments->threads > 1024) {
+        threads = strtol(argument, &end, 10);
+        arguments->threads = (int)threads;
+        if (end == argument || *end || threads < 1 || threads > 1024) {
             argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
         }
         return 0;
@@ -126,7 +129,7 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
         terminal_progress("measuring the instruction paths");  // unless an earlier run's figures are kept
         int failed = peaks_get(machine, subject->target->name, threads, &peaks, diagnostics);
         terminal_progress("measuring the memory's bandwidth");
-        timed = !failed && !bandwidth_memory(machine, threads, 0.5, &bandwidth);
+        timed = !failed && !peaks_bandwidth(machine, machine->cache_count, threads, 0.5, &bandwidth);
         terminal_progress(NULL);
         if (failed) {
             return -1;

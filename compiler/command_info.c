@@ -15,7 +15,8 @@ typedef struct InfoOptions {
 } InfoOptions;
 
 static const struct argp_option option_table[] = {
-    {"peaks", OPTION_PEAKS, NULL, 0, "Measure the peak of every instruction path and the read bandwidth of every level", 0},
+    {"peaks", OPTION_PEAKS, NULL, 0,
+     "Measure the peak of every instruction path (and remember it) and the read bandwidth of every level", 0},
     {"threads", OPTION_THREADS, "N", 0, "Measure with N threads beside one (default: all cores that this process may use)", 0},
     {"format", OPTION_FORMAT, "md|json", 0, "Markdown tables (default) or one JSON document", 0},
     {0},
@@ -24,11 +25,13 @@ static const struct argp_option option_table[] = {
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     InfoOptions *options = state->input;
     char *end;
+    long threads;
     switch (key) {
     case OPTION_PEAKS: options->peaks = true; return 0;
     case OPTION_THREADS:
-        options->threads = (int)strtol(argument, &end, 10);
-        if (*end || options->threads < 1 || options->threads > 1024) {
+        threads = strtol(argument, &end, 10);
+        options->threads = (int)threads;
+        if (end == argument || *end || threads < 1 || threads > 1024) {
             argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
         }
         return 0;
@@ -59,13 +62,17 @@ static int measure_all(const Machine *machine, InfoMeasured *measured) {
                 diagnostics_free(&diagnostics);
                 return -1;
             }
+            if (info_target_supported(machine, targets[t], missing, sizeof missing)) {
+                peaks_keep(machine, targets[t]->name, measured->threads[n], &measured->peaks[t][n]);
+            }
         }
         for (int64_t c = 0; c < machine->cache_count; c++) {
             terminal_progress("measuring read bandwidth, cache level %d, %d threads", (int)c + 1, measured->threads[n]);
-            bandwidth_cache(machine, c, measured->threads[n], seconds, &measured->bandwidth[c][n]);
+            peaks_bandwidth(machine, c, measured->threads[n], seconds, &measured->bandwidth[c][n]);
         }
         terminal_progress("measuring read bandwidth of memory, %d threads", measured->threads[n]);
-        bandwidth_memory(machine, measured->threads[n], 4 * seconds, &measured->bandwidth[machine->cache_count][n]);
+        peaks_bandwidth(machine, machine->cache_count, measured->threads[n], 4 * seconds,
+                        &measured->bandwidth[machine->cache_count][n]);
     }
     terminal_progress(NULL);
     return 0;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../runtime/instance.h"
 #include "../runtime/packed.h"
 #include "artifact.h"
 #include "command.h"
@@ -28,8 +29,8 @@ static int32_t parse_threads(const char *text, struct argp_state *state) {
     char *end;
     errno = 0;
     long threads = strtol(text, &end, 10);
-    if (errno || end == text || *end || threads < 1 || threads > 4096) {
-        argp_error(state, "--threads takes a number from 1 to 4096, not '%s'", text);
+    if (errno || end == text || *end || threads < 1 || threads > INSTANCE_MAX_THREADS) {
+        argp_error(state, "--threads takes a number from 1 to %d, not '%s'", INSTANCE_MAX_THREADS, text);
     }
     return (int32_t)threads;
 }
@@ -198,21 +199,33 @@ static int write_routing(Run *run, const char *suffix, const Npy *array) {
     return result;
 }
 
+// The result comes last: where it is new, all is.
 static int write_outputs(Run *run) {
-    if (npy_write(run->arguments->output, &run->output, &run->diagnostics)) {
+    if (run->arguments->routing &&
+        (write_routing(run, ".experts.npy", &run->experts) || write_routing(run, ".weights.npy", &run->weights))) {
         return -1;
     }
-    if (!run->arguments->routing) {
-        return 0;
+    return npy_write(run->arguments->output, &run->output, &run->diagnostics);
+}
+
+// Nothing that is read may be written over.
+static int check_output(Run *run) {
+    const RunArguments *arguments = run->arguments;
+    const char *const sources[] = {arguments->weights, arguments->input, arguments->library};
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        if (file_replaces(arguments->output, sources[i])) {
+            diagnostics_add(&run->diagnostics, arguments->output, 0, 0, "writing the output here would replace '%s'", sources[i]);
+            return -1;
+        }
     }
-    return write_routing(run, ".experts.npy", &run->experts) || write_routing(run, ".weights.npy", &run->weights) ? -1 : 0;
+    return 0;
 }
 
 static int run_all(Run *run) {
     run->loaded = loaded_open(run->arguments->library, &run->diagnostics);
     // Small inputs are checked before the weights, which may take a while to read.
-    return !run->loaded || find_layer(run) || read_input(run) || allocate_outputs(run) || open_library(run) || compute(run) ||
-           write_outputs(run);
+    return check_output(run) || !run->loaded || find_layer(run) || read_input(run) || allocate_outputs(run) || open_library(run) ||
+           compute(run) || write_outputs(run);
 }
 
 int command_run(int argc, char **argv) {

@@ -123,16 +123,24 @@ static BenchVisits expected_visits(const Layer *layer, int64_t tokens) {
 // Which figures are computed and which are measured.
 static void explain_rates(const Explanation *e, FILE *stream) {
     Path path = (Path)e->plan->roles[ROLE_GATE_UP].path;
+    char reason[PEAKS_NOTE_BYTES];
+    bool plausible = !e->peaks || peaks_plausible(e->peaks, e->threads, reason);
     fprintf(stream, "Work is computed from the plan. ");
     if (e->peaks && e->bandwidth) {
-        fprintf(
-            stream,
-            "Time is the larger of arithmetic at the peak of %s (%.0f GFLOP/s, measured once on this machine and kept) and bytes "
-            "at the memory's bandwidth (%.1f GB/s, measured just now), %d thread%s.\n\n",
-            path_name(path), e->peaks->gflops[path], e->bandwidth->gbytes_s, e->threads, e->threads == 1 ? "" : "s");
+        fprintf(stream,
+                "Time is the larger of arithmetic at the peak of %s (%.0f GFLOP/s, measured on this machine%s) and bytes "
+                "at the memory's bandwidth (%.1f GB/s, measured just now), %d thread%s.\n\n",
+                path_name(path), e->peaks->gflops[path], plausible ? " and kept" : ", not kept", e->bandwidth->gbytes_s, e->threads,
+                e->threads == 1 ? "" : "s");
     } else {
         fprintf(stream, "Nothing is measured: %s.\n\n",
                 e->peaks ? "there is too little memory to measure its bandwidth" : "the target is not this machine");
+    }
+    if (e->peaks && *e->peaks->note) {
+        fprintf(stream, "%s\n\n", e->peaks->note);
+    }
+    if (e->bandwidth && !bench_bandwidth_plausible(e->bandwidth, 0)) {
+        fprintf(stream, "machine disturbed: the memory's bandwidth varies by %.0f%%\n\n", e->bandwidth->spread * 100);
     }
 }
 

@@ -1,6 +1,7 @@
 // `catena info` in its two forms: Markdown tables and one JSON document.
 #include <string.h>
 
+#include "bench.h"
 #include "info.h"
 #include "measure.h"
 
@@ -167,6 +168,28 @@ static void print_winners(const Machine *machine, const InfoMeasured *measured) 
     table_free(&table);
 }
 
+// What of the measurements is not to be relied on, and why.
+static void print_disturbed(const Machine *machine, const InfoMeasured *measured) {
+    char missing[256];
+    for (int n = 0; n < 2; n++) {
+        for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
+            if (info_target_supported(machine, targets[t], missing, sizeof missing) && *measured->peaks[t][n].note) {
+                printf("\n%s: %s\n", targets[t]->name, measured->peaks[t][n].note);
+            }
+        }
+        for (int64_t c = 0; c <= machine->cache_count; c++) {
+            if (!bench_bandwidth_plausible(&measured->bandwidth[c][n], 0)) {
+                char level[16] = "memory";
+                if (c < machine->cache_count) {
+                    snprintf(level, sizeof level, "L%d", (int)machine->caches[c].level);
+                }
+                printf("\nmachine disturbed: the read bandwidth of %s, %d thread%s, varies by %.0f%%\n", level,
+                       measured->threads[n], measured->threads[n] == 1 ? "" : "s", measured->bandwidth[c][n].spread * 100);
+            }
+        }
+    }
+}
+
 void info_print_tables(const Machine *machine, const InfoMeasured *measured) {
     print_machine(machine);
     print_targets(machine);
@@ -177,6 +200,7 @@ void info_print_tables(const Machine *machine, const InfoMeasured *measured) {
         print_winners(machine, measured);
     } else {
         puts("\n`catena info --peaks` measures the paths and the memory.");
+        print_disturbed(machine, measured);
     }
 }
 

@@ -105,7 +105,8 @@ static const char *file_of(const void *function) {
 }
 
 static int add_host_libraries(Link *link) {
-    const char *libc = file_of(dlsym(RTLD_DEFAULT, "gnu_get_libc_version")), *libgomp = file_of(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    const char *libc = file_of(dlsym(RTLD_DEFAULT, "gnu_get_libc_version")),
+               *libgomp = file_of(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
     if (!libc || !libgomp) {
         diagnostics_add(link->diagnostics, NULL, 0, 0, "cannot find the files of libc and libgomp that this process uses");
         return -1;

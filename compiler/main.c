@@ -1,6 +1,7 @@
 // catena's entry: finds the subcommand and hands over.
 #include <argp.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static void close_output(void) {
 
 int main(int argc, char **argv) {
     argp_err_exit_status = EXIT_USAGE;
+    signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, which cleans up
     atexit(close_output);
     if (argc < 2) {
         print_usage(stderr);

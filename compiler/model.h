@@ -18,7 +18,7 @@ typedef struct ModelLayer {
 typedef struct Workload {
     int64_t tokens[WORKLOAD_MAX_TOKENS];
     int64_t token_counts;
-    char routing[WORKLOAD_ROUTING_BYTES];  // uniform | zipf:S | one | trace:FILE
+    char routing[WORKLOAD_ROUTING_BYTES];  // uniform | zipf:S | one | trace:PREFIX
 } Workload;
 
 typedef struct Model {

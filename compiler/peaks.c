@@ -12,12 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "measure.h"
 
 // Part of the file's version: bump it when what is measured changes.
-enum { PEAKS_VERSION = 2 };
+enum { PEAKS_VERSION = 2, MORE_ATTEMPTS = 3 };
 
-int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+static int measure_once(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
     memset(peaks, 0, sizeof *peaks);
     for (int p = 0; p < PATH_COUNT; p++) {
         int status = measure_peak(target, (Path)p, threads, &peaks->gflops[p], diagnostics);
@@ -32,6 +33,57 @@ int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *di
         }
     }
     return 0;
+}
+
+bool peaks_plausible(const Peaks *peaks, int threads, char reason[PEAKS_NOTE_BYTES]) {
+    reason[0] = 0;
+    for (int p = 0; threads > 1 && p < PATH_COUNT; p++) {
+        if (peaks->gflops[p] < 0.9 * peaks->tile_gflops[p]) {
+            snprintf(reason, PEAKS_NOTE_BYTES, "machine disturbed: %s reaches %.0f GFLOP/s with %d threads, but %.0f in one's tile",
+                     path_name((Path)p), peaks->gflops[p], threads, peaks->tile_gflops[p]);
+            return false;
+        }
+    }
+    return true;
+}
+
+void peaks_raise(Peaks *peaks, const Peaks *other) {
+    for (int p = 0; p < PATH_COUNT; p++) {
+        peaks->gflops[p] = fmax(peaks->gflops[p], other->gflops[p]);
+        peaks->tile_gflops[p] = fmax(peaks->tile_gflops[p], other->tile_gflops[p]);
+    }
+}
+
+int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char reason[PEAKS_NOTE_BYTES];
+    if (measure_once(target, threads, peaks, diagnostics)) {
+        return -1;
+    }
+    for (int i = 0; i < MORE_ATTEMPTS && !peaks_plausible(peaks, threads, reason); i++) {
+        Peaks again;
+        if (measure_once(target, threads, &again, diagnostics)) {
+            return -1;
+        }
+        peaks_raise(peaks, &again);
+    }
+    peaks_plausible(peaks, threads, peaks->note);
+    return 0;
+}
+
+int peaks_bandwidth(const Machine *machine, int64_t level, int threads, double seconds, Bandwidth *bandwidth) {
+    int status = -1;
+    for (int i = 0; i <= MORE_ATTEMPTS && (status || !bench_bandwidth_plausible(bandwidth, 0)); i++) {
+        Bandwidth again = {0};
+        if (level < machine->cache_count ? bandwidth_cache(machine, level, threads, seconds, &again)
+                                         : bandwidth_memory(machine, threads, seconds, &again)) {
+            return status;
+        }
+        if (status || again.gbytes_s > bandwidth->gbytes_s || bench_bandwidth_plausible(&again, 0)) {
+            *bandwidth = again;
+        }
+        status = 0;
+    }
+    return status;
 }
 
 int peaks_path(const Machine *machine, char path[PEAKS_PATH_BYTES]) {
@@ -145,21 +197,34 @@ int peaks_save(const char *path, const char *target, int threads, Peaks *peaks) 
     return failed ? -1 : 0;
 }
 
-int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
-    char path[PEAKS_PATH_BYTES];
-    int nowhere = peaks_path(machine, path);
-    peaks->note[0] = 0;
-    if (!nowhere && !peaks_load(path, target, threads, peaks)) {
-        return 0;
+void peaks_keep(const Machine *machine, const char *target, int threads, Peaks *peaks) {
+    char path[PEAKS_PATH_BYTES], reason[PEAKS_NOTE_BYTES];
+    Peaks before, kept = *peaks;
+    if (peaks_path(machine, path) || !peaks_plausible(peaks, threads, reason)) {
+        return;
     }
-    char note[PEAKS_NOTE_BYTES];
-    memcpy(note, peaks->note, sizeof note);
+    if (!peaks_load(path, target, threads, &before) && peaks_plausible(&before, threads, reason)) {
+        peaks_raise(&kept, &before);
+    }
+    if (peaks_plausible(&kept, threads, reason) && peaks_save(path, target, threads, &kept)) {
+        memcpy(peaks->note, kept.note, sizeof peaks->note);
+    }
+}
+
+int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char path[PEAKS_PATH_BYTES], note[PEAKS_NOTE_BYTES] = "", reason[PEAKS_NOTE_BYTES];
+    if (!peaks_path(machine, path)) {
+        if (!peaks_load(path, target, threads, peaks) && peaks_plausible(peaks, threads, reason)) {
+            return 0;
+        }
+        memcpy(note, peaks->note, sizeof note);
+    }
     if (peaks_measure(target, threads, peaks, diagnostics)) {
         return -1;
     }
-    memcpy(peaks->note, note, sizeof note);
-    if (!nowhere) {
-        peaks_save(path, target, threads, peaks);
+    peaks_keep(machine, target, threads, peaks);
+    if (!*peaks->note) {  // what is wrong now matters more than what was found damaged
+        memcpy(peaks->note, note, sizeof note);
     }
     return 0;
 }

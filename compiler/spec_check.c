@@ -161,6 +161,11 @@ static const char *const reserved[] = {"alignas",      "alignof",       "and",  
 // NAME_open and its like would replace functions of the C library or of catena's own runtime.
 static const char *const taken[] = {"library", "layer", "team", "tile", "aio", "argp", "iconv", "mq", "sem", "shm"};
 
+// libNAME.so or NAME.h would stand before the system's.
+static const char *const system_names[] = {"assert", "c",      "complex", "ctype", "dl",     "errno",  "fenv",    "float", "gomp",
+                                           "limits", "locale", "m",       "math",  "omp",    "printf", "pthread", "rt",    "setjmp",
+                                           "signal", "stdarg", "stdint",  "stdio", "stdlib", "string", "time",    "util"};
+
 static bool is_among(const char *name, const char *const *list, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (!strcmp(name, list[i])) {
@@ -176,6 +181,9 @@ static void check_name(Spec *spec, const Model *model) {
         spec_error(spec, &place, PLACE_VALUE, "name \"%s\" is a keyword of C or C++", model->name);
     } else if (is_among(model->name, taken, sizeof taken / sizeof *taken)) {
         spec_error(spec, &place, PLACE_VALUE, "name \"%s\": functions such as %s_open exist already", model->name, model->name);
+    } else if (is_among(model->name, system_names, sizeof system_names / sizeof *system_names)) {
+        spec_error(spec, &place, PLACE_VALUE, "name \"%s\": lib%s.so or %s.h would stand in the way of the system's", model->name,
+                   model->name, model->name);
     }
 }
 

@@ -32,7 +32,7 @@ void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]) {
                  key->text_bytes - 1);
         break;
     case KEY_PATTERN: snprintf(text, SPEC_TEXT_BYTES, "a tensor's name of at most %zu bytes", key->text_bytes - 1); break;
-    case KEY_ROUTING: snprintf(text, SPEC_TEXT_BYTES, "\"uniform\", \"zipf:S\", \"one\" or \"trace:FILE\""); break;
+    case KEY_ROUTING: snprintf(text, SPEC_TEXT_BYTES, "\"uniform\", \"zipf:S\", \"one\" or \"trace:PREFIX\""); break;
     case KEY_COUNTS:
         snprintf(text, SPEC_TEXT_BYTES, "a list of 1 to %d integers from %.10g to %.10g", WORKLOAD_MAX_TOKENS, key->minimum,
                  key->maximum);
@@ -111,7 +111,7 @@ static bool is_identifier(const char *text) {
     return isalpha((unsigned char)*text);
 }
 
-// uniform | one | zipf:S with a finite S >= 0 | trace:FILE
+// uniform | one | zipf:S with a finite S >= 0 | trace:PREFIX
 static bool is_routing(const char *text) {
     if (!strncmp(text, "zipf:", 5)) {
         char *end;

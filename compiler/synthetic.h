@@ -23,7 +23,7 @@ typedef struct SyntheticRouting {
     double exponent;  // zipf: popularity of the n-th expert is n^-exponent
 } SyntheticRouting;
 
-// Parses "uniform", "zipf:S" (S >= 0) or "one". Returns 0, or -1 if the text is none of them ("trace:FILE" is bench's own).
+// Parses "uniform", "zipf:S" (S >= 0) or "one". Returns 0, or -1 if the text is none of them ("trace:PREFIX" is bench's own).
 int synthetic_routing_parse(const char *text, SyntheticRouting *routing);
 
 // Fills one packed instance (plan->instance_bytes, any previous content). Parallel over panels. routing NULL: uniform.

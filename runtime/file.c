@@ -159,3 +159,22 @@ void output_discard(Output *output) {
     }
     output_release(output);
 }
+
+bool file_replaces(const char *output, const char *source) {
+    struct stat to, from, parent;
+    if (stat(output, &to) || stat(source, &from)) {
+        return false;
+    }
+    if (to.st_dev == from.st_dev && to.st_ino == from.st_ino) {
+        return true;
+    }
+    const char *name = strrchr(output, '/');
+    const char *ending = strrchr(output, '.');
+    char folder[4096] = ".";
+    if (name) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(name == output ? 1 : name - output), output);
+    }
+    bool of_checkpoint = ending && (!strcmp(ending, ".safetensors") || !strcmp(ending, ".json"));
+    return S_ISDIR(from.st_mode) && of_checkpoint && !stat(folder, &parent) && parent.st_dev == from.st_dev &&
+           parent.st_ino == from.st_ino;
+}

@@ -2,6 +2,8 @@
 #ifndef CATENA_FILE_H
 #define CATENA_FILE_H
 
+#include <stdbool.h>
+
 #include "failure.h"
 
 // A read-only mapping, or anonymous memory. Zero-initialised: nothing mapped.
@@ -15,6 +17,9 @@ Status file_map(const char *path, Mapping *out, const Failure *failure);
 // Zeroed anonymous memory, page-aligned; huge: ask for huge pages.
 Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure);
 void mapping_free(Mapping *mapping);
+
+// Whether writing `output` would replace `source` itself, or one of the files of a checkpoint in the directory `source`.
+bool file_replaces(const char *output, const char *source);
 
 // A file that is being written under a temporary name in the target's directory.
 typedef struct Output {

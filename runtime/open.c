@@ -81,6 +81,12 @@ static uint64_t image_source(const Library *library) {
 // A cache that was packed from another checkpoint (or from this one before it changed) is packed anew. A cache of another library,
 // or something else altogether, is an error and never overwritten.
 static Status open_cached(Library *library, const char *checkpoint, const Options *options, const Failure *failure) {
+    if (!*options->cache) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.cache is an empty name");
+    }
+    if (file_replaces(options->cache, checkpoint)) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.cache '%s' is the checkpoint itself", options->cache);
+    }
     const Kind *kinds = library->kinds;
     Safetensors *tensors = NULL;
     struct stat facts;
@@ -251,6 +257,10 @@ Status instance_pack(const Contents *contents, const Kind *kinds, const char *we
     }
     if (is_packed_file(weights)) {
         return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "'%s' is packed already", weights);
+    }
+    if (file_replaces(path, weights)) {
+        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "writing '%s' would replace the checkpoint '%s' itself", path,
+                           weights);
     }
     return weights_pack_file(kinds, contents->kinds, weights, cores_usable(), path, &failure);
 }

@@ -292,6 +292,19 @@ START_TEST(packed_weights_give_the_same_rows) {
 }
 END_TEST
 
+// Nothing of the user's is lost: what is read is never written over.
+START_TEST(outputs_spare_inputs) {
+    compile_small();
+    shell_expect(0, "", "mkdir $D/own && cp %s/model.safetensors $D/own/", data);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA pack %s -w $D/own/model.safetensors -o $D/own/model.safetensors", library);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA pack %s -w $D/own -o $D/own/model.safetensors", library);
+    shell_expect(EXIT_FAILED, "would replace",
+                 "$CATENA run %s -w $D/own/model.safetensors -l sparse -i %s/0.layer_in.npy -o $D/own/model.safetensors", library,
+                 data);
+    shell_expect(0, "", "cmp $D/own/model.safetensors %s/model.safetensors", data);
+}
+END_TEST
+
 START_TEST(damaged_packed_weights) {
     size_t size;
     compile_small();
@@ -464,6 +477,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, verify_passes_and_fails);
     tcase_add_test(cases, not_a_library);
     tcase_add_test(cases, packed_weights_give_the_same_rows);
+    tcase_add_test(cases, outputs_spare_inputs);
     tcase_add_test(cases, damaged_packed_weights);
     tcase_add_test(cases, damaged_checkpoints);
     tcase_add_test(cases, bench_document);

@@ -171,6 +171,35 @@ START_TEST(damaged_cache_is_ignored_with_a_word) {
 }
 END_TEST
 
+START_TEST(disturbed_peaks_are_not_believed) {
+    Peaks fine = {.gflops = {400, 191}, .tile_gflops = {190, 212}}, seen = {.gflops = {400, 114}, .tile_gflops = {190, 212}}, read;
+    char reason[PEAKS_NOTE_BYTES], directory[SHELL_PATH_BYTES], path[PEAKS_PATH_BYTES];
+    Machine machine = imagined();
+    ck_assert(peaks_plausible(&fine, 2, reason));
+    ck_assert_str_eq(reason, "");
+    ck_assert(!peaks_plausible(&seen, 2, reason));
+    ck_assert_msg(strstr(reason, "reaches 114 GFLOP/s with 2 threads, but 212"), "%s", reason);
+    ck_assert(peaks_plausible(&seen, 1, reason));  // one thread has nothing to be compared with
+    shell_template(directory);
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    setenv("XDG_CACHE_HOME", directory, 1);
+    ck_assert_int_eq(peaks_path(&machine, path), 0);
+    peaks_keep(&machine, "avx512", 2, &seen);
+    ck_assert_int_eq(peaks_load(path, "avx512", 2, &read), 1);  // not kept
+    ck_assert_int_eq(peaks_save(path, "avx512", 2, &seen), 0);
+    peaks_keep(&machine, "avx512", 2, &fine);
+    ck_assert_int_eq(peaks_load(path, "avx512", 2, &read), 0);
+    ck_assert(read.gflops[0] == 400 && read.gflops[1] == 191);  // an implausible entry is replaced
+    fine.gflops[0] = 380, fine.gflops[1] = 410;
+    peaks_keep(&machine, "avx512", 2, &fine);
+    ck_assert_int_eq(peaks_load(path, "avx512", 2, &read), 0);
+    ck_assert(read.gflops[0] == 400 && read.gflops[1] == 410);  // of a plausible one the higher rates stay
+    peaks_raise(&seen, &fine);
+    ck_assert(peaks_plausible(&seen, 2, reason) && seen.gflops[1] == 410);
+    ck_assert_int_eq(shell_run("rm -r %s", directory), 0);
+}
+END_TEST
+
 // --- text ----------------------------------------------------------------------------------------------------------
 
 START_TEST(tables_are_aligned_markdown) {
@@ -213,6 +242,7 @@ Suite *suite_machine(void) {
     tcase_add_test(cases, read_loops_read);
     tcase_add_test(cases, peaks_are_remembered_per_target_and_threads);
     tcase_add_test(cases, damaged_cache_is_ignored_with_a_word);
+    tcase_add_test(cases, disturbed_peaks_are_not_believed);
     tcase_add_test(cases, tables_are_aligned_markdown);
     tcase_add_test(cases, numbers_have_three_digits);
     suite_add_tcase(suite, cases);

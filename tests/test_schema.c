@@ -120,7 +120,7 @@ END_TEST
 // The schema's defaults of the two keys whose default is not in the table.
 START_TEST(schema_agrees_with_default_workload) {
     static const char text[] =
-        "{\"name\": \"m\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 1},"
+        "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 1},"
         "\"experts\": {\"count\": 1, \"intermediate\": 1}}]}";
     Diagnostics diagnostics = {0};
     Model *model = model_read_text(text, sizeof text - 1, "text", &diagnostics);

@@ -8,9 +8,9 @@
 // One layer with everything that is required; other texts are made from it by putting keys in front.
 #define LAYER(more) \
     "{" more "\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 2}, \"experts\": {\"count\": 4, \"intermediate\": 6}}"
-#define MODEL(more) "{\"name\": \"m\", \"layers\": [" LAYER(more) "]}"
+#define MODEL(more) "{\"name\": \"q\", \"layers\": [" LAYER(more) "]}"
 #define ROUTED(router) \
-    "{\"name\": \"m\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": " router \
+    "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": " router \
     ", \"experts\": {\"count\": 4, \"intermediate\": 6}}]}"
 
 static Model *read_text(const char *text, Diagnostics *diagnostics) {
@@ -34,8 +34,8 @@ typedef struct Refused {
 static const Refused refusals[] = {
     // syntax
     {"", 1, "spec.json:1:1: error: "},
-    {"{\"name\": \"m\",\n \"layers\": [1,]}", 1, "spec.json:2:15: error: unexpected token"},
-    {"{\"name\": \"m\", \"name\": \"m\"}", 1, "duplicate object key"},
+    {"{\"name\": \"q\",\n \"layers\": [1,]}", 1, "spec.json:2:15: error: unexpected token"},
+    {"{\"name\": \"q\", \"name\": \"q\"}", 1, "duplicate object key"},
     {"[1]", 1, "spec.json:1:1: error: a description is an object"},
     {"{\"name\": 1e999}", 1, "real number overflow"},
     {"{\"name\": 99999999999999999999}", 1, "too big integer"},
@@ -47,13 +47,13 @@ static const Refused refusals[] = {
     {MODEL("\"\\u0068iden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\""},
     {MODEL("\"\\u001b[2Jx\": 8, "), 1, "unknown key \"?[2Jx\""},
     {ROUTED("{\"k\": 1, \"scale\": 2, \"per_iterations\": true}"), 1, "in router: did you mean \"per_iteration\"?"},
-    {ROUTED("{}"), 1, "layers[0].router lacks \"k\": an integer from 1 to 65536"},
+    {ROUTED("{}"), 1, "layers[0].router lacks \"k\": an integer from 1 to 256"},
     // types and ranges
-    {"{\"name\": \"m\", \"layers\": {}}", 1, "layers must be a list of 1 to 32 layers, found an object"},
-    {"{\"name\": \"m\", \"layers\": []}", 1, "layers must be a list of 1 to 32 layers, found a list of 0"},
-    {"{\"name\": \"m\", \"layers\": [3]}", 1, "spec.json:1:26: error: layers[0] must be an object"},
+    {"{\"name\": \"q\", \"layers\": {}}", 1, "layers must be a list of 1 to 32 layers, found an object"},
+    {"{\"name\": \"q\", \"layers\": []}", 1, "layers must be a list of 1 to 32 layers, found a list of 0"},
+    {"{\"name\": \"q\", \"layers\": [3]}", 1, "spec.json:1:26: error: layers[0] must be an object"},
     {ROUTED("7"), 1, "layers[0].router must be an object, found 7"},
-    {ROUTED("{\"k\": \"2\"}"), 1, "spec.json:1:69: error: layers[0].router.k must be an integer from 1 to 65536, found \"2\""},
+    {ROUTED("{\"k\": \"2\"}"), 1, "spec.json:1:69: error: layers[0].router.k must be an integer from 1 to 256, found \"2\""},
     {ROUTED("{\"k\": 2.0}"), 1, "layers[0].router.k must be an integer from 1 to 256, found 2.0"},
     {ROUTED("{\"k\": 0}"), 1, "found 0"},
     {ROUTED("{\"k\": 2, \"normalize\": 1}"), 1, "layers[0].router.normalize must be true or false, found 1"},
@@ -64,18 +64,19 @@ static const Refused refusals[] = {
     {MODEL("\"iterations\": 17, "), 1, "layers[0].iterations must be an integer from 1 to 16, found 17"},
     {MODEL("\"iterations\": 0, "), 1, "found 0"},
     {MODEL("\"count\": 1099511627776, "), 1, "layers[0].count must be an integer from 1 to 4096, found 1099511627776"},
-    {"{\"name\": \"m\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": [1, 0]}}", 1,
+    {"{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": [1, 0]}}", 1,
      "workload.tokens[1] must be an integer"},
-    {"{\"name\": \"m\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": []}}", 1,
+    {"{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": []}}", 1,
      "workload.tokens must be a list of 1 to 32"},
-    {"{\"name\": \"m\", \"layers\": [" LAYER("") "], \"workload\": {\"routing\": \"zipf:x\"}}", 1,
+    {"{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": {\"routing\": \"zipf:x\"}}", 1,
      "workload.routing must be \"uniform\""},
     // names
     {"{\"name\": \"1m\", \"layers\": [" LAYER("") "]}", 1, "name must be a name of letters"},
     {"{\"name\": \"m-x\", \"layers\": [" LAYER("") "]}", 1, "name must be a name of letters"},
     {"{\"name\": \"switch\", \"layers\": [" LAYER("") "]}", 1, "name \"switch\" is a keyword of C or C++"},
+    {"{\"name\": \"errno\", \"layers\": [" LAYER("") "]}", 1, "errno.h would stand in the way"},
     {"{\"name\": \"sem\", \"layers\": [" LAYER("") "]}", 1, "functions such as sem_open exist already"},
-    {"{\"name\": \"m\", \"layers\": [" LAYER("") ",\n" LAYER("") "]}", 1,
+    {"{\"name\": \"q\", \"layers\": [" LAYER("") ",\n" LAYER("") "]}", 1,
      "spec.json:2:10: error: layers[0] and layers[1] are both named \"a\""},
     // combinations
     {ROUTED("{\"k\": 5}"), 1, "spec.json:1:69: error: layers[0].router.k is 5, but the pool has only 4 experts"},
@@ -96,7 +97,7 @@ START_TEST(refuses) {
 END_TEST
 
 #define SIZED(hidden, experts, intermediate, count) \
-    "{\"name\": \"m\", \"layers\": [{\"name\": \"a\", \"count\": " #count ", \"hidden\": " #hidden \
+    "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"count\": " #count ", \"hidden\": " #hidden \
     ", \"router\": {\"k\": 1}, " \
     "\"experts\": {\"count\": " #experts ", \"intermediate\": " #intermediate "}}]}"
 
@@ -190,7 +191,7 @@ END_TEST
 START_TEST(gives_defaults) {
     Model *model = accepted(MODEL(""));
     const Layer *layer = &model->layers[0].layer;
-    ck_assert_str_eq(model->name, "m");
+    ck_assert_str_eq(model->name, "q");
     ck_assert_str_eq(model->layers[0].name, "a");
     ck_assert_str_eq(model->source, MODEL(""));
     ck_assert_int_eq(model->layers[0].count, 1);
