@@ -1,7 +1,14 @@
 // `catena bench`: generated kernels against another implementation and against the machine's limits.
 //
-// Terms (peak, bytes, union bytes, bandwidth, roofline, cold, warm) are those of shared/performance.md; the arithmetic is in
-// bench_account.c, free of measuring, and tested on known layers.
+// Terms, the same in all output:
+//   peak(path)   multiply-add rate of an instruction path, operands in registers, same threads, measured in the same run;
+//   best peak    the highest among the paths that are legal for the layer's compute class;
+//   bytes        what naive streaming reads: per iteration the packed bytes of the distinct experts chosen, router, shared experts;
+//   union bytes  each expert once for the whole call;
+//   bandwidth    the best read rate reached in the run with the same threads, pages, working set and rotation;
+//   roofline     max(bytes / bandwidth, flops / best peak); its fraction is roofline / measured time;
+//   cold         weights rotate over at least 1 GiB and four times the last-level cache, tokens are fresh; warm: the same again.
+// The arithmetic is in bench_account.c, free of measuring, and tested on known layers.
 #ifndef CATENA_BENCH_H
 #define CATENA_BENCH_H
 

@@ -198,9 +198,9 @@ void info_print_tables(const Machine *machine, const InfoMeasured *measured) {
         print_peaks(machine, measured);
         print_bandwidth(machine, measured);
         print_winners(machine, measured);
+        print_disturbed(machine, measured);
     } else {
         puts("\n`catena info --peaks` measures the paths and the memory.");
-        print_disturbed(machine, measured);
     }
 }
 

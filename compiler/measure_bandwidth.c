@@ -1,5 +1,5 @@
 // Read bandwidth by plain read loops: one, two and four streams a thread, with and without software prefetch, on small and
-// huge pages. The best median counts: one loop alone is 77 to 90 % of what a core can do (performance.md).
+// huge pages. The best median counts: one loop alone is 77 to 90 % of what a core can do.
 #define _GNU_SOURCE
 #include "measure_bandwidth.h"
 
@@ -20,7 +20,7 @@
 
 enum {
     READ_BLOCK = 64,           // words that one block of a prefetching loop reads: eight cache lines
-    PREFETCH_WORDS = 16 * 8,   // 16 lines ahead: best in the spikes of performance.md
+    PREFETCH_WORDS = 16 * 8,   // 16 lines ahead: enough for two streams a core to reach full bandwidth
     READ_UNIT = 512 * 4,       // bytes that a thread's share is a multiple of: four streams of whole blocks
     MAX_SAMPLES = 512,
     HUGE_PAGE = 2 << 20,

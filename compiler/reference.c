@@ -1,7 +1,7 @@
 // The oracle's way through a layer, token by token:
 //
 //     x_0 = norm(h);  for t: z = W_t x_t + b; select, weigh; x_{t+1} = (inner ? x_t : 0) + sum of w_e E_e(x_t) + shared experts
-//     out = (outer ? h : 0) + x_T                                                    (shared/semantics.md, one layer's pipeline)
+//     out = (outer ? h : 0) + x_T                                                    (README, "The description")
 //
 // Every quantity carries its error bound (reference_error.h), so the bounds follow errors through products, activations and
 // from one iteration into the next: they are a running forward error analysis, first order plus the exact cross terms.

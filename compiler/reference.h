@@ -1,4 +1,4 @@
-// The oracle: what shared/semantics.md says, in scalar C with double accumulation, and how far a correct fp32 implementation
+// The oracle: what the description means (README), in scalar C with double accumulation, and how far a correct fp32 implementation
 // may be from it. It shares no code with skeletons, tiles or runtime; weights come as plain arrays in checkpoint orientation.
 #ifndef CATENA_REFERENCE_H
 #define CATENA_REFERENCE_H

@@ -7,7 +7,7 @@
 #include "../compiler/plan.h"
 #include "suites.h"
 
-// The layer of performance.md: hidden 1024, 64 experts of 704; MoE 8 of 64 or CoE-2 4 of 64.
+// The benchmarked layer: hidden 1024, 64 experts of 704; MoE 8 of 64 or CoE-2 4 of 64.
 static Plan paper_plan(int64_t iterations, int64_t top_k, Format weights) {
     Plan plan = {.layer = {.hidden = 1024,
                            .iterations = iterations,
@@ -56,7 +56,7 @@ START_TEST(one_token_of_the_moe) {
     near(visits.union_experts, 8);
     near(visits.largest_share, 1.0 / 8);
     BenchWork given = bench_work(&plan, 1, &visits, false), routed = bench_work(&plan, 1, &visits, true);
-    near(given.flops, 34603008);  // performance.md: 34.6 MFLOP, 34.6 MB of bf16
+    near(given.flops, 34603008);  // 34.6 MFLOP, 34.6 MB of bf16
     near(given.bytes, 34603008);
     near(given.union_bytes, given.bytes);
     near(routed.flops - given.flops, 2.0 * 1024 * 64);
