@@ -2,6 +2,9 @@
 #ifndef CATENA_COMMAND_H
 #define CATENA_COMMAND_H
 
+#include <argp.h>
+#include <stdint.h>
+
 // X(name, what it does)
 #define COMMAND_LIST(X) \
     X(compile, "compile a layer description into a shared library") \
@@ -18,5 +21,10 @@ enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 // argv[0] is "catena NAME". Each command parses its options with argp (whose usage errors exit with EXIT_USAGE).
 #define COMMAND_DECLARE(name, summary) int command_##name(int argc, char **argv);
 COMMAND_LIST(COMMAND_DECLARE)
+
+// The whole number that an option was given; anything else is a usage error, which ends the program.
+int64_t command_parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state);
+// The same for --threads: from 1 to what a library can be opened with.
+int command_parse_threads(const char *text, const struct argp_state *state);
 
 #endif

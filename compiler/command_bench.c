@@ -82,13 +82,6 @@ static double parse_number(const char *text, double minimum, double maximum) {
     return end > text && !*end && value >= minimum && value <= maximum ? value : -1;
 }
 
-// A whole number from 1 to 1024, or -1.
-static int parse_threads(const char *text) {
-    char *end;
-    long value = strtol(text, &end, 10);
-    return end > text && !*end && value >= 1 && value <= 1024 ? (int)value : -1;
-}
-
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     CommandOptions *options = state->input;
     switch (key) {
@@ -103,12 +96,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
             argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
         }
         return 0;
-    case OPTION_THREADS:
-        options->bench.threads = parse_threads(argument);
-        if (options->bench.threads < 1) {
-            argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
-        }
-        return 0;
+    case OPTION_THREADS: options->bench.threads = command_parse_threads(argument, state); return 0;
     case OPTION_COMPUTE:
         options->compute = parse_compute(argument);
         if (options->compute < 0) {

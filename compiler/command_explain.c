@@ -34,8 +34,6 @@ static const struct argp_option argp_options[] = {
 
 static error_t parse(int key, char *argument, struct argp_state *state) {
     Arguments *arguments = state->input;
-    char *end;
-    long threads;
     switch (key) {
     case 't': arguments->target = argument; return 0;
     case 'c':
@@ -44,13 +42,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
             argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
         }
         return 0;
-    case 'j':
-        threads = strtol(argument, &end, 10);
-        arguments->threads = (int)threads;
-        if (end == argument || *end || threads < 1 || threads > 1024) {
-            argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
-        }
-        return 0;
+    case 'j': arguments->threads = command_parse_threads(argument, state); return 0;
     case 'x': arguments->text_only = 1; return 0;
     case ARGP_KEY_ARG:
         if (arguments->input) {

@@ -24,17 +24,9 @@ static const struct argp_option option_table[] = {
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     InfoOptions *options = state->input;
-    char *end;
-    long threads;
     switch (key) {
     case OPTION_PEAKS: options->peaks = true; return 0;
-    case OPTION_THREADS:
-        threads = strtol(argument, &end, 10);
-        options->threads = (int)threads;
-        if (end == argument || *end || threads < 1 || threads > 1024) {
-            argp_error(state, "--threads takes a number from 1 to 1024, not '%s'", argument);
-        }
-        return 0;
+    case OPTION_THREADS: options->threads = command_parse_threads(argument, state); return 0;
     case OPTION_FORMAT:
         if (!output_format_parse(argument, &options->format)) {
             argp_error(state, "--format takes md or json, not '%s'", argument);

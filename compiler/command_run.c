@@ -25,16 +25,6 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static int32_t parse_threads(const char *text, struct argp_state *state) {
-    char *end;
-    errno = 0;
-    long threads = strtol(text, &end, 10);
-    if (errno || end == text || *end || threads < 1 || threads > INSTANCE_MAX_THREADS) {
-        argp_error(state, "--threads takes a number from 1 to %d, not '%s'", INSTANCE_MAX_THREADS, text);
-    }
-    return (int32_t)threads;
-}
-
 static error_t parse(int key, char *value, struct argp_state *state) {
     RunArguments *arguments = state->input;
     switch (key) {
@@ -43,7 +33,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     case 'i': arguments->input = value; return 0;
     case 'o': arguments->output = value; return 0;
     case 'r': arguments->routing = value; return 0;
-    case 't': arguments->threads = parse_threads(value, state); return 0;
+    case 't': arguments->threads = command_parse_threads(value, state); return 0;
     case ARGP_KEY_ARG:
         if (arguments->library) {
             argp_error(state, "one library at a time: '%s' is too much", value);

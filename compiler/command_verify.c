@@ -26,22 +26,13 @@ static const struct argp_option option_table[] = {
     {0},
 };
 
-static int64_t parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state) {
-    char *end;
-    long long value = strtoll(text, &end, 10);
-    if (end == text || *end || value < low || value > high) {
-        argp_error(state, "--%s takes a number from %lld to %lld, not '%s'", option, (long long)low, (long long)high, text);
-    }
-    return value;
-}
-
 static error_t parse_option(int key, char *value, struct argp_state *state) {
     VerifyArguments *arguments = state->input;
     switch (key) {
-    case 'c': arguments->options.cases = parse_number(value, 0, 100000, "cases", state); return 0;
-    case 's': arguments->options.seed = (uint64_t)parse_number(value, 0, INT64_MAX, "seed", state); return 0;
-    case 't': arguments->options.threads = (int)parse_number(value, 1, 1024, "threads", state); return 0;
-    case 'b': arguments->options.seconds = (double)parse_number(value, 1, 100000, "seconds", state); return 0;
+    case 'c': arguments->options.cases = command_parse_number(value, 0, 100000, "cases", state); return 0;
+    case 's': arguments->options.seed = (uint64_t)command_parse_number(value, 0, INT64_MAX, "seed", state); return 0;
+    case 't': arguments->options.threads = command_parse_threads(value, state); return 0;
+    case 'b': arguments->options.seconds = (double)command_parse_number(value, 1, 100000, "seconds", state); return 0;
     case 'l': arguments->layer = value; return 0;
     case 'f':
         if (!output_format_parse(value, &arguments->format)) {
