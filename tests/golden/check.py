@@ -1,0 +1,322 @@
+#!/usr/bin/env python3
+"""Recomputes every golden case in double precision from the tensors of its folder alone, by the formulas of its family.
+
+    tests/golden/check.py [FOLDER...]
+
+A row of FAMILIES says what the layer computes and where its tensors are; it shares nothing with the code that made the data.
+For each layer: the worst error of block_in, block_out and layer_out relative to the largest value, that of the weights, and the
+margin: how far the worst chosen expert is from the best one that was not chosen (of ReLU routing: the logits from 0).
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+HERE = pathlib.Path(__file__).parent
+TOLERANCE, MARGIN = 3e-6, 1e-3
+FP4 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def softmax(z):
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def gelu(z):
+    return torch.nn.functional.gelu(torch.from_numpy(z)).numpy()
+
+
+SCORES = {"softmax": softmax, "sigmoid": sigmoid, "relu": lambda z: np.maximum(z, 0)}
+ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
+
+
+# --- where an expert's matrices are: (tensors, expert) -> gate, up, down, each [out, in], and their biases -----------------------
+def split(path, gate="gate_proj", up="up_proj", down="down_proj"):
+    return lambda t, e: [t[f"{path}.{n}.weight".format(e=e)] for n in (gate, up, down)]
+
+
+def concatenated(path, up="input_linear", down="output_linear"):
+    def find(t, e):
+        pair, last = t[f"{path}.{up}.weight"], t[f"{path}.{down}.weight"]
+        pair, last = (pair[e], last[e]) if pair.ndim == 3 else (pair, last)
+        return [*np.split(pair, 2), last]
+    return find
+
+
+def llama4_experts(t, e):
+    return [*np.split(t["feed_forward.experts.gate_up_proj"][e].T, 2), t["feed_forward.experts.down_proj"][e].T]
+
+
+def dbrx_experts(t, e):
+    w1, v1, w2 = (t[f"ffn.experts.mlp.{n}"].reshape(8, 20, 40)[e] for n in ("w1", "v1", "w2"))
+    return [w1, v1, w2.T]
+
+
+def mxfp4(t, name, e):
+    """16 bytes are 32 consecutive inputs, the low half of a byte first; a block's scale is 2^(byte - 127). To [out, in]."""
+    blocks = t[name + "_blocks"][e].astype(np.uint8)
+    values = FP4[np.stack([blocks & 15, blocks >> 4], -1)].reshape(*blocks.shape[:-1], 32)
+    return (values * np.exp2(t[name + "_scales"][e] - 127.0)[..., None]).reshape(len(blocks), -1)
+
+
+def gpt_oss_experts(t, e):
+    path = "mlp.experts."
+    if path + "gate_up_proj" in t:
+        pair, down = t[path + "gate_up_proj"][e].T, t[path + "down_proj"][e].T
+    else:
+        pair, down = mxfp4(t, path + "gate_up_proj", e), mxfp4(t, path + "down_proj", e)
+    bias = t[path + "gate_up_proj_bias"][e]
+    return [pair[0::2], pair[1::2], down, bias[0::2], bias[1::2], t[path + "down_proj_bias"][e]]
+
+
+def switch_expert(t, e):
+    return [None, t[f"mlp.experts.expert_{e}.wi.weight"], t[f"mlp.experts.expert_{e}.wo.weight"]]
+
+
+# --- the families ----------------------------------------------------------------------------------------------------------------
+DEEPSEEK = dict(router="mlp.gate.weight", expert=split("mlp.experts.{e}"), shared=split("mlp.shared_experts"))
+SIGMOID = DEEPSEEK | dict(score="sigmoid", correction="mlp.gate.e_score_correction_bias")
+MIXTRAL = dict(router="block_sparse_moe.gate.weight", expert=split("block_sparse_moe.experts.{e}", "w1", "w3", "w2"))
+QWEN = dict(router="mlp.gate.weight", expert=split("mlp.experts.{e}"))
+QWEN_SHARED = QWEN | dict(shared=split("mlp.shared_expert"), shared_gate="mlp.shared_expert_gate.weight")
+GPT_OSS = dict(router="mlp.router.weight", router_bias="mlp.router.bias", expert=gpt_oss_experts, normalise=0)
+GRANITE = dict(router="block_sparse_moe.router.layer.weight", expert=concatenated("block_sparse_moe"), normalise=0)
+COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
+
+# k: choices; normalise: added to the sum of the weights; groups: number, kept, rule; out = outer h + multiplier x_T.
+FAMILIES = {
+    "mixtral": MIXTRAL | dict(k=2, normalise=0, eps=1e-5),
+    "minimax": MIXTRAL | dict(k=2, normalise=0, eps=1e-5, inner=True, inner_alpha=1.6 / 0.7, outer=0, multiplier=0.7),
+    "minimax_m2": MIXTRAL | dict(k=3, score="sigmoid", normalise=0, correction="block_sparse_moe.e_score_correction_bias"),
+    "olmoe": QWEN | dict(k=3, normalise=0, eps=1e-5),
+    "qwen2_moe": QWEN_SHARED | dict(k=3, normalise=0),
+    "qwen3_moe": QWEN | dict(k=3),
+    "qwen3_next": QWEN_SHARED | dict(k=3, norm_add=1),
+    "deepseek_v2": DEEPSEEK | dict(k=4, groups=(4, 2, "max"), scale=1.7, eps=1e-3),
+    "deepseek_v3": SIGMOID | dict(k=3, groups=(3, 2, "sum"), normalise=1e-20, scale=1.3),
+    "glm4_moe": SIGMOID | dict(k=3, scale=1.9, eps=1e-3),
+    "dots1": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=2.2),
+    "ernie4_5_moe": DEEPSEEK | dict(k=3, correction="mlp.moe_statics.e_score_correction_bias", clamp=0.6, eps=1e-5),
+    "gpt_oss": GPT_OSS | dict(k=3, limit=1.5, slope=1.5, eps=1e-3),
+    "gpt_oss_mxfp4": GPT_OSS | dict(k=2, limit=7, slope=1.702, eps=1e-5),
+    "llama4": dict(router="feed_forward.router.weight", expert=llama4_experts, shared=split("feed_forward.shared_expert"), k=1,
+                   score="sigmoid", on_input=True, eps=1e-5),
+    "phimoe": MIXTRAL | dict(k=2, jitter=0.15, layer_norm=True, eps=1e-5),
+    "granitemoe": GRANITE | dict(k=3, multiplier=0.6),
+    "granitemoeshared": GRANITE | dict(k=2, multiplier=0.8, shared=concatenated("shared_mlp")),
+    "jamba": dict(norm="pre_ff_layernorm", router="feed_forward.router.weight", expert=split("feed_forward.experts.{e}"), k=3,
+                  eps=1e-3),
+    "dbrx": dict(norm="norm_attn_norm.norm_2", layer_norm=True, eps=1e-5, router="ffn.router.layer.weight", expert=dbrx_experts,
+                 k=3, norm_p=2, act="gelu", layers="transformer.blocks"),
+    "hunyuan_v1_moe": dict(router="mlp.gate.wg.weight", expert=split("mlp.experts.{e}"), shared=split("mlp.shared_mlp"),
+                           k={"0": 2, "1": 3}, normalise=0, eps=1e-5),
+    "lfm2_moe": dict(norm="ffn_norm", router="feed_forward.gate.weight", expert=split("feed_forward.experts.{e}", "w1", "w3", "w2"),
+                     k=3, score="sigmoid", correction="feed_forward.expert_bias", normalise=1e-6, scale=1.4, eps=1e-3),
+    "longcat_flash": dict(norm="post_attention_layernorm.0", router="mlp.router.classifier.weight", expert=split("mlp.experts.{e}"),
+                          correction="mlp.router.e_score_correction_bias", k=4, scale=2.5, experts=8, outer=0, eps=1e-5),
+    "switch_transformers": dict(norm="layer_norm", router="mlp.router.classifier.weight", expert=switch_expert, k=1, eps=1e-3),
+    "cohere2_moe": DEEPSEEK | dict(norm="input_layernorm", layer_norm=True, score="sigmoid", k=3, normalise=0, eps=1e-3,
+                                   average=True),
+    "coe": COE | dict(k=3),
+    "coe_inner_outer": COE | dict(k=3, outer=1, normalise=1e-20),
+    "coe_outer": COE | dict(k=3, inner=False, outer=1, groups=(4, 2, "max"), router="mlp.gate.weight"),
+    "coe_none": COE | dict(k=3, inner=False, iterations=3, scale=1.8, shared=None, eps=1e-3),
+    "coe_converted": COE | dict(k=3, outer=1, coe_weight="mlp.coe_weight"),
+    "remoe": DEEPSEEK | dict(k=3, score="relu"),
+    "da_moe": DEEPSEEK | dict(k=6, shared=None),
+}
+STACKS = {"encoder.layers": "encoder.block.{}.layer.1.", "decoder.layers": "decoder.block.{}.layer.2."}
+
+
+def normalise_rows(row, t, h):
+    name = row.get("norm", "post_attention_layernorm")
+    weight = t[name + ".weight"] + row.get("norm_add", 0)
+    h = h - h.mean(-1, keepdims=True) if row.get("layer_norm") else h
+    return h / np.sqrt((h * h).mean(-1, keepdims=True) + row.get("eps", 1e-6)) * weight + t.get(name + ".bias", 0)
+
+
+def gap(better, worse):
+    """Relative, as the error of a score is: for a softmax nearly the difference of the logits."""
+    return ((better - worse) / np.abs(better)).min()
+
+
+def rank_groups(c, groups):
+    """What choices are ranked by when only some groups remain, and the margin between groups."""
+    count, kept, rule = groups
+    members = np.sort(c.reshape(len(c), count, -1), -1)
+    best = members[..., -1] if rule == "max" else members[..., -2:].sum(-1)
+    order = np.sort(best, -1)
+    lost = np.repeat(best < order[:, -kept, None], members.shape[-1], -1)
+    return np.where(lost, 0 if rule == "max" else -np.inf, c), gap(order[:, -kept], order[:, -kept - 1])
+
+
+def sparsemixer(z, k, jitter):
+    """k times the best that is left, weighted by a softmax over those left within 2 jitter of it."""
+    weights, left, margin = np.zeros_like(z), z.copy(), np.inf
+    for _ in range(k):
+        best = left.argmax(-1)
+        top = left.max(-1, keepdims=True)
+        distance = (top - z) / np.maximum(np.abs(z), top)
+        margin = min(margin, np.abs(distance - 2 * jitter).min(), np.diff(np.sort(left, -1)[:, -2:]).min())
+        mask = distance > 2 * jitter
+        rows = np.arange(len(z))
+        weights[rows, best] = softmax(np.where(mask, -np.inf, left))[rows, best]
+        left[rows, best] = -np.inf
+    return weights, weights > 0, margin
+
+
+def route(row, z, t, k):
+    """Weights [tokens, choices], 0 for what is not chosen, the choice as a mask, and the margin. k: of each token."""
+    s = SCORES[row.get("score", "softmax")](z)
+    if row.get("score") == "relu":
+        return s, s > 0, np.abs(z).min()
+    if "jitter" in row:
+        return sparsemixer(z, row["k"], row["jitter"])
+    c, margin = s + t[row["correction"]].reshape(-1) if "correction" in row else s, np.inf
+    if "groups" in row:
+        c, margin = rank_groups(c, row["groups"])
+    order = np.argsort(-c, -1, kind="stable")
+    chosen = np.zeros(c.shape, bool)
+    for n, count in enumerate(k):
+        chosen[n, order[n, :count]] = True
+        if count < c.shape[1]:
+            margin = min(margin, gap(c[n, order[n, count - 1]], c[n, order[n, count]]))
+    w = s * chosen
+    if "normalise" in row:
+        w = w / (w.sum(-1, keepdims=True) + row["normalise"])
+    elif "clamp" in row:
+        w = w / np.maximum(w.sum(-1, keepdims=True), row["clamp"])
+    elif "norm_p" in row:
+        w = w / (w ** row["norm_p"]).sum(-1, keepdims=True) ** (1 / row["norm_p"])
+    return w * row.get("scale", 1), chosen, margin
+
+
+def run_expert(row, weights, x):
+    gate, up, down, *biases = weights
+    if gate is None:
+        return np.maximum(x @ up.T, 0) @ down.T
+    gate_bias, up_bias, down_bias = biases or (0, 0, 0)
+    g, u = x @ gate.T + gate_bias, x @ up.T + up_bias
+    if "limit" in row:
+        g, u = np.minimum(g, row["limit"]), np.clip(u, -row["limit"], row["limit"])
+        return (g * sigmoid(row["slope"] * g) * (u + 1)) @ down.T + down_bias
+    return (ACTIVATIONS[row.get("act", "silu")](g) * u) @ down.T + down_bias
+
+
+def run_block(row, t, x, iteration, k):
+    router = t[row["router"].format(t=iteration)]
+    w, chosen, margin = route(row, x @ router.T + t.get(row.get("router_bias"), 0), t, k)
+    y = np.zeros_like(x)
+    for e in range(w.shape[1]):
+        n = chosen[:, e]
+        if e >= row.get("experts", w.shape[1]):
+            y[n] += w[n, e, None] * x[n]
+        elif row.get("on_input"):
+            y[n] += run_expert(row, row["expert"](t, e), w[n, e, None] * x[n])
+        else:
+            y[n] += w[n, e, None] * run_expert(row, row["expert"](t, e), x[n])
+    if row.get("shared"):
+        gate = sigmoid(x @ t[row["shared_gate"]].T) if "shared_gate" in row else 1
+        y += gate * run_expert(row, row["shared"](t, 0), x)
+    return y / 2 if row.get("average") else y, w, chosen, margin
+
+
+def run_layer(row, t, h, k):
+    x = block_in = normalise_rows(row, t, h)
+    routings, last = [], row.get("iterations", 1) - 1
+    for iteration in range(last + 1):
+        y, *routing = run_block(row, t, x, iteration, k)
+        routings.append(routing)
+        if "coe_weight" in row:
+            x = y if iteration == last else x + t[row["coe_weight"]][iteration] * y
+        else:
+            x = (row.get("inner_alpha", 1) * x if row.get("inner") else 0) + y
+    out = row.get("outer", 1) * h + row.get("multiplier", 1) * x
+    return block_in, y if "inner_alpha" in row else x, out, routings
+
+
+def relative(found, expected):
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+def check_routing(io, routings):
+    """The recorded lists against the masks; -1 is an empty slot. Returns the worst error of a weight."""
+    experts, weights = io["experts"].astype(int), io["weights"]
+    if len(routings) == 1:
+        experts, weights = experts[None], weights[None]
+    worst = 0
+    for (w, chosen, _), expert, weight in zip(routings, experts, weights, strict=True):
+        for n in range(len(w)):
+            used = expert[n] >= 0
+            if sorted(expert[n][used]) != list(np.flatnonzero(chosen[n])):
+                raise SystemExit(f"token {n}: recorded experts {expert[n]}, recomputed {np.flatnonzero(chosen[n])}")
+            worst = max(worst, np.abs(weight[n][used] - w[n, expert[n][used]]).max(initial=0))
+    return worst
+
+
+def check_layer(name, row, prefix, tensors, io):
+    stack, number = prefix.rsplit(".", 1)
+    path = STACKS.get(stack, row.get("layers", "model.layers") + ".{}.").format(number)
+    t = {key.removeprefix(path): value for key, value in tensors.items() if key.startswith(path)}
+    k = row["k"][number] if isinstance(row["k"], dict) else row["k"]
+    h = io["layer_in"]
+    counts = np.full(len(h), k)
+    if "importance" in io:
+        counts = np.clip(np.ceil(io["importance"] * len(t[row["router"]])), 1, k).astype(int)
+        assert (counts == io["k"]).all(), "tokens' k"
+    block_in, block_out, layer_out, routings = run_layer(row, t, h, counts)
+    errors = [relative(io["block_in"], block_in), relative(io["block_out"], block_out), relative(io["layer_out"], layer_out),
+              check_routing(io, routings)]
+    margin = min(routing[2] for routing in routings)
+    if "l1" in io:
+        p, active = routings[0][:2]
+        errors.append(abs(io["sparsity"][0] - (1 - active.mean())))
+        errors.append(abs(io["l1"][0] / (p.shape[1] / (k * len(p) ** 2) * (p.sum(0) * active.sum(0)).sum()) - 1))
+    good = max(errors) < TOLERANCE and margin > MARGIN
+    print(f"{name:20} {prefix:16} errors {' '.join(f'{e:.1e}' for e in errors)}  margin {margin:.1e}{'' if good else '  FAILED'}")
+    return good
+
+
+def check_figures(f):
+    """Switch's loss as transformers has it (a sum over the k choices), DeepSeek's per sequence, entropy, importances."""
+    tokens, experts = f["scores"].shape
+    load = np.bincount(f["experts"].astype(int).ravel(), minlength=experts)
+    sequences = zip(np.split(f["scores"], 3), np.split(f["experts"].astype(int), 3))
+    per_sequence = [np.bincount(e.ravel(), minlength=experts) * experts / e.size @ s.mean(0) for s, e in sequences]
+    mean = f["attention"].mean(0)
+    expected = {"scores": softmax(f["logits"]), "load": load, "switch_loss": experts * (load / tokens) @ f["scores"].mean(0),
+                "sequence_loss": np.mean(per_sequence), "mean_entropy": -(f["scores"] * np.log(f["scores"])).sum(-1).mean(),
+                "receive_max": mean.max(0), "receive_sum": mean.sum(0), "give_max": mean.max(1)}
+    worst = max(relative(f[name], value) for name, value in expected.items())
+    print(f"{'figures':37} error {worst:.1e}{'' if worst < TOLERANCE else '  FAILED'}")
+    return worst < TOLERANCE
+
+
+def load(path):
+    return {name: t.double().numpy() for name, t in load_file(path).items()}
+
+
+def main():
+    good = check_figures(load(HERE / "figures.safetensors"))
+    for name in sys.argv[1:] or FAMILIES:
+        tensors = {}
+        for file in (HERE / name).glob("model*.safetensors"):
+            tensors |= load(file)
+        layers = {}
+        for key, value in load(HERE / name / "io.safetensors").items():
+            prefix, what = key.rsplit(".", 1)
+            layers.setdefault(prefix, {})[what] = value
+        for prefix, io in layers.items():
+            good &= check_layer(name, FAMILIES[name], prefix, tensors, io)
+    sys.exit(not good)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The model families of the golden data: the class, the configuration and where the sparse layers are.
+
+Values differ from the configurations' defaults wherever a family has a choice (dense layers, scales, norms of weights), so that
+an importer that overlooks a key computes something else. Sizes are no multiples of vector lengths, except for gpt_oss_mxfp4,
+whose format stores blocks of 32.
+"""
+import dataclasses
+
+
+@dataclasses.dataclass
+class Family:
+    architecture: str                        # class in transformers
+    config: dict                             # arguments of its configuration
+    norm: str = "post_attention_layernorm"   # module of a layer before the sparse block
+    block: str = "mlp"                       # the sparse block
+    dtype: str = "float32"                   # on disk
+    shards: int = 1
+    seed: int = 1
+    stacks: tuple = (("layers", "model.layers", ""),)  # (prefix in io, list of layers, the layer's part with norm and block)
+    shared: str = ""                         # shared experts beside the block
+    residual: str = "layer"                  # what layer_out is: the decoder layer's output, or block_out with or without layer_in
+    mxfp4: bool = False                      # experts are stored as blocks and scales
+
+
+def attention(hidden, layers, heads=4, **more):
+    """What every decoder wants and no sparse layer needs."""
+    return {"vocab_size": 48, "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1,
+            "eos_token_id": 2, **more}
+
+
+def latent_attention(hidden, layers):
+    """Multi-head latent attention: DeepSeek's and LongCat's."""
+    return attention(hidden, layers, num_key_value_heads=4, q_lora_rank=12, kv_lora_rank=12, qk_nope_head_dim=8,
+                     qk_rope_head_dim=4, v_head_dim=8)
+
+
+FAMILIES = {
+    "mixtral": Family("MixtralForCausalLM", dtype="bfloat16", config=attention(
+        44, 2, heads=2, head_dim=8, intermediate_size=28, num_local_experts=6, num_experts_per_tok=2)),
+    "olmoe": Family("OlmoeForCausalLM", dtype="float16", config=attention(
+        40, 2, intermediate_size=20, num_experts=10, num_experts_per_tok=3, norm_topk_prob=True)),
+    "qwen2_moe": Family("Qwen2MoeForCausalLM", config=attention(
+        44, 2, heads=2, intermediate_size=30, moe_intermediate_size=20, shared_expert_intermediate_size=26, num_experts=9,
+        num_experts_per_tok=3, norm_topk_prob=True, decoder_sparse_step=2)),
+    "qwen3_moe": Family("Qwen3MoeForCausalLM", shards=2, config=attention(
+        44, 3, head_dim=8, intermediate_size=30, moe_intermediate_size=20, num_experts=6, num_experts_per_tok=3,
+        norm_topk_prob=False, mlp_only_layers=[1])),
+    "deepseek_v2": Family("DeepseekV2ForCausalLM", config={**latent_attention(40, 2), **dict(
+        intermediate_size=30, moe_intermediate_size=20, n_routed_experts=12, n_shared_experts=2, num_experts_per_tok=4,
+        topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=1.7, first_k_dense_replace=1,
+        rms_norm_eps=1e-3)}),
+    "deepseek_v3": Family("DeepseekV3ForCausalLM", dtype="bfloat16", config={**latent_attention(44, 3), **dict(
+        intermediate_size=30, moe_intermediate_size=20, n_routed_experts=9, n_shared_experts=1, num_experts_per_tok=3,
+        n_group=3, topk_group=2, routed_scaling_factor=1.3, norm_topk_prob=True, first_k_dense_replace=1)}),
+    "gpt_oss": Family("GptOssForCausalLM", config=attention(
+        44, 2, head_dim=8, intermediate_size=20, num_local_experts=5, num_experts_per_tok=3, swiglu_alpha=1.5, swiglu_limit=1.5,
+        sliding_window=16, rms_norm_eps=1e-3)),
+    "minimax": Family("MiniMaxForCausalLM", config=attention(
+        40, 2, head_dim=8, intermediate_size=20, num_local_experts=6, num_experts_per_tok=2, block_size=16,
+        mlp_alpha_factor=1.6, mlp_beta_factor=0.7, full_attn_alpha_factor=1.2, linear_attn_beta_factor=0.9)),
+    "minimax_m2": Family("MiniMaxM2ForCausalLM", config=attention(
+        40, 1, head_dim=8, intermediate_size=20, num_local_experts=8, num_experts_per_tok=3)),
+    "qwen3_next": Family("Qwen3NextForCausalLM", config=attention(
+        40, 2, head_dim=8, intermediate_size=30, moe_intermediate_size=20, shared_expert_intermediate_size=24, num_experts=8,
+        num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[0], layer_types=["linear_attention", "full_attention"],
+        linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8)),
+    "glm4_moe": Family("Glm4MoeForCausalLM", config=attention(
+        44, 2, head_dim=8, intermediate_size=30, moe_intermediate_size=20, n_routed_experts=8, n_shared_experts=2,
+        num_experts_per_tok=3, routed_scaling_factor=1.9, norm_topk_prob=False, first_k_dense_replace=1,
+        rms_norm_eps=1e-3)),
+    "dots1": Family("Dots1ForCausalLM", seed=2, config=attention(
+        40, 2, head_dim=8, intermediate_size=30, moe_intermediate_size=20, n_routed_experts=10, n_shared_experts=1,
+        num_experts_per_tok=3, n_group=2, topk_group=1, routed_scaling_factor=2.2, norm_topk_prob=True,
+        first_k_dense_replace=1)),
+    "ernie4_5_moe": Family("Ernie4_5_MoeForCausalLM", config=attention(
+        40, 4, intermediate_size=30, moe_intermediate_size=20, moe_num_experts=8, moe_k=3, moe_num_shared_experts=2,
+        moe_layer_start_index=1, moe_layer_end_index=2, moe_layer_interval=2, moe_norm_min=0.6)),
+    "gpt_oss_mxfp4": Family("GptOssForCausalLM", dtype="bfloat16", mxfp4=True, config=attention(
+        64, 2, head_dim=8, intermediate_size=32, num_local_experts=6, num_experts_per_tok=2)),
+    "llama4": Family("Llama4ForCausalLM", block="feed_forward", config=attention(
+        44, 3, head_dim=8, intermediate_size=20, intermediate_size_mlp=30, num_local_experts=7, interleave_moe_layer_step=2)),
+    "phimoe": Family("PhimoeForCausalLM", config=attention(
+        40, 1, intermediate_size=24, num_local_experts=8, router_jitter_noise=0.15)),
+    "granitemoe": Family("GraniteMoeForCausalLM", block="block_sparse_moe", config=attention(
+        44, 1, heads=2, intermediate_size=20, num_local_experts=8, num_experts_per_tok=3, residual_multiplier=0.6)),
+    "granitemoeshared": Family(
+        "GraniteMoeSharedForCausalLM", block="block_sparse_moe", shared="shared_mlp", config=attention(
+            40, 1, intermediate_size=20, num_local_experts=7, num_experts_per_tok=2, residual_multiplier=0.8,
+            shared_intermediate_size=28)),
+    "jamba": Family("JambaForCausalLM", seed=2, norm="pre_ff_layernorm", block="feed_forward", config=attention(
+        40, 4, intermediate_size=20, num_experts=7, num_experts_per_tok=3, expert_layer_period=3, expert_layer_offset=2,
+        attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4, rms_norm_eps=1e-3)),
+    "dbrx": Family(
+        "DbrxForCausalLM", seed=2, norm="norm_attn_norm.norm_2", block="ffn",
+        stacks=(("layers", "transformer.blocks", ""),), config=dict(
+            vocab_size=48, d_model=40, n_heads=4, n_layers=1, max_seq_len=64,
+            attn_config=dict(kv_n_heads=2, clip_qkv=8, rope_theta=10000.0),
+            ffn_config=dict(ffn_hidden_size=20, moe_num_experts=8, moe_top_k=3, moe_normalize_expert_weights=2.0,
+                            ffn_act_fn={"name": "gelu"}))),
+    "hunyuan_v1_moe": Family("HunYuanMoEV1ForCausalLM", config=attention(
+        40, 2, head_dim=8, intermediate_size=20, num_experts=5, moe_topk=[2, 3])),
+    "lfm2_moe": Family("Lfm2MoeForCausalLM", norm="ffn_norm", block="feed_forward", config=attention(
+        40, 2, intermediate_size=30, moe_intermediate_size=20, num_experts=8, num_experts_per_tok=3, num_dense_layers=1,
+        routed_scaling_factor=1.4, norm_topk_prob=True, use_expert_bias=True, norm_eps=1e-3,
+        layer_types=["conv", "full_attention"])),
+    # The block's output is added two sublayers later: as a layer of its own it has no residual.
+    "longcat_flash": Family("LongcatFlashForCausalLM", seed=2, norm="post_attention_layernorm.0", residual="block", config={
+        **latent_attention(40, 2), **dict(
+            num_layers=1, head_dim=4, ffn_hidden_size=30, expert_ffn_hidden_size=20, n_routed_experts=8, zero_expert_num=4,
+            moe_topk=4, routed_scaling_factor=2.5)}),
+    # Encoder and decoder each have sparse blocks; recorded as encoder.layers.N and decoder.layers.N, N a block's number.
+    "switch_transformers": Family(
+        "SwitchTransformersForConditionalGeneration", norm="layer_norm",
+        stacks=(("encoder.layers", "encoder.block", "layer.1"), ("decoder.layers", "decoder.block", "layer.2")), config=dict(
+            vocab_size=48, d_model=40, d_kv=8, d_ff=20, num_heads=4, num_layers=2, num_decoder_layers=3, num_experts=7,
+            num_sparse_encoder_layers=1, num_sparse_decoder_layers=1, layer_norm_epsilon=1e-3,
+            decoder_start_token_id=0)),
+    # Attention and block read the same norm and are both added to the residual; as a layer of its own: layer_in + block.
+    "cohere2_moe": Family("Cohere2MoeForCausalLM", norm="input_layernorm", residual="layer_in + block", config=attention(
+        40, 2, head_dim=8, intermediate_size=20, num_experts=7, num_experts_per_tok=3, num_shared_experts=2,
+        expert_selection_fn="sigmoid", norm_topk_prob=True, first_k_dense_replace=1, prefix_dense_intermediate_size=30,
+        sliding_window=16, layer_norm_eps=1e-3)),
+}
