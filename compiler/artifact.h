@@ -39,6 +39,10 @@ typedef struct Loaded {
                               int32_t *experts, float *weights);
     Status (*forward_routed)(Library *, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
                              const int32_t *experts, const float *weights);
+    Status (*forward_with)(Library *, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
+                           const Extra *extra);
+    Status (*importance)(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance);
+    double (*adapt_lambda)(double lambda, double sparsity, double target);
     int64_t (*nonfinite)(const Library *, int64_t *first);
     const char *(*error)(const Library *);
     void (*close)(Library *);

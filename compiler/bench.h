@@ -36,7 +36,8 @@ typedef struct BenchVisits {
 } BenchVisits;
 
 typedef struct BenchWork {
-    double flops;  // routed, shared and router; 2 per multiply-add
+    double routed_flops, shared_flops, router_flops;  // 2 per multiply-add; the router's include the shared experts' gates
+    double flops;  // all three
     double bytes;  // packed bytes of each iteration's distinct experts, router, shared experts
     double union_bytes;  // every matrix once for the whole call
 } BenchWork;
@@ -45,6 +46,8 @@ typedef struct BenchWork {
 int bench_visits(const Layer *layer, int64_t tokens, const int32_t *experts, BenchVisits *visits);
 // Adds `other` to a mean over `count` earlier ones.
 void bench_visits_mean(BenchVisits *mean, int64_t count, const BenchVisits *other);
+// Expected visits of `tokens` tokens under uniform routing.
+BenchVisits bench_expected_visits(const Layer *layer, int64_t tokens);
 // routed: the library routes by itself (otherwise no router runs and none is counted).
 BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits, bool routed);
 
@@ -79,6 +82,10 @@ typedef struct BenchRow {
 
 // Adds a part to a row's note or warning, after "; ".
 void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// Says in a note how the FLOPs of two layers compare, kind by kind, unless they are equal: "equal FLOPs" must not be said of
+// layers that differ in shared work or routers.
+void bench_note_work(char note[BENCH_NOTE_BYTES], const BenchWork *ours, const BenchWork *theirs);
 
 // Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
 // bandwidth to its own rate and says so in `note`.

@@ -61,6 +61,18 @@ void bench_visits_mean(BenchVisits *mean, int64_t count, const BenchVisits *othe
     mean_add(&mean->largest_share, count, other->largest_share);
 }
 
+BenchVisits bench_expected_visits(const Layer *layer, int64_t tokens) {
+    double pool = (double)layer->experts, iterations = (double)layer->iterations;
+    double chance = (double)layer->expected_k / (double)layer_choices(layer);  // those that compute nothing have their share
+    BenchVisits v = {0};
+    v.visits = (double)tokens * chance * pool * iterations;
+    v.distinct = pool * (1 - pow(1 - chance, (double)tokens));
+    v.distinct_sum = v.distinct * iterations;
+    v.union_experts = pool * (1 - pow(1 - chance, (double)tokens * iterations));
+    v.largest_share = 1 / pool;
+    return v;
+}
+
 // Packed bytes of one matrix of a role with its bias.
 static double role_bytes(const Role *role) {
     double bias = role->bias_offset >= 0 ? (double)(role->panels * PANEL_COLUMNS * 4) : 0;
@@ -76,9 +88,10 @@ BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits
     double shared_bytes = shared * (role_bytes(&roles[ROLE_SHARED_GATE_UP]) + role_bytes(&roles[ROLE_SHARED_DOWN]));
     double router_bytes = routed ? role_bytes(&roles[ROLE_ROUTER]) : 0;
     BenchWork work;
-    work.flops = visits->visits * 2 * matrices * hidden * (double)layer->intermediate +
-                 evaluations * shared * 2 * matrices * hidden * (double)layer->shared_intermediate +
-                 (routed ? evaluations * 2 * hidden * (double)layer->experts : 0);
+    work.routed_flops = visits->visits * 2 * matrices * hidden * (double)layer->intermediate;
+    work.shared_flops = evaluations * shared * 2 * matrices * hidden * (double)layer->shared_intermediate;
+    work.router_flops = routed ? evaluations * 2 * hidden * (double)layer_router_columns(layer) : 0;
+    work.flops = work.routed_flops + work.shared_flops + work.router_flops;
     work.bytes = visits->distinct_sum * expert_bytes + iterations * (router_bytes + shared_bytes);
     work.union_bytes = visits->union_experts * expert_bytes + (double)layer_gates(layer) * router_bytes + shared_bytes;
     return work;
@@ -104,6 +117,27 @@ void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) {
     }
     vsnprintf(note + used, BENCH_NOTE_BYTES - used, format, arguments);
     va_end(arguments);
+}
+
+void bench_note_work(char note[BENCH_NOTE_BYTES], const BenchWork *ours, const BenchWork *theirs) {
+    const struct {
+        const char *name;
+        double ours, theirs;
+    } kinds[] = {{"routed", ours->routed_flops, theirs->routed_flops},
+                 {"shared", ours->shared_flops, theirs->shared_flops},
+                 {"router", ours->router_flops, theirs->router_flops}};
+    static const double equal = 1e-3;
+    char text[BENCH_NOTE_BYTES] = "";
+    for (size_t i = 0, used = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (fabs(kinds[i].ours - kinds[i].theirs) > equal * kinds[i].theirs) {
+            const char *format = kinds[i].theirs > 0 ? "%s%s %.3g times" : "%s%s FLOPs where it has none";
+            used += (size_t)snprintf(text + used, sizeof text - used, format, used ? ", " : "", kinds[i].name,
+                                     ratio(kinds[i].ours, kinds[i].theirs));
+        }
+    }
+    if (*text) {
+        bench_note(note, "FLOPs are not the opponent's: %s, %.4g times in all", text, ratio(ours->flops, theirs->flops));
+    }
 }
 
 double bench_reached(const BenchWork *work, double seconds) {
@@ -214,14 +248,21 @@ char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnos
         json_decref(document);
         return NULL;
     }
-    json_int_t k = integer_of(router, "k", 1) * integer_of(chain, "iterations", 1);
-    json_int_t pool = integer_of(json_object_get(chain, "experts"), "count", k);
+    json_int_t iterations = integer_of(chain, "iterations", 1), k = integer_of(router, "k", 0) * iterations;
+    json_int_t expected = integer_of(router, "expected_k", 0) * iterations;
+    const json_t *experts = json_object_get(chain, "experts");
+    json_int_t pool = integer_of(experts, "count", k) + integer_of(experts, "identity", 0) + integer_of(experts, "null", 0);
     snprintf(name, sizeof name, "%.50s_as_moe", library_name);
     json_incref(chain);
     json_object_set_new(chain, "iterations", json_integer(1));
     json_object_set_new(chain, "count", json_integer(1));
     json_object_set_new(chain, "residual", json_pack("{s:b, s:b}", "inner", 0, "outer", 1));
-    json_object_set_new(router, "k", json_integer(k < pool ? k : pool));
+    if (k) {  // without it the rule of selection limits the choices
+        json_object_set_new(router, "k", json_integer(k < pool ? k : pool));
+    }
+    if (expected) {
+        json_object_set_new(router, "expected_k", json_integer(expected < pool ? expected : pool));
+    }
     json_object_del(router, "per_iteration");
     json_object_del(chain, "checkpoint");  // weights are synthetic, and names with {iteration} would be wrong
     json_object_del(document, "workload");

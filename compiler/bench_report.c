@@ -25,6 +25,9 @@ json_t *bench_row_json(const BenchRow *row) {
                   number_or_null(row->union_roofline_s), "union_roofline_fraction", number_or_null(row->union_roofline_fraction));
     json_object_update(json, limits);
     json_decref(limits);
+    json_object_set_new(json, "routed_flops", json_real(row->work.routed_flops));
+    json_object_set_new(json, "shared_flops", json_real(row->work.shared_flops));
+    json_object_set_new(json, "router_flops", json_real(row->work.router_flops));
     bool compared = row->reference_time.count > 0;
     json_object_set_new(json, "path", json_string(row->path));
     json_object_set_new(json, "against", compared ? json_string(row->opponent) : json_null());

@@ -35,9 +35,9 @@ static int trace_check(const char *path, const Npy *array, NpyType type, const L
 static int trace_check_experts(const char *path, const Npy *array, const Layer *layer, Diagnostics *diagnostics) {
     const int32_t *experts = array->data;
     for (int64_t i = 0; i < npy_elements(array); i++) {
-        if (experts[i] < -1 || experts[i] >= layer->experts) {
+        if (experts[i] < -1 || experts[i] >= layer_choices(layer)) {
             diagnostics_add(diagnostics, path, 0, 0, "expert %d at element %lld: the layer has experts 0 to %lld (-1: unused slot)",
-                            experts[i], (long long)i, (long long)layer->experts - 1);
+                            experts[i], (long long)i, (long long)layer_choices(layer) - 1);
             return -1;
         }
     }

@@ -289,7 +289,8 @@ static int look_at_visits(BenchRun *run, BenchVisits visits[BENCH_MAX_SIDES]) {
 }
 
 // What one comparison found, as one row for the library and one for the sibling. Warm rows have no bandwidth.
-static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[2], const Bandwidth *bandwidth) {
+static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[BENCH_MAX_SIDES],
+                     const Bandwidth *bandwidth) {
     bool opponent = run->reference || run->second, warm = run->library->warm, evicted = sides[0].evict && !run->scratch.incomplete;
     Statistics times[BENCH_MAX_SIDES] = {0};
     for (int s = 0; s < count; s++) {
@@ -301,6 +302,10 @@ static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisi
         row.reference_time = times[count - 1];
         snprintf(row.opponent, sizeof row.opponent, "%.90s", run->second ? run->options->against : "reference");
         compare_outputs(run, &row);
+    }
+    if (run->second) {
+        BenchWork theirs = bench_work(run->second->plan, row.tokens, &visits[2], !run->second->trace);
+        bench_note_work(row.note, &row.work, &theirs);
     }
     if (run->library->trace && strcmp(run->options->against, "none")) {
         bench_note(row.note, "nothing beside it (reference, --against, /MoE): given routing is played back to this library only");

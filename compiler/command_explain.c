@@ -12,7 +12,7 @@
 #include "table.h"
 
 typedef struct Arguments {
-    const char *input, *target;
+    const char *input, *target, *against;
     int compute, text_only, threads;
 } Arguments;
 
@@ -28,6 +28,8 @@ static const struct argp_option argp_options[] = {
     {"target", 't', "TARGET", 0, "Plan a description for this target", 0},
     {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer of a description", 0},
     {"threads", 'j', "N", 0, "Predict for N threads (default: all that this process may use)", 0},
+    {"against", 'a', "SPEC|LIB", 0, "Compare its first layer with another's: work, memory, possible choices; nothing is measured",
+     0},
     {"text", 'x', NULL, 0, "Print the canonical text of the plans alone", 0},
     {0},
 };
@@ -43,6 +45,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case 'j': arguments->threads = command_parse_threads(argument, state); return 0;
+    case 'a': arguments->against = argument; return 0;
     case 'x': arguments->text_only = 1; return 0;
     case ARGP_KEY_ARG:
         if (arguments->input) {
@@ -55,14 +58,13 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     }
 }
 
-static int subject_read_library(Subject *subject, const Arguments *arguments, Diagnostics *diagnostics) {
+static int subject_read_library(Subject *subject, const char *input, const Arguments *arguments, Diagnostics *diagnostics) {
     if (arguments->target || arguments->compute >= 0) {
-        diagnostics_add(diagnostics, arguments->input, 0, 0,
-                        "%s needs a description: a library is compiled already and has its own",
+        diagnostics_add(diagnostics, input, 0, 0, "%s needs a description: a library is compiled already and has its own",
                         arguments->target ? "--target" : "--compute");
         return -1;
     }
-    subject->artifact = artifact_read(arguments->input, diagnostics);
+    subject->artifact = artifact_read(input, diagnostics);
     if (!subject->artifact) {
         return -1;
     }
@@ -70,19 +72,20 @@ static int subject_read_library(Subject *subject, const Arguments *arguments, Di
     subject->plans = subject->artifact->plans;
     subject->target = target_find(subject->artifact->target);
     if (!subject->target) {
-        diagnostics_add(diagnostics, arguments->input, 0, 0, "made for the target '%s', which this catena does not know",
+        diagnostics_add(diagnostics, input, 0, 0, "made for the target '%s', which this catena does not know",
                         subject->artifact->target);
     }
     return subject->target ? 0 : -1;
 }
 
-static int subject_read(Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
-    switch (input_kind(arguments->input, diagnostics)) {
-    case INPUT_LIBRARY: return subject_read_library(subject, arguments, diagnostics);
+static int subject_read(Subject *subject, const char *input, const Arguments *arguments, const Machine *machine,
+                        Diagnostics *diagnostics) {
+    switch (input_kind(input, diagnostics)) {
+    case INPUT_LIBRARY: return subject_read_library(subject, input, arguments, diagnostics);
     case INPUT_NEITHER: return -1;
     case INPUT_DESCRIPTION: break;
     }
-    subject->model = model_read_file(arguments->input, diagnostics);
+    subject->model = model_read_file(input, diagnostics);
     subject->target = subject->model ? compile_target(arguments->target, machine, diagnostics) : NULL;
     if (!subject->target) {
         return -1;
@@ -141,6 +144,16 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
     return print_texts(subject);
 }
 
+static int compare(const Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
+    Subject other = {0};
+    int failed = subject_read(&other, arguments->against, arguments, machine, diagnostics);
+    if (!failed) {
+        explain_comparison(subject->model->name, &subject->plans[0], other.model->name, &other.plans[0], stdout);
+    }
+    subject_free(&other);
+    return failed;
+}
+
 int command_explain(int argc, char **argv) {
     static const struct argp argp = {
         argp_options, parse, "SPEC|LIB", "Shows the plan of a description or library and why it was chosen.", NULL, NULL, NULL};
@@ -149,8 +162,10 @@ int command_explain(int argc, char **argv) {
     Subject subject = {0};
     Machine machine;
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-    int failed = machine_detect(&machine) || subject_read(&subject, &arguments, &machine, &diagnostics);
-    if (!failed) {
+    int failed = machine_detect(&machine) || subject_read(&subject, arguments.input, &arguments, &machine, &diagnostics);
+    if (!failed && arguments.against) {
+        failed = compare(&subject, &arguments, &machine, &diagnostics);
+    } else if (!failed) {
         failed = arguments.text_only ? print_texts(&subject) : print_explanations(&subject, &arguments, &machine, &diagnostics);
     }
     diagnostics_print(&diagnostics, stderr);

@@ -9,11 +9,15 @@
 #include "artifact.h"
 #include "command.h"
 #include "npy.h"
+#include "run_extra.h"
 
 typedef struct RunArguments {
-    const char *library, *weights, *layer, *input, *output, *routing;
+    const char *library, *weights, *layer, *input, *output;
     int32_t threads;
+    RunExtraPaths extra;
 } RunArguments;
+
+enum { OPTION_SCORES = 256, OPTION_K, OPTION_IMPORTANCE, OPTION_FIGURES, OPTION_SEQUENCE, OPTION_FORMAT };
 
 static const struct argp_option options[] = {
     {"weights", 'w', "FILE", 0, "packed file, .safetensors, or a directory with model.safetensors or an index", 0},
@@ -21,6 +25,13 @@ static const struct argp_option options[] = {
     {"input", 'i', "X.npy", 0, "activations, float32 [tokens, hidden]", 0},
     {"output", 'o', "Y.npy", 0, "what the layer makes of them, float32 [tokens, hidden]", 0},
     {"routing", 'r', "PREFIX", 0, "also write PREFIX.experts.npy and PREFIX.weights.npy, [iterations, tokens, k] each", 0},
+    {"scores", OPTION_SCORES, "S.npy", 0, "also write the scores of all choices, float32 [iterations, tokens, choices]", 0},
+    {"k", OPTION_K, "K.npy", 0, "how many experts each token gets, int32 [tokens] (layers with k_per_token)", 0},
+    {"importance", OPTION_IMPORTANCE, "I.npy", 0, "each token's importance, from which its k follows: float32 [tokens] within 0..1",
+     0},
+    {"figures", OPTION_FIGURES, NULL, 0, "print sparsity, balance losses and entropy of the routing, for each iteration", 0},
+    {"sequence", OPTION_SEQUENCE, "N", 0, "tokens of a sequence, for the sequence-wise balance loss (default: all are one)", 0},
+    {"format", OPTION_FORMAT, "md|json", 0, "of the figures; json has each choice's load too (default: md)", 0},
     {"threads", 't', "N", 0, "threads (default: all cores that this process may use)", 0},
     {0},
 };
@@ -32,7 +43,19 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     case 'l': arguments->layer = value; return 0;
     case 'i': arguments->input = value; return 0;
     case 'o': arguments->output = value; return 0;
-    case 'r': arguments->routing = value; return 0;
+    case 'r': arguments->extra.routing = value; return 0;
+    case OPTION_SCORES: arguments->extra.scores = value; return 0;
+    case OPTION_K: arguments->extra.k = value; return 0;
+    case OPTION_IMPORTANCE: arguments->extra.importance = value; return 0;
+    case OPTION_FIGURES: arguments->extra.figures = true; return 0;
+    case OPTION_SEQUENCE:
+        arguments->extra.sequence_tokens = command_parse_number(value, 1, INT64_MAX, "--sequence", state);
+        return 0;
+    case OPTION_FORMAT:
+        if (!output_format_parse(value, &arguments->extra.format)) {
+            argp_error(state, "--format is 'md' or 'json', not '%s'", value);
+        }
+        return 0;
     case 't': arguments->threads = command_parse_threads(value, state); return 0;
     case ARGP_KEY_ARG:
         if (arguments->library) {
@@ -57,7 +80,8 @@ typedef struct Run {
     Library *library;
     const ModelLayer *layer;
     int64_t index;
-    Npy input, output, experts, weights;
+    Npy input, output;
+    RunExtra extra;
     void *interface;  // the rows in bf16, where the layer's interface is; forward works on them in place
 } Run;
 
@@ -113,22 +137,17 @@ static void *allocate(int64_t count, int64_t element) {
 
 static int allocate_outputs(Run *run) {
     const Layer *layer = &run->layer->layer;
-    int64_t tokens = run->input.shape[0], choices;
+    int64_t tokens = run->input.shape[0];
     run->output = (Npy){NPY_FLOAT32, 2, {tokens, layer->hidden}, allocate(tokens, layer->hidden * (int64_t)sizeof(float))};
     bool complete = run->output.data;
     if (layer->activations == FORMAT_BF16) {
         run->interface = allocate(tokens, layer->hidden * (int64_t)sizeof(uint16_t));
         complete = complete && run->interface;
     }
-    if (run->arguments->routing && !__builtin_mul_overflow(tokens, layer->iterations * layer->top_k, &choices)) {
-        const Npy shape = {NPY_INT32, 3, {layer->iterations, tokens, layer->top_k}, NULL};
-        run->experts = run->weights = shape;
-        run->weights.type = NPY_FLOAT32;
-        run->experts.data = allocate(choices, sizeof(int32_t));
-        run->weights.data = allocate(choices, sizeof(float));
-        complete = complete && run->experts.data && run->weights.data;
+    if (!complete) {
+        return fail(run, run->arguments->input, "not enough memory for the result");
     }
-    return complete ? 0 : fail(run, run->arguments->input, "not enough memory for the result");
+    return run_extra_prepare(&run->arguments->extra, run->layer, tokens, &run->extra, &run->diagnostics);
 }
 
 static int open_library(Run *run) {
@@ -142,11 +161,7 @@ static int open_library(Run *run) {
 
 static Status forward(Run *run, int layer, const void *x, void *y) {
     int64_t tokens = run->input.shape[0], stride = run->layer->layer.hidden;
-    if (run->arguments->routing) {
-        return run->loaded->forward_routing(run->library, layer, tokens, x, stride, y, stride, run->experts.data,
-                                            run->weights.data);
-    }
-    return run->loaded->forward(run->library, layer, tokens, x, stride, y, stride);
+    return run->loaded->forward_with(run->library, layer, tokens, x, stride, y, stride, &run->extra.extra);
 }
 
 static int compute(Run *run) {
@@ -177,35 +192,28 @@ static int compute(Run *run) {
     return 0;
 }
 
-static int write_routing(Run *run, const char *suffix, const Npy *array) {
-    size_t bytes = strlen(run->arguments->routing) + strlen(suffix) + 1;
-    char *path = malloc(bytes);
-    if (!path) {
-        return fail(run, NULL, "out of memory");
-    }
-    snprintf(path, bytes, "%s%s", run->arguments->routing, suffix);
-    int result = npy_write(path, array, &run->diagnostics);
-    free(path);
-    return result;
-}
-
 // The result comes last: where it is new, all is.
 static int write_outputs(Run *run) {
-    if (run->arguments->routing &&
-        (write_routing(run, ".experts.npy", &run->experts) || write_routing(run, ".weights.npy", &run->weights))) {
+    if (run_extra_write(&run->arguments->extra, &run->extra, &run->diagnostics) ||
+        npy_write(run->arguments->output, &run->output, &run->diagnostics)) {
         return -1;
     }
-    return npy_write(run->arguments->output, &run->output, &run->diagnostics);
+    run_extra_print(&run->arguments->extra, &run->extra, run->layer, run->input.shape[0]);
+    return 0;
 }
 
 // Nothing that is read may be written over.
 static int check_output(Run *run) {
     const RunArguments *arguments = run->arguments;
-    const char *const sources[] = {arguments->weights, arguments->input, arguments->library};
+    const char *const sources[] = {arguments->weights, arguments->input, arguments->library, arguments->extra.k,
+                                   arguments->extra.importance};
+    const char *const outputs[] = {arguments->output, arguments->extra.scores};
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        if (file_replaces(arguments->output, sources[i])) {
-            diagnostics_add(&run->diagnostics, arguments->output, 0, 0, "writing the output here would replace '%s'", sources[i]);
-            return -1;
+        for (size_t o = 0; sources[i] && o < sizeof outputs / sizeof *outputs; o++) {
+            if (outputs[o] && file_replaces(outputs[o], sources[i])) {
+                diagnostics_add(&run->diagnostics, outputs[o], 0, 0, "writing the output here would replace '%s'", sources[i]);
+                return -1;
+            }
         }
     }
     return 0;
@@ -236,8 +244,7 @@ int command_run(int argc, char **argv) {
     }
     npy_free(&run.input);
     npy_free(&run.output);
-    npy_free(&run.experts);
-    npy_free(&run.weights);
+    run_extra_free(&run.extra);
     free(run.interface);
     diagnostics_free(&run.diagnostics);
     return code;

@@ -12,7 +12,7 @@
 
 #define NAME(enumerator, name, ...) name,
 static const char *const role_names[] = {ROLE_LIST(NAME)}, *const format_names[] = {FORMAT_LIST(NAME)};
-static const char *const compute_names[] = {COMPUTE_LIST(NAME)};
+static const char *const compute_names[] = {COMPUTE_LIST(NAME)}, *const selection_names[] = {SELECTION_LIST(NAME)};
 
 static Compute role_class(const Layer *layer, int role) {
     return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;
@@ -96,7 +96,8 @@ static void explain_loops(const Plan *plan, FILE *stream) {
         snprintf(step, sizeof step, "for each of %lld iterations", (long long)layer->iterations);
         loop_line(stream, 1, step, "%s", "");
     }
-    snprintf(step, sizeof step, "route: logits, top %lld of %lld", (long long)layer->top_k, (long long)layer->experts);
+    snprintf(step, sizeof step, "route: logits, %s %lld of %lld", selection_names[layer->selection], (long long)layer->top_k,
+             (long long)layer_choices(layer));
     loop_line(stream, level, step, "rows shared out (up to %lld tokens: columns, and a barrier)", few);
     loop_line(stream, level, "barrier", "%s", "");
     loop_line(stream, level, "sort tokens by expert", "every thread for itself");
@@ -106,18 +107,6 @@ static void explain_loops(const Plan *plan, FILE *stream) {
     loop_line(stream, level, "down: expert, block, panel, tile, combine", "%s, which owns columns and walks all experts in order",
               tasks[1]);
     loop_line(stream, level, "barrier", "%s", "");
-}
-
-// Uniform routing: expected number of distinct experts that `tokens` tokens choose.
-static BenchVisits expected_visits(const Layer *layer, int64_t tokens) {
-    double pool = (double)layer->experts, chance = (double)layer->top_k / pool, iterations = (double)layer->iterations;
-    BenchVisits v = {0};
-    v.visits = (double)(tokens * layer->top_k) * iterations;
-    v.distinct = pool * (1 - pow(1 - chance, (double)tokens));
-    v.distinct_sum = v.distinct * iterations;
-    v.union_experts = pool * (1 - pow(1 - chance, (double)tokens * iterations));
-    v.largest_share = 1 / pool;
-    return v;
 }
 
 // Which figures are computed and which are measured.
@@ -147,17 +136,21 @@ static void explain_rates(const Explanation *e, FILE *stream) {
 static void explain_prediction(const Explanation *e, FILE *stream) {
     Table table = {0};
     explain_rates(e, stream);
-    static const char *const columns[] = {"tokens", "MFLOP", "MB read", "rows an expert", "predicted ms", "bound by"};
-    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
-        table_column(&table, columns[i], i == 5);
+    static const char *const columns[] = {"tokens",  "routed MFLOP",   "shared MFLOP", "router MFLOP",
+                                          "MB read", "rows an expert", "predicted ms", "bound by"};
+    enum { COLUMNS = sizeof columns / sizeof *columns };
+    for (size_t i = 0; i < COLUMNS; i++) {
+        table_column(&table, columns[i], i == COLUMNS - 1);
     }
     for (int64_t i = 0; i < e->workload->token_counts; i++) {
         int64_t tokens = e->workload->tokens[i];
-        BenchVisits visits = expected_visits(&e->plan->layer, tokens);
+        BenchVisits visits = bench_expected_visits(&e->plan->layer, tokens);
         BenchWork work = bench_work(e->plan, tokens, &visits, true);
         char text[32];
         table_cell(&table, "%lld", (long long)tokens);
-        table_cell(&table, "%s", table_number(text, work.flops * 1e-6));
+        table_cell(&table, "%s", table_number(text, work.routed_flops * 1e-6));
+        table_cell(&table, "%s", table_number(text, work.shared_flops * 1e-6));
+        table_cell(&table, "%s", table_number(text, work.router_flops * 1e-6));
         table_cell(&table, "%s", table_number(text, work.bytes * 1e-6));
         table_cell(&table, "%s", table_number(text, visits.visits / visits.distinct_sum));
         double arithmetic = 0, memory = 0;

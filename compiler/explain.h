@@ -22,4 +22,7 @@ typedef struct Explanation {
 
 void explain_layer(const Explanation *explanation, FILE *stream);
 
+// What two layers cost a token and may choose from, side by side: routed, shared and router work apart.
+void explain_comparison(const char *name, const Plan *plan, const char *other_name, const Plan *other, FILE *stream);
+
 #endif

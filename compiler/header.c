@@ -1,8 +1,10 @@
 // The generated header: a text with the library's name put in ($n as it is, $N in capitals), and constants for each layer.
-// It is the users' only view of runtime/library.h and must agree with it in every type; tests/test_header.c compares them.
+// It is the users' only view of runtime/library.h and must agree with it in every type; tests/test_runtime.c and
+// tests/test_importance.c compare them.
 #include "header.h"
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +76,68 @@ static const char header_begin[] =
     "#define $N_OPTIONS_INIT {sizeof($n_options), 0, 0, 0, NULL, 0, 0}\n"
     "\n";
 
+// After the constants of the layers, which it refers to.
+static const char header_extra[] =
+    "// What a router did in one iteration of a forward. T: tokens of the call, without those whose logits were not finite in any\n"
+    "// iteration; E: a token's choices (CHOICES above: experts, identity experts, null experts); s: the scores; p: the scores of "
+    "a token\n"
+    "// divided by their sum (0 if that is 0; softmax as it is); n_e: tokens that chose e; k: EXPECTED_K above. Computed in "
+    "double, one\n"
+    "// token after the other: the bits depend on the scores alone, not on threads or chunks. All zero if T is 0.\n"
+    "typedef struct $n_figures {\n"
+    "    double sparsity;          // 1 - routed / (T E), as in ReMoE (Wang et al., 2024)\n"
+    "    double l1;                // E / (k T^2) sum_e (sum_t s_te) n_e: ReMoE's load-balanced L1 term before lambda\n"
+    "    double balance_switch;    // E sum_e (n_e / T) (mean_t p_te): Switch Transformers (Fedus et al., 2021), equation 4, "
+    "without its\n"
+    "                              // factor; several choices per token count as in transformers' load_balancing_loss_func\n"
+    "    double balance_sequence;  // mean over sequences of sum_e (E n_e / (k T)) (mean_t p_te), n, T and mean within the "
+    "sequence:\n"
+    "                              // DeepSeek-V3 (2024), equations 17 to 20, without its factor alpha\n"
+    "    double entropy;           // mean_t of - sum_e p_te ln p_te, in nats: ln E if all choices are alike, 0 if one has "
+    "everything\n"
+    "    int64_t routed;           // sum of n_e: (token, choice) pairs\n"
+    "} $n_figures;\n"
+    "\n"
+    "// What $n_forward_with is given and asked for beyond x and y. Start from $N_EXTRA_INIT, which is nothing of it; each "
+    "pointer\n"
+    "// may be NULL. All memory is the caller's and used only during the call. k is TOP_K of the layer. Outputs must not overlap "
+    "each\n"
+    "// other, x, y or an input. Rows of tokens whose logits were not finite: experts are -1 from that iteration on, scores are "
+    "NaN.\n"
+    "typedef struct $n_extra {\n"
+    "    size_t size;                   // sizeof($n_extra)\n"
+    "    int32_t *experts;              // out, [iterations][tokens][k]: as from $n_forward_routing\n"
+    "    float *weights;                // out, [iterations][tokens][k]: as from $n_forward_routing\n"
+    "    const int32_t *given_experts;  // in, [iterations][tokens][k], both or neither: routing that replaces the router's, as "
+    "for\n"
+    "    const float *given_weights;    // $n_forward_routed. No router runs: only load may be asked for beside y, and k and\n"
+    "                                   // importance have no place\n"
+    "    const int32_t *k;              // in, [tokens], K_MIN..TOP_K: how many choices each token makes in every iteration. Only "
+    "for\n"
+    "                                   // layers whose description says \"k_per_token\": true; without it every token makes "
+    "TOP_K\n"
+    "    const float *importance;       // in, [tokens], each within 0..1, instead of k, which becomes\n"
+    "                                   // clamp(ceil(importance * EXPERTS), K_MIN, TOP_K), the product rounded to float: DA-MoE's "
+    "rule\n"
+    "    int64_t *load;                 // out, [iterations][CHOICES]: how many tokens chose each\n"
+    "    float *scores;                 // out, [iterations][tokens][CHOICES]: scores of all choices, before selection, "
+    "normalisation\n"
+    "                                   // and scale\n"
+    "    $n_figures *figures;      // out, [iterations]\n"
+    "    int64_t sequence_tokens;       // for figures' balance_sequence: consecutive tokens that are one sequence (the last may "
+    "be\n"
+    "                                   // shorter); 0: all tokens are one\n"
+    "} $n_extra;\n"
+    "#define $N_EXTRA_INIT {sizeof($n_extra), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0}\n"
+    "\n"
+    "// How $n_importance makes importances; A is the mean of the attention over its heads.\n"
+    "enum $n_importance_rule {\n"
+    "    $N_RECEIVE_MAX = 0,  // of each key: the largest A over queries, what some query pays to that token\n"
+    "    $N_RECEIVE_SUM = 1,  // of each key: the sum of A over queries, 1 where it is more\n"
+    "    $N_GIVE_MAX = 2      // of each query: the largest A over keys\n"
+    "};\n"
+    "\n";
+
 static const char header_functions[] =
     "// --- opening and closing ---\n"
     "// `error` (may be NULL) receives a text of at most error_size bytes, its zero included: what was found, where, what was\n"
@@ -117,11 +181,19 @@ static const char header_functions[] =
     "int $n_forward_routing($n *instance, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,\n"
     "                       int32_t *experts, float *weights);\n"
     "\n"
-    "// The same with the routing given instead of computed: no router runs. Experts are -1 (slot not used) or 0..EXPERTS-1 and\n"
-    "// differ within a token; weights are finite. Otherwise INVALID_ARGUMENT, before anything is computed.\n"
+    "// The same with the routing given instead of computed: no router runs. Experts are -1 (slot not used, anywhere) or\n"
+    "// 0..CHOICES-1 and differ within a token; weights are finite. Otherwise INVALID_ARGUMENT, before anything is computed.\n"
     "// The order within a token does not matter: experts are combined in ascending order.\n"
     "int $n_forward_routed($n *instance, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,\n"
     "                      const int32_t *experts, const float *weights);\n"
+    "\n"
+    "// $n_forward, with everything in `extra` (NULL: nothing): see $n_extra. What is asked for costs time and nothing\n"
+    "// else: no memory is allocated, y has the same bits.\n"
+    "// As $n_forward; INVALID_ARGUMENT also for inputs that exclude each other or that this layer does not take, for k, "
+    "importances\n"
+    "// and routing out of their ranges (the text names the token and the value). Nothing is computed then, and nothing written.\n"
+    "int $n_forward_with($n *instance, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,\n"
+    "                    const $n_extra *extra);\n"
     "\n"
     "// Tokens of the last forward whose router logits were not finite; *first (may be NULL) is the first of them, or -1.\n"
     "int64_t $n_nonfinite(const $n *instance, int64_t *first);\n"
@@ -131,6 +203,28 @@ static const char header_functions[] =
     "\n"
     "// What was compiled, as JSON: versions, target, description and plans. Needs no instance and runs on any CPU.\n"
     "const char *$n_describe(void);\n"
+    "\n"
+    "// --- helpers for research layers: they need no instance, keep no state and may be called from any thread ---\n"
+    "\n"
+    "// Importances of tokens from attention probabilities [heads][queries][keys] of float, each within 0..1, by one of the rules "
+    "of\n"
+    "// enum $n_importance_rule; `importance` receives one float within 0..1 per key (RECEIVE) or per query (GIVE). In a layer "
+    "with\n"
+    "// self-attention over one whole text queries, keys and tokens are the same; with a cache of earlier keys the call's tokens "
+    "are the\n"
+    "// last ones. That DA-MoE's importance is made from attention in these ways is our reading: its paper gives an example, not "
+    "code.\n"
+    "// Takes heads * queries * keys steps on the calling thread.\n"
+    "// OK, or INVALID_ARGUMENT with nothing written: NULL, a size below 1, no such rule, a probability that is NaN or outside "
+    "0..1.\n"
+    "int $n_importance(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance);\n"
+    "\n"
+    "// ReMoE's control of lambda, once per training step and layer: 1.2 * lambda if sparsity < target, else lambda / 1.2 (Wang et "
+    "al.,\n"
+    "// 2024). sparsity: figures.sparsity; target: 1 - k / E for k experts per token wanted, e.g. EXPECTED_K; lambda "
+    "starts\n"
+    "// at 1e-8. The loss that lambda multiplies is figures.l1.\n"
+    "double $n_adapt_lambda(double lambda, double sparsity, double target);\n"
     "\n"
     "#ifdef __cplusplus\n"
     "}\n"
@@ -171,8 +265,10 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     const char *type = layer->activations == FORMAT_BF16 ? "bf16 (uint16_t, the upper half of a float)" : "float";
     fprintf(stream, "// Layer \"%s\" (%lld of them): x and y are %s [tokens][%lld]", row->name, (long long)row->count, type,
             (long long)layer->hidden);
-    fprintf(stream, "; %lld of %lld experts per token in each of %lld iteration%s", (long long)layer->top_k,
-            (long long)layer->experts, (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
+    bool fixed = !layer->k_per_token && (layer->selection == SELECTION_TOP_K || layer->selection == SELECTION_SPARSEMIXER);
+    fprintf(stream, "; %s%lld of %lld %s per token in each of %lld iteration%s", fixed ? "" : "up to ", (long long)layer->top_k,
+            (long long)layer_choices(layer), layer_choices(layer) > layer->experts ? "choices" : "experts",
+            (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
     if (layer->shared_experts) {
         fprintf(stream, ", and %lld shared", (long long)layer->shared_experts);
     }
@@ -181,7 +277,12 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     write_constant(model, row, "HIDDEN", layer->hidden, stream);
     write_constant(model, row, "ITERATIONS", layer->iterations, stream);
     write_constant(model, row, "EXPERTS", layer->experts, stream);
+    write_constant(model, row, "CHOICES", layer_choices(layer), stream);
     write_constant(model, row, "TOP_K", layer->top_k, stream);
+    if (layer->k_per_token) {
+        write_constant(model, row, "K_MIN", layer->least_k, stream);
+    }
+    write_constant(model, row, "EXPECTED_K", layer->expected_k, stream);
     write_constant(model, row, "ELEMENT_BYTES", format_bytes((Format)layer->activations), stream);
     fputc('\n', stream);
 }
@@ -191,6 +292,7 @@ int header_write(const Model *model, FILE *stream) {
     for (int64_t i = 0; i < model->layer_count; i++) {
         write_layer(model, &model->layers[i], stream);
     }
+    write_text(header_extra, model->name, stream);
     write_text(header_functions, model->name, stream);
     return ferror(stream) ? -1 : 0;
 }

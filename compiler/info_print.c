@@ -9,7 +9,10 @@
 
 #define LIST_NAME(enumerator, name, ...) name,
 static const char *const norms[] = {NORM_LIST(LIST_NAME) NULL}, *const scores[] = {SCORE_LIST(LIST_NAME) NULL},
-                         *const selections[] = {SELECTION_LIST(LIST_NAME) NULL},
+                         *const selections[] = {SELECTION_LIST(LIST_NAME) NULL}, *const ranks[] = {RANK_LIST(LIST_NAME) NULL},
+                         *const group_scores[] = {GROUP_SCORE_LIST(LIST_NAME) NULL},
+                         *const group_masks[] = {GROUP_MASK_LIST(LIST_NAME) NULL},
+                         *const weight_ons[] = {WEIGHT_ON_LIST(LIST_NAME) NULL},
                          *const activations[] = {ACTIVATION_LIST(LIST_NAME) NULL}, *const formats[] = {FORMAT_LIST(LIST_NAME) NULL},
                          *const computes[] = {COMPUTE_LIST(LIST_NAME) NULL};
 
@@ -21,6 +24,10 @@ typedef struct NameList {
 static const NameList name_lists[] = {{"norm", norms},
                                       {"score", scores},
                                       {"selection", selections},
+                                      {"rank", ranks},
+                                      {"group score", group_scores},
+                                      {"group mask", group_masks},
+                                      {"weight on", weight_ons},
                                       {"activation", activations},
                                       {"weight format", formats},
                                       {"compute class", computes}};

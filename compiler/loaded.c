@@ -15,7 +15,9 @@
     X(find, "layer") \
     X(forward, "forward") \
     X(forward_routing, "forward_routing") \
-    X(forward_routed, "forward_routed") X(nonfinite, "nonfinite") X(error, "error") X(close, "close")
+    X(forward_routed, "forward_routed") \
+    X(forward_with, "forward_with") \
+    X(importance, "importance") X(adapt_lambda, "adapt_lambda") X(nonfinite, "nonfinite") X(error, "error") X(close, "close")
 
 // Stores the address of NAME_suffix; POSIX lets a function's address pass through a void pointer.
 static int find_function(const Loaded *loaded, const char *suffix, void *field, Diagnostics *diagnostics) {

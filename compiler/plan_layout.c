@@ -1,6 +1,7 @@
 // The part of a plan that follows from the layer alone: shapes of the matrix roles and where each lies in packed weights.
-// Layout: norm, norm bias, router matrices, router biases, gate/up of every expert, its biases, down, its biases, then the
-// same for the shared experts. Every section starts at a multiple of WEIGHTS_ALIGNMENT (panels of every format are multiples).
+// Layout: norm, norm bias, coe weights, router matrices, router biases, corrections, gate/up of every expert, its biases, down, its
+// biases, then the same for the shared experts. Every section starts at a multiple of WEIGHTS_ALIGNMENT (panels of every format are
+// multiples).
 #include <string.h>
 
 #include "../targets/target.h"
@@ -42,9 +43,12 @@ void plan_layout(Plan *plan) {
     int64_t end = 0, hidden = layer->hidden, shared = layer->shared_experts;
     Format format = (Format)layer->weights;
     plan->norm_offset = layer->norm == NORM_NONE ? -1 : take(&end, hidden * 4);
-    plan->norm_bias_offset = layer->norm == NORM_LAYER ? take(&end, hidden * 4) : -1;
-    role_place(&roles[ROLE_ROUTER], layer_gates(layer), hidden, layer->experts, (Format)layer->router_weights, layer->router_bias,
-               &end);
+    plan->norm_bias_offset = layer_has_tensor(layer, TENSOR_NORM_BIAS) ? take(&end, hidden * 4) : -1;
+    plan->coe_weight_offset = layer->coe_weight ? take(&end, (layer->iterations - 1) * 4) : -1;
+    role_place(&roles[ROLE_ROUTER], layer_gates(layer), hidden, layer_router_columns(layer), (Format)layer->router_weights,
+               layer->router_bias, &end);
+    plan->correction_offset =
+        layer->correction ? take(&end, layer_gates(layer) * roles[ROLE_ROUTER].panels * PANEL_COLUMNS * 4) : -1;
     role_place(&roles[ROLE_GATE_UP], layer->experts, hidden, gate_up_columns(layer->intermediate, layer->gated), format,
                layer->expert_bias, &end);
     role_place(&roles[ROLE_DOWN], layer->experts, layer->intermediate, hidden, format, layer->expert_bias, &end);

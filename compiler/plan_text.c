@@ -19,6 +19,8 @@ typedef struct Field {
 #define NAME(enumerator, name, ...) name,
 static const char *const norms[] = {NORM_LIST(NAME) NULL}, *const scores[] = {SCORE_LIST(NAME) NULL};
 static const char *const selections[] = {SELECTION_LIST(NAME) NULL}, *const activations[] = {ACTIVATION_LIST(NAME) NULL};
+static const char *const ranks[] = {RANK_LIST(NAME) NULL}, *const group_scores[] = {GROUP_SCORE_LIST(NAME) NULL};
+static const char *const group_masks[] = {GROUP_MASK_LIST(NAME) NULL}, *const weight_ons[] = {WEIGHT_ON_LIST(NAME) NULL};
 static const char *const formats[] = {FORMAT_LIST(NAME) NULL}, *const computes[] = {COMPUTE_LIST(NAME) NULL};
 static const char *const paths[] = {PATH_LIST(NAME) NULL}, *const roles[] = {ROLE_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
@@ -28,24 +30,42 @@ static const char *const booleans[] = {"no", "yes", NULL};
 #define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL},
 #define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names},
 
+// clang-format off
 static const Field layer_fields[] = {
-    WIDE(Layer, hidden) WIDE(Layer, iterations) WIDE(Layer, experts) WIDE(Layer, intermediate) WIDE(Layer, top_k)
-        WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate) CHOICE(Layer, norm, norms) REAL(Layer, norm_eps)
-            CHOICE(Layer, inner_residual, booleans) CHOICE(Layer, outer_residual, booleans) CHOICE(Layer, score, scores) CHOICE(
-                Layer, selection, selections) CHOICE(Layer, normalize, booleans) REAL(Layer, normalize_eps) REAL(Layer, scale)
-                CHOICE(Layer, router_bias, booleans) CHOICE(Layer, gate_per_iteration, booleans) CHOICE(Layer, gated, booleans)
-                    CHOICE(Layer, activation, activations) CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
-                        CHOICE(Layer, weights, formats) CHOICE(Layer, router_weights, formats) CHOICE(Layer, compute, computes)
-                            CHOICE(Layer, activations, formats)};
-static const Field plan_fields[] = {WIDE(Plan, instance_bytes) WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset)
-                                        WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens) WIDE(Plan, up_tasks)
-                                            WIDE(Plan, down_tasks) WIDE(Plan, floor_rows)};
+    WIDE(Layer, hidden) WIDE(Layer, iterations)
+    WIDE(Layer, experts) WIDE(Layer, identity_experts) WIDE(Layer, null_experts) WIDE(Layer, intermediate)
+    WIDE(Layer, top_k) WIDE(Layer, least_k) WIDE(Layer, expected_k)
+    WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate)
+    CHOICE(Layer, norm, norms) REAL(Layer, norm_eps) CHOICE(Layer, norm_bias, booleans)
+    CHOICE(Layer, inner_residual, booleans) REAL(Layer, inner_alpha)
+    CHOICE(Layer, outer_residual, booleans) REAL(Layer, alpha) REAL(Layer, multiplier) CHOICE(Layer, coe_weight, booleans)
+    CHOICE(Layer, score, scores) REAL(Layer, logit_scale) REAL(Layer, softcap)
+    CHOICE(Layer, selection, selections) CHOICE(Layer, rank, ranks) CHOICE(Layer, correction, booleans)
+    REAL(Layer, threshold) REAL(Layer, top_p) REAL(Layer, jitter)
+    WIDE(Layer, groups) WIDE(Layer, top_groups) CHOICE(Layer, group_score, group_scores) CHOICE(Layer, group_mask, group_masks)
+    CHOICE(Layer, k_per_token, booleans)
+    CHOICE(Layer, normalize, booleans) REAL(Layer, normalize_p) REAL(Layer, normalize_eps)
+    CHOICE(Layer, normalize_clamp, booleans)
+    REAL(Layer, scale) CHOICE(Layer, weight_on, weight_ons)
+    CHOICE(Layer, router_bias, booleans) CHOICE(Layer, gate_per_iteration, booleans)
+    CHOICE(Layer, gated, booleans) CHOICE(Layer, activation, activations)
+    REAL(Layer, slope) REAL(Layer, limit) REAL(Layer, up_offset)
+    CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
+    CHOICE(Layer, shared_gated, booleans) REAL(Layer, shared_scale)
+    CHOICE(Layer, weights, formats) CHOICE(Layer, router_weights, formats)
+    CHOICE(Layer, compute, computes) CHOICE(Layer, activations, formats)};
+static const Field plan_fields[] = {
+    WIDE(Plan, instance_bytes)
+    WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset) WIDE(Plan, coe_weight_offset) WIDE(Plan, correction_offset)
+    WIDE(Plan, wave_rows) WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens)
+    WIDE(Plan, up_tasks) WIDE(Plan, down_tasks) WIDE(Plan, floor_rows)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-        NARROW(Role, prefetch) NARROW(Role, widen_tiles) CHOICE(Role, weights, formats) CHOICE(Role, input, formats)
-            CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
-                WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
-                    WIDE(Role, bias_offset) WIDE(Role, input_stride)};
+    NARROW(Role, prefetch) NARROW(Role, widen_tiles) CHOICE(Role, weights, formats) CHOICE(Role, input, formats)
+    CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
+    WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
+    WIDE(Role, bias_offset) WIDE(Role, input_stride)};
+// clang-format on
 
 // A group of fields under one prefix, and where its values are in a plan.
 typedef struct Group {

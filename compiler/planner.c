@@ -69,9 +69,16 @@ static int64_t block_rows(const Plan *plan, const Machine *machine) {
 
 // As many tokens together as keep the intermediate values at about 64 MiB: enough rows for every expert, no waste of memory.
 static int64_t chunk_tokens(const Plan *plan) {
-    int64_t per_token = plan->layer.top_k * plan->roles[ROLE_DOWN].input_stride +
+    int64_t per_token = plan->layer.expected_k * plan->roles[ROLE_DOWN].input_stride +
                         plan->layer.shared_experts * plan->roles[ROLE_SHARED_DOWN].input_stride;
     return clamp((64 << 20) / per_token, 256, 4096) / 64 * 64;
+}
+
+// Rows per token that the intermediate values of routed experts have room for: all slots, or where tokens use fewer slots as
+// a rule, half as many again as they are expected to.
+static int64_t wave_share(const Layer *layer) {
+    int64_t share = layer->expected_k + (layer->expected_k + 1) / 2;
+    return share < layer->top_k ? share : layer->top_k;
 }
 
 Plan plan_default(const Layer *layer, const Target *target, const Machine *machine, const Peaks *peaks) {
@@ -94,6 +101,8 @@ Plan plan_default(const Layer *layer, const Target *target, const Machine *machi
     }
     plan.block_rows = block_rows(&plan, machine);
     plan.chunk_tokens = chunk_tokens(&plan);
+    plan.wave_rows = plan.chunk_tokens * wave_share(layer);
+    assert(plan.wave_rows >= plan.chunk_tokens);  // one expert may get a row of every token (templates/buckets.h)
     plan.few_tokens = 16;  // selecting for one more token costs less than a thread that waits
     plan.up_tasks = 8;     // a disturbed core costs at most an eighth of its share
     plan.down_tasks = 1;   // every further task reads all intermediate values once more

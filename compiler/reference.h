@@ -19,9 +19,12 @@ typedef struct ReferenceExperts {
 } ReferenceExperts;
 
 typedef struct ReferenceWeights {
-    float *norm, *norm_bias;  // [hidden]
-    float *router;            // [gates][experts][hidden]
-    float *router_bias;       // [gates][experts]
+    float *norm, *norm_bias;    // [hidden]
+    float *coe_weight;          // [iterations - 1]
+    float *router;              // [gates][choices][hidden]
+    float *router_bias;         // [gates][choices]
+    float *correction;          // [gates][choices]
+    float *shared_expert_gate;  // [shared experts][hidden]
     ReferenceExperts routed, shared;
 } ReferenceWeights;
 
@@ -33,26 +36,34 @@ void reference_weights_free(ReferenceWeights *weights);
 
 // Routing that a library reported, to be replayed: [iterations][tokens][top_k], expert -1 = unused slot.
 typedef struct ReferenceGiven {
-    const int32_t *experts;
+    const int32_t *experts;  // NULL: the oracle routes by itself (only k is given)
     const float *weights;
     int check;  // 1: the library chose them itself, so check each against the oracle's scores; 0: a caller made them up
+    const int32_t *k;  // [tokens] how many choices each token was to make; NULL: top_k
 } ReferenceGiven;
 
 // What the check of a library's choices found.
 typedef struct ReferenceChecks {
     int64_t choices;       // choices checked
-    int64_t near_ties;     // (token, iteration) whose k-th and k+1-th score are closer than their bounds: either is right
+    int64_t near_ties;     // (token, iteration) where bounds leave several outcomes open (the k-th and k+1-th score, a group, a
+                           // threshold are closer than their errors): each is right
     int64_t rejected;      // tokens that were routed nowhere because their logits were not finite
     int64_t violations;    // choices, weights or rejections that no correct implementation makes
     double worst_weight;   // largest error of a routing weight in units of its bound
     char first[160];       // the first violation in words, "" if there is none
 } ReferenceChecks;
 
+// EITHER: logits may or may not overflow in fp32, and what the library did does not tell.
+typedef enum ReferenceVerdict { REFERENCE_ACCEPTED, REFERENCE_REJECTED, REFERENCE_EITHER } ReferenceVerdict;
+
 typedef struct ReferenceOutput {
     double *y;         // [tokens][hidden]; NaN in rows of rejected tokens
     double *bound;     // [tokens][hidden]: a correct fp32 result is within y +- bound; infinity: it may overflow
     int32_t *experts;  // [iterations][tokens][top_k] the routing that was used; may be NULL
     float *weights;
+    double *scores;        // [iterations][tokens][choices], NaN for rejected tokens; may be NULL, like the two that follow
+    double *score_bounds;  // a correct fp32 score is within scores +- these
+    uint8_t *rejected;     // [tokens] ReferenceVerdict: whether the library must report the token as not finite
     ReferenceChecks checks;
 } ReferenceOutput;
 

@@ -95,6 +95,26 @@ static inline Bounded bounded_fma(Bounded w, Bounded a, Bounded sum) {
     return bounded_add(product, sum);
 }
 
+// |(a + d) / (b + g) - a / b| <= (|d| + |a / b| |g|) / (|b| - |g|).
+static inline Bounded bounded_divide(Bounded a, Bounded b) {
+    double least = fabs(b.value) - b.error, value = a.value / b.value;
+    if (!(least > 0)) {
+        return (Bounded){0, INFINITY};
+    }
+    return bounded_rounded(value, (a.error + fabs(value) * b.error) / least, 1);
+}
+
+// A product with a constant of the description; 1 stands for no product at all.
+static inline Bounded bounded_scale(Bounded a, double factor) {
+    return factor == 1 ? a : bounded_multiply(a, bounded_exact(factor));
+}
+
+// f(a) for a monotone f, given its values at a's value and at the ends of its interval.
+static inline Bounded bounded_image(double value, double low, double high) {
+    double above = fabs(high - value), below = fabs(value - low);
+    return bounded_make(value, above > below ? above : below);
+}
+
 // To nearest even on the grid of bf16 (8 significant bits, exponent range of fp32).
 static inline double bf16_nearest(double value) {
     int exponent;

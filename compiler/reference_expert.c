@@ -5,7 +5,7 @@
 
 // Norms ---------------------------------------------------------------------------------------------------------------------
 // rms:   x = h r w,            r = (mean h^2 + eps)^(-1/2)
-// layer: x = (h - m) r w + b,  r = (mean (h - m)^2 + eps)^(-1/2), m = mean h
+// layer: x = (h - m) r w [+ b],  r = (mean (h - m)^2 + eps)^(-1/2), m = mean h
 // A sum of n non-negative terms has relative error gamma_n (any order) and n 2^-149 for squares that underflow; r is a decreasing
 // function of it, so its interval is the image of the sum's interval; 4 more roundings: division, eps, square root, reciprocal.
 
@@ -50,7 +50,8 @@ static void norm_layer(const Layer *layer, const ReferenceWeights *weights, cons
         all.error == INFINITY || magnitude > FLT_MAX ? (Bounded){0, INFINITY} : inverse_root(squares, error, n, layer->norm_eps);
     for (int64_t i = 0; i < layer->hidden; i++) {
         Bounded scaled = bounded_multiply(x[i], r);
-        x[i] = bounded_fma(scaled, bounded_exact(weights->norm[i]), bounded_exact(weights->norm_bias[i]));
+        x[i] = bounded_multiply(scaled, bounded_exact(weights->norm[i]));
+        x[i] = weights->norm_bias ? bounded_add(x[i], bounded_exact(weights->norm_bias[i])) : x[i];
     }
 }
 
@@ -151,10 +152,11 @@ Bounded reference_product(const Operand *operand, const float *w, int64_t count,
 }
 
 // Activations ---------------------------------------------------------------------------------------------------------------
-// The input's error e is amplified by at most the Lipschitz constant: max |silu'| = 1.0998, max |gelu'| = 1.1290 (erf) and
-// 1.1298 (tanh form); relu and relu2 are monotone, so the image of the interval is used. The evaluation's own error is
-// `units` u times the base: |f(x)| for silu; for the gelus |x| cut at 8 where x < 0 (there f(x) is a small difference or tail:
-// its absolute error counts, and beyond -8 the tail is below 8e-15), plus 2^-118 where exp saturates (88 e^-88 = 5e-37).
+// The input's error e is amplified by at most the Lipschitz constant: max |silu'| = 1.0998 (for every slope: the derivative of
+// x sigmoid(a x) is silu'(a x)), max |gelu'| = 1.1290 (erf) and 1.1298 (tanh form); relu and relu2 are monotone, so the image of
+// the interval is used. The evaluation's own error is `units` u times the base: |f(x)| for silu; for the gelus |x| cut at 8
+// where x < 0 (there f(x) is a small difference or tail: its absolute error counts, and beyond -8 the tail is below 8e-15),
+// plus 2^-118 where exp saturates (88 e^-88 = 5e-37). A slope's product rounds the argument of exp: u |a x| relative to f.
 typedef struct ActivationTolerance {
     double lipschitz;
     double units;  // exp within 2 ulp = 4u, 1 + exp, division, product: 8; doubled for safety. erf's fit adds 1.2e-7 = 2u
@@ -165,10 +167,10 @@ static const ActivationTolerance activation_tolerances[ACTIVATION_COUNT] = {
     [ACTIVATION_RELU] = {1, 0},    [ACTIVATION_RELU2] = {0, 2},  // slope unbounded: by interval
 };
 
-static double activation_value(Activation activation, double x) {
+static double activation_value(Activation activation, double slope, double x) {
     double positive = x > 0 ? x : 0;
     switch (activation) {
-    case ACTIVATION_SILU: return x / (1 + exp(-x));
+    case ACTIVATION_SILU: return x / (1 + exp(-slope * x));
     case ACTIVATION_GELU: return x * 0.5 * erfc(-x * M_SQRT1_2);
     case ACTIVATION_GELU_TANH: return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case ACTIVATION_RELU: return positive;
@@ -178,39 +180,62 @@ static double activation_value(Activation activation, double x) {
     return NAN;
 }
 
-Bounded reference_activation(Activation activation, Bounded g) {
+Bounded reference_activation(Activation activation, double slope, Bounded g) {
     const ActivationTolerance *tolerance = &activation_tolerances[activation];
-    double value = activation_value(activation, g.value);
+    double value = activation_value(activation, slope, g.value), units = tolerance->units;
     if (!isfinite(g.error)) {
         return (Bounded){0, INFINITY};
     }
     if (activation == ACTIVATION_RELU || activation == ACTIVATION_RELU2) {
-        double above = activation_value(activation, g.value + g.error) - value;
-        double below = value - activation_value(activation, g.value - g.error);
-        return bounded_rounded(value, above > below ? above : below, tolerance->units);
+        double high = activation_value(activation, slope, g.value + g.error);
+        double low = activation_value(activation, slope, g.value - g.error);
+        return bounded_rounded(value, bounded_image(value, low, high).error, units);
     }
     if (g.value == 0 && g.error == 0) {
         return (Bounded){0, 0};
     }
     double base = activation == ACTIVATION_SILU ? fabs(value) : g.value < 0 && g.value > -8 ? -g.value : g.value < 0 ? 8 : g.value;
     double input = tolerance->lipschitz * g.error;
-    return bounded_make(value, input + tolerance->units * unit_fp32 * (base + input) + 0x1p-118);
+    if (activation == ACTIVATION_SILU && slope != 1) {
+        units += fmin(fabs(slope) * (fabs(g.value) + g.error), 128);  // beyond it exp saturates
+    }
+    return bounded_make(value, input + units * unit_fp32 * (base + input) + 0x1p-118);
 }
 
 // Experts -------------------------------------------------------------------------------------------------------------------
 
-void reference_expert(const Layer *layer, const ReferenceExperts *pool, int64_t e, Scratch *scratch) {
+// min(g, limit): monotone and exact.
+static Bounded clamp_above(Bounded g, double limit) {
+    return isfinite(g.error) ? bounded_image(fmin(g.value, limit), fmin(g.value - g.error, limit), fmin(g.value + g.error, limit))
+                             : g;
+}
+
+static Bounded negative(Bounded g) {
+    return (Bounded){-g.value, g.error};
+}
+
+// act(gate) * (up + up_offset), gate at most limit, up within +-limit.
+static Bounded gated_value(const Layer *layer, Bounded gate, Bounded up) {
+    if (layer->limit != 0) {
+        gate = clamp_above(gate, layer->limit);
+        up = negative(clamp_above(negative(clamp_above(up, layer->limit)), layer->limit));
+    }
+    if (layer->up_offset != 0) {
+        up = bounded_add(up, bounded_exact(layer->up_offset));
+    }
+    return bounded_multiply(reference_activation((Activation)layer->activation, layer->slope, gate), up);
+}
+
+void reference_expert(const Layer *layer, const ReferenceExperts *pool, int64_t e, const Operand *x, Scratch *scratch) {
     int64_t hidden = layer->hidden, width = pool->intermediate;
     for (int64_t f = 0; f < width; f++) {
         int64_t row = e * width + f;
-        Bounded up =
-            reference_product(&scratch->operand, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
+        Bounded up = reference_product(x, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
         if (layer->gated) {
             const float *bias = pool->gate_bias ? pool->gate_bias + row : NULL;
-            Bounded gate = reference_product(&scratch->operand, pool->gate + row * hidden, hidden, bias);
-            scratch->hidden[f] = bounded_multiply(reference_activation((Activation)layer->activation, gate), up);
+            scratch->hidden[f] = gated_value(layer, reference_product(x, pool->gate + row * hidden, hidden, bias), up);
         } else {
-            scratch->hidden[f] = reference_activation((Activation)layer->activation, up);
+            scratch->hidden[f] = reference_activation((Activation)layer->activation, layer->slope, up);
         }
     }
     reference_operand(scratch->hidden, width, (Compute)layer->compute, &scratch->inner);

@@ -87,10 +87,10 @@ static void product(int64_t rows, int64_t first, int64_t outputs, int64_t depth,
     }
 }
 
-static float activate(Activation activation, float x) {
+static float activate(Activation activation, float slope, float x) {
     float positive = x > 0 ? x : 0;
     switch (activation) {
-    case ACTIVATION_SILU: return x / (1 + expf(-x));
+    case ACTIVATION_SILU: return x / (1 + expf(-slope * x));
     case ACTIVATION_GELU: return 0.5f * x * (1 + erff(x * (float)M_SQRT1_2));
     case ACTIVATION_GELU_TANH: return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
     case ACTIVATION_RELU: return positive;
@@ -121,103 +121,68 @@ static void norm_row(const Layer *layer, const FastWeights *weights, const float
     }
     float scale = 1 / sqrtf(squares / n + layer->norm_eps);
     for (int64_t i = 0; i < layer->hidden; i++) {
-        float bias = layer->norm == NORM_LAYER ? weights->norm_bias[i] : 0;
+        float bias = weights->norm_bias ? weights->norm_bias[i] : 0;
         x[i] = layer->norm == NORM_NONE ? h[i] : (h[i] - mean) * scale * weights->norm[i] + bias;
     }
 }
 
-// Logits become logits - most; the result is what scores are divided by.
-static inline float prepare_softmax(const Layer *layer, float *logits, float most) {
-    float sum = 0;
-    for (int64_t e = 0; e < layer->experts; e++) {
-        logits[e] = logits[e] - most;
-        sum += expf(logits[e]);
+// z = softcap(logit_scale z + bias). A row of which any logit is not finite is rejected.
+static void finish_logits(const Layer *layer, const float *bias, float *logits, uint8_t *rejected) {
+    for (int64_t e = 0; e < layer_choices(layer); e++) {
+        float z = layer->logit_scale * logits[e] + (bias ? bias[e] : 0);
+        *rejected = *rejected || !isfinite(z);
+        logits[e] = layer->softcap != 0 ? layer->softcap * tanhf(z / layer->softcap) : z;
     }
-    return sum;
 }
 
-// The k largest logits, ties to the lower index; takes the chosen ones out.
-static inline void choose_top_k(const Layer *layer, float *logits, int32_t *experts, float *chosen) {
-    for (int64_t s = 0; s < layer->top_k; s++) {
-        int32_t best = 0;
-        for (int32_t e = 1; e < layer->experts; e++) {
-            best = logits[e] > logits[best] ? e : best;
+static void route_row(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t gate, int64_t token) {
+    int64_t choices = layer_choices(layer), k = layer->top_k;
+    float *logits = w->logits + token * layer_router_columns(layer);
+    int32_t *experts = w->experts + token * k;
+    finish_logits(layer, weights->router_bias ? weights->router_bias + gate * choices : NULL, logits, &w->rejected[token]);
+    if (w->rejected[token]) {
+        for (int64_t s = 0; s < k; s++) {
+            experts[s] = -1;
+            w->weights[token * k + s] = 0;
         }
-        experts[s] = best;
-        chosen[s] = logits[best];
-        logits[best] = -INFINITY;
+        return;
     }
-}
-
-// Switches over SCORE_LIST and SELECTION_LIST have no default: the compiler asks for new rows.
-static inline float prepare_scores(const Layer *layer, float *logits, float most) {
-    switch ((Score)layer->score) {
-    case SCORE_SOFTMAX: return prepare_softmax(layer, logits, most);
-    case SCORE_COUNT: break;
-    }
-    return 0;
-}
-
-static inline float score(const Layer *layer, float logit, float sum) {
-    switch ((Score)layer->score) {
-    case SCORE_SOFTMAX: return expf(logit) / sum;
-    case SCORE_COUNT: break;
-    }
-    return logit;
-}
-
-static inline void choose(const Layer *layer, float *logits, int32_t *experts, float *chosen) {
-    switch ((Selection)layer->selection) {
-    case SELECTION_TOP_K: choose_top_k(layer, logits, experts, chosen); return;
-    case SELECTION_COUNT: return;
-    }
-}
-
-static void select_row(const Layer *layer, float *logits, int32_t *experts, float *chosen, uint8_t *rejected) {
-    float most = -INFINITY, total = layer->normalize_eps;
-    for (int64_t e = 0; e < layer->experts; e++) {
-        *rejected = *rejected || !isfinite(logits[e]);
-        most = logits[e] > most ? logits[e] : most;
-    }
-    float sum = prepare_scores(layer, logits, most);
-    choose(layer, logits, experts, chosen);
-    for (int64_t s = 0; s < layer->top_k; s++) {
-        experts[s] = *rejected ? -1 : experts[s];
-        chosen[s] = *rejected ? 0 : score(layer, chosen[s], sum);
-        total += chosen[s];
-    }
-    for (int64_t s = 0; s < layer->top_k; s++) {
-        chosen[s] = (layer->normalize ? chosen[s] / total : chosen[s]) * layer->scale;
-    }
+    fast_choose_row(layer, logits, weights->correction ? weights->correction + gate * choices : NULL, w->k ? w->k[token] : k,
+                    w->ranks + omp_get_thread_num() * 3 * choices, experts, w->weights + token * k);
 }
 
 static void route(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t iteration) {
-    int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0,
-            size = format_bytes((Format)layer->router_weights);
-    const uint8_t *matrix = (const uint8_t *)weights->router + gate * layer->experts * hidden * size;
-    const float *bias = layer->router_bias ? weights->router_bias + gate * layer->experts : NULL;
+    int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0, choices = layer_choices(layer),
+            columns = layer_router_columns(layer);
+    Format format = (Format)layer->router_weights;
+    const uint8_t *matrix = (const uint8_t *)weights->router + gate * choices * hidden * format_bytes(format);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t first = 0; first < tokens; first += 4) {
         int64_t rows = tokens - first < 4 ? tokens - first : 4;
         const float *x[4];
-        float *wide = w->wide + omp_get_thread_num() * w->wide_floats;
+        float *wide = w->wide + omp_get_thread_num() * w->wide_floats, *logits = w->logits + first * columns;
         for (int64_t r = 0; r < rows; r++) {
             x[r] = w->memory[0] + (first + r) * hidden;
         }
-        product(rows, 0, layer->experts, hidden, x, matrix, (Format)layer->router_weights, bias, wide,
-                w->logits + first * layer->experts, layer->experts);
-        for (int64_t r = first; r < first + rows; r++) {
-            select_row(layer, w->logits + r * layer->experts, w->experts + r * layer->top_k, w->weights + r * layer->top_k,
-                       &w->rejected[r]);
+        product(rows, 0, choices, hidden, x, matrix, format, NULL, wide, logits, columns);
+        if (layer->shared_gated) {
+            product(rows, 0, layer->shared_experts, hidden, x, weights->shared_expert_gate, format, NULL, wide, logits + choices,
+                    columns);
+        }
+        for (int64_t token = first; token < first + rows; token++) {
+            route_row(layer, weights, w, gate, token);
         }
     }
 }
 
+// Identity and null experts need no rows.
 static void sort_tokens(const Layer *layer, FastWorkspace *w, int64_t tokens) {
     int64_t slots = tokens * layer->top_k, row = 0;
     memset(w->starts, 0, (size_t)(layer->experts + 1) * sizeof *w->starts);
     for (int64_t i = 0; i < slots; i++) {
-        w->starts[w->experts[i] + 1] += w->experts[i] >= 0;
+        if (w->experts[i] >= 0 && w->experts[i] < layer->experts) {
+            w->starts[w->experts[i] + 1]++;
+        }
     }
     for (int64_t e = 0; e < layer->experts; e++) {
         int64_t count = w->starts[e + 1];
@@ -226,7 +191,7 @@ static void sort_tokens(const Layer *layer, FastWorkspace *w, int64_t tokens) {
     }
     w->starts[layer->experts] = row;
     for (int64_t i = 0; i < slots; i++) {
-        if (w->experts[i] >= 0) {
+        if (w->experts[i] >= 0 && w->experts[i] < layer->experts) {
             w->slots[i] = (int32_t)w->starts[w->experts[i]]++;
             w->rows[w->slots[i]] = (int32_t)(i / layer->top_k);
         }
@@ -236,6 +201,19 @@ static void sort_tokens(const Layer *layer, FastWorkspace *w, int64_t tokens) {
 }
 
 // Experts ---------------------------------------------------------------------------------------------------------------------
+
+// act(g) * u, g at most limit, u within +-limit; a plain expert's act(u).
+static float hidden_value(const Layer *layer, float g, float u) {
+    if (!layer->gated) {
+        return activate((Activation)layer->activation, layer->slope, u);
+    }
+    if (layer->limit != 0) {
+        g = g < layer->limit ? g : layer->limit;
+        u = u < layer->limit ? u : layer->limit;
+        u = u > -layer->limit ? u : -layer->limit;
+    }
+    return activate((Activation)layer->activation, layer->slope, g) * (u + layer->up_offset);
+}
 
 // One task: a block of outputs of expert e for its rows [first, last). down: values, otherwise hidden.
 static void expert_task(const Layer *layer, const FastPool *pool, FastWorkspace *w, int64_t e, int64_t first, int64_t last,
@@ -259,9 +237,9 @@ static void expert_task(const Layer *layer, const FastPool *pool, FastWorkspace 
         }
         for (int64_t r = 0; r < rows && !down; r++) {
             for (int64_t o = 0; o < count; o++) {
-                float *h = out + r * outputs + o, g = layer->gated ? gates[r * TASK_OUTPUTS + o] : *h;
-                g = activate((Activation)layer->activation, g) * (layer->gated ? *h : 1.0f);
-                *h = layer->compute == COMPUTE_BF16 ? round_bf16(g) : g;
+                float *h = out + r * outputs + o;
+                float value = hidden_value(layer, layer->gated ? gates[r * TASK_OUTPUTS + o] : 0, *h);
+                *h = layer->compute == COMPUTE_BF16 ? round_bf16(value) : value;
             }
         }
     }
@@ -298,21 +276,44 @@ static void prepare_pointers(const Layer *layer, FastWorkspace *w, int64_t token
     }
 }
 
-// x_{t+1} += w_e E_e(x_t) in ascending order of experts.
-static void combine(const Layer *layer, FastWorkspace *w, int64_t tokens, float *next) {
+// Rows of w x for experts that are weighted at their input. They lie where the outputs will: up is done before down begins.
+static void weigh_inputs(const Layer *layer, FastWorkspace *w, int64_t tokens) {
+    int64_t hidden = layer->hidden, k = layer->top_k;
+#pragma omp parallel for num_threads(w->threads) schedule(static)
+    for (int64_t i = 0; i < tokens * k; i++) {
+        if (w->experts[i] < 0 || w->experts[i] >= layer->experts) {
+            continue;
+        }
+        const float *x = w->memory[0] + i / k * hidden;
+        float *row = w->values + w->slots[i] * hidden;
+        for (int64_t j = 0; j < hidden; j++) {
+            float value = w->weights[i] * x[j];
+            row[j] = layer->compute == COMPUTE_BF16 ? round_bf16(value) : value;
+        }
+        w->pointers[w->slots[i]] = row;
+    }
+}
+
+// The slot of the lowest choice above `done`, or -1.
+static int64_t next_slot(const int32_t *experts, int64_t k, int32_t done) {
+    int64_t slot = -1;
+    for (int64_t s = 0; s < k; s++) {
+        slot = experts[s] > done && (slot < 0 || experts[s] < experts[slot]) ? s : slot;
+    }
+    return slot;
+}
+
+// x_{t+1} += factor w_e E_e(x_t) in ascending order of choices.
+static void combine(const Layer *layer, FastWorkspace *w, int64_t tokens, float factor, float *next) {
     int64_t hidden = layer->hidden, k = layer->top_k;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
-        int32_t done = -1;
-        for (int64_t step = 0; step < k && !w->rejected[token]; step++) {
-            int64_t slot = -1;
-            for (int64_t s = 0; s < k; s++) {
-                int32_t e = w->experts[token * k + s];
-                slot = e > done && (slot < 0 || e < w->experts[token * k + slot]) ? s : slot;
-            }
-            done = w->experts[token * k + slot];
-            const float *value = w->values + w->slots[token * k + slot] * hidden;
-            float weight = w->weights[token * k + slot], *to = next + token * hidden;
+        const int32_t *experts = w->experts + token * k;
+        int64_t slot = w->rejected[token] ? -1 : next_slot(experts, k, -1);
+        for (; slot >= 0 && experts[slot] < layer->experts + layer->identity_experts; slot = next_slot(experts, k, experts[slot])) {
+            int identity = experts[slot] >= layer->experts, weighted = layer->weight_on == WEIGHT_ON_INPUT && !identity;
+            const float *value = identity ? w->memory[0] + token * hidden : w->values + w->slots[token * k + slot] * hidden;
+            float weight = (weighted ? 1 : w->weights[token * k + slot]) * factor, *to = next + token * hidden;
             for (int64_t i = 0; i < hidden; i++) {
                 to[i] += weight * value[i];
             }
@@ -320,7 +321,8 @@ static void combine(const Layer *layer, FastWorkspace *w, int64_t tokens, float 
     }
 }
 
-static void run_shared(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t e, float *next) {
+static void run_shared(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t e, float factor,
+                       float *next) {
     FastPool one = weights->shared;
     int64_t size = format_bytes((Format)layer->weights) * layer->hidden * one.intermediate, start[2] = {0, tokens};
     one.count = 1;
@@ -333,25 +335,37 @@ static void run_shared(const Layer *layer, const FastWeights *weights, FastWorks
     prepare_pointers(layer, w, tokens, tokens, NULL);
     run_pool(layer, &one, w, start);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
-    for (int64_t i = 0; i < tokens * layer->hidden; i++) {
-        next[i] += w->values[i];
+    for (int64_t token = 0; token < tokens; token++) {
+        float gate = layer->shared_gated ? w->logits[token * layer_router_columns(layer) + layer_choices(layer) + e] : 0;
+        float weight = (layer->shared_gated ? 1 / (1 + expf(-gate)) : 1) * layer->shared_scale * factor;
+        for (int64_t i = token * layer->hidden; i < (token + 1) * layer->hidden; i++) {
+            next[i] += weight * w->values[i];
+        }
     }
 }
 
-// One iteration: memory[1] = x_{t+1} from memory[0] = x_t, then they change places.
+// One iteration: memory[1] = x_{t+1} from memory[0] = x_t, then they change places. A converted MoE weighs what it adds before
+// the last iteration, whose experts stand alone.
 static void iterate(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t t) {
     float *state = w->memory[0], *next = w->memory[1];
+    int last = t == layer->iterations - 1;
+    float factor = layer->coe_weight && !last ? weights->coe_weight[t] : 1;
+    float residual = layer->inner_residual && !(layer->coe_weight && last) ? layer->inner_alpha : 0;
     route(layer, weights, w, tokens, t);
     sort_tokens(layer, w, tokens);
-    prepare_pointers(layer, w, tokens, w->starts[layer->experts], w->rows);
+    if (layer->weight_on == WEIGHT_ON_INPUT) {
+        weigh_inputs(layer, w, tokens);
+    } else {
+        prepare_pointers(layer, w, tokens, w->starts[layer->experts], w->rows);
+    }
     run_pool(layer, &weights->routed, w, w->starts);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t i = 0; i < tokens * layer->hidden; i++) {
-        next[i] = layer->inner_residual ? state[i] : 0;
+        next[i] = residual != 0 ? residual * state[i] : 0;
     }
-    combine(layer, w, tokens, next);
+    combine(layer, w, tokens, factor, next);
     for (int64_t e = 0; e < layer->shared_experts; e++) {  // every token visits it
-        run_shared(layer, weights, w, tokens, e, next);
+        run_shared(layer, weights, w, tokens, e, factor, next);
     }
     w->memory[0] = next;
     w->memory[1] = state;
@@ -374,11 +388,12 @@ void fast_forward(const Layer *layer, const FastWeights *weights, FastWorkspace 
             memcpy(weights_out + t * slots, w->weights, (size_t)slots * sizeof *weights_out);
         }
     }
+    float alpha = layer->outer_residual ? layer->alpha : 0;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
         for (int64_t i = token * hidden; i < (token + 1) * hidden; i++) {
-            float value = w->memory[0][i];
-            y[i] = w->rejected[token] ? NAN : layer->outer_residual ? x[i] + value : value;
+            float value = layer->multiplier * w->memory[0][i];
+            y[i] = w->rejected[token] ? NAN : alpha != 0 ? alpha * x[i] + value : value;
         }
     }
 }

@@ -1,6 +1,6 @@
 // What a competent user would write: plain C and OpenMP, optimised but straightforward. bench compares compiled layers with it.
 // Tokens are sorted by expert; products are register-blocked dot products that the compiler vectorises; weights are row-major
-// as in a checkpoint, in the layer's format; same semantics as the oracle (norm, residuals, shared experts, chains).
+// as in a checkpoint, in the layer's format; same semantics as the oracle.
 #ifndef CATENA_REFERENCE_FAST_H
 #define CATENA_REFERENCE_FAST_H
 
@@ -19,9 +19,12 @@ typedef struct FastPool {
 } FastPool;
 
 typedef struct FastWeights {
-    float *norm, *norm_bias;  // [hidden]
-    void *router;             // [gates][experts][hidden] in Format layer->router_weights
-    float *router_bias;       // [gates][experts]
+    float *norm, *norm_bias;   // [hidden]
+    float *coe_weight;         // [iterations - 1]
+    void *router;              // [gates][choices][hidden] in Format layer->router_weights
+    float *router_bias;        // [gates][choices]
+    float *correction;         // [gates][choices]
+    void *shared_expert_gate;  // [shared experts][hidden] in Format layer->router_weights
     FastPool routed, shared;
 } FastWeights;
 
@@ -32,12 +35,14 @@ typedef struct FastWorkspace {
     float *rounded;            // [tokens][hidden]: x_t rounded to bf16, in compute class bf16
     float *hidden;             // [slots][widest intermediate]: act(gate x) * (up x), one row per slot, sorted by expert
     float *values;             // [slots][hidden]: the experts' outputs
-    float *logits, *weights;   // [tokens][experts], [tokens][top_k]
+    float *logits, *weights;   // [tokens][router columns], [tokens][top_k]
+    float *ranks;              // [threads][3][choices]: of one row, see fast_choose_row
     float *wide;               // [threads][wide_floats]: rows of a bf16 matrix as fp32
     int64_t wide_floats;
     int32_t *experts, *slots;  // [tokens][top_k]: chosen experts, and the row in hidden and values of each
     int32_t *rows;             // [slots]: token of each row
     int64_t *starts;           // [experts + 1]: first row of each expert
+    const int32_t *k;          // [tokens]: k of each token, set by the caller; NULL: top_k
     uint8_t *rejected;         // [tokens]: logits were not finite
     const float **pointers;    // [slots]: input of each row
 } FastWorkspace;
@@ -56,5 +61,10 @@ void fast_workspace_free(FastWorkspace *workspace);
 // A token whose logits are not finite gets a row of NaN. experts and weights ([iterations][tokens][top_k]) may be NULL.
 void fast_forward(const Layer *layer, const FastWeights *weights, FastWorkspace *workspace, int64_t tokens, const float *x,
                   float *y, int32_t *experts_out, float *weights_out);
+
+// One row's choices and weights from its logits (reference_fast_route.c), k at most. correction: [choices], NULL: none.
+// ranks: [3][choices], room for ranks, scores and the scores of groups.
+void fast_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks, int32_t *experts,
+                     float *weights);
 
 #endif

@@ -25,8 +25,11 @@ static void **array_of(FastWeights *weights, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM: return (void **)&weights->norm;
     case TENSOR_NORM_BIAS: return (void **)&weights->norm_bias;
+    case TENSOR_COE_WEIGHT: return (void **)&weights->coe_weight;
     case TENSOR_ROUTER: return &weights->router;
     case TENSOR_ROUTER_BIAS: return (void **)&weights->router_bias;
+    case TENSOR_CORRECTION: return (void **)&weights->correction;
+    case TENSOR_SHARED_EXPERT_GATE: return &weights->shared_expert_gate;
     case TENSOR_GATE: return &weights->routed.gate;
     case TENSOR_UP: return &weights->routed.up;
     case TENSOR_DOWN: return &weights->routed.down;
@@ -45,7 +48,8 @@ static void **array_of(FastWeights *weights, Tensor tensor) {
 }
 
 static Format format_of(const Layer *layer, Tensor tensor, const PackedShape *shape) {
-    return shape->vector ? FORMAT_FP32 : (Format)(tensor == TENSOR_ROUTER ? layer->router_weights : layer->weights);
+    int router = tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
+    return shape->vector ? FORMAT_FP32 : (Format)(router ? layer->router_weights : layer->weights);
 }
 
 static void copy_tensor(const Plan *plan, const uint8_t *instance, Tensor tensor, const PackedShape *shape, void *array) {
@@ -95,7 +99,7 @@ void fast_weights_free(FastWeights *weights) {
 }
 
 // Every array of a workspace and its bytes.
-enum { WORKSPACE_ARRAYS = 13 };
+enum { WORKSPACE_ARRAYS = 14 };
 typedef struct Room {
     void **array;
     size_t bytes;
@@ -111,7 +115,8 @@ static void list_rooms(const Layer *layer, FastWorkspace *w, int64_t tokens, Roo
         {(void **)&w->rounded, count * hidden * size},
         {(void **)&w->hidden, slots * width * size},
         {(void **)&w->values, slots * hidden * size},
-        {(void **)&w->logits, count * experts * size},
+        {(void **)&w->logits, count * (size_t)layer_router_columns(layer) * size},
+        {(void **)&w->ranks, (size_t)w->threads * 3 * (size_t)layer_choices(layer) * size},
         {(void **)&w->weights, slots * size},
         {(void **)&w->wide, (size_t)(w->wide_floats * w->threads) * size},
         {(void **)&w->experts, slots * size},

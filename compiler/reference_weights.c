@@ -11,8 +11,11 @@ static float **array_of(ReferenceWeights *weights, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM: return &weights->norm;
     case TENSOR_NORM_BIAS: return &weights->norm_bias;
+    case TENSOR_COE_WEIGHT: return &weights->coe_weight;
     case TENSOR_ROUTER: return &weights->router;
     case TENSOR_ROUTER_BIAS: return &weights->router_bias;
+    case TENSOR_CORRECTION: return &weights->correction;
+    case TENSOR_SHARED_EXPERT_GATE: return &weights->shared_expert_gate;
     case TENSOR_GATE: return &weights->routed.gate;
     case TENSOR_UP: return &weights->routed.up;
     case TENSOR_DOWN: return &weights->routed.down;
@@ -36,8 +39,11 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM:
     case TENSOR_NORM_BIAS: return hidden;
-    case TENSOR_ROUTER: return layer_gates(layer) * experts * hidden;
-    case TENSOR_ROUTER_BIAS: return layer_gates(layer) * experts;
+    case TENSOR_COE_WEIGHT: return layer->iterations - 1;
+    case TENSOR_ROUTER: return layer_gates(layer) * layer_choices(layer) * hidden;
+    case TENSOR_ROUTER_BIAS:
+    case TENSOR_CORRECTION: return layer_gates(layer) * layer_choices(layer);
+    case TENSOR_SHARED_EXPERT_GATE: return shared * hidden;
     case TENSOR_GATE:
     case TENSOR_UP:
     case TENSOR_DOWN: return experts * width * hidden;

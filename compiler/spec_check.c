@@ -38,17 +38,17 @@ static int64_t layer_bytes(const ModelLayer *entry) {
     int64_t hidden = layer->hidden + 32, matrices = layer->gated ? 3 : 2, element = sizeof(float);
     int64_t routed = multiply(layer->experts, multiply(layer->intermediate + 32, hidden));
     int64_t shared = multiply(layer->shared_experts, multiply(layer->shared_intermediate + 32, hidden));
-    int64_t router = multiply(layer->iterations, multiply(layer->experts + 32, hidden));
+    int64_t router = multiply(layer->iterations, multiply(layer_router_columns(layer) + 32, hidden));
     return multiply(entry->count, multiply(element, add(router, multiply(matrices, add(routed, shared)))));
 }
 
 static void check_sizes(Spec *spec, const ModelLayer *entry, size_t index) {
     const Layer *layer = &entry->layer;
     LayerPlace place;
-    if (layer->experts && layer->top_k > layer->experts) {
+    if (layer->experts && layer->top_k > layer_choices(layer)) {
         spec_error(spec, layer_place(&place, index, "router", "k"), PLACE_VALUE,
                    "layers[%zu].router.k is %lld, but the pool has only %lld experts", index, (long long)layer->top_k,
-                   (long long)layer->experts);
+                   (long long)layer_choices(layer));
     }
     if (layer_bytes(entry) > max_layer_bytes) {
         spec_error(spec, layer_place(&place, index, NULL, NULL), PLACE_VALUE,
@@ -64,6 +64,55 @@ static void check_sizes(Spec *spec, const ModelLayer *entry, size_t index) {
     }
 }
 
+// A combination that makes no sense: where, whether the layer has it, and why it makes none.
+typedef struct Rule {
+    const char *section, *key;
+    bool broken;
+    const char *why;
+} Rule;
+
+static void check_rules(Spec *spec, const Layer *layer, size_t index) {
+    int64_t choices = layer_choices(layer), group = layer->groups ? choices / layer->groups : choices;
+    bool grouped = layer->groups > 1, sparsemixer = layer->selection == SELECTION_SPARSEMIXER;
+    const Rule rules[] = {
+        {"norm", "bias", layer->norm_bias && layer->norm != NORM_LAYER, "only a layer norm has a bias"},
+        {"router", "k", !layer->top_k, "is missing: this rule of selection chooses exactly k"},
+        {"router", "expected_k", layer->expected_k > layer->top_k, "is more than k, the most that a token may choose"},
+        {"router", "k_min", layer->k_per_token && layer->least_k > layer->top_k, "is more than k"},
+        {"router", "k_per_token", layer->k_per_token && layer->selection != SELECTION_TOP_K,
+         "goes with \"top_k\" only: the other rules find each token's k themselves"},
+        {"router", "top_p", layer->selection == SELECTION_TOP_P && layer->top_p <= 0, "must be above 0: no expert would be chosen"},
+        {"router", "score", layer->selection == SELECTION_TOP_P && layer->score != SCORE_SOFTMAX,
+         "must be \"softmax\": top_p adds up probabilities"},
+        {"router", "score", sparsemixer && layer->score != SCORE_SOFTMAX, "must be \"softmax\": that is what sparsemixer computes"},
+        {"router", "correction", sparsemixer && layer->correction, "does not go with sparsemixer, which ranks by logits"},
+        {"router", "groups", sparsemixer && grouped, "do not go with sparsemixer, which ranks the whole pool"},
+        {"router", "groups", grouped && choices % layer->groups, "must divide the choices evenly"},
+        {"router", "groups", layer->top_groups > layer->groups, "keep more groups than there are"},
+        {"router", "groups", grouped && layer->group_score == GROUP_TOP2_SUM && group < 2,
+         "of one expert have no two best to add: score them by \"max\""},
+        {"router", "groups", grouped && layer->selection == SELECTION_TOP_K && layer->top_k > layer->top_groups * group,
+         "that remain have fewer than k experts"},
+        {"router", "normalize_p", layer->normalize_p != 1 && !layer->normalize, "means nothing without normalize"},
+        {"router", "normalize_clamp", layer->normalize_clamp && !layer->normalize, "means nothing without normalize"},
+        {"residual", "inner_alpha", layer->inner_alpha != 1 && !layer->inner_residual, "means nothing without inner"},
+        {"residual", "alpha", layer->alpha != 1 && !layer->outer_residual, "means nothing without outer"},
+        {"residual", "coe_weight", layer->coe_weight && layer->iterations < 2, "weighs what one iteration hands to the next"},
+        {"residual", "coe_weight", layer->coe_weight && !layer->inner_residual,
+         "needs inner: a converted MoE hands x + coe_weight y to the next iteration"},
+        {"experts", "slope", layer->slope != 1 && layer->activation != ACTIVATION_SILU, "is a parameter of \"silu\""},
+        {"experts", "limit", layer->limit != 0 && !layer->gated, "clamps gate and up: the experts must be gated"},
+        {"experts", "up_offset", layer->up_offset != 0 && !layer->gated, "is added to up: the experts must be gated"},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        LayerPlace place;
+        if (rules[i].broken) {
+            spec_error(spec, layer_place(&place, index, rules[i].section, rules[i].key), PLACE_VALUE, "layers[%zu].%s.%s %s", index,
+                       rules[i].section, rules[i].key, rules[i].why);
+        }
+    }
+}
+
 // Placeholders that stand for a number of this tensor in this layer.
 typedef struct Placeholder {
     const char *name;
@@ -75,11 +124,12 @@ enum { PLACEHOLDERS = 3 };
 
 static void placeholders_of(const ModelLayer *entry, Tensor tensor, Placeholder list[PLACEHOLDERS]) {
     const Layer *layer = &entry->layer;
-    bool norm = tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS;
-    bool router = tensor == TENSOR_ROUTER || tensor == TENSOR_ROUTER_BIAS;
+    bool single =
+        tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS || tensor == TENSOR_COE_WEIGHT || tensor == TENSOR_SHARED_EXPERT_GATE;
+    bool router = layer_tensor_per_iteration(tensor);
     list[0] = (Placeholder){"{layer}", true, entry->count > 1};
     list[1] = (Placeholder){"{iteration}", router && layer->gate_per_iteration, router && layer_gates(layer) > 1};
-    list[2] = (Placeholder){"{expert}", !norm && !router, false};  // without it: one tensor for all, see runtime/weights.c
+    list[2] = (Placeholder){"{expert}", !single && !router, false};  // without it: one tensor for all, see runtime/weights_source.c
 }
 
 static void check_braces(Spec *spec, const Place *place, const char *pattern, const Placeholder list[PLACEHOLDERS]) {
@@ -100,8 +150,51 @@ static void check_braces(Spec *spec, const Place *place, const char *pattern, co
     }
 }
 
+// Inputs of a matrix; 0: the tensor is a vector.
+static int64_t inputs_of(const Layer *layer, Tensor tensor) {
+    switch (tensor) {
+    case TENSOR_ROUTER:
+    case TENSOR_SHARED_EXPERT_GATE:
+    case TENSOR_GATE:
+    case TENSOR_UP:
+    case TENSOR_SHARED_GATE:
+    case TENSOR_SHARED_UP: return layer->hidden;
+    case TENSOR_DOWN: return layer->intermediate;
+    case TENSOR_SHARED_DOWN: return layer->shared_intermediate;
+    default: return 0;
+    }
+}
+
+// A layout that the tensor cannot have.
+static void check_source(Spec *spec, const Layer *layer, Tensor tensor, const char *key, const TensorSource *source,
+                         const Place *place) {
+    enum { MXFP4_INPUTS = 32 };  // of a block
+    int64_t inputs = inputs_of(layer, tensor);
+    bool in_out = source->order == ORDER_IN_OUT, mxfp4 = source->encoding == ENCODING_MXFP4;
+    if (in_out && !inputs) {
+        spec_error(spec, &(Place){place, "order", 0}, PLACE_VALUE, "\"%s\" is a vector: \"in_out\" is an order of matrices", key);
+    }
+    if (mxfp4 && !inputs) {
+        spec_error(spec, &(Place){place, "encoding", 0}, PLACE_VALUE, "\"%s\" is a vector: \"mxfp4\" is an encoding of matrices",
+                   key);
+    }
+    if (mxfp4 && inputs % MXFP4_INPUTS) {
+        spec_error(spec, &(Place){place, "encoding", 0}, PLACE_VALUE,
+                   "\"%s\" has %lld inputs: \"mxfp4\" has blocks of %d, so that they must be a multiple of it", key,
+                   (long long)inputs, MXFP4_INPUTS);
+    }
+    if (mxfp4 && in_out) {
+        spec_error(spec, &(Place){place, "order", 0}, PLACE_VALUE,
+                   "\"%s\" cannot be \"in_out\": blocks of \"mxfp4\" run along the inputs", key);
+    }
+    if (mxfp4 && source->add != 0) {
+        spec_error(spec, &(Place){place, "add", 0}, PLACE_VALUE, "\"%s\" is \"mxfp4\", which has nothing added to it", key);
+    }
+}
+
 static void check_pattern(Spec *spec, const ModelLayer *entry, Tensor tensor, const char *key, const Place *place) {
-    const char *pattern = entry->checkpoint.tensors[tensor];
+    const TensorSource *source = &entry->checkpoint.tensors[tensor];
+    const char *pattern = source->pattern;
     Placeholder list[PLACEHOLDERS];
     if (!layer_has_tensor(&entry->layer, tensor)) {
         if (*pattern) {
@@ -121,6 +214,7 @@ static void check_pattern(Spec *spec, const ModelLayer *entry, Tensor tensor, co
                        list[i].name);
         }
     }
+    check_source(spec, &entry->layer, tensor, key, source, place);
 }
 
 #define TENSOR_KEY(tensor, key, shape) key,
@@ -134,9 +228,12 @@ static void check_checkpoint(Spec *spec, const ModelLayer *entry, size_t index) 
     }
 }
 
-void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool check_tensors) {
+void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool clean, bool has_checkpoint) {
     check_sizes(spec, layer, index);
-    if (check_tensors) {
+    if (clean) {
+        check_rules(spec, &layer->layer, index);
+    }
+    if (clean && has_checkpoint) {
         check_checkpoint(spec, layer, index);
     }
 }

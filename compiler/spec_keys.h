@@ -13,6 +13,7 @@ typedef enum KeyType {
     KEY_CHOICE,      // int32_t index into choices
     KEY_IDENTIFIER,  // char[text_bytes]
     KEY_PATTERN,     // char[text_bytes]: name of a tensor with {layer}, {iteration}, {expert}
+    KEY_TENSOR,      // TensorSource: a name, or an object with a name and how the matrix lies in the tensor
     KEY_ROUTING,     // char[text_bytes]: a routing of the workload
     KEY_COUNTS,      // int64_t[maximum list length] and its length
     KEY_SECTION,     // an object with keys of its own, at the same base
@@ -30,7 +31,7 @@ typedef struct Key {
     double fallback;            // value when absent: number, flag or index into choices
     const char *const *choices; // NULL-terminated
     size_t text_bytes;          // capacity of a text, with its zero
-    const Section *section;     // of KEY_SECTION and KEY_LAYERS
+    const Section *section;     // of KEY_SECTION, KEY_TENSOR and KEY_LAYERS
 } Key;
 
 struct Section {

@@ -33,9 +33,8 @@ void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]);
 // The known name that is most like an unknown one, or NULL if none is like it.
 const char *spec_nearest_key(const Section *section, const char *name);
 
-// Combinations of fields. `check_tensors`: there is a checkpoint, and the layer's own values were all right, so that it makes
-// sense to ask which tensors it has.
-void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool check_tensors);
+// Combinations of fields. `clean`: the layer's own values were all right, so that it makes sense to ask what they mean together.
+void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool clean, bool has_checkpoint);
 void spec_check_model(Spec *spec, const Model *model);
 
 #endif

@@ -32,6 +32,9 @@ void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]) {
                  key->text_bytes - 1);
         break;
     case KEY_PATTERN: snprintf(text, SPEC_TEXT_BYTES, "a tensor's name of at most %zu bytes", key->text_bytes - 1); break;
+    case KEY_TENSOR:
+        snprintf(text, SPEC_TEXT_BYTES, "a tensor's name of at most %zu bytes, or an object with a \"name\"", key->text_bytes - 1);
+        break;
     case KEY_ROUTING: snprintf(text, SPEC_TEXT_BYTES, "\"uniform\", \"zipf:S\", \"one\" or \"trace:PREFIX\""); break;
     case KEY_COUNTS:
         snprintf(text, SPEC_TEXT_BYTES, "a list of 1 to %d integers from %.10g to %.10g", WORKLOAD_MAX_TOKENS, key->minimum,
@@ -72,6 +75,7 @@ void spec_default_value(const Key *key, void *base) {
     case KEY_CHOICE: *(int32_t *)field = (int32_t)key->fallback; break;
     case KEY_IDENTIFIER:
     case KEY_PATTERN: *(char *)field = 0; break;
+    case KEY_TENSOR: memset(field, 0, sizeof(TensorSource)); break;
     case KEY_ROUTING: memcpy(field, default_routing, sizeof default_routing); break;
     case KEY_COUNTS:
         memcpy(((Workload *)field)->tokens, default_tokens, sizeof default_tokens);
@@ -151,6 +155,19 @@ static bool read_counts(Spec *spec, const Key *key, const json_t *value, const P
     return true;
 }
 
+// Defaults that depend on other fields.
+static void complete_layer(Layer *layer) {
+    if (!layer->shared_experts) {
+        layer->shared_intermediate = layer->shared_bias = layer->shared_gated = 0;
+        layer->shared_scale = 1;
+    } else if (!layer->shared_intermediate) {
+        layer->shared_intermediate = layer->intermediate;
+    }
+    bool limits_itself = layer->selection == SELECTION_THRESHOLD || layer->selection == SELECTION_TOP_P;
+    layer->top_k = layer->top_k || !limits_itself ? layer->top_k : layer_choices(layer);
+    layer->expected_k = layer->expected_k ? layer->expected_k : layer->top_k;
+}
+
 static bool read_layers(Spec *spec, const Key *key, const json_t *value, const Place *place, Model *model) {
     size_t count = json_array_size(value);
     if (!count || count > MODEL_MAX_LAYERS) {
@@ -166,16 +183,21 @@ static bool read_layers(Spec *spec, const Key *key, const json_t *value, const P
             continue;
         }
         spec_read_section(spec, key->section, layer, &here, &model->layers[i]);
-        Layer *l = &model->layers[i].layer;
-        if (!l->shared_experts) {
-            l->shared_intermediate = l->shared_bias = 0;
-        } else if (!l->shared_intermediate) {
-            l->shared_intermediate = l->intermediate;
-        }
+        complete_layer(&model->layers[i].layer);
         bool clean = spec->diagnostics->count == before;
-        spec_check_layer(spec, &model->layers[i], i, clean && json_object_get(layer, "checkpoint"));
+        spec_check_layer(spec, &model->layers[i], i, clean, json_object_get(layer, "checkpoint"));
     }
     return true;
+}
+
+// "name", or {"name": ..., "rows": ...}.
+static bool read_tensor(Spec *spec, const Key *key, const json_t *value, const Place *place, TensorSource *source) {
+    if (json_is_object(value)) {
+        spec_read_section(spec, key->section, value, place, source);
+        return true;
+    }
+    return json_is_string(value) && text_allowed(key, json_string_value(value)) &&
+           (strcpy(source->pattern, json_string_value(value)), true);
 }
 
 static bool read_into(Spec *spec, const Key *key, const json_t *value, const Place *place, void *base) {
@@ -191,6 +213,7 @@ static bool read_into(Spec *spec, const Key *key, const json_t *value, const Pla
     case KEY_ROUTING:
         return json_is_string(value) && text_allowed(key, json_string_value(value)) &&
                (strcpy(field, json_string_value(value)), true);
+    case KEY_TENSOR: return read_tensor(spec, key, value, place, field);
     case KEY_COUNTS: return read_counts(spec, key, value, place, field);
     case KEY_SECTION:
         spec_read_section(spec, key->section, json_is_object(value) ? value : NULL, place, base);

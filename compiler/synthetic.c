@@ -10,6 +10,7 @@
 
 static const float token_constant = 4.0f;    // component 0 of tokens when the routing is skewed
 static const double one_offset = 60;         // "one": far beyond the noise of the logits
+static const int64_t least_hidden = 8;       // narrower tokens would be little more than the constant
 static const double router_variance = 1.645; // pi^2 / 6, the variance of Gumbel noise
 
 int synthetic_routing_parse(const char *text, SyntheticRouting *routing) {
@@ -111,8 +112,32 @@ static void fill_role(const Plan *plan, uint8_t *instance, RoleName name, uint64
     }
 }
 
+// Every router matrix has the shared experts' gates beside it: the same ones (packed_set writes all).
+static void unite_shared_gates(const Plan *plan, uint8_t *instance) {
+    PackedShape shape;
+    if (!packed_shape(plan, TENSOR_SHARED_EXPERT_GATE, &shape)) {
+        return;
+    }
+    for (int64_t row = 0; row < shape.rows; row++) {
+        for (int64_t k = 0; k < shape.columns; k++) {
+            float value = packed_get(plan, instance, TENSOR_SHARED_EXPERT_GATE, 0, row, k);
+            packed_set(plan, instance, TENSOR_SHARED_EXPERT_GATE, 0, row, k, value);
+        }
+    }
+}
+
 // Vectors ---------------------------------------------------------------------------------------------------------------------
 
+// What typical ranking values of one token differ by: corrections of this size change choices without making them all.
+static float correction_size(const Layer *layer) {
+    const float sizes[SCORE_COUNT] = {[SCORE_SOFTMAX] = 1 / (float)layer_choices(layer),
+                                      [SCORE_SIGMOID] = 0.1f,
+                                      [SCORE_SQRTSOFTPLUS] = 0.2f,
+                                      [SCORE_RELU] = 0.3f};
+    return layer->rank == RANK_LOGIT ? 0.5f : sizes[layer->score];
+}
+
+// Vectors are uniform around a middle.
 static void fill_vectors(const Plan *plan, uint8_t *instance, uint64_t seed) {
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
@@ -120,33 +145,82 @@ static void fill_vectors(const Plan *plan, uint8_t *instance, uint64_t seed) {
             continue;
         }
         uint64_t state = seed_of(seed, 0, (uint64_t)tensor);
-        float middle = tensor == TENSOR_NORM ? 1.0f : 0.0f;
+        float middle = tensor == TENSOR_NORM ? 1.0f : tensor == TENSOR_COE_WEIGHT ? 0.5f : 0.0f;
+        float size = tensor == TENSOR_CORRECTION ? correction_size(&plan->layer) : 0.1f;
         for (int64_t matrix = 0; matrix < shape.matrices; matrix++) {
             for (int64_t row = 0; row < shape.rows; row++) {
-                packed_set(plan, instance, tensor, matrix, row, 0, middle + 0.1f * synthetic_uniform(&state));
+                packed_set(plan, instance, tensor, matrix, row, 0, middle + size * synthetic_uniform(&state));
             }
         }
     }
 }
 
-// Bias sections are cleared whole first: their padding must be zero.
-static void clear_biases(const Plan *plan, uint8_t *instance) {
+// Sections of vectors with padding are cleared whole first: it must be zero.
+static void clear_padding(const Plan *plan, uint8_t *instance) {
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &plan->roles[r];
+        size_t bytes = (size_t)(role->matrices * role->panels * PANEL_COLUMNS) * sizeof(float);
         if (role->matrices && role->bias_offset >= 0) {
-            memset(instance + role->bias_offset, 0, (size_t)(role->matrices * role->panels * PANEL_COLUMNS) * sizeof(float));
+            memset(instance + role->bias_offset, 0, bytes);
+        }
+        if (r == ROLE_ROUTER && plan->correction_offset >= 0) {
+            memset(instance + plan->correction_offset, 0, bytes);
         }
     }
 }
 
 // Skew ------------------------------------------------------------------------------------------------------------------------
 
-// log popularity of the n-th most popular expert, relative to the mean over the pool.
-static double log_popularity(const SyntheticRouting *routing, int64_t n, int64_t experts) {
+// log popularity of the n-th most popular choice, relative to the mean over the pool.
+static double log_popularity(const SyntheticRouting *routing, int64_t n, int64_t choices) {
+    if (!routing || routing->kind == SYNTHETIC_UNIFORM) {
+        return 0;
+    }
     if (routing->kind == SYNTHETIC_ONE) {
         return n == 0 ? one_offset : 0;
     }
-    return -routing->exponent * (log((double)n + 1) - lgamma((double)experts + 1) / (double)experts);
+    return -routing->exponent * (log((double)n + 1) - lgamma((double)choices + 1) / (double)choices);
+}
+
+// The t that a normal variable exceeds with probability q, by bisection.
+static double normal_quantile(double q) {
+    double low = -8, high = 8;
+    for (int i = 0; i < 50; i++) {
+        double middle = (low + high) / 2;
+        if (erfc(middle * M_SQRT1_2) / 2 > q) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+// The logit whose ranking value is the threshold. The softmax of a pool does not change with a common shift: as if it were one.
+static double threshold_logit(const Layer *layer) {
+    double t = layer->threshold;
+    if (layer->rank != RANK_LOGIT && layer->score == SCORE_SIGMOID) {
+        return t <= 0 ? -8 : t >= 1 ? 8 : log(t / (1 - t));
+    }
+    if (layer->rank != RANK_LOGIT && layer->score == SCORE_SQRTSOFTPLUS) {
+        return t <= 0 ? -8 : log(expm1(t * t));
+    }
+    return t;
+}
+
+// Added to every logit of a layer that takes choices above a threshold, so that expected_k of them are above it on average.
+static double threshold_shift(const Layer *layer) {
+    if (layer->selection != SELECTION_THRESHOLD || (layer->rank != RANK_LOGIT && layer->score == SCORE_SOFTMAX)) {
+        return 0;
+    }
+    double share = (double)layer->expected_k / (double)layer_choices(layer), scale = fabs((double)layer->logit_scale);
+    return threshold_logit(layer) - scale * sqrt(router_variance) * normal_quantile(share);
+}
+
+// Whether component 0 of tokens is a constant through which the router's weights shift logits.
+static int has_constant(const Layer *layer, const SyntheticRouting *routing) {
+    int skewed = routing && routing->kind != SYNTHETIC_UNIFORM;
+    return skewed || (threshold_shift(layer) != 0 && layer->hidden >= least_hidden && !layer->router_bias);
 }
 
 // What becomes of token_constant in x_0: norms divide by the root of mean square or variance of a token of variance 1.
@@ -161,31 +235,40 @@ static double constant_after_norm(const Layer *layer) {
     return c;
 }
 
+// Shifts the logits of the n-th most popular choice, by its bias or by what the constant component is multiplied with.
+static void shift_logits(const Plan *plan, uint8_t *instance, const SyntheticRouting *routing, int64_t n, int64_t choice) {
+    const Layer *layer = &plan->layer;
+    double constant = constant_after_norm(layer) * layer->logit_scale;
+    double logit = log_popularity(routing, n, layer_choices(layer)) + threshold_shift(layer);
+    for (int64_t gate = 0; gate < layer_gates(layer); gate++) {
+        if (layer->router_bias) {
+            packed_set(plan, instance, TENSOR_ROUTER_BIAS, gate, choice, 0, (float)logit);
+        }
+        if (has_constant(layer, routing)) {
+            float weight = layer->router_bias || constant == 0 ? 0 : (float)(logit / constant);
+            packed_set(plan, instance, TENSOR_ROUTER, gate, choice, 0, weight);
+        }
+    }
+}
+
 static void skew_router(const Plan *plan, uint8_t *instance, uint64_t seed, const SyntheticRouting *routing) {
     const Layer *layer = &plan->layer;
-    double constant = constant_after_norm(layer);
+    int64_t choices = layer_choices(layer);
     uint64_t state = seed_of(seed, 77, 0);
-    int64_t *order = malloc((size_t)layer->experts * sizeof *order);
-    for (int64_t n = 0; n < layer->experts && order; n++) {  // Fisher and Yates' shuffle, from the inside out
+    int64_t *order = malloc((size_t)choices * sizeof *order);
+    for (int64_t n = 0; n < choices && order; n++) {  // Fisher and Yates' shuffle, from the inside out
         int64_t other = (int64_t)(synthetic_next(&state) % (uint64_t)(n + 1));
         order[n] = order[other];
         order[other] = n;
     }
-    if (layer->norm != NORM_NONE) {
+    if (has_constant(layer, routing) && layer->norm != NORM_NONE) {
         packed_set(plan, instance, TENSOR_NORM, 0, 0, 0, 1);
     }
-    if (layer->norm == NORM_LAYER) {
+    if (has_constant(layer, routing) && layer_has_tensor(layer, TENSOR_NORM_BIAS)) {
         packed_set(plan, instance, TENSOR_NORM_BIAS, 0, 0, 0, 0);
     }
-    for (int64_t gate = 0; gate < layer_gates(layer); gate++) {
-        for (int64_t n = 0; n < layer->experts; n++) {
-            int64_t expert = order ? order[n] : n;  // without memory the order is not shuffled
-            double logit = log_popularity(routing, n, layer->experts);
-            packed_set(plan, instance, TENSOR_ROUTER, gate, expert, 0, layer->router_bias ? 0 : (float)(logit / constant));
-            if (layer->router_bias) {
-                packed_set(plan, instance, TENSOR_ROUTER_BIAS, gate, expert, 0, (float)logit);
-            }
-        }
+    for (int64_t n = 0; n < choices; n++) {
+        shift_logits(plan, instance, routing, n, order ? order[n] : n);  // without memory the order is not shuffled
     }
     free(order);
 }
@@ -194,9 +277,10 @@ void synthetic_fill(const Plan *plan, uint8_t *instance, uint64_t seed, const Sy
     for (RoleName role = 0; role < ROLE_COUNT; role++) {
         fill_role(plan, instance, role, seed);
     }
-    clear_biases(plan, instance);
+    unite_shared_gates(plan, instance);
+    clear_padding(plan, instance);
     fill_vectors(plan, instance, seed);
-    if (routing && routing->kind != SYNTHETIC_UNIFORM) {
+    if ((routing && routing->kind != SYNTHETIC_UNIFORM) || threshold_shift(&plan->layer) != 0) {
         skew_router(plan, instance, seed, routing);
     }
 }
@@ -220,7 +304,7 @@ void synthetic_to_bf16(const float *from, int64_t count, uint16_t *to) {
 
 void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const SyntheticRouting *routing, float *x) {
     int64_t hidden = plan->layer.hidden;
-    int skewed = routing && routing->kind != SYNTHETIC_UNIFORM;
+    int constant = has_constant(&plan->layer, routing);
 #pragma omp parallel for schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
         uint64_t state = seed_of(seed, 99, (uint64_t)token);
@@ -228,7 +312,7 @@ void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const Syn
         for (int64_t i = 0; i < hidden; i++) {
             row[i] = synthetic_normal(&state);
         }
-        row[0] = skewed ? token_constant : row[0];
+        row[0] = constant ? token_constant : row[0];
         for (int64_t i = 0; i < hidden && plan->layer.activations == FORMAT_BF16; i++) {
             row[i] = packed_float_from_bf16(packed_bf16_from_float(row[i]));
         }

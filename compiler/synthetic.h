@@ -7,6 +7,8 @@
 // (pi^2 / 6), and adding log p_e to logit e makes top-1 choose expert e with a probability close to p_e. log p_e enters
 // honestly through the router itself: as its bias where the layer has one, otherwise as the router's weight for component 0 of
 // the token, which synthetic_tokens sets to a constant. The popular experts are shuffled over the pool by the seed.
+// Corrections change choices and do not make them all; coe weights lie around 0.5. Where choices are taken above a threshold, the
+// logits are shifted by the same means so that expected_k are taken on average.
 // Without inner residual and router bias only the first iteration is skewed: component 0 does not survive an iteration.
 #ifndef CATENA_SYNTHETIC_H
 #define CATENA_SYNTHETIC_H

@@ -17,9 +17,9 @@ static const double oracle_macs_per_second = 5e8;  // per layer of two cores, li
 
 // Multiply-adds of the oracle per token.
 static double macs_per_token(const Layer *layer) {
-    double matrices = layer->gated ? 3 : 2, routed = (double)(layer->top_k * layer->intermediate);
+    double matrices = layer->gated ? 3 : 2, routed = (double)(layer->expected_k * layer->intermediate);
     double shared = (double)(layer->shared_experts * layer->shared_intermediate);
-    return (double)layer->iterations * (double)layer->hidden * ((double)layer->experts + matrices * (routed + shared));
+    return (double)layer->iterations * (double)layer->hidden * ((double)layer_choices(layer) + matrices * (routed + shared));
 }
 
 static int open_instances(VerifyRun *run, const VerifyOptions *options, const char *name, Diagnostics *diagnostics) {
@@ -66,25 +66,51 @@ static int make_weights(VerifyRun *run, const Kind *kinds, int64_t kind_count, i
     return 0;
 }
 
+// Every array of a run and its bytes.
+enum { VERIFY_ARRAYS = 14 };
+typedef struct Room {
+    void **array;
+    size_t bytes;
+} Room;
+
+static void list_rooms(const Layer *layer, VerifyRun *run, Room *rooms) {
+    size_t tokens = (size_t)run->limit, elements = tokens * (size_t)layer->hidden, iterations = (size_t)layer->iterations;
+    size_t slots = tokens * (size_t)layer->top_k * iterations, scores = tokens * (size_t)layer_choices(layer) * iterations;
+    size_t rows = tokens * (size_t)(layer->hidden + VERIFY_Y_PADDING) * sizeof(float) + 64;
+    const Room all[VERIFY_ARRAYS] = {
+        {(void **)&run->x, elements * sizeof(float)},
+        {(void **)&run->y, elements * sizeof(float)},
+        {(void **)&run->oracle, elements * sizeof(double)},
+        {(void **)&run->bound, elements * sizeof(double)},
+        {(void **)&run->in, rows},
+        {(void **)&run->out, rows},
+        {(void **)&run->other, rows},
+        {(void **)&run->experts, slots * sizeof(int32_t)},
+        {(void **)&run->weights_out, slots * sizeof(float)},
+        {(void **)&run->scores, scores * sizeof(float)},
+        {(void **)&run->oracle_scores, scores * sizeof(double)},
+        {(void **)&run->score_bounds, scores * sizeof(double)},
+        {(void **)&run->rejected, tokens},
+        {(void **)&run->k, tokens * sizeof(int32_t)},  // the last: not every layer has it
+    };
+    memcpy(rooms, all, sizeof all);
+}
+
 static int make_buffers(VerifyRun *run) {
     const Layer *layer = &run->plan->layer;
-    size_t elements = (size_t)(run->limit * layer->hidden), slots = (size_t)(run->limit * layer->top_k * layer->iterations);
-    size_t rows = (size_t)(run->limit * (layer->hidden + VERIFY_Y_PADDING)) * sizeof(float) + 64;
+    Room rooms[VERIFY_ARRAYS];
+    int complete = 1;
     run->size = (size_t)format_bytes((Format)layer->activations);
-    run->x = malloc(elements * sizeof(float) + 1);
-    run->y = malloc(elements * sizeof(float) + 1);
-    run->oracle = malloc(elements * sizeof(double) + 1);
-    run->bound = malloc(elements * sizeof(double) + 1);
-    run->in = malloc(rows);
-    run->out = malloc(rows);
-    run->other = malloc(rows);
-    run->experts = malloc(slots * sizeof(int32_t) + 1);
-    run->scores = malloc(slots * sizeof(float) + 1);
-    return run->x && run->y && run->oracle && run->bound && run->in && run->out && run->other && run->experts && run->scores ? 0
-                                                                                                                             : -1;
+    list_rooms(layer, run, rooms);
+    for (int i = 0; i < VERIFY_ARRAYS - !layer->k_per_token; i++) {
+        *rooms[i].array = malloc(rooms[i].bytes + 1);
+        complete &= *rooms[i].array != NULL;
+    }
+    return complete ? 0 : -1;
 }
 
 static void release(VerifyRun *run) {
+    Room rooms[VERIFY_ARRAYS];
     if (run->team) {
         run->library->close(run->team);
     }
@@ -95,9 +121,19 @@ static void release(VerifyRun *run) {
         munmap(run->image, run->image_bytes);
     }
     reference_weights_free(&run->weights);
-    void *buffers[] = {run->x, run->y, run->oracle, run->bound, run->in, run->out, run->other, run->experts, run->scores};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
-        free(buffers[i]);
+    list_rooms(&run->plan->layer, run, rooms);
+    for (int i = 0; i < VERIFY_ARRAYS; i++) {
+        free(*rooms[i].array);
+    }
+}
+
+// k of each token: the least, the most, and anything between them.
+static void fill_k(const VerifyRun *run, int64_t tokens, uint64_t seed) {
+    const Layer *layer = &run->plan->layer;
+    int64_t range = layer->top_k - layer->least_k;
+    for (int64_t token = 0; token < tokens && run->k; token++) {
+        int64_t between = (int64_t)(synthetic_next(&seed) >> 16) % (range + 1);
+        run->k[token] = (int32_t)(layer->least_k + (token % 3 == 0 ? between : token % 3 == 1 ? 0 : range));
     }
 }
 
@@ -121,6 +157,7 @@ static int run_cases(VerifyRun *run, const VerifyOptions *options, void (*progre
             test->model = ERROR_LIKELY;
             verify_fill_random(run->plan, &run->weights, test->tokens, seed, run->x);
         }
+        fill_k(run, test->tokens, seed);
         if (verify_run_case(run, test)) {
             return -1;
         }

@@ -19,8 +19,11 @@ typedef struct VerifyRun {
     float *x, *y;            // [limit][hidden] as fp32
     uint8_t *in, *out, *other;  // interface rows, with room for strides and guards
     int32_t *experts;
-    float *scores;
-    double *oracle, *bound;
+    float *weights_out;         // [iterations][limit][top_k], beside experts
+    int32_t *k;                 // [limit] what each token is given; NULL: the layer takes none
+    float *scores;              // [iterations][limit][choices]
+    double *oracle, *bound, *oracle_scores, *score_bounds;
+    uint8_t *rejected;          // [limit] ReferenceVerdict
 } VerifyRun;
 
 // Runs one case on run->x (test->tokens rows, filled by the caller); what is found goes to *test. -1 when out of memory.

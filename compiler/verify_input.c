@@ -25,12 +25,12 @@ static void fill_equal(const Plan *plan, const ReferenceWeights *weights, int64_
 // runs of tokens share an expert; experts that verify_tie_experts made equal tie at the top.
 static void fill_aimed(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     int64_t hidden = plan->layer.hidden;
+    float along = copysignf(3 * sqrtf((float)hidden), plan->layer.logit_scale);
     synthetic_tokens(plan, tokens, seed, NULL, x);
     for (int64_t token = 0; token < tokens; token++) {
-        int64_t expert = token / 4 % plan->layer.experts;
+        int64_t choice = token / 4 % layer_choices(&plan->layer);
         for (int64_t i = 0; i < hidden; i++) {
-            x[token * hidden + i] =
-                0.1f * x[token * hidden + i] + 3 * (float)sqrt((double)hidden) * weights->router[expert * hidden + i];
+            x[token * hidden + i] = 0.1f * x[token * hidden + i] + along * weights->router[choice * hidden + i];
         }
     }
 }
@@ -134,24 +134,28 @@ int64_t verify_random_tokens(const Plan *plan, int64_t i, uint64_t seed, int64_t
     return tokens < limit ? tokens : limit;
 }
 
+static void copy_element(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t gate, int64_t from, int64_t to, int64_t i) {
+    if (layer_has_tensor(&plan->layer, tensor)) {
+        packed_set(plan, instance, tensor, gate, to, i, packed_get(plan, instance, tensor, gate, from, i));
+    }
+}
+
 static void copy_router_row(const Plan *plan, uint8_t *instance, int64_t from, int64_t to) {
     for (int64_t gate = 0; gate < layer_gates(&plan->layer); gate++) {
         for (int64_t i = 0; i < plan->layer.hidden; i++) {
-            packed_set(plan, instance, TENSOR_ROUTER, gate, to, i, packed_get(plan, instance, TENSOR_ROUTER, gate, from, i));
+            copy_element(plan, instance, TENSOR_ROUTER, gate, from, to, i);
         }
-        if (plan->layer.router_bias) {
-            float bias = packed_get(plan, instance, TENSOR_ROUTER_BIAS, gate, from, 0);
-            packed_set(plan, instance, TENSOR_ROUTER_BIAS, gate, to, 0, bias);
-        }
+        copy_element(plan, instance, TENSOR_ROUTER_BIAS, gate, from, to, 0);
+        copy_element(plan, instance, TENSOR_CORRECTION, gate, from, to, 0);
     }
 }
 
 void verify_tie_experts(const Plan *plan, uint8_t *instance) {
-    int64_t experts = plan->layer.experts;
-    if (experts > 1) {
-        copy_router_row(plan, instance, 0, experts - 1);
+    int64_t choices = layer_choices(&plan->layer);
+    if (choices > 1) {
+        copy_router_row(plan, instance, 0, choices - 1);
     }
-    if (experts > 4) {
-        copy_router_row(plan, instance, 1, experts / 2);
+    if (choices > 4) {
+        copy_router_row(plan, instance, 1, choices / 2);
     }
 }

@@ -20,7 +20,7 @@ const VerifyInput *verify_inputs(int64_t *count);
 VerifyFill verify_fill_random;
 // Tokens of the i-th random case: 0, 1, 2, around the tallest tile of the plan, then anything up to `limit`.
 int64_t verify_random_tokens(const Plan *plan, int64_t i, uint64_t seed, int64_t limit);
-// Makes pairs of experts indistinguishable for the router (equal rows and biases), so that ties occur in every case.
+// Makes pairs of experts indistinguishable for the router (equal rows, biases and corrections), so that ties occur in every case.
 void verify_tie_experts(const Plan *plan, uint8_t *instance);
 
 #endif

@@ -1,6 +1,8 @@
 // The functions behind a library's exported ones: the instance functions with this library's emitted contents.
 #include <stdio.h>
 
+#include "figures.h"
+#include "importance.h"
 #include "instance.h"
 
 // Debian's static jansson refers to stdin (json_loadf, never called here) in a way that a shared object cannot resolve; the
@@ -39,6 +41,20 @@ Status library_forward_routed(Library *library, int layer, int64_t tokens, const
                               int64_t y_stride, const int32_t *experts, const float *weights) {
     Forward forward = {FORWARD_ROUTING_IN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, experts, weights};
     return instance_forward(library, &forward);
+}
+
+Status library_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
+                            const Extra *extra) {
+    Forward forward = {FORWARD_PLAIN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, NULL, NULL};
+    return instance_forward_with(library, &forward, extra);
+}
+
+Status library_importance(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance) {
+    return importance_from_attention(attention, heads, queries, keys, rule, importance);
+}
+
+double library_adapt_lambda(double lambda, double sparsity, double target) {
+    return figures_adapt_lambda(lambda, sparsity, target);
 }
 
 int64_t library_nonfinite(const Library *library, int64_t *first) {

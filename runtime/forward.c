@@ -1,9 +1,8 @@
-// A forward: arguments checked, tokens cut into chunks that the workspace holds, non-finite rows counted. Nothing is allocated.
-#include <math.h>
+// A forward: one caller at a time, layers by number, arguments checked. Nothing is allocated.
 #include <string.h>
 
-#include "instance.h"
-#include "team.h"
+#include "chunks.h"
+#include "extra.h"
 
 bool instance_layer(const Library *library, int64_t layer, int64_t *kind, int64_t *index) {
     for (int64_t k = 0; layer >= 0 && k < library->contents->kinds; k++) {
@@ -80,149 +79,94 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
     return LIBRARY_OK;
 }
 
-// One token in one iteration. `seen`: a bit per expert, zero before and after.
-static Status check_slots(const Layer *layer, const Forward *f, int64_t slot, uint8_t *seen, const Failure *failure) {
-    const int32_t *experts = f->experts_in + slot;
-    int64_t iteration = slot / layer->top_k / f->tokens, token = slot / layer->top_k % f->tokens;
-    for (int64_t k = 0; k < layer->top_k; k++) {
-        if (experts[k] < -1 || experts[k] >= layer->experts) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "iteration %lld, token %lld: expert %d, must be -1..%lld",
-                               (long long)iteration, (long long)token, experts[k], (long long)layer->experts - 1);
-        }
-        if (!isfinite(f->weights_in[slot + k])) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "iteration %lld, token %lld: a weight is not finite",
-                               (long long)iteration, (long long)token);
-        }
-        if (experts[k] >= 0) {
-            uint8_t bit = (uint8_t)(1 << experts[k] % 8);
-            if (seen[experts[k] / 8] & bit) {
-                return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "iteration %lld, token %lld: expert %d is given twice",
-                                   (long long)iteration, (long long)token, experts[k]);
-            }
-            seen[experts[k] / 8] |= bit;
-        }
-    }
-    for (int64_t k = 0; k < layer->top_k; k++) {
-        if (experts[k] >= 0) {
-            seen[experts[k] / 8] = 0;
-        }
-    }
-    return LIBRARY_OK;
-}
-
-static Status check_routing(const Layer *layer, const Forward *f, uint8_t *workspace, const Failure *failure) {
-    if (f->mode == FORWARD_ROUTING_OUT && (!f->experts_out || !f->weights_out)) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "experts or weights is NULL");
-    }
-    if (f->mode != FORWARD_ROUTING_IN) {
+// The exported functions that have no Extra, as one.
+static Status extra_of_mode(const Forward *f, Extra *out, const Failure *failure) {
+    bool in = f->mode == FORWARD_ROUTING_IN;
+    *out = (Extra){.size = sizeof *out};
+    if (f->mode == FORWARD_PLAIN) {
         return LIBRARY_OK;
     }
-    if (!f->experts_in || !f->weights_in) {
+    if (f->tokens && (in ? !f->experts_in || !f->weights_in : !f->experts_out || !f->weights_out)) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "experts or weights is NULL");
     }
-    int64_t slots = layer->iterations * f->tokens * layer->top_k;
-    memset(workspace, 0, (size_t)(layer->experts + 7) / 8);  // fits: Workspace.starts alone has 8 bytes per expert
-    for (int64_t slot = 0; slot < slots; slot += layer->top_k) {
-        Status status = check_slots(layer, f, slot, workspace, failure);
-        if (status != LIBRARY_OK) {
-            return status;
-        }
+    if (in) {
+        out->given_experts = f->experts_in;
+        out->given_weights = f->weights_in;
+    } else {
+        out->experts = f->experts_out;
+        out->weights = f->weights_out;
     }
     return LIBRARY_OK;
 }
 
-// --- chunks --------------------------------------------------------------------------------------------------------------------
+// --- the call -----------------------------------------------------------------------------------------------------------------
 
-static Call call_of_chunk(const Library *library, const Plan *plan, const uint8_t *weights, const Forward *f, int64_t first,
-                          int64_t tokens) {
-    int64_t element = format_bytes((Format)plan->layer.activations), slot = first * plan->layer.top_k;
-    return (Call){
-        .weights = weights,
-        .x = (const uint8_t *)f->x + first * f->x_stride * element,
-        .x_stride = f->x_stride,
-        .y = (uint8_t *)f->y + first * f->y_stride * element,
-        .y_stride = f->y_stride,
-        .tokens = tokens,
-        .routing_tokens = f->tokens,
-        .experts_out = f->mode == FORWARD_ROUTING_OUT ? f->experts_out + slot : NULL,
-        .weights_out = f->mode == FORWARD_ROUTING_OUT ? f->weights_out + slot : NULL,
-        .experts_in = f->mode == FORWARD_ROUTING_IN ? f->experts_in + slot : NULL,
-        .weights_in = f->mode == FORWARD_ROUTING_IN ? f->weights_in + slot : NULL,
-        .workspace = library->workspace.data,
-    };
-}
-
-static void count_rejected(Library *library, const uint8_t *rejected, int64_t first, int64_t tokens) {
-    for (int64_t i = 0; i < tokens; i++) {
-        if (rejected[i]) {
-            if (!library->nonfinite) {
-                library->first_nonfinite = first + i;
-            }
-            library->nonfinite++;
-        }
+// No token, no sum: what does not depend on their number is zero.
+static void clear_figures(const Layer *layer, const Extra *extra) {
+    if (extra->load) {
+        memset(extra->load, 0, (size_t)(layer->iterations * layer_choices(layer)) * sizeof *extra->load);
+    }
+    if (extra->figures) {
+        memset(extra->figures, 0, (size_t)layer->iterations * sizeof *extra->figures);
     }
 }
 
-// As few chunks as the workspace allows, of equal sizes but for one token: a short last one would run at a short one's speed.
-static void run_chunks(Library *library, const Forward *f, int64_t kind, const uint8_t *weights) {
-    const Plan *plan = &library->kinds[kind].plan;
-    int64_t chunk = plan->chunk_tokens;
-    if (library->max_tokens && library->max_tokens < chunk) {
-        chunk = library->max_tokens;
-    }
-    int64_t chunks = f->tokens / chunk + (f->tokens % chunk != 0), share = f->tokens / chunks, larger = f->tokens % chunks;
-    for (int64_t c = 0, first = 0, tokens; c < chunks; c++, first += tokens) {
-        tokens = share + (c < larger);
-        Call call = call_of_chunk(library, plan, weights, f, first, tokens);
-        uint8_t *rejected = call.workspace + plan_workspace(plan, tokens, library->threads).rejected;
-        memset(rejected, 0, (size_t)tokens);
-        team_run(library, library->forwards[kind], &call);
-        count_rejected(library, rejected, first, tokens);
-    }
-}
-
-static Status forward_locked(Library *library, const Forward *f) {
-    Failure failure = {library->error, sizeof library->error};
+static Status forward_locked(Library *library, const Forward *f, const Extra *extra, const Failure *failure) {
     int64_t kind = 0, index = 0;
-    library->nonfinite = 0;
-    library->first_nonfinite = -1;
     if (!instance_layer(library, f->layer, &kind, &index)) {
-        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "no layer %d: this library has 0..%lld", f->layer,
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "no layer %d: this library has 0..%lld", f->layer,
                            (long long)library->layers - 1);
     }
     if (f->tokens < 0) {
-        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "tokens is %lld, must not be negative", (long long)f->tokens);
-    }
-    if (!f->tokens) {
-        return LIBRARY_OK;
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "tokens is %lld, must not be negative", (long long)f->tokens);
     }
     const Layer *layer = &library->kinds[kind].plan.layer;
-    Status status = check_tensors(layer, f, &failure);
+    if (!f->tokens) {
+        clear_figures(layer, extra);
+        return LIBRARY_OK;
+    }
+    Status status = check_tensors(layer, f, failure);
     if (status == LIBRARY_OK) {
-        status = check_routing(layer, f, library->workspace.data, &failure);
+        status = extra_check(layer, f->tokens, extra, library->workspace.data, failure);
     }
     if (status != LIBRARY_OK) {
         return status;
     }
-    run_chunks(library, f, kind, library->first[kind] + index * library->kinds[kind].plan.instance_bytes);
+    chunks_run(library, f, extra, kind, library->first[kind] + index * library->kinds[kind].plan.instance_bytes);
     if (library->nonfinite) {
-        return failure_set(&failure, LIBRARY_NONFINITE,
+        return failure_set(failure, LIBRARY_NONFINITE,
                            "%lld of %lld tokens have router logits that are not finite, the first is %lld",
                            (long long)library->nonfinite, (long long)f->tokens, (long long)library->first_nonfinite);
     }
     return LIBRARY_OK;
 }
 
-Status instance_forward(Library *library, const Forward *forward) {
+// `with`: as `extra` says, else as the mode does.
+static Status forward_alone(Library *library, const Forward *forward, bool with, const Extra *given) {
     if (!library) {
         return LIBRARY_INVALID_ARGUMENT;
     }
     if (__atomic_test_and_set(&library->busy, __ATOMIC_ACQUIRE)) {
         return LIBRARY_BUSY;  // the text belongs to the call that is running
     }
-    Status status = forward_locked(library, forward);
+    const Failure failure = {library->error, sizeof library->error};
+    library->nonfinite = 0;
+    library->first_nonfinite = -1;
+    Extra extra;
+    Status status = with ? extra_read(given, &extra, &failure) : extra_of_mode(forward, &extra, &failure);
+    if (status == LIBRARY_OK) {
+        status = forward_locked(library, forward, &extra, &failure);
+    }
     __atomic_clear(&library->busy, __ATOMIC_RELEASE);
     return status;
+}
+
+Status instance_forward(Library *library, const Forward *forward) {
+    return forward_alone(library, forward, false, NULL);
+}
+
+Status instance_forward_with(Library *library, const Forward *forward, const Extra *extra) {
+    return forward_alone(library, forward, true, extra);
 }
 
 int64_t instance_nonfinite(const Library *library, int64_t *first) {

@@ -20,6 +20,7 @@ struct Library {
     const uint8_t **first;  // per kind: its first instance. Computed when the image was validated, not read again from it
     Mapping weights;
     Mapping workspace;
+    int64_t extra_offset;   // within the workspace: what extra.h keeps there
     int64_t max_tokens;     // 0: each plan's chunk
     int threads;
     int bind;
@@ -32,7 +33,7 @@ struct Library {
     char error[INSTANCE_ERROR_BYTES];  // of the last call that failed
 };
 
-// What a forward is given; see library.h.
+// What a forward is given; see library.h. The mode says which of the routing's pointers must be there.
 typedef enum ForwardMode { FORWARD_PLAIN, FORWARD_ROUTING_OUT, FORWARD_ROUTING_IN } ForwardMode;
 typedef struct Forward {
     ForwardMode mode;
@@ -58,9 +59,14 @@ Status instance_pack(const Contents *contents, const Kind *kinds, const char *we
 Status instance_check_packed(const Contents *contents, const Kind *kinds, const char *path, char *error, size_t error_size);
 int instance_find(const Library *library, const char *name, int64_t index);
 Status instance_forward(Library *library, const Forward *forward);
+// The same with everything in `extra` (NULL: nothing) instead of a mode, whose pointers do not count.
+Status instance_forward_with(Library *library, const Forward *forward, const Extra *extra);
 int64_t instance_nonfinite(const Library *library, int64_t *first);
 const char *instance_error(const Library *library);
 void instance_close(Library *library);
+
+// Tokens of this plan's layers that go through together.
+int64_t instance_chunk(const Library *library, const Plan *plan);
 
 // Kind and index within it of a layer's number; false if there is none of that number.
 bool instance_layer(const Library *library, int64_t layer, int64_t *kind, int64_t *index);

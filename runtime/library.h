@@ -56,11 +56,38 @@ typedef struct Options {
 
 typedef struct Library Library;  // an open instance: weights, workspace, team size
 
-// Routing of a forward, [iterations][tokens][top_k] each.
-typedef struct Routing {
-    int32_t *experts;
-    float *weights;
-} Routing;
+// What a router did in one iteration of a forward. Formulas and their sources: figures.h.
+typedef struct Figures {
+    double sparsity;
+    double l1;
+    double balance_switch;
+    double balance_sequence;
+    double entropy;
+    int64_t routed;
+} Figures;
+
+// What a forward can be given and asked for beyond x and y. Each pointer may be NULL. k: layer.top_k.
+typedef struct Extra {
+    size_t size;                   // sizeof(Extra) of the caller's header
+    int32_t *experts;              // out: [iterations][tokens][k]
+    float *weights;                // out: the same shape
+    const int32_t *given_experts;  // in: routing that replaces the router's
+    const float *given_weights;
+    const int32_t *k;              // in: [tokens], how many each token chooses (layer.k_per_token only)
+    const float *importance;       // in: [tokens] within 0..1, from which k follows; not together with k
+    int64_t *load;                 // out: [iterations][choices], tokens that chose each
+    float *scores;                 // out: [iterations][tokens][choices]
+    Figures *figures;              // out: [iterations]
+    int64_t sequence_tokens;       // tokens of a sequence, for figures.balance_sequence; 0: all of them are one
+} Extra;
+
+// How importances follow from attention; see importance.h.
+typedef enum ImportanceRule {
+    IMPORTANCE_RECEIVE_MAX,
+    IMPORTANCE_RECEIVE_SUM,
+    IMPORTANCE_GIVE_MAX,
+    IMPORTANCE_RULE_COUNT
+} ImportanceRule;
 
 // The functions behind NAME_...; `error` (may be NULL) receives a text of at most error_size bytes.
 Status library_open(const char *weights, const Options *options, Library **out, char *error, size_t error_size);
@@ -72,6 +99,10 @@ Status library_forward_routing(Library *library, int layer, int64_t tokens, cons
                                int64_t y_stride, int32_t *experts, float *weights);
 Status library_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
                               int64_t y_stride, const int32_t *experts, const float *weights);
+Status library_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
+                            const Extra *extra);
+Status library_importance(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance);
+double library_adapt_lambda(double lambda, double sparsity, double target);
 int64_t library_nonfinite(const Library *library, int64_t *first);
 const char *library_error(const Library *library);
 const char *library_describe(void);

@@ -7,6 +7,7 @@
 
 #include "cores.h"
 #include "cpu.h"
+#include "extra.h"
 #include "instance.h"
 #include "options.h"
 #include "weights.h"
@@ -94,7 +95,7 @@ static Status open_cached(Library *library, const char *checkpoint, const Option
     if (status != LIBRARY_OK) {
         return status;
     }
-    uint64_t source = safetensors_fingerprint(tensors);
+    uint64_t source = weights_fingerprint(kinds, library->contents->kinds, tensors);
     safetensors_close(tensors);
     if (!stat(options->cache, &facts) && facts.st_size > 0) {
         status = map_packed(library, options->cache, options, failure);
@@ -143,18 +144,22 @@ static Status prepare_addresses(Library *library, const Failure *failure) {
     return LIBRARY_OK;
 }
 
+int64_t instance_chunk(const Library *library, const Plan *plan) {
+    return library->max_tokens && library->max_tokens < plan->chunk_tokens ? library->max_tokens : plan->chunk_tokens;
+}
+
+// The layers' own part comes first, so that it is the same memory whatever calls ask for.
 static Status prepare_workspace(Library *library, const Options *options, const Failure *failure) {
-    int64_t bytes = 0;
+    int64_t own = 1, extra = 0;
     for (int64_t k = 0; k < library->contents->kinds; k++) {
         const Plan *plan = &library->kinds[k].plan;
-        int64_t tokens = plan->chunk_tokens;
-        if (library->max_tokens && library->max_tokens < tokens) {
-            tokens = library->max_tokens;
-        }
-        int64_t needed = plan_workspace(plan, tokens, library->threads).bytes;
-        bytes = needed > bytes ? needed : bytes;
+        int64_t tokens = instance_chunk(library, plan), needed = plan_workspace(plan, tokens, library->threads).bytes;
+        own = needed > own ? needed : own;
+        needed = extra_space(&plan->layer, tokens).bytes;
+        extra = needed > extra ? needed : extra;
     }
-    return memory_map((size_t)(bytes ? bytes : 1), options->huge_pages, &library->workspace, failure);
+    library->extra_offset = plan_round_up(own, 4096);
+    return memory_map((size_t)(library->extra_offset + extra), options->huge_pages, &library->workspace, failure);
 }
 
 static Status prepare_threads(Library *library, const Options *options, const Failure *failure) {

@@ -1,93 +1,96 @@
-// Packing: from tensors in checkpoint orientation to panels of 32 output columns (templates/plan.h), and single elements.
+// Packing: from tensors in any orientation to panels of 32 output columns (templates/plan.h), and single elements.
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "packed.h"
 
 enum { BLOCK_DEPTH = 64 };  // k values that are converted together; a block of 32 columns fits L1
+_Static_assert(BLOCK_DEPTH % PACKED_MXFP4_BLOCK == 0, "blocks are read whole");
 
-uint16_t packed_bf16_from_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return (uint16_t)(bits >> 16 | 0x40);  // quiet, and never rounded to infinity
-    }
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
-float packed_float_from_bf16(uint16_t bits) {
-    uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
-float packed_float_from_fp16(uint16_t bits) {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff, wide;
-    if (exponent == 31) {
-        wide = sign | 0x7f800000u | fraction << 13;
-    } else if (exponent) {
-        wide = sign | (exponent + 112) << 23 | fraction << 13;
-    } else {
-        float magnitude = (float)fraction * 0x1p-24f;  // subnormal (or zero): exact in fp32
-        memcpy(&wide, &magnitude, sizeof wide);
-        wide |= sign;
-    }
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
-float packed_number_get(const void *source, int64_t index, Number number) {
-    const uint8_t *bytes = (const uint8_t *)source + index * number_bytes(number);
-    if (number == NUMBER_FP32) {
-        float value;
-        memcpy(&value, bytes, sizeof value);
-        return value;
-    }
-    uint16_t bits;
-    memcpy(&bits, bytes, sizeof bits);
-    return number == NUMBER_BF16 ? packed_float_from_bf16(bits) : packed_float_from_fp16(bits);
-}
-
-// What part of a role's columns a tensor fills: all of them, or every other group of 8 (gate the even groups, up the odd ones).
+// What part of a role's columns a tensor fills: consecutive ones, or every other group of 8 (gate the even groups, up the odd
+// ones).
 typedef enum Part { PART_ALL, PART_GATE, PART_UP } Part;
 
+// Where a tensor's rows lie. A vector is fp32: one row of whole panels per matrix of its role, or outside the roles just its rows.
 typedef struct Place {
-    const Role *role;  // NULL: a norm vector
+    const Role *role;  // NULL: a vector outside the roles
     Part part;
-    bool bias;
+    bool vector;
     int64_t rows;
+    int64_t first;   // column of row 0
+    int64_t end;     // the columns up to here are this tensor's to write: behind its rows zeros
+    int64_t offset;  // of a vector
 } Place;
 
-static Place place_gate_up(const Plan *plan, RoleName role, bool up, bool bias, int64_t rows) {
-    Part part = !plan->layer.gated ? PART_ALL : up ? PART_UP : PART_GATE;
-    return (Place){&plan->roles[role], part, bias, rows};
+static Place place_role(const Role *role, int64_t rows) {
+    return (Place){role, PART_ALL, false, rows, 0, role->panels * PANEL_COLUMNS, -1};
+}
+
+static Place place_down(const Role *role, bool bias, int64_t rows) {
+    Place place = place_role(role, rows);
+    place.vector = bias;
+    place.offset = role->bias_offset;
+    return place;
+}
+
+static Place place_gate_up(const Plan *plan, RoleName name, bool up, bool bias, int64_t rows) {
+    Place place = place_down(&plan->roles[name], bias, rows);
+    place.part = !plan->layer.gated ? PART_ALL : up ? PART_UP : PART_GATE;
+    return place;
+}
+
+// The shared experts' gates share the router's product, not its bias: theirs is zero.
+static Place place_router(const Plan *plan, Tensor tensor) {
+    int64_t choices = layer_choices(&plan->layer), columns = layer_router_columns(&plan->layer);
+    Place place = place_role(&plan->roles[ROLE_ROUTER], choices);
+    if (tensor == TENSOR_ROUTER) {
+        place.end = columns > choices ? choices : place.end;
+    } else if (tensor == TENSOR_SHARED_EXPERT_GATE) {
+        place.first = choices;
+        place.rows = columns - choices;
+    } else {
+        place.vector = true;
+        place.offset = tensor == TENSOR_CORRECTION ? plan->correction_offset : place.role->bias_offset;
+    }
+    return place;
+}
+
+static Place place_vector(int64_t offset, int64_t rows) {
+    return (Place){NULL, PART_ALL, true, rows, 0, rows, offset};
 }
 
 static Place place_of(const Plan *plan, Tensor tensor) {
     const Layer *layer = &plan->layer;
     switch (tensor) {
+    case TENSOR_NORM: return place_vector(plan->norm_offset, layer->hidden);
+    case TENSOR_NORM_BIAS: return place_vector(plan->norm_bias_offset, layer->hidden);
+    case TENSOR_COE_WEIGHT: return place_vector(plan->coe_weight_offset, layer->iterations - 1);
     case TENSOR_ROUTER:
-    case TENSOR_ROUTER_BIAS: return (Place){&plan->roles[ROLE_ROUTER], PART_ALL, tensor == TENSOR_ROUTER_BIAS, layer->experts};
+    case TENSOR_ROUTER_BIAS:
+    case TENSOR_CORRECTION:
+    case TENSOR_SHARED_EXPERT_GATE: return place_router(plan, tensor);
     case TENSOR_GATE: return place_gate_up(plan, ROLE_GATE_UP, false, false, layer->intermediate);
     case TENSOR_UP: return place_gate_up(plan, ROLE_GATE_UP, true, false, layer->intermediate);
     case TENSOR_GATE_BIAS: return place_gate_up(plan, ROLE_GATE_UP, false, true, layer->intermediate);
     case TENSOR_UP_BIAS: return place_gate_up(plan, ROLE_GATE_UP, true, true, layer->intermediate);
     case TENSOR_DOWN:
-    case TENSOR_DOWN_BIAS: return (Place){&plan->roles[ROLE_DOWN], PART_ALL, tensor == TENSOR_DOWN_BIAS, layer->hidden};
+    case TENSOR_DOWN_BIAS: return place_down(&plan->roles[ROLE_DOWN], tensor == TENSOR_DOWN_BIAS, layer->hidden);
     case TENSOR_SHARED_GATE: return place_gate_up(plan, ROLE_SHARED_GATE_UP, false, false, layer->shared_intermediate);
     case TENSOR_SHARED_UP: return place_gate_up(plan, ROLE_SHARED_GATE_UP, true, false, layer->shared_intermediate);
     case TENSOR_SHARED_GATE_BIAS: return place_gate_up(plan, ROLE_SHARED_GATE_UP, false, true, layer->shared_intermediate);
     case TENSOR_SHARED_UP_BIAS: return place_gate_up(plan, ROLE_SHARED_GATE_UP, true, true, layer->shared_intermediate);
     case TENSOR_SHARED_DOWN:
     case TENSOR_SHARED_DOWN_BIAS:
-        return (Place){&plan->roles[ROLE_SHARED_DOWN], PART_ALL, tensor == TENSOR_SHARED_DOWN_BIAS, layer->hidden};
-    case TENSOR_NORM:
-    case TENSOR_NORM_BIAS:
+        return place_down(&plan->roles[ROLE_SHARED_DOWN], tensor == TENSOR_SHARED_DOWN_BIAS, layer->hidden);
     case TENSOR_COUNT: break;
     }
-    return (Place){NULL, PART_ALL, true, layer->hidden};
+    return place_vector(-1, 0);
+}
+
+// Copies of a tensor's matrix within an instance: every router matrix has the shared experts' gates beside it.
+static int64_t copies_of(const Plan *plan, Tensor tensor) {
+    return tensor == TENSOR_SHARED_EXPERT_GATE ? plan->roles[ROLE_ROUTER].matrices : 1;
 }
 
 bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape) {
@@ -95,29 +98,27 @@ bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape) {
         return false;
     }
     Place place = place_of(plan, tensor);
-    shape->matrices = place.role ? place.role->matrices : 1;
+    shape->matrices = !place.role || tensor == TENSOR_SHARED_EXPERT_GATE ? 1 : place.role->matrices;
     shape->rows = place.rows;
-    shape->columns = place.bias ? 1 : place.role->depth;
-    shape->vector = place.bias;
+    shape->columns = place.vector ? 1 : place.role->depth;
+    shape->vector = place.vector;
     return true;
 }
 
 // Output column of a role that holds a tensor's row.
-static int64_t column_of(Part part, int64_t row) {
-    return part == PART_ALL ? row : row / PANEL_GROUP * 2 * PANEL_GROUP + (part == PART_UP ? PANEL_GROUP : 0) + row % PANEL_GROUP;
+static int64_t column_of(const Place *place, int64_t row) {
+    return place->part == PART_ALL
+               ? place->first + row
+               : row / PANEL_GROUP * 2 * PANEL_GROUP + (place->part == PART_UP ? PANEL_GROUP : 0) + row % PANEL_GROUP;
 }
 
 // Byte offset of an element within an instance; *format says how it is stored.
-static int64_t element_offset(const Plan *plan, Tensor tensor, int64_t matrix, int64_t row, int64_t k, Format *format) {
-    Place place = place_of(plan, tensor);
-    const Role *role = place.role;
+static int64_t element_offset(const Place *place, int64_t matrix, int64_t row, int64_t k, Format *format) {
+    const Role *role = place->role;
+    int64_t column = column_of(place, row);
     *format = FORMAT_FP32;
-    if (!role) {
-        return (tensor == TENSOR_NORM ? plan->norm_offset : plan->norm_bias_offset) + row * 4;
-    }
-    int64_t column = column_of(place.part, row);
-    if (place.bias) {
-        return role->bias_offset + (matrix * role->panels * PANEL_COLUMNS + column) * 4;
+    if (place->vector) {
+        return place->offset + ((role ? matrix * role->panels * PANEL_COLUMNS : 0) + column) * 4;
     }
     *format = (Format)role->weights;
     int64_t panel = role->offset + matrix * role->matrix_bytes + column / PANEL_COLUMNS * role->panel_bytes;
@@ -129,117 +130,146 @@ static int64_t element_offset(const Plan *plan, Tensor tensor, int64_t matrix, i
 }
 
 void packed_set(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column, float value) {
-    Format format;
-    uint8_t *element = instance + element_offset(plan, tensor, matrix, row, column, &format);
-    if (format == FORMAT_BF16) {
-        uint16_t bits = packed_bf16_from_float(value);
-        memcpy(element, &bits, sizeof bits);
-    } else {
-        memcpy(element, &value, sizeof value);
+    Place place = place_of(plan, tensor);
+    for (int64_t copy = 0; copy < copies_of(plan, tensor); copy++) {
+        Format format;
+        uint8_t *element = instance + element_offset(&place, matrix + copy, row, column, &format);
+        if (format == FORMAT_BF16) {
+            uint16_t bits = packed_bf16_from_float(value);
+            memcpy(element, &bits, sizeof bits);
+        } else {
+            memcpy(element, &value, sizeof value);
+        }
     }
 }
 
 float packed_get(const Plan *plan, const uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column) {
+    Place place = place_of(plan, tensor);
     Format format;
-    const uint8_t *element = instance + element_offset(plan, tensor, matrix, row, column, &format);
+    const uint8_t *element = instance + element_offset(&place, matrix, row, column, &format);
     return packed_number_get(element, 0, format == FORMAT_BF16 ? NUMBER_BF16 : NUMBER_FP32);
 }
 
-// Converts `count` numbers from `source[first]` on; returns whether one of them is NaN.
-static bool convert(const void *source, int64_t first, int64_t count, Number number, float *out) {
-    if (number == NUMBER_FP32) {
-        memcpy(out, (const uint8_t *)source + first * 4, (size_t)count * 4);
-    } else {
-        for (int64_t i = 0; i < count; i++) {
-            out[i] = packed_number_get(source, first + i, number);
-        }
+// The lanes of one panel that a tensor writes: consecutive rows from `row` on, then zeros.
+typedef struct Slice {
+    int lanes[PANEL_COLUMNS];
+    int count;
+    int filled;  // lanes with a row of the tensor
+    int64_t row;
+} Slice;
+
+static Slice slice_of(const Place *place, int64_t panel) {
+    Slice slice = {.count = PANEL_COLUMNS / 2, .row = panel * (PANEL_COLUMNS / 2)};
+    if (place->part == PART_ALL) {
+        int64_t begin = panel * PANEL_COLUMNS, end = begin + PANEL_COLUMNS;
+        begin = begin < place->first ? place->first : begin;
+        end = end < place->end ? end : place->end;
+        slice.row = begin - place->first;
+        slice.count = begin < end ? (int)(end - begin) : 0;
     }
-    int unordered = 0;
-    for (int64_t i = 0; i < count; i++) {
-        unordered |= out[i] != out[i];
+    for (int c = 0; c < slice.count; c++) {
+        slice.lanes[c] = (int)(column_of(place, slice.row + c) % PANEL_COLUMNS);
     }
-    return unordered != 0;
+    int64_t left = place->rows - slice.row;
+    slice.filled = left < 0 ? 0 : left < slice.count ? (int)left : slice.count;
+    return slice;
 }
 
-static void note_nan(const void *source, int64_t first, int64_t count, Number number, int64_t *found) {
-    for (int64_t i = first; i < first + count && *found < 0; i++) {
-        if (isnan(packed_number_get(source, i, number))) {
-            *found = i;
+// Largest magnitude that a packed format holds; what rounds to infinity is beyond it.
+static float limit_of(Format format) {
+    return format == FORMAT_BF16 ? 0x1.fefffep127f : FLT_MAX;
+}
+
+// Notes the first position (row * columns + column) of a part of the matrix that the format cannot hold.
+static void note_beyond(const PackedSource *source, int64_t row, int64_t rows, int64_t k, int64_t depth, int64_t columns,
+                        float limit, int64_t *found) {
+    for (int64_t i = 0; i < rows * depth && *found < 0; i++) {
+        if (!(fabsf(packed_source_get(source, row + i / depth, k + i % depth)) <= limit)) {
+            *found = (row + i / depth) * columns + k + i % depth;
         }
     }
+}
+
+// Converts `rows` rows and `depth` columns from (row, k) on. Rows that lie side by side are read side by side.
+static bool read_block(const PackedSource *source, int64_t row, int64_t rows, int64_t k, int64_t depth, float limit,
+                       float block[][BLOCK_DEPTH]) {
+    int64_t first = source->first + row * source->row_step + k * source->column_step;
+    bool beyond = false;
+    if (source->column_step == 1) {
+        for (int64_t c = 0; c < rows; c++) {
+            beyond |= packed_source_read(source, first + c * source->row_step, 1, depth, limit, block[c]);
+        }
+        return beyond;
+    }
+    for (int64_t i = 0; i < depth; i++) {
+        float side[PANEL_COLUMNS];
+        beyond |= packed_source_read(source, first + i * source->column_step, source->row_step, rows, limit, side);
+        for (int64_t c = 0; c < rows; c++) {
+            block[c][i] = side[c];
+        }
+    }
+    return beyond;
 }
 
 // Writes the lanes that a tensor owns of `depth` k values of a panel: block is [lane][BLOCK_DEPTH].
-static void write_lanes(uint8_t *panel, Format format, int64_t k, int64_t depth, const int *lanes, int count,
+static void write_lanes(uint8_t *panel, Format format, int64_t k, int64_t depth, const Slice *slice,
                         const float block[][BLOCK_DEPTH]) {
     for (int64_t i = 0; i < depth; i++) {
         if (format == FORMAT_BF16) {
             uint16_t *out = (uint16_t *)panel + (k + i) / 2 * PANEL_COLUMNS * 2 + (k + i) % 2;
-            for (int c = 0; c < count; c++) {
-                out[lanes[c] * 2] = packed_bf16_from_float(block[c][i]);
+            for (int c = 0; c < slice->count; c++) {
+                out[slice->lanes[c] * 2] = packed_bf16_from_float(block[c][i]);
             }
         } else {
             float *out = (float *)panel + (k + i) * PANEL_COLUMNS;
-            for (int c = 0; c < count; c++) {
-                out[lanes[c]] = block[c][i];
+            for (int c = 0; c < slice->count; c++) {
+                out[slice->lanes[c]] = block[c][i];
             }
         }
     }
 }
 
-// One panel: row_of[c] is the source's row for the tensor's c-th lane, or -1 for padding.
-static void pack_panel(const Role *role, uint8_t *panel, const int *lanes, const int64_t *row_of, int count, const void *source,
-                       Number number, int64_t *found) {
-    float block[PANEL_COLUMNS][BLOCK_DEPTH];
+static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, const PackedSource *source, int64_t *found) {
+    float block[PANEL_COLUMNS][BLOCK_DEPTH], limit = limit_of((Format)role->weights);
+    memset(block, 0, sizeof block);
     for (int64_t k = 0; k < role->depth_padded; k += BLOCK_DEPTH) {
         int64_t padded = role->depth_padded - k < BLOCK_DEPTH ? role->depth_padded - k : BLOCK_DEPTH;
         int64_t depth = role->depth - k < padded ? role->depth - k : padded;
-        for (int c = 0; c < count; c++) {
-            memset(block[c], 0, sizeof block[c]);
-            int64_t first = row_of[c] * role->depth + k;
-            if (row_of[c] >= 0 && convert(source, first, depth, number, block[c])) {
-                note_nan(source, first, depth, number, found);
-            }
+        if (read_block(source, slice->row, slice->filled, k, depth, limit, block)) {
+            note_beyond(source, slice->row, slice->filled, k, depth, role->depth, limit, found);
         }
-        write_lanes(panel, (Format)role->weights, k, padded, lanes, count, (const float(*)[BLOCK_DEPTH])block);
+        for (int c = 0; c < slice->filled && depth < padded; c++) {
+            block[c][depth] = 0;  // at most one k is padding
+        }
+        write_lanes(panel, (Format)role->weights, k, padded, slice, (const float(*)[BLOCK_DEPTH])block);
     }
 }
 
-static int64_t pack_norm(const Plan *plan, uint8_t *instance, Tensor tensor, const void *source, Number number) {
-    int64_t found = -1, hidden = plan->layer.hidden;
-    float *out = (float *)(instance + (tensor == TENSOR_NORM ? plan->norm_offset : plan->norm_bias_offset));
-    if (convert(source, 0, hidden, number, out)) {
-        note_nan(source, 0, hidden, number, &found);
+// A panel's part of a vector; outside the roles the vector goes in parts of a panel too.
+static void pack_elements(float *out, const Slice *slice, const PackedSource *source, int64_t *found) {
+    float values[PANEL_COLUMNS] = {0};
+    int64_t first = source->first + slice->row * source->row_step;
+    if (packed_source_read(source, first, source->row_step, slice->filled, FLT_MAX, values)) {
+        note_beyond(source, slice->row, slice->filled, 0, 1, 1, FLT_MAX, found);
     }
-    return found;
+    for (int c = 0; c < slice->count; c++) {
+        out[slice->lanes[c]] = values[c];
+    }
 }
 
-int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const void *source, Number number) {
+int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const PackedSource *source) {
     Place place = place_of(plan, tensor);
     const Role *role = place.role;
-    if (!role) {
-        return pack_norm(plan, instance, tensor, source, number);
-    }
-    int64_t found = -1;
-    int count = place.part == PART_ALL ? PANEL_COLUMNS : PANEL_COLUMNS / 2;
-    for (int64_t p = 0; p < role->panels; p++) {
-        int lanes[PANEL_COLUMNS];
-        int64_t row_of[PANEL_COLUMNS];
-        for (int c = 0; c < count; c++) {
-            int64_t row = p * count + c;
-            lanes[c] = (int)(column_of(place.part, row) % PANEL_COLUMNS);
-            row_of[c] = row < place.rows ? row : -1;
-        }
-        if (!place.bias) {
-            uint8_t *panel = instance + role->offset + matrix * role->matrix_bytes + p * role->panel_bytes;
-            pack_panel(role, panel, lanes, row_of, count, source, number, &found);
-            continue;
-        }
-        float *biases = (float *)(instance + role->bias_offset) + (matrix * role->panels + p) * PANEL_COLUMNS;
-        for (int c = 0; c < count; c++) {
-            biases[lanes[c]] = row_of[c] < 0 ? 0 : packed_number_get(source, row_of[c], number);
-            if (isnan(biases[lanes[c]]) && found < 0) {
-                found = row_of[c];
+    int64_t found = -1, panels = role ? role->panels : plan_round_up(place.rows, PANEL_COLUMNS) / PANEL_COLUMNS;
+    for (int64_t copy = 0; copy < copies_of(plan, tensor); copy++) {
+        for (int64_t p = 0; p < panels; p++) {
+            Slice slice = slice_of(&place, p);
+            if (place.vector) {
+                float *vector = (float *)(instance + place.offset);
+                pack_elements(vector + (matrix * panels + p) * PANEL_COLUMNS, &slice, source, &found);
+            } else if (slice.count) {
+                uint8_t *panel = instance + role->offset + (matrix + copy) * role->matrix_bytes + p * role->panel_bytes;
+                pack_panel(role, panel, &slice, source, &found);
             }
         }
     }

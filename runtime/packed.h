@@ -1,9 +1,9 @@
 // Packed weights: where every element of a layer's tensors lies, how whole tensors are packed, and the packed image
 // (file or memory) that holds all instances of a library.
 //
-// The layout is that of templates/plan.h and compiler/plan_layout.c. Orientation is the checkpoint's: a matrix is [rows = out]
-// [columns = in]; a vector (norm, bias) has its elements as rows and column 0. `matrix` is the expert (routed or shared), the
-// gate's iteration (router, router bias), or 0 (norm).
+// The layout is that of templates/plan.h and compiler/plan_layout.c. A matrix is [rows = out][columns = in]; a vector (norm, bias)
+// has its elements as rows and column 0. `matrix` is the expert (routed or shared), the gate's iteration (router, router bias,
+// correction), or 0 (norm, coe weight, and the shared experts' gates, which stand beside the router of every iteration).
 //
 // Image: PackedHeader, one PackedRecord per kind, one XXH64 per instance, zeros up to a page; then the instances, kind by kind,
 // each `instance_bytes` long (a multiple of 4096). All numbers are little-endian.
@@ -25,7 +25,27 @@ static inline int64_t number_bytes(Number number) {
 uint16_t packed_bf16_from_float(float value);
 float packed_float_from_bf16(uint16_t bits);
 float packed_float_from_fp16(uint16_t bits);
+float packed_float_from_e8m0(uint8_t bits);  // 2^(bits - 127); 255 is NaN
 float packed_number_get(const void *source, int64_t index, Number number);
+
+// A matrix as it lies in a checkpoint: element (row, column) is data[first + row * row_step + column * column_step] + add.
+typedef struct PackedSource {
+    const void *data;
+    const uint8_t *scales;  // not NULL: mxfp4, two elements to a byte of data, scales[i / PACKED_MXFP4_BLOCK] is element i's
+    Number number;          // of data that are not mxfp4
+    int64_t first;          // mxfp4: first and row_step are multiples of PACKED_MXFP4_BLOCK, column_step is 1
+    int64_t row_step;
+    int64_t column_step;
+    float add;
+} PackedSource;
+
+enum { PACKED_MXFP4_BLOCK = 32 };  // elements with one scale
+
+float packed_source_get(const PackedSource *source, int64_t row, int64_t column);
+
+// Converts `count` elements of data, `step` apart, from index `first` on (mxfp4: whole blocks, step 1). Returns whether one of them
+// is NaN or greater in magnitude than `limit`.
+bool packed_source_read(const PackedSource *source, int64_t first, int64_t step, int64_t count, float limit, float *out);
 
 // --- tensors within an instance ---
 
@@ -34,7 +54,7 @@ typedef struct PackedShape {
     int64_t matrices;
     int64_t rows;
     int64_t columns;
-    bool vector;  // columns is 1 and the checkpoint's tensor has rank 1
+    bool vector;  // columns is 1
 } PackedShape;
 bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape);
 
@@ -42,23 +62,24 @@ bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape);
 void packed_set(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column, float value);
 float packed_get(const Plan *plan, const uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column);
 
-// Packs one whole matrix (or vector) from a row-major source, its padding with zeros: after every tensor of a layer has been
-// packed, every byte that a tile reads is defined. Returns -1, or the index within source of a NaN (packing goes on).
-int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const void *source, Number number);
+// Packs one whole matrix (or vector), its padding with zeros: after every tensor of a layer has been packed, in whatever order,
+// every byte that a tile reads is defined. Returns -1, or the position (row * columns + column) of an element that is NaN, infinite
+// or rounds to infinity in the packed format (packing goes on).
+int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const PackedSource *source);
 
 // --- the image ---
 #define PACKED_MAGIC "CATENAPK"
-enum { PACKED_VERSION = 2, PACKED_LAYOUT = 1, PACKED_PAGE = 4096, PACKED_BYTE_ORDER = 0x01020304 };
+enum { PACKED_VERSION = 3, PACKED_LAYOUT = 1, PACKED_PAGE = 4096, PACKED_BYTE_ORDER = 0x01020304 };
 
 typedef struct PackedHeader {
     char magic[8];
     uint32_t byte_order;  // PACKED_BYTE_ORDER as the writer stores it
-    uint32_t version;     // of this header
-    uint32_t layout;      // of the weights: panels, groups, formats
+    uint32_t version;  // of this header
+    uint32_t layout;  // of the weights: panels, groups, formats
     uint32_t kinds;
-    uint64_t header_bytes;     // header, records and checksums; the first instance follows at the next page
+    uint64_t header_bytes;  // header, records and checksums; the first instance follows at the next page
     uint64_t file_bytes;
-    uint64_t source;           // safetensors_fingerprint of the checkpoint; 0: packed from something else
+    uint64_t source;  // weights_fingerprint of checkpoint and description; 0: packed from something else
     uint64_t header_checksum;  // XXH64 of the first header_bytes bytes with this field zero
 } PackedHeader;
 
@@ -70,10 +91,15 @@ typedef struct PackedHeader {
     X(intermediate, "intermediate", kind->plan.layer.intermediate) \
     X(shared_experts, "shared experts", kind->plan.layer.shared_experts) \
     X(shared_intermediate, "shared intermediate", kind->plan.layer.shared_intermediate) \
+    X(router_columns, "router columns", layer_router_columns(&kind->plan.layer)) \
+    X(choices, "choices", layer_choices(&kind->plan.layer)) \
     X(gates, "gates", layer_gates(&kind->plan.layer)) \
     X(weights, "weight format", kind->plan.layer.weights) \
     X(router_weights, "router weight format", kind->plan.layer.router_weights) \
     X(norm, "norm", kind->plan.layer.norm) \
+    X(norm_bias, "norm bias", kind->plan.layer.norm_bias) \
+    X(coe_weights, "coe weights", kind->plan.layer.coe_weight ? kind->plan.layer.iterations - 1 : 0) \
+    X(correction, "correction", kind->plan.layer.correction) \
     X(gated, "gated", kind->plan.layer.gated) \
     X(router_bias, "router bias", kind->plan.layer.router_bias) \
     X(expert_bias, "expert bias", kind->plan.layer.expert_bias) \

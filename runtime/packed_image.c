@@ -7,7 +7,7 @@
 #include "packed.h"
 
 _Static_assert(sizeof(PackedHeader) == 56, "part of the file format");
-_Static_assert(sizeof(PackedRecord) == 64 + 16 * 8, "part of the file format");
+_Static_assert(sizeof(PackedRecord) == 64 + 21 * 8, "part of the file format");
 
 static PackedRecord record_of(const Kind *kind, int64_t offset) {
     PackedRecord record;

@@ -19,36 +19,42 @@ void team_barrier(Team *team) {
     }
 }
 
-// --- floating-point environment: rounding to nearest, denormals kept, exceptions masked ---
 #if defined(__x86_64__)
 #include <xmmintrin.h>
-typedef unsigned FloatState;
 enum { FLOAT_DEFAULT = 0x1f80 };
-static FloatState float_read(void) {
+static uint64_t float_read(void) {
     return _mm_getcsr();
 }
-static void float_write(FloatState state) {
-    _mm_setcsr(state);
+static void float_write(uint64_t state) {
+    _mm_setcsr((unsigned)state);
 }
 #elif defined(__aarch64__)
-typedef uint64_t FloatState;
 enum { FLOAT_DEFAULT = 0 };
-static FloatState float_read(void) {
-    FloatState state;
+static uint64_t float_read(void) {
+    uint64_t state;
     __asm__ volatile("mrs %0, fpcr" : "=r"(state));
     return state;
 }
-static void float_write(FloatState state) {
+static void float_write(uint64_t state) {
     __asm__ volatile("msr fpcr, %0" : : "r"(state) : "memory");
 }
 #endif
 
+uint64_t team_float_begin(void) {
+    uint64_t state = float_read();
+    float_write(FLOAT_DEFAULT);
+    return state;
+}
+
+void team_float_end(uint64_t state) {
+    float_write(state);
+}
+
 static void run_thread(LayerForward *forward, Call *call, int64_t thread, int64_t threads) {
     Team team = {threads};
-    FloatState state = float_read();
-    float_write(FLOAT_DEFAULT);
+    uint64_t state = team_float_begin();
     forward(call, &team, thread, threads);
-    float_write(state);
+    team_float_end(state);
 }
 
 // Binds a worker to its CPU once; never the caller's thread. Workers may be shared with other users of OpenMP in the process.

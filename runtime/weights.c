@@ -1,137 +1,23 @@
-// Checkpoint tensors by pattern, checked against the layer's shapes, packed in parallel over matrices.
-//
-// A pattern that names no {expert} for a layer with several stands for one stacked tensor [experts, out, in]; a router pattern
-// without {iteration} serves the gates of all iterations.
+// Checkpoint tensors checked against the layer's shapes (weights_source.c), packed in parallel over matrices.
+#define XXH_INLINE_ALL
 #include "weights.h"
 
-#include <stdio.h>
+#include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "file.h"
 
-#define TENSOR_KEY(enumerator, key, meaning) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
-
-static bool is_router(Tensor tensor) {
-    return tensor == TENSOR_ROUTER || tensor == TENSOR_ROUTER_BIAS;
-}
-
-// Whether one tensor of the checkpoint holds the matrices of all experts.
-static bool is_stacked(const Kind *kind, Tensor tensor, const PackedShape *shape) {
-    return shape->matrices > 1 && !is_router(tensor) && !strstr(kind->checkpoint.tensors[tensor], "{expert}");
-}
-
-static bool append(char *name, size_t size, size_t *length, const char *text, size_t bytes) {
-    if (bytes >= size - *length) {
-        return false;
-    }
-    memcpy(name + *length, text, bytes);
-    *length += bytes;
-    name[*length] = 0;
-    return true;
-}
-
-bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, char *name, size_t size) {
-    const Checkpoint *checkpoint = &kind->checkpoint;
-    const struct {
-        const char *key;
-        int64_t value;
-    } fields[] = {
-        {"{layer}", checkpoint->first_layer + instance * checkpoint->layer_step}, {"{iteration}", matrix}, {"{expert}", matrix}};
-    size_t length = 0;
-    const char *next = checkpoint->tensors[tensor];
-    name[0] = 0;
-    while (*next) {
-        char number[24];
-        const char *text = next;
-        size_t bytes = 1, taken = 1;
-        for (size_t f = 0; f < sizeof fields / sizeof *fields; f++) {
-            if (!strncmp(next, fields[f].key, strlen(fields[f].key))) {
-                bytes = (size_t)snprintf(number, sizeof number, "%lld", (long long)fields[f].value);
-                text = number;
-                taken = strlen(fields[f].key);
-            }
-        }
-        if (!append(name, size, &length, text, bytes)) {
-            return false;
-        }
-        next += taken;
-    }
-    return true;
-}
-
-static bool number_of(const SafetensorsEntry *entry, Number *number) {
-    if (!strcmp(entry->dtype, "F32")) {
-        *number = NUMBER_FP32;
-    } else if (!strcmp(entry->dtype, "BF16")) {
-        *number = NUMBER_BF16;
-    } else if (!strcmp(entry->dtype, "F16")) {
-        *number = NUMBER_FP16;
-    } else {
-        return false;
-    }
-    return true;
-}
-
-static void shape_text(const int64_t *shape, int rank, char *text, size_t size) {
-    size_t length = (size_t)snprintf(text, size, "[");
-    for (int i = 0; i < rank; i++) {
-        length += (size_t)snprintf(text + length, size - length, "%s%lld", i ? ", " : "", (long long)shape[i]);
-    }
-    snprintf(text + length, size - length, "]");
-}
-
-static Status check_shape(const Kind *kind, Tensor tensor, const SafetensorsEntry *entry, const PackedShape *shape, bool stacked,
-                          const Failure *failure) {
-    int64_t wanted[3];
-    int rank = 0;
-    if (stacked) {
-        wanted[rank++] = shape->matrices;
-    }
-    wanted[rank++] = shape->rows;
-    if (!shape->vector) {
-        wanted[rank++] = shape->columns;
-    }
-    if (entry->rank == rank && !memcmp(entry->shape, wanted, (size_t)rank * sizeof *wanted)) {
-        return LIBRARY_OK;
-    }
-    char found_text[SAFETENSORS_MAX_RANK * 24], wanted_text[3 * 24];
-    shape_text(entry->shape, entry->rank, found_text, sizeof found_text);
-    shape_text(wanted, rank, wanted_text, sizeof wanted_text);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has shape %s, layer '%s' needs %s for its %s", entry->file,
-                       entry->name, found_text, kind->name, wanted_text, tensor_keys[tensor]);
-}
-
-static Status check_matrix(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const PackedShape *shape,
-                           const char *checkpoint, const Safetensors *tensors, const Failure *failure) {
-    char name[TENSOR_PATTERN_BYTES + 64];
-    if (!weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name) || !*name) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': the description names no tensor for its %s", kind->name,
-                           tensor_keys[tensor]);
-    }
-    const SafetensorsEntry *entry = safetensors_find(tensors, name);
-    if (!entry) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint",
-                           checkpoint, name, tensor_keys[tensor], kind->name, (long long)instance);
-    }
-    Number number;
-    if (!number_of(entry, &number)) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has dtype %s; F32, F16 and BF16 can be used", entry->file,
-                           name, entry->dtype);
-    }
-    return check_shape(kind, tensor, entry, shape, is_stacked(kind, tensor, shape), failure);
-}
-
 static Status check_instance(const Kind *kind, int64_t instance, const char *checkpoint, const Safetensors *tensors,
                              const Failure *failure) {
-    for (int t = 0; t < TENSOR_COUNT; t++) {
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
-        if (!packed_shape(&kind->plan, (Tensor)t, &shape)) {
+        if (!packed_shape(&kind->plan, tensor, &shape)) {
             continue;
         }
-        int64_t matrices = is_stacked(kind, (Tensor)t, &shape) ? 1 : shape.matrices;
-        for (int64_t m = 0; m < matrices; m++) {
-            Status status = check_matrix(kind, (Tensor)t, instance, m, &shape, checkpoint, tensors, failure);
+        for (int64_t m = 0; m < weights_stored_tensors(kind, tensor, &shape); m++) {
+            PackedSource source;
+            Status status = weights_source(kind, tensor, instance, m, checkpoint, tensors, &source, NULL, failure);
             if (status != LIBRARY_OK) {
                 return status;
             }
@@ -152,36 +38,41 @@ Status weights_check(const Kind *kinds, int64_t count, const char *checkpoint, c
     return LIBRARY_OK;
 }
 
-// Packs one matrix; returns the position of a NaN within it, or -1. The tensor was checked before.
-static int64_t pack_matrix(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const PackedShape *shape,
-                           const Safetensors *tensors, uint8_t *out) {
-    char name[TENSOR_PATTERN_BYTES + 64];
-    bool stacked = is_stacked(kind, tensor, shape);
-    Number number = NUMBER_FP32;
-    weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name);
-    const SafetensorsEntry *entry = safetensors_find(tensors, name);
-    number_of(entry, &number);
-    int64_t first = stacked ? matrix * shape->rows * shape->columns * number_bytes(number) : 0;
-    return packed_matrix(&kind->plan, out, tensor, matrix, entry->data + first, number);
+// Packs one matrix, whose tensor was checked before; returns the position of an element that cannot be packed, or -1.
+static int64_t pack_matrix(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Safetensors *tensors,
+                           uint8_t *out) {
+    PackedSource source;
+    if (weights_source(kind, tensor, instance, matrix, "", tensors, &source, NULL, NULL) != LIBRARY_OK) {
+        return 0;
+    }
+    return packed_matrix(&kind->plan, out, tensor, matrix, &source);
 }
 
-static Status nan_failure(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, int64_t position,
-                          const PackedShape *shape, const Safetensors *tensors, const Failure *failure) {
-    char name[TENSOR_PATTERN_BYTES + 64];
-    weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS,
-                       "%s: tensor '%s' (%s %lld of layer '%s.%lld') has a NaN at row %lld, column %lld",
-                       safetensors_find(tensors, name)->file, name, tensor_keys[tensor], (long long)matrix, kind->name,
-                       (long long)instance, (long long)(position / shape->columns), (long long)(position % shape->columns));
+// Says what is wrong with an element, by its row (output) and column (input) in the matrix.
+static Status refuse_element(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, int64_t position,
+                             const Safetensors *tensors, const Failure *failure) {
+    PackedSource source;
+    PackedShape shape;
+    const SafetensorsEntry *entry;
+    Status status = weights_source(kind, tensor, instance, matrix, "", tensors, &source, &entry, failure);
+    if (status != LIBRARY_OK || !packed_shape(&kind->plan, tensor, &shape)) {
+        return status;
+    }
+    int64_t row = position / shape.columns, column = position % shape.columns;
+    float value = packed_source_get(&source, row, column);
+    const char *what = isnan(value) ? "a NaN" : isinf(value) ? "an infinity" : "a value beyond bf16's range";
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s at row %lld, column %lld",
+                       entry->file, entry->name, weights_tensor_key(tensor), (long long)matrix, kind->name, (long long)instance,
+                       what, (long long)row, (long long)column);
 }
 
-// Packs all matrices of a tensor; returns the first with a NaN, or INT64_MAX.
-static int64_t pack_tensor(const Kind *kind, Tensor tensor, int64_t instance, const PackedShape *shape, const Safetensors *tensors,
+// Packs all matrices of a tensor; returns the first that cannot be packed, or INT64_MAX.
+static int64_t pack_tensor(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrices, const Safetensors *tensors,
                            int threads, uint8_t *out) {
     int64_t bad_matrix = INT64_MAX;  // the first one, whatever the threads' order
-#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : bad_matrix) if (threads > 1 && shape->matrices > 1)
-    for (int64_t m = 0; m < shape->matrices; m++) {
-        if (pack_matrix(kind, tensor, instance, m, shape, tensors, out) >= 0 && m < bad_matrix) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(min : bad_matrix) if (threads > 1 && matrices > 1)
+    for (int64_t m = 0; m < matrices; m++) {
+        if (pack_matrix(kind, tensor, instance, m, tensors, out) >= 0 && m < bad_matrix) {
             bad_matrix = m;
         }
     }
@@ -190,18 +81,26 @@ static int64_t pack_tensor(const Kind *kind, Tensor tensor, int64_t instance, co
 
 Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, int threads, uint8_t *out,
                              const Failure *failure) {
-    for (int t = 0; t < TENSOR_COUNT; t++) {
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
-        if (!packed_shape(&kind->plan, (Tensor)t, &shape)) {
+        if (!packed_shape(&kind->plan, tensor, &shape)) {
             continue;
         }
-        int64_t bad_matrix = pack_tensor(kind, (Tensor)t, instance, &shape, tensors, threads, out);
+        int64_t bad_matrix = pack_tensor(kind, tensor, instance, shape.matrices, tensors, threads, out);
         if (bad_matrix != INT64_MAX) {
-            int64_t position = pack_matrix(kind, (Tensor)t, instance, bad_matrix, &shape, tensors, out);
-            return nan_failure(kind, (Tensor)t, instance, bad_matrix, position, &shape, tensors, failure);
+            int64_t position = pack_matrix(kind, tensor, instance, bad_matrix, tensors, out);
+            return refuse_element(kind, tensor, instance, bad_matrix, position, tensors, failure);
         }
     }
     return LIBRARY_OK;
+}
+
+uint64_t weights_fingerprint(const Kind *kinds, int64_t count, const Safetensors *tensors) {
+    uint64_t hash = safetensors_fingerprint(tensors);
+    for (int64_t k = 0; k < count; k++) {  // a Checkpoint has no padding, and its texts are zero to the end
+        hash = XXH64(&kinds[k].checkpoint, sizeof kinds[k].checkpoint, hash);
+    }
+    return hash ? hash : 1;
 }
 
 static Status open_checked(const Kind *kinds, int64_t count, const char *checkpoint, Safetensors **tensors,
@@ -274,7 +173,7 @@ Status weights_pack_file(const Kind *kinds, int64_t count, const char *checkpoin
         goto cleanup;
     }
     packed_image_begin(kinds, count, memory.data);
-    ((PackedHeader *)memory.data)->source = safetensors_fingerprint(tensors);
+    ((PackedHeader *)memory.data)->source = weights_fingerprint(kinds, count, tensors);
     status = write_instances(kinds, count, tensors, threads, memory.data, (uint8_t *)memory.data + header, &output, failure);
     if (status == LIBRARY_OK) {
         status = output_commit(&output, failure);

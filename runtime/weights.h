@@ -2,18 +2,18 @@
 #ifndef CATENA_WEIGHTS_H
 #define CATENA_WEIGHTS_H
 
-#include "packed.h"
-#include "safetensors.h"
-
-// Where the tensor's matrix lies in a checkpoint: a pattern's {layer}, {iteration}, {expert} are replaced by numbers. `matrix` is
-// the expert or the iteration. false if the name does not fit.
-bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, char *name, size_t size);
+#include "weights_source.h"
 
 // Checks presence, dtype and shape of every tensor of every instance; the data is not read. `checkpoint`
 // names the file or directory in messages.
 Status weights_check(const Kind *kinds, int64_t count, const char *checkpoint, const Safetensors *tensors, const Failure *failure);
 
-// Packs one checked instance. A NaN is an error that names tensor and position. threads = 1: no other thread is asked for.
+// What tells the packed weights of this checkpoint for these kinds from others without reading its data: XXH64 over the
+// checkpoint's fingerprint and where each kind's description says that its tensors are; never 0.
+uint64_t weights_fingerprint(const Kind *kinds, int64_t count, const Safetensors *tensors);
+
+// Packs one checked instance. An element that is NaN or infinite, or that rounds to infinity, is an error that names tensor and
+// position. threads = 1: no other thread is asked for.
 Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, int threads, uint8_t *out,
                              const Failure *failure);
 

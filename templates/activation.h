@@ -16,9 +16,10 @@ INLINE Vector activation_relu(Vector x) {
     return vector_select(x > 0.0f, x, vector_set(0.0f));
 }
 
-INLINE Vector activation_apply(int32_t activation, Vector x) {
+// The slope is silu's: x sigmoid(slope x).
+INLINE Vector activation_apply(int32_t activation, float slope, Vector x) {
     switch ((Activation)activation) {
-    case ACTIVATION_SILU: return x / (vector_set(1.0f) + vector_exp(-x));
+    case ACTIVATION_SILU: return x / (vector_set(1.0f) + vector_exp(-(x * slope)));
     case ACTIVATION_GELU: return x * vector_normal_cdf(x);
     case ACTIVATION_GELU_TANH: return activation_gelu_tanh(x);
     case ACTIVATION_RELU: return activation_relu(x);

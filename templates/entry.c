@@ -15,6 +15,10 @@ EXPORT Status entry_forward_routing(Library *library, int layer, int64_t tokens,
                                     int64_t y_stride, int32_t *experts, float *weights);
 EXPORT Status entry_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
                                    int64_t y_stride, const int32_t *experts, const float *weights);
+EXPORT Status entry_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                                 int64_t y_stride, const Extra *extra);
+EXPORT Status entry_importance(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance);
+EXPORT double entry_adapt_lambda(double lambda, double sparsity, double target);
 EXPORT int64_t entry_nonfinite(const Library *library, int64_t *first);
 EXPORT const char *entry_error(const Library *library);
 EXPORT const char *entry_describe(void);
@@ -48,6 +52,19 @@ Status entry_forward_routing(Library *library, int layer, int64_t tokens, const 
 Status entry_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
                             const int32_t *experts, const float *weights) {
     return library_forward_routed(library, layer, tokens, x, x_stride, y, y_stride, experts, weights);
+}
+
+Status entry_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
+                          const Extra *extra) {
+    return library_forward_with(library, layer, tokens, x, x_stride, y, y_stride, extra);
+}
+
+Status entry_importance(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance) {
+    return library_importance(attention, heads, queries, keys, rule, importance);
+}
+
+double entry_adapt_lambda(double lambda, double sparsity, double target) {
+    return library_adapt_lambda(lambda, sparsity, target);
 }
 
 int64_t entry_nonfinite(const Library *library, int64_t *first) {

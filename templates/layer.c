@@ -1,11 +1,12 @@
 // The skeleton of a layer: one thread's way through all iterations.
 //
-//     x_0 = norm(h);  for t: route(x_t); h = act(gate x_t) * (up x_t); x_{t+1} = (inner ? x_t : 0) + sum of w_e down(h);
-//     out = (outer ? h : 0) + x_T
+//     x_0 = norm(h);  for t: route(x_t); x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t);
+//     out = (outer ? alpha h : 0) + multiplier x_T
 //
 // Compiled to bitcode and specialised by a constant plan in libraries; compiled natively, with the plan as a variable and plain C
 // tiles, for the sanitizers.
 #include "experts.h"
+#include "norm.h"
 #include "route.h"
 
 void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads);
@@ -17,14 +18,16 @@ void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads) {
     uint8_t *shared_rejected;
     c.space = plan_workspace(&layer_plan, tokens, threads);
     c.few = tokens <= layer_plan.few_tokens;
+    c.publishes = !c.few || thread == 0;
     c.experts = (int32_t *)(c.few ? context_private(&c, c.space.few_experts) : call->workspace + c.space.experts);
     c.weights = (float *)(c.few ? context_private(&c, c.space.few_weights) : call->workspace + c.space.weights);
+    c.shared_gates = (float *)(c.few ? context_private(&c, c.space.few_shared_gates) : call->workspace + c.space.shared_gates);
     c.rejected = shared_rejected = call->workspace + c.space.rejected;
     c.starts = (int64_t *)context_private(&c, c.space.starts);
     c.rows = (int32_t *)context_private(&c, c.space.rows);
     c.row_weights = (float *)context_private(&c, c.space.row_weights);
 
-    route_prepare_rows(&c, first, last);
+    norm_prepare_rows(&c, first, last);
     if (c.few) {  // from here on every thread keeps its own flags, the first one's are published at the end
         c.rejected = context_private(&c, c.space.few_rejected);
         for (int64_t token = 0; token < tokens; token++) {
@@ -37,10 +40,7 @@ void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads) {
         if (!c.few) {
             team_barrier(team);
         }
-        experts_sort(&c);
-        experts_up_phase(&c, t);
-        team_barrier(team);
-        experts_down_phase(&c, t);
+        experts_iteration(&c, t);
         if (t + 1 < layer_plan.layer.iterations) {
             team_barrier(team);
         }

@@ -11,8 +11,25 @@
 
 // X(enumerator, name in the description)
 #define NORM_LIST(X) X(NORM_NONE, "none") X(NORM_RMS, "rms") X(NORM_LAYER, "layer")
-#define SCORE_LIST(X) X(SCORE_SOFTMAX, "softmax")
-#define SELECTION_LIST(X) X(SELECTION_TOP_K, "top_k")
+// Scores of a token's choices from its logits: softmax over all choices, 1 / (1 + exp(-z)), sqrt(log(1 + exp z)), max(z, 0).
+#define SCORE_LIST(X) \
+    X(SCORE_SOFTMAX, "softmax") X(SCORE_SIGMOID, "sigmoid") X(SCORE_SQRTSOFTPLUS, "sqrtsoftplus") X(SCORE_RELU, "relu")
+// Rules that choose among a token's choices, ranked by c = (score or logit) + correction; ties go to the lower index.
+//   top_k        the k best
+//   threshold    those with c > threshold, the best k of them
+//   top_p        the shortest prefix of the ranking whose scores sum to p, at most k
+//   sparsemixer  k times: the best that is left; its weight is a softmax over those left within 2 jitter of it (Liu et al., 2023)
+#define SELECTION_LIST(X) \
+    X(SELECTION_TOP_K, "top_k") \
+    X(SELECTION_THRESHOLD, "threshold") X(SELECTION_TOP_P, "top_p") X(SELECTION_SPARSEMIXER, "sparsemixer")
+// What choices are ranked by, before the correction.
+#define RANK_LIST(X) X(RANK_SCORE, "score") X(RANK_LOGIT, "logit")
+// A group's score is its best c, or the sum of its two best.
+#define GROUP_SCORE_LIST(X) X(GROUP_MAX, "max") X(GROUP_TOP2_SUM, "top2_sum")
+// What c becomes in groups that lose.
+#define GROUP_MASK_LIST(X) X(MASK_MINUS_INFINITY, "minus_infinity") X(MASK_ZERO, "zero")
+// What the routing weight multiplies: w E(x), or E(w x).
+#define WEIGHT_ON_LIST(X) X(WEIGHT_ON_OUTPUT, "output") X(WEIGHT_ON_INPUT, "input")
 #define ACTIVATION_LIST(X) \
     X(ACTIVATION_SILU, "silu") \
     X(ACTIVATION_GELU, "gelu") X(ACTIVATION_GELU_TANH, "gelu_tanh") X(ACTIVATION_RELU, "relu") X(ACTIVATION_RELU2, "relu2")
@@ -25,6 +42,10 @@
 typedef enum Norm { NORM_LIST(LAYER_ENUMERATOR) NORM_COUNT } Norm;
 typedef enum Score { SCORE_LIST(LAYER_ENUMERATOR) SCORE_COUNT } Score;
 typedef enum Selection { SELECTION_LIST(LAYER_ENUMERATOR) SELECTION_COUNT } Selection;
+typedef enum Rank { RANK_LIST(LAYER_ENUMERATOR) RANK_COUNT } Rank;
+typedef enum GroupScore { GROUP_SCORE_LIST(LAYER_ENUMERATOR) GROUP_SCORE_COUNT } GroupScore;
+typedef enum GroupMask { GROUP_MASK_LIST(LAYER_ENUMERATOR) GROUP_MASK_COUNT } GroupMask;
+typedef enum WeightOn { WEIGHT_ON_LIST(LAYER_ENUMERATOR) WEIGHT_ON_COUNT } WeightOn;
 typedef enum Activation { ACTIVATION_LIST(LAYER_ENUMERATOR) ACTIVATION_COUNT } Activation;
 typedef enum Format { FORMAT_LIST(LAYER_ENUMERATOR) FORMAT_COUNT } Format;
 typedef enum Compute { COMPUTE_LIST(LAYER_ENUMERATOR) COMPUTE_COUNT } Compute;
@@ -43,34 +64,78 @@ static inline int64_t format_bytes(Format format) {
 enum { LAYER_MAX_ITERATIONS = 16 };
 
 // One sparse-expert layer. Enumerated fields hold the enumerators above; flags hold 0 or 1.
+//
+//     x_0 = norm(h);  for t:  z = softcap(logit_scale W_t x_t + b);  s = score(z);  c = (s or z) + correction;
+//         chosen = select(c);  w = scale s / norm of the chosen s;  y = sum of w_e E_e(x_t) + shared_scale sum of g_j S_j(x_t);
+//         x_{t+1} = (inner ? inner_alpha x_t : 0) + y
+//     out = (outer ? alpha h : 0) + multiplier x_T
 typedef struct Layer {
     int64_t hidden;               // width of a token's hidden state
     int64_t iterations;           // 1..16; more than one makes a Chain-of-Experts
     int64_t experts;              // routed experts in the pool
+    int64_t identity_experts;     // choices that compute nothing: E(x) = x; their indices follow those of the experts
+    int64_t null_experts;         // E(x) = 0; their indices come last
     int64_t intermediate;         // width of a routed expert
-    int64_t top_k;                // routed experts per token and iteration
+    int64_t top_k;                // most choices per token and iteration: slots of a token's routing
+    int64_t least_k;              // fewest, where the caller gives k per token
+    int64_t expected_k;           // mean number of choices: sizes buffers and synthetic loads; the target of ReMoE
     int64_t shared_experts;       // experts that every token visits in every iteration
     int64_t shared_intermediate;  // width of a shared expert (0 when there is none)
     int32_t norm;                 // Norm, applied once before the chain
     float norm_eps;
-    int32_t inner_residual;       // x_{t+1} = x_t + y
-    int32_t outer_residual;       // out = h + x_T
+    int32_t norm_bias;            // layer norm has a bias
+    int32_t inner_residual;
+    float inner_alpha;
+    int32_t outer_residual;
+    float alpha;
+    float multiplier;
+    int32_t coe_weight;           // a converted MoE: x_{t+1} = x_t + coe_weight_t y before the last iteration, x_T = y
     int32_t score;                // Score
+    float logit_scale;
+    float softcap;                // z = softcap tanh(z / softcap); 0: none
     int32_t selection;            // Selection
-    int32_t normalize;            // chosen scores are divided by (their sum + normalize_eps)
+    int32_t rank;                 // Rank
+    int32_t correction;           // a learnt number per choice that is added for ranking only
+    float threshold;              // of SELECTION_THRESHOLD
+    float top_p;                  // of SELECTION_TOP_P
+    float jitter;                 // of SELECTION_SPARSEMIXER
+    int64_t groups;               // choices are in so many groups of equal size, consecutive; 0 or 1: no groups
+    int64_t top_groups;           // groups that remain
+    int32_t group_score;          // GroupScore
+    int32_t group_mask;           // GroupMask
+    int32_t k_per_token;          // the caller may give each token's k (or an importance that becomes one)
+    int32_t normalize;            // chosen scores are divided by their norm
+    float normalize_p;            // the norm is (sum of |s|^p)^(1/p)
     float normalize_eps;
+    int32_t normalize_clamp;      // ... at least normalize_eps, instead of plus normalize_eps
     float scale;                  // then multiplied by this
-    int32_t router_bias;          // logits = W x + b
+    int32_t weight_on;            // WeightOn
+    int32_t router_bias;
     int32_t gate_per_iteration;   // a router matrix per iteration instead of one for all
     int32_t gated;                // down(act(gate x) * (up x)) instead of down(act(up x))
     int32_t activation;           // Activation
+    float slope;                  // silu becomes x sigmoid(slope x)
+    float limit;                  // gate at most limit, up within +-limit; 0: none
+    float up_offset;              // act(gate) * (up + up_offset)
     int32_t expert_bias;          // routed experts have biases on gate, up and down
     int32_t shared_bias;          // shared experts have biases
+    int32_t shared_gated;         // each shared expert is weighted by a sigmoid of its own: g_j = sigmoid(G_j x_t), else 1
+    float shared_scale;
     int32_t weights;              // Format of the packed expert matrices
     int32_t router_weights;       // Format of the packed router matrices
     int32_t compute;              // Compute
     int32_t activations;          // Format of x and y at the library's interface
 } Layer;
+
+// What a router chooses from: experts, identity experts, null experts, in this order.
+static inline int64_t layer_choices(const Layer *layer) {
+    return layer->experts + layer->identity_experts + layer->null_experts;
+}
+
+// Columns of the router's product: logits of the choices, then of the shared experts' gates.
+static inline int64_t layer_router_columns(const Layer *layer) {
+    return layer_choices(layer) + (layer->shared_gated ? layer->shared_experts : 0);
+}
 
 // Router matrices stored with the layer.
 static inline int64_t layer_gates(const Layer *layer) {
@@ -81,8 +146,11 @@ static inline int64_t layer_gates(const Layer *layer) {
 #define TENSOR_LIST(X) \
     X(TENSOR_NORM, "norm", "[hidden]") \
     X(TENSOR_NORM_BIAS, "norm_bias", "[hidden]") \
-    X(TENSOR_ROUTER, "router", "[experts, hidden]") \
-    X(TENSOR_ROUTER_BIAS, "router_bias", "[experts]") \
+    X(TENSOR_COE_WEIGHT, "coe_weight", "[iterations - 1]") \
+    X(TENSOR_ROUTER, "router", "[choices, hidden]") \
+    X(TENSOR_ROUTER_BIAS, "router_bias", "[choices]") \
+    X(TENSOR_CORRECTION, "correction", "[choices]") \
+    X(TENSOR_SHARED_EXPERT_GATE, "shared_expert_gate", "[shared experts, hidden]") \
     X(TENSOR_GATE, "gate", "[intermediate, hidden]") \
     X(TENSOR_UP, "up", "[intermediate, hidden]") \
     X(TENSOR_DOWN, "down", "[hidden, intermediate]") \
@@ -97,22 +165,51 @@ static inline int64_t layer_gates(const Layer *layer) {
     X(TENSOR_SHARED_DOWN_BIAS, "shared_down_bias", "[hidden]")
 typedef enum Tensor { TENSOR_LIST(LAYER_ENUMERATOR) TENSOR_COUNT } Tensor;
 
+// How a matrix [out, in] (or vector [out]) lies within the checkpoint's tensor. X(enumerator, name in the description)
+// Rows of the tensor that are this matrix's: gate and up may share one tensor, concatenated or interleaved.
+#define TENSOR_ROWS_LIST(X) \
+    X(ROWS_ALL, "all") \
+    X(ROWS_FIRST_HALF, "first_half") X(ROWS_SECOND_HALF, "second_half") X(ROWS_EVEN, "even") X(ROWS_ODD, "odd")
+#define TENSOR_ORDER_LIST(X) X(ORDER_OUT_IN, "out_in") X(ORDER_IN_OUT, "in_out")
+// mxfp4: NAME_blocks (uint8, two 4-bit floats of 32 consecutive inputs per 16 bytes) and NAME_scales (uint8 exponents).
+#define ENCODING_LIST(X) X(ENCODING_PLAIN, "plain") X(ENCODING_MXFP4, "mxfp4")
+typedef enum TensorRows { TENSOR_ROWS_LIST(LAYER_ENUMERATOR) TENSOR_ROWS_COUNT } TensorRows;
+typedef enum TensorOrder { TENSOR_ORDER_LIST(LAYER_ENUMERATOR) TENSOR_ORDER_COUNT } TensorOrder;
+typedef enum Encoding { ENCODING_LIST(LAYER_ENUMERATOR) ENCODING_COUNT } Encoding;
+
 enum { LAYER_NAME_BYTES = 64, TENSOR_PATTERN_BYTES = 160 };
 
-// Where a layer's weights are in a checkpoint: names with {layer}, {iteration} and {expert} to be replaced by numbers.
+// One tensor of a checkpoint.
+typedef struct TensorSource {
+    char pattern[TENSOR_PATTERN_BYTES];  // name with {layer}, {iteration}, {expert} to be replaced; empty: no such tensor
+    int32_t rows;                        // TensorRows
+    int32_t order;                       // TensorOrder
+    int32_t encoding;                    // Encoding
+    float add;                           // to every element (norms that store their weight minus one)
+} TensorSource;
+
+// Where a layer's weights are in a checkpoint.
 typedef struct Checkpoint {
     int64_t first_layer;  // {layer} of instance i is first_layer + i * layer_step
     int64_t layer_step;
-    char tensors[TENSOR_COUNT][TENSOR_PATTERN_BYTES];  // empty: the layer has no such tensor
+    TensorSource tensors[TENSOR_COUNT];
 } Checkpoint;
+
+// Whether a layer with a gate per iteration has one such tensor for each.
+static inline int layer_tensor_per_iteration(Tensor tensor) {
+    return tensor == TENSOR_ROUTER || tensor == TENSOR_ROUTER_BIAS || tensor == TENSOR_CORRECTION;
+}
 
 // Whether the layer has a tensor of this kind at all (a plain expert has no gate, ...).
 static inline int layer_has_tensor(const Layer *layer, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM: return layer->norm != NORM_NONE;
-    case TENSOR_NORM_BIAS: return layer->norm == NORM_LAYER;
+    case TENSOR_NORM_BIAS: return layer->norm == NORM_LAYER && layer->norm_bias;
+    case TENSOR_COE_WEIGHT: return layer->coe_weight;
     case TENSOR_ROUTER: return 1;
     case TENSOR_ROUTER_BIAS: return layer->router_bias;
+    case TENSOR_CORRECTION: return layer->correction;
+    case TENSOR_SHARED_EXPERT_GATE: return layer->shared_gated && layer->shared_experts > 0;
     case TENSOR_GATE: return layer->gated;
     case TENSOR_UP:
     case TENSOR_DOWN: return 1;

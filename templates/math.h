@@ -40,12 +40,46 @@ INLINE Vector vector_fma(Vector a, Vector b, Vector c) {
 #endif
 }
 
+INLINE Integers integers_set(int32_t value) {
+    return (Integers){value, value, value, value, value, value, value, value,
+                      value, value, value, value, value, value, value, value};
+}
+
+// first, first + 1, ..., first + 15
+INLINE Integers integers_from(int64_t first) {
+    const Integers lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return integers_set((int32_t)first) + lanes;
+}
+
+INLINE Integers integers_select(Integers mask, Integers yes, Integers no) {
+    return (mask & yes) | (~mask & no);
+}
+
 INLINE Vector vector_select(Integers mask, Vector yes, Vector no) {
-    return (Vector)((mask & (Integers)yes) | (~mask & (Integers)no));
+    return (Vector)integers_select(mask, (Integers)yes, (Integers)no);
 }
 
 INLINE Vector vector_max(Vector a, Vector b) {
     return vector_select(a > b, a, b);
+}
+
+INLINE Vector vector_min(Vector a, Vector b) {
+    return vector_select(b < a, b, a);
+}
+
+INLINE Vector vector_absolute(Vector v) {
+    return (Vector)((Integers)v & integers_set(0x7fffffff));
+}
+
+INLINE Vector vector_sqrt(Vector v) {
+#ifdef __clang__
+    return __builtin_elementwise_sqrt(v);
+#else
+    for (int i = 0; i < LANES; i++) {
+        v[i] = __builtin_sqrtf(v[i]);
+    }
+    return v;
+#endif
 }
 
 // The one lane tree: halves are added until one lane is left.
@@ -56,12 +90,38 @@ INLINE float vector_sum(Vector v) {
     return (a + c) + (b + d);
 }
 
+// The largest lane, by the same tree. Lanes must not be NaN.
 INLINE float vector_maximum(Vector v) {
-    float m = v[0];
-    for (int i = 1; i < LANES; i++) {
-        m = v[i] > m ? v[i] : m;
-    }
-    return m;
+    v = vector_max(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    v = vector_max(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+    v = vector_max(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+    v = vector_max(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+    return v[0];
+}
+
+// The bits 1 << lane of the lanes whose mask is set.
+INLINE uint32_t integers_bits(Integers mask) {
+    const Integers one_each = {1 << 0, 1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,
+                               1 << 8, 1 << 9, 1 << 10, 1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15};
+    Integers v = mask & one_each;
+    v |= __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v |= __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v |= __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v |= __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return (uint32_t)v[0];
+}
+
+// The smallest lane.
+INLINE int32_t integers_minimum(Integers v) {
+    Integers w = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v = integers_select(v < w, v, w);
+    w = __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v = integers_select(v < w, v, w);
+    w = __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v = integers_select(v < w, v, w);
+    w = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    v = integers_select(v < w, v, w);
+    return v[0];
 }
 
 // Number formats -----------------------------------------------------------------------------------------------------------
@@ -118,6 +178,47 @@ INLINE Vector vector_exp(Vector x) {
 
 INLINE Vector vector_sigmoid(Vector x) {
     return vector_set(1.0f) / (vector_set(1.0f) + vector_exp(-x));
+}
+
+// ln x for x > 0: x = 2^n m, m in [sqrt 1/2, sqrt 2), polynomial of Cephes' logf. Relative error below 2 units in the last place;
+// minus infinity for 0 and for subnormal numbers.
+INLINE Vector vector_log(Vector x) {
+    Integers shifted = (Integers)x - 0x3f3504f3;  // bits of sqrt 1/2
+    Vector n = __builtin_convertvector(shifted >> 23, Vector);
+    Vector f = (Vector)((shifted & 0x007fffff) + 0x3f3504f3) - 1.0f;
+    Vector p = vector_fma(vector_set(7.0376836292e-2f), f, vector_set(-1.1514610310e-1f));
+    p = vector_fma(p, f, vector_set(1.1676998740e-1f));
+    p = vector_fma(p, f, vector_set(-1.2420140846e-1f));
+    p = vector_fma(p, f, vector_set(1.4249322787e-1f));
+    p = vector_fma(p, f, vector_set(-1.6668057665e-1f));
+    p = vector_fma(p, f, vector_set(2.0000714765e-1f));
+    p = vector_fma(p, f, vector_set(-2.4999993993e-1f));
+    p = vector_fma(p, f, vector_set(3.3333331174e-1f));
+    Vector square = f * f, tail = p * f * square;
+    tail = vector_fma(n, vector_set(-2.12194440e-4f), tail);
+    tail = vector_fma(square, vector_set(-0.5f), tail);
+    Vector result = vector_fma(n, vector_set(0.693359375f), f + tail);
+    return vector_select(x < 1.17549435e-38f, vector_set(-__builtin_inff()), result);
+}
+
+// ln(1 + e^x) = max(x, 0) + ln(1 + t), t = e^-|x|. With u = 1 + t rounded, ln(1 + t) = ln u + (t - (u - 1)) / u up to second order
+// (Goldberg, 1991, theorem 4). Relative error below 4 units in the last place where the result is a normal number.
+INLINE Vector vector_softplus(Vector x) {
+    Vector t = vector_exp(-vector_absolute(x)), u = t + 1.0f;
+    Vector logarithm = vector_log(u) + (t - (u - 1.0f)) / u;
+    return vector_max(x, vector_set(0)) + logarithm;
+}
+
+// tanh x: below 0.625 the polynomial of Cephes' tanhf, above 1 - 2 / (e^2|x| + 1). Relative error below 3 units in the last place.
+INLINE Vector vector_tanh(Vector x) {
+    Vector size = vector_absolute(x), square = x * x;
+    Vector p = vector_fma(vector_set(-5.70498872745e-3f), square, vector_set(2.06390887954e-2f));
+    p = vector_fma(p, square, vector_set(-5.37397155531e-2f));
+    p = vector_fma(p, square, vector_set(1.33314422036e-1f));
+    p = vector_fma(p, square, vector_set(-3.33332819422e-1f));
+    Vector small = vector_fma(p * square, x, x);
+    Vector large = vector_set(1.0f) - vector_set(2.0f) / (vector_exp(size + size) + 1.0f);
+    return vector_select(size < 0.625f, small, vector_select(x < 0.0f, -large, large));
 }
 
 // The normal distribution function, erfc(-x / sqrt 2) / 2, by the Chebyshev fit of Numerical Recipes ("erfcc", section 6.2):

@@ -65,8 +65,11 @@ typedef struct Plan {
     int64_t instance_bytes;
     int64_t norm_offset;       // fp32 [hidden]; -1: none
     int64_t norm_bias_offset;  // fp32 [hidden]; -1: none
+    int64_t coe_weight_offset; // fp32 [iterations - 1]; -1: none
+    int64_t correction_offset; // fp32 [gates][router panels * 32]; -1: none
     Role roles[ROLE_COUNT];
     // schedule
+    int64_t wave_rows;         // rows of intermediate values: experts that need more together run in waves of consecutive ones
     int64_t chunk_tokens;      // tokens that go through the layer together; more are processed in chunks
     int64_t block_rows;        // rows of one expert that stay in cache while its panels pass by
     int64_t few_tokens;        // up to so many tokens share the router's product by columns, and every thread selects for all

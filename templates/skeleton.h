@@ -10,6 +10,8 @@ typedef struct Team Team;
 // Waits until every thread of the team has come here. Memory written before is seen after. No-op for a team of one.
 void team_barrier(Team *team);
 
+enum { TASK_COUNTERS = 3 };
+
 // One forward of one layer instance: the same value is seen by all threads of the team.
 // Strides are in elements of the interface's format. tokens <= the workspace's chunk.
 typedef struct Call {
@@ -19,29 +21,32 @@ typedef struct Call {
     void *y;                    // [tokens][hidden]; may be x itself (same stride), must not overlap it otherwise
     int64_t y_stride;
     int64_t tokens;
-    // Routing, [iterations][routing_tokens][top_k]; a slot that is not used holds expert -1 and weight 0.
+    // Routing, [iterations][routing_tokens][top_k]; slots that are not used come last and hold expert -1 and weight 0.
     int64_t routing_tokens;     // tokens of the whole forward (a chunk is a part of it)
     int32_t *experts_out;       // NULL: not wanted. In order of descending score.
     float *weights_out;
     const int32_t *experts_in;  // NULL: the layer routes by itself. Otherwise no router runs.
     const float *weights_in;
+    const int32_t *k_in;        // [tokens]: each token's k, least_k..top_k; NULL: top_k (layer.k_per_token only)
+    float *scores_out;          // [iterations][routing_tokens][choices], the scores of all choices; NULL: not wanted, or given
     uint8_t *workspace;         // plan_workspace(...).bytes, aligned to 4096
-    int64_t next_task[4 * LAYER_MAX_ITERATIONS]; // task counters, zero at the start (used atomically)
+    int64_t next_task[TASK_COUNTERS]; // zero at the start, used atomically: phases take turns, each clears the one after it
 } Call;
 
 // Offsets within a workspace for `tokens` tokens and `threads` threads, in bytes.
 typedef struct Workspace {
     int64_t state[2];      // x_t and x_{t+1}: fp32 rows of roles[ROLE_ROUTER].input_stride bytes
-    int64_t intermediate;  // h of routed experts: rows of roles[ROLE_DOWN].input_stride, one per (token, slot) in expert order
+    int64_t intermediate;  // h of the routed experts of one wave: rows of roles[ROLE_DOWN].input_stride in expert order
     int64_t shared;        // h of shared experts: [shared_experts][tokens] rows of roles[ROLE_SHARED_DOWN].input_stride
     int64_t experts;       // int32 [tokens][top_k] of the current iteration
     int64_t weights;       // float [tokens][top_k]
+    int64_t shared_gates;  // float [tokens][shared_experts]: weights of shared experts in the current iteration, if gated
     int64_t rejected;      // uint8 [tokens]: the token's logits were not finite in this or an earlier iteration
     int64_t logits;        // float [few_tokens][router panels * 32]: the router's product when its columns are shared out
     int64_t thread;        // first thread's private part
     int64_t thread_bytes;  // size of a private part
     // within a private part
-    int64_t starts;        // int64 [experts + 1]: first row of each expert's bucket
+    int64_t starts;        // int64 [choices + 1]: first row of each choice's bucket
     int64_t rows;          // int32 [tokens * top_k]: token of each row, in expert order, tokens ascending
     int64_t row_weights;   // float [tokens * top_k]
     int64_t prepared;      // block_rows prepared rows of A
@@ -50,7 +55,9 @@ typedef struct Workspace {
     int64_t few_experts;   // int32 [few_tokens][top_k], float, uint8: a thread's own copy when every thread selects for all
     int64_t few_weights;
     int64_t few_rejected;
-    int64_t bytes;         // of the whole workspace
+    int64_t few_shared_gates;
+    int64_t ranks;  // float [3][router panels * 32]: ranking values, scores, groups' scores while a token's choices are made
+    int64_t bytes;  // of the whole workspace
 } Workspace;
 
 static inline int64_t workspace_take(int64_t *end, int64_t bytes) {
@@ -70,14 +77,15 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     int64_t logits = roles[ROLE_ROUTER].panels * PANEL_COLUMNS * (int64_t)sizeof(float);
     w.state[0] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
     w.state[1] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
-    w.intermediate = workspace_take(&end, slots * roles[ROLE_DOWN].input_stride);
+    w.intermediate = workspace_take(&end, (slots < plan->wave_rows ? slots : plan->wave_rows) * roles[ROLE_DOWN].input_stride);
     w.shared = workspace_take(&end, tokens * layer->shared_experts * roles[ROLE_SHARED_DOWN].input_stride);
     w.experts = workspace_take(&end, slots * (int64_t)sizeof(int32_t));
     w.weights = workspace_take(&end, slots * (int64_t)sizeof(float));
+    w.shared_gates = workspace_take(&end, layer->shared_gated * tokens * layer->shared_experts * (int64_t)sizeof(float));
     w.rejected = workspace_take(&end, tokens);
     w.logits = workspace_take(&end, plan->few_tokens * logits);
     w.thread = end = plan_round_up(end, 4096);
-    w.starts = workspace_take(&end, (layer->experts + 1) * (int64_t)sizeof(int64_t)) - w.thread;
+    w.starts = workspace_take(&end, (layer_choices(layer) + 1) * (int64_t)sizeof(int64_t)) - w.thread;
     w.rows = workspace_take(&end, slots * (int64_t)sizeof(int32_t)) - w.thread;
     w.row_weights = workspace_take(&end, slots * (int64_t)sizeof(float)) - w.thread;
     w.prepared = workspace_take(&end, plan->block_rows * prepared) - w.thread;
@@ -90,6 +98,9 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     w.few_experts = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(int32_t)) - w.thread;
     w.few_weights = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(float)) - w.thread;
     w.few_rejected = workspace_take(&end, plan->few_tokens) - w.thread;
+    w.few_shared_gates =
+        workspace_take(&end, layer->shared_gated * plan->few_tokens * layer->shared_experts * (int64_t)sizeof(float)) - w.thread;
+    w.ranks = workspace_take(&end, 3 * logits) - w.thread;
     w.thread_bytes = plan_round_up(end - w.thread, 4096);
     w.bytes = w.thread + w.thread_bytes * threads;
     return w;

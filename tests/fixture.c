@@ -4,92 +4,179 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "../compiler/artifact.h"
+#include "../compiler/spec_print.h"
 #include "../compiler/synthetic.h"
+#include "shell.h"
 
 extern Plan layer_plan;
 LayerForward layer_forward;
 
-#define NAME(enumerator, name, ...) name,
-static const char *const norm_names[] = {NORM_LIST(NAME)}, *const activation_names[] = {ACTIVATION_LIST(NAME)};
-static const char *const format_names[] = {FORMAT_LIST(NAME)}, *const compute_names[] = {COMPUTE_LIST(NAME)};
+// Random choices ----------------------------------------------------------------------------------------------------------------
 
-static int64_t pick(uint64_t *state, const int64_t *values, int64_t count) {
-    return values[synthetic_next(state) % (uint64_t)count];
+static int64_t below(uint64_t *state, int64_t count) {
+    return (int64_t)(synthetic_next(state) >> 16) % count;
 }
 
 static int flip(uint64_t *state) {
-    return (int)(synthetic_next(state) >> 40 & 1);
+    return (int)below(state, 2);
+}
+
+static int rarely(uint64_t *state) {
+    return !below(state, 4);
+}
+
+#define PICK(state, ...) pick(state, (const int64_t[]){__VA_ARGS__}, sizeof(int64_t[]){__VA_ARGS__} / sizeof(int64_t))
+static int64_t pick(uint64_t *state, const int64_t *values, size_t count) {
+    return values[below(state, (int64_t)count)];
+}
+
+#define PICK_REAL(state, ...) pick_real(state, (const float[]){__VA_ARGS__}, sizeof(float[]){__VA_ARGS__} / sizeof(float))
+static float pick_real(uint64_t *state, const float *values, size_t count) {
+    return values[below(state, (int64_t)count)];
+}
+
+static int64_t width(uint64_t *state) {
+    return PICK(state, 1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 41, 64, 72, 96);
+}
+
+// Layers ------------------------------------------------------------------------------------------------------------------------
+
+static void draw_shape(uint64_t *state, Layer *layer) {
+    layer->hidden = width(state);
+    layer->intermediate = width(state);
+    layer->iterations = 1 + below(state, 3);
+    layer->experts = PICK(state, 1, 2, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40);
+    layer->identity_experts = rarely(state) ? PICK(state, 1, 2, 7) : 0;
+    layer->null_experts = rarely(state) ? PICK(state, 1, 3, 8) : 0;
+    layer->shared_experts = below(state, 3);
+    layer->shared_intermediate = layer->shared_experts ? width(state) : 0;
+    layer->shared_gated = layer->shared_experts && rarely(state);
+    layer->shared_scale = layer->shared_experts ? PICK_REAL(state, 1, 1, 0.5f, -2.25f) : 1;
+}
+
+static void draw_residual(uint64_t *state, Layer *layer) {
+    layer->norm = (int32_t)below(state, NORM_COUNT);
+    layer->norm_eps = layer->norm == NORM_NONE ? 1e-6f : 1e-5f;
+    layer->norm_bias = layer->norm == NORM_LAYER && flip(state);
+    layer->inner_residual = flip(state);
+    layer->inner_alpha = layer->inner_residual ? PICK_REAL(state, 1, 1, 1, 0.7f, -1.5f) : 1;
+    layer->outer_residual = flip(state);
+    layer->alpha = layer->outer_residual ? PICK_REAL(state, 1, 1, 1, 3.5f, -0.3f) : 1;
+    layer->multiplier = PICK_REAL(state, 1, 1, 1, 0.22f, -1.75f);
+    layer->coe_weight = layer->iterations > 1 && layer->inner_residual && flip(state);
+}
+
+static void draw_experts(uint64_t *state, Layer *layer) {
+    layer->gated = flip(state);
+    layer->activation = (int32_t)below(state, ACTIVATION_COUNT);
+    layer->slope = layer->activation == ACTIVATION_SILU ? PICK_REAL(state, 1, 1, 1.702f, -0.5f) : 1;
+    layer->limit = layer->gated ? PICK_REAL(state, 0, 0, 7, 0.25f) : 0;
+    layer->up_offset = layer->gated ? PICK_REAL(state, 0, 0, 1, -0.125f) : 0;
+    layer->expert_bias = flip(state);
+    layer->shared_bias = layer->shared_experts && flip(state);
+    layer->weights = flip(state) ? FORMAT_BF16 : FORMAT_FP32;
+    layer->router_weights = flip(state) ? FORMAT_BF16 : FORMAT_FP32;
+    layer->compute = layer->weights == FORMAT_BF16 && rarely(state) ? COMPUTE_BF16 : COMPUTE_FP32;
+    layer->activations = rarely(state) ? FORMAT_BF16 : FORMAT_FP32;
+}
+
+// A number near which scores (or logits) of synthetic weights lie, so that a threshold there chooses some and leaves some.
+static float usual_rank(const Layer *layer) {
+    const float scores[SCORE_COUNT] = {
+        [SCORE_SOFTMAX] = 1 / (float)layer_choices(layer), [SCORE_SIGMOID] = 0.5f, [SCORE_SQRTSOFTPLUS] = 0.8f};
+    return layer->rank == RANK_LOGIT ? 0 : scores[layer->score];
+}
+
+static void draw_selection(uint64_t *state, Layer *layer) {
+    int64_t choices = layer_choices(layer);
+    layer->selection = flip(state) ? SELECTION_TOP_K : (int32_t)below(state, SELECTION_COUNT);
+    int softmax = layer->selection == SELECTION_TOP_P || layer->selection == SELECTION_SPARSEMIXER;
+    layer->score = softmax || flip(state) ? SCORE_SOFTMAX : (int32_t)below(state, SCORE_COUNT);
+    layer->rank = rarely(state) ? RANK_LOGIT : RANK_SCORE;
+    layer->correction = layer->selection != SELECTION_SPARSEMIXER && rarely(state);
+    layer->top_k = 1 + below(state, choices) % 9;
+    if ((layer->selection == SELECTION_THRESHOLD || layer->selection == SELECTION_TOP_P) && flip(state)) {
+        layer->top_k = choices;
+    }
+    layer->expected_k = flip(state) ? layer->top_k : 1 + below(state, layer->top_k);
+    layer->threshold = layer->selection == SELECTION_THRESHOLD ? usual_rank(layer) : 0;
+    layer->top_p = layer->selection == SELECTION_TOP_P ? PICK_REAL(state, 0.2f, 0.6f, 0.95f, 1) : 1;
+    layer->jitter = layer->selection == SELECTION_SPARSEMIXER ? PICK_REAL(state, 0, 0.01f, 0.1f, 0.4f) : 0.01f;
+    layer->k_per_token = layer->selection == SELECTION_TOP_K && rarely(state);
+    layer->least_k = layer->k_per_token ? below(state, layer->top_k + 1) : 1;
+}
+
+// Groups that divide the choices and leave enough of them. A mask of 0 tells only where other ranking values are below it.
+static void draw_groups(uint64_t *state, Layer *layer) {
+    int64_t choices = layer_choices(layer), divisors[8] = {1}, count = 1;
+    if (layer->selection == SELECTION_SPARSEMIXER || rarely(state)) {
+        return;
+    }
+    for (int64_t divisor = 2; divisor < 8; divisor++) {
+        if (choices % divisor == 0) {
+            divisors[count++] = divisor;
+        }
+    }
+    layer->groups = pick(state, divisors, (size_t)count);
+    int64_t size = choices / layer->groups, least = (layer->top_k + size - 1) / size;
+    least = layer->selection == SELECTION_TOP_K ? least : 1;
+    layer->top_groups = least + below(state, layer->groups - least + 1);
+    layer->group_score = size > 1 && flip(state) ? GROUP_TOP2_SUM : GROUP_MAX;
+    layer->group_mask = flip(state) ? MASK_ZERO : MASK_MINUS_INFINITY;
+    layer->rank = layer->group_mask == MASK_ZERO && flip(state) ? RANK_LOGIT : layer->rank;
+}
+
+static void draw_weights(uint64_t *state, Layer *layer) {
+    layer->logit_scale = PICK_REAL(state, 1, 1, 1, 0.25f, 2.5f, -1);
+    layer->softcap = PICK_REAL(state, 0, 0, 0, 2, 30);
+    layer->router_bias = flip(state);
+    layer->gate_per_iteration = flip(state);
+    layer->normalize = flip(state);
+    layer->normalize_p = layer->normalize ? PICK_REAL(state, 1, 1, 2, 1.5f, 64) : 1;
+    layer->normalize_eps = layer->normalize ? PICK_REAL(state, 1e-20f, 1e-12f, 0.125f) : 1e-20f;
+    layer->normalize_clamp = layer->normalize && rarely(state);
+    layer->scale = flip(state) ? 1.0f : 2.5f;
+    layer->weight_on = rarely(state) ? WEIGHT_ON_INPUT : WEIGHT_ON_OUTPUT;
 }
 
 Layer fixture_layer(uint64_t seed) {
-    static const int64_t widths[] = {1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 41, 64, 72, 96};
-    static const int64_t pools[] = {1, 2, 5, 8, 16, 31, 33, 40};
-    enum { WIDTHS = sizeof widths / sizeof *widths, POOLS = sizeof pools / sizeof *pools };
     uint64_t state = seed * 2654435761u + 1;
     Layer layer;
-    memset(&layer, 0, sizeof layer);
-    layer.hidden = pick(&state, widths, WIDTHS);
-    layer.intermediate = pick(&state, widths, WIDTHS);
-    layer.experts = pick(&state, pools, POOLS);
-    layer.top_k = 1 + (int64_t)(synthetic_next(&state) % (uint64_t)layer.experts) % 9;
-    layer.iterations = 1 + (int64_t)(synthetic_next(&state) % 3);
-    layer.shared_experts = (int64_t)(synthetic_next(&state) % 3);
-    layer.shared_intermediate = layer.shared_experts ? pick(&state, widths, WIDTHS) : 0;
-    layer.norm = (int32_t)(synthetic_next(&state) % NORM_COUNT);
-    layer.norm_eps = layer.norm == NORM_NONE ? 0 : 1e-5f;
-    layer.inner_residual = flip(&state);
-    layer.outer_residual = flip(&state);
-    layer.normalize = flip(&state);
-    layer.normalize_eps = layer.normalize ? 1e-20f : 0;
-    layer.scale = flip(&state) ? 1.0f : 2.5f;
-    layer.router_bias = flip(&state);
-    layer.gate_per_iteration = flip(&state);
-    layer.gated = flip(&state);
-    layer.activation = (int32_t)(synthetic_next(&state) % ACTIVATION_COUNT);
-    layer.expert_bias = flip(&state);
-    layer.shared_bias = layer.shared_experts ? flip(&state) : 0;
-    layer.weights = flip(&state) ? FORMAT_BF16 : FORMAT_FP32;
-    layer.router_weights = flip(&state) ? FORMAT_BF16 : FORMAT_FP32;
-    layer.compute = layer.weights == FORMAT_BF16 && synthetic_next(&state) % 4 == 0 ? COMPUTE_BF16 : COMPUTE_FP32;
-    layer.activations = synthetic_next(&state) % 4 == 0 ? FORMAT_BF16 : FORMAT_FP32;
+    memset(&layer, 0, sizeof layer);  // padding too: plans are compared as bytes
+    draw_shape(&state, &layer);
+    draw_residual(&state, &layer);
+    draw_experts(&state, &layer);
+    draw_selection(&state, &layer);
+    draw_groups(&state, &layer);
+    draw_weights(&state, &layer);
     return layer;
 }
 
-static const char *boolean(int32_t value) {
-    return value ? "true" : "false";
+Layer fixture_neutral(Layer layer) {
+    float *factors[] = {&layer.inner_alpha, &layer.alpha,       &layer.multiplier, &layer.logit_scale, &layer.top_p,
+                        &layer.scale,       &layer.normalize_p, &layer.slope,      &layer.shared_scale};
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
+        *factors[i] = *factors[i] == 0 ? 1 : *factors[i];
+    }
+    layer.expected_k = layer.expected_k ? layer.expected_k : layer.top_k;
+    return layer;
 }
 
-char *fixture_spec(const char *name, const Layer *l) {
-    char *text = NULL;
-    size_t size;
-    FILE *stream = open_memstream(&text, &size);
-    ck_assert_ptr_nonnull(stream);
-    fprintf(stream, "{\"name\": \"%s\", \"layers\": [{\"name\": \"sparse\", \"hidden\": %lld, \"iterations\": %lld,\n", name,
-            (long long)l->hidden, (long long)l->iterations);
-    if (l->norm != NORM_NONE) {
-        fprintf(stream, "\"norm\": {\"kind\": \"%s\", \"eps\": %.9g},\n", norm_names[l->norm], (double)l->norm_eps);
-    }
-    fprintf(stream, "\"residual\": {\"inner\": %s, \"outer\": %s},\n", boolean(l->inner_residual), boolean(l->outer_residual));
-    fprintf(
-        stream,
-        "\"router\": {\"k\": %lld, \"normalize\": %s, \"scale\": %.9g, \"bias\": %s, \"per_iteration\": %s, \"weights\": \"%s\"",
-        (long long)l->top_k, boolean(l->normalize), (double)l->scale, boolean(l->router_bias), boolean(l->gate_per_iteration),
-        format_names[l->router_weights]);
-    if (l->normalize) {
-        fprintf(stream, ", \"normalize_eps\": %.9g", (double)l->normalize_eps);
-    }
-    fprintf(stream,
-            "},\n\"experts\": {\"count\": %lld, \"intermediate\": %lld, \"gated\": %s, \"activation\": \"%s\", \"bias\": %s},\n",
-            (long long)l->experts, (long long)l->intermediate, boolean(l->gated), activation_names[l->activation],
-            boolean(l->expert_bias));
-    if (l->shared_experts) {
-        fprintf(stream, "\"shared_experts\": {\"count\": %lld, \"intermediate\": %lld, \"bias\": %s},\n",
-                (long long)l->shared_experts, (long long)l->shared_intermediate, boolean(l->shared_bias));
-    }
-    fprintf(stream, "\"weights\": \"%s\", \"compute\": \"%s\", \"activations\": \"%s\"}]}\n", format_names[l->weights],
-            compute_names[l->compute], format_names[l->activations]);
-    ck_assert_int_eq(fclose(stream), 0);
+char *fixture_spec(const char *name, const Layer *layer) {
+    Model *model = calloc(1, sizeof *model);
+    ck_assert_ptr_nonnull(model);
+    snprintf(model->name, sizeof model->name, "%s", name);
+    model->layer_count = 1;
+    strcpy(model->layers[0].name, "sparse");
+    model->layers[0].count = 1;
+    model->layers[0].layer = *layer;
+    model->layers[0].checkpoint.layer_step = 1;
+    char *text = model_print(model);
+    ck_assert_ptr_nonnull(text);
+    free(model);
     return text;
 }
 
@@ -125,6 +212,20 @@ void *fixture_tokens(const Plan *plan, int64_t tokens, uint64_t seed) {
     return x;
 }
 
+int32_t *fixture_k(const Layer *layer, int64_t tokens, uint64_t seed) {
+    uint64_t state = seed;
+    if (!layer->k_per_token) {
+        return NULL;
+    }
+    int32_t *k = calloc((size_t)tokens + 1, sizeof *k);
+    ck_assert_ptr_nonnull(k);
+    for (int64_t token = 0; token < tokens; token++) {
+        int64_t range = layer->top_k - layer->least_k;
+        k[token] = (int32_t)(layer->least_k + (token % 3 == 0 ? 0 : token % 3 == 1 ? range : below(&state, range + 1)));
+    }
+    return k;
+}
+
 size_t fixture_element(const Layer *layer) {
     return format_bytes((Format)layer->activations);
 }
@@ -139,4 +240,23 @@ Library *fixture_native(const Kind *kind, const void *image, size_t bytes, int t
     Status status = instance_open_memory(&contents, kind, forwards, image, bytes, &options, &library, error, sizeof error);
     ck_assert_msg(status == LIBRARY_OK, "%s", error);
     return library;
+}
+
+void fixture_zero_weights(const char *name, const char *library_path) {
+    char path[512];
+    Diagnostics diagnostics = {0};
+    snprintf(path, sizeof path, "%s/%s", shell_folder(), library_path);
+    Artifact *artifact = artifact_read(path, &diagnostics);
+    ck_assert_msg(artifact != NULL, "%s", diagnostics.text);
+    Kind *kinds = artifact_kinds(artifact);
+    int64_t count = artifact->model->layer_count, bytes = packed_image_header_bytes(kinds, count);
+    void *header = calloc(1, (size_t)bytes);
+    packed_image_begin(kinds, count, header);
+    packed_image_seal(header);
+    shell_write_file(name, header, (size_t)bytes);
+    snprintf(path, sizeof path, "%s/%s", shell_folder(), name + strlen("$D/"));
+    ck_assert_int_eq(truncate(path, packed_image_bytes(kinds, count)), 0);
+    free(header);
+    free(kinds);
+    artifact_free(artifact);
 }

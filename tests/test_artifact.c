@@ -69,7 +69,7 @@ START_TEST(a_library_describes_itself) {
     ck_assert_str_eq(kinds[0].name, "sparse");
     ck_assert_int_eq(kinds[0].count, 2);
     ck_assert_mem_eq(&kinds[0].plan, &artifact->plans[0], sizeof(Plan));
-    ck_assert_str_eq(kinds[0].checkpoint.tensors[TENSOR_ROUTER], "model.layers.{layer}.block_sparse_moe.gate.weight");
+    ck_assert_str_eq(kinds[0].checkpoint.tensors[TENSOR_ROUTER].pattern, "model.layers.{layer}.block_sparse_moe.gate.weight");
     char error[256];
     Library *library = NULL;
     ck_assert_int_eq(loaded->open("/nowhere", NULL, &library, error, sizeof error), LIBRARY_IO_ERROR);

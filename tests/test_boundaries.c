@@ -26,6 +26,7 @@ static const Wall walls[] = {
       "compiler/link.c", "compiler/compile.c"}},
     {"/compiler/", {"templates", "runtime", "targets"}, {NULL}},
     {"/targets/", {"templates", "runtime"}, {NULL}},
+    {"<zip.h", {"compiler", "templates", "runtime", "targets"}, {"compiler/torch_archive.c"}},
     {"<stdio.h>", {"templates", "targets"}, {"targets/path_bf16_amx.c"}},
 };
 enum { WALLS = sizeof walls / sizeof *walls };

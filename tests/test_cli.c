@@ -4,12 +4,11 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "../compiler/artifact.h"
 #include "../compiler/command.h"
 #include "../compiler/plan.h"
 #include "../runtime/packed.h"
+#include "fixture.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -423,26 +422,6 @@ END_TEST
 
 // --- a program that uses a library ---------------------------------------------------------------------------------------------
 
-// Packed weights that are all zero, as a sparse file: enough to run a library of any size.
-static void write_zero_weights(const char *name, const char *library_path) {
-    char path[512];
-    Diagnostics diagnostics = {0};
-    snprintf(path, sizeof path, "%s/%s", shell_folder(), library_path);
-    Artifact *artifact = artifact_read(path, &diagnostics);
-    ck_assert_msg(artifact != NULL, "%s", diagnostics.text);
-    Kind *kinds = artifact_kinds(artifact);
-    int64_t count = artifact->model->layer_count, bytes = packed_image_header_bytes(kinds, count);
-    void *header = calloc(1, (size_t)bytes);
-    packed_image_begin(kinds, count, header);
-    packed_image_seal(header);
-    shell_write_file(name, header, (size_t)bytes);
-    snprintf(path, sizeof path, "%s/%s", shell_folder(), name + strlen("$D/"));
-    ck_assert_int_eq(truncate(path, packed_image_bytes(kinds, count)), 0);
-    free(header);
-    free(kinds);
-    artifact_free(artifact);
-}
-
 // As the comment of examples/use_library.c says, with no other flag, and from elsewhere.
 START_TEST(program_uses_a_library_through_pkgconfig) {
     static const float x[1024] = {0.5f};
@@ -450,7 +429,7 @@ START_TEST(program_uses_a_library_through_pkgconfig) {
     shell_expect(0, "",
                  "cc -O2 -Wall -Wextra -Werror examples/use_library.c -o $D/use_library "
                  "$(PKG_CONFIG_PATH=$D/elsewhere pkg-config --cflags --libs coe_2x4of64)");
-    write_zero_weights("$D/zeros", "elsewhere/libcoe_2x4of64.so");
+    fixture_zero_weights("$D/zeros", "elsewhere/libcoe_2x4of64.so");
     shell_expect(0, "3 tokens: best of", "cd / && $D/use_library $D/zeros 3");
     shell_write_file("$D/x", x, sizeof x);
     shell_expect(0, "y[0][0] = 0\n", "cd / && $D/use_library $D/zeros 1 $D/x");  // the norm's weights are zero too

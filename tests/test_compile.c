@@ -56,15 +56,23 @@ static void compile(const Layer *layer, const char *target, const char *director
 
 // bf16 panels are widened once for all tiles of an expert's rows: 87 rows on average, tiles have at most 14.
 static Layer tall_layer(void) {
-    Layer layer = exact_layer(TALL);
-    layer.hidden = 72;
-    layer.intermediate = layer.shared_intermediate = 41;
-    layer.experts = 3;
-    layer.top_k = 2;
-    layer.shared_experts = 1;
-    layer.weights = FORMAT_BF16;
-    layer.activations = FORMAT_FP32;
-    return layer;
+    return fixture_neutral((Layer){.hidden = 72,
+                                   .iterations = 2,
+                                   .experts = 3,
+                                   .intermediate = 41,
+                                   .top_k = 2,
+                                   .shared_experts = 1,
+                                   .shared_intermediate = 41,
+                                   .norm = NORM_RMS,
+                                   .norm_eps = 1e-5f,
+                                   .inner_residual = 1,
+                                   .outer_residual = 1,
+                                   .normalize = 1,
+                                   .normalize_eps = 1e-20f,
+                                   .gate_per_iteration = 1,
+                                   .gated = 1,
+                                   .activation = ACTIVATION_SILU,
+                                   .weights = FORMAT_BF16});
 }
 
 // Files of one case: weights, tokens and the native skeleton's result.

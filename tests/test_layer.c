@@ -1,5 +1,5 @@
 // The skeleton compiled natively with plain tiles, over random layers: against the oracle, and its promise of equal bits for every
-// number of threads, batch and chunk. The sanitizers see all of templates/ here.
+// number of threads, batch, chunk and schedule. The sanitizers see all of templates/ here.
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,16 +10,40 @@
 
 enum { RANDOM_LAYERS = 60, TOKENS = 37 };
 
-static Status forward(Library *library, int64_t tokens, const void *x, void *y, int64_t hidden, int32_t *experts, float *weights) {
-    Forward call = {.mode = experts ? FORWARD_ROUTING_OUT : FORWARD_PLAIN,
-                    .tokens = tokens,
-                    .x = x,
-                    .x_stride = hidden,
-                    .y = y,
-                    .y_stride = hidden,
-                    .experts_out = experts,
-                    .weights_out = weights};
-    return instance_forward(library, &call);
+// What a forward leaves.
+typedef struct Outcome {
+    char *y;           // [TOKENS][hidden]
+    int32_t *experts;  // [iterations][TOKENS][top_k]
+    float *weights, *scores;
+    size_t y_bytes, slots, score_count;
+} Outcome;
+
+static Outcome outcome_create(const Layer *layer) {
+    Outcome o = {.y_bytes = (size_t)(TOKENS * layer->hidden) * fixture_element(layer),
+                 .slots = (size_t)(layer->iterations * TOKENS * layer->top_k),
+                 .score_count = (size_t)(layer->iterations * TOKENS * layer_choices(layer))};
+    o.y = calloc(1, o.y_bytes);
+    o.experts = calloc(o.slots, sizeof *o.experts);
+    o.weights = calloc(o.slots, sizeof *o.weights);
+    o.scores = calloc(o.score_count, sizeof *o.scores);
+    return o;
+}
+
+static void outcome_free(Outcome *o) {
+    free(o->y);
+    free(o->experts);
+    free(o->weights);
+    free(o->scores);
+}
+
+static Status forward(Library *library, const Layer *layer, int64_t tokens, const void *x, void *y, const Extra *extra) {
+    Forward call = {.tokens = tokens, .x = x, .x_stride = layer->hidden, .y = y, .y_stride = layer->hidden};
+    return instance_forward_with(library, &call, extra);
+}
+
+static Status run(Library *library, const Layer *layer, const void *x, const int32_t *k, Outcome *o) {
+    Extra extra = {.size = sizeof extra, .experts = o->experts, .weights = o->weights, .scores = o->scores, .k = k};
+    return forward(library, layer, TOKENS, x, o->y, &extra);
 }
 
 static float *to_floats(const Layer *layer, const void *from, int64_t count) {
@@ -31,16 +55,18 @@ static float *to_floats(const Layer *layer, const void *from, int64_t count) {
 }
 
 // The oracle replays the library's routing; an interface in bf16 adds its own rounding of the result.
-static void compare_with_oracle(const Kind *kind, const void *image, const void *x, const void *y, const int32_t *experts,
-                                const float *weights) {
+static void compare_with_oracle(const Kind *kind, const void *image, const void *x, const int32_t *k, const Outcome *found) {
     const Layer *layer = &kind->plan.layer;
     int64_t elements = TOKENS * layer->hidden;
-    float *xf = to_floats(layer, x, elements), *yf = to_floats(layer, y, elements);
+    float *xf = to_floats(layer, x, elements), *yf = to_floats(layer, found->y, elements);
     ReferenceWeights plain;
     ck_assert_int_eq(reference_weights_allocate(layer, &plain), 0);
     reference_weights_unpack(&kind->plan, packed_image_instance((void *)(uintptr_t)image, 0, 0), &plain);
-    ReferenceOutput oracle = {.y = calloc((size_t)elements, sizeof(double)), .bound = calloc((size_t)elements, sizeof(double))};
-    ReferenceGiven given = {experts, weights, 1};
+    ReferenceOutput oracle = {.y = calloc((size_t)elements, sizeof(double)),
+                              .bound = calloc((size_t)elements, sizeof(double)),
+                              .scores = calloc(found->score_count, sizeof(double)),
+                              .score_bounds = calloc(found->score_count, sizeof(double))};
+    ReferenceGiven given = {.experts = found->experts, .weights = found->weights, .check = 1, .k = k};
     ck_assert_int_eq(reference_forward(layer, &plain, TOKENS, xf, &given, ERROR_WORST, &oracle), 0);
     ck_assert_msg(oracle.checks.violations == 0, "%s", oracle.checks.first);
     for (int64_t i = 0; i < elements; i++) {
@@ -50,54 +76,241 @@ static void compare_with_oracle(const Kind *kind, const void *image, const void 
         ck_assert_msg((error < 0 ? -error : error) <= oracle.bound[i] + rounding, "element %lld: %.9g, the oracle has %.9g +- %.3g",
                       (long long)i, (double)yf[i], oracle.y[i], oracle.bound[i] + rounding);
     }
+    for (size_t i = 0; i < found->score_count; i++) {
+        double error = found->scores[i] - oracle.scores[i];
+        ck_assert_msg((error < 0 ? -error : error) <= oracle.score_bounds[i], "score %zu: %.9g, the oracle has %.9g +- %.3g", i,
+                      (double)found->scores[i], oracle.scores[i], oracle.score_bounds[i]);
+    }
     reference_weights_free(&plain);
     free(oracle.y);
     free(oracle.bound);
+    free(oracle.scores);
+    free(oracle.score_bounds);
     free(xf);
     free(yf);
+}
+
+// --- equal bits ----------------------------------------------------------------------------------------------------------------
+
+// Another way to cut the same work. Zeros: as the plan has it.
+typedef struct Schedule {
+    const char *name;
+    int threads;
+    int64_t max_tokens, few_tokens, wave_rows;
+    int64_t up_tasks, down_tasks;
+    int give;  // then the routing is given back to the layer, which only makes the shared experts' gates
+} Schedule;
+
+static const Schedule schedules[] = {
+    {"three threads, chunks of five", 3, 5, 0, 0, 0, 0, 0},
+    {"every token selected by every thread, routing given back", 2, 0, TOKENS, 0, 0, 0, 1},
+    {"chunks of eleven, no token selected twice, routing given back", 2, 11, -1, 0, 0, 0, 1},
+    {"waves of one chunk's tokens", 2, 0, 0, TOKENS, 0, 0, 0},
+    {"waves of two and a half tokens' slots", 1, 2, -1, 5, 0, 0, 0},
+    {"one task each in up, several in down, waves", 2, 0, 0, TOKENS, 1, 3, 0},
+};
+enum { SCHEDULES = sizeof schedules / sizeof *schedules };
+
+static Kind reschedule(const Kind *kind, const Schedule *s) {
+    Kind other = *kind;
+    Plan *plan = &other.plan;
+    plan->few_tokens = s->few_tokens < 0 ? 0 : s->few_tokens ? s->few_tokens : plan->few_tokens;
+    plan->up_tasks = s->up_tasks ? s->up_tasks : plan->up_tasks;
+    plan->down_tasks = s->down_tasks ? s->down_tasks : plan->down_tasks;
+    if (s->wave_rows) {
+        plan->chunk_tokens = s->max_tokens ? s->max_tokens : TOKENS;
+        plan->wave_rows = s->wave_rows;
+    }
+    return other;
+}
+
+static void expect_equal(const Outcome *a, const Outcome *b, const char *what) {
+    ck_assert_msg(!memcmp(a->y, b->y, a->y_bytes), "%s: y differs", what);
+    ck_assert_msg(!memcmp(a->experts, b->experts, a->slots * sizeof *a->experts), "%s: experts differ", what);
+    ck_assert_msg(!memcmp(a->weights, b->weights, a->slots * sizeof *a->weights), "%s: weights differ", what);
+    ck_assert_msg(!memcmp(a->scores, b->scores, a->score_count * sizeof *a->scores), "%s: scores differ", what);
+}
+
+static void check_schedules(const Kind *kind, const void *image, size_t bytes, const void *x, const int32_t *k,
+                            const Outcome *expected) {
+    const Layer *layer = &kind->plan.layer;
+    for (int i = 0; i < SCHEDULES; i++) {
+        Kind other = reschedule(kind, &schedules[i]);
+        Outcome found = outcome_create(layer);
+        Library *library = fixture_native(&other, image, bytes, schedules[i].threads, schedules[i].max_tokens);
+        ck_assert_int_eq(run(library, layer, x, k, &found), LIBRARY_OK);
+        expect_equal(expected, &found, schedules[i].name);
+        if (schedules[i].give) {
+            Extra given = {.size = sizeof given, .given_experts = expected->experts, .given_weights = expected->weights};
+            memset(found.y, 0, found.y_bytes);
+            ck_assert_int_eq(forward(library, layer, TOKENS, x, found.y, &given), LIBRARY_OK);
+            expect_equal(expected, &found, schedules[i].name);
+        }
+        instance_close(library);
+        outcome_free(&found);
+    }
+}
+
+static void check_single_tokens(const Kind *kind, const void *image, size_t bytes, const char *x, const int32_t *k,
+                                const Outcome *expected) {
+    const Layer *layer = &kind->plan.layer;
+    size_t row = (size_t)layer->hidden * fixture_element(layer);
+    char *y = calloc(1, row);
+    Library *library = fixture_native(kind, image, bytes, 2, 0);
+    for (int64_t token = 0; token < TOKENS; token += 9) {
+        Extra extra = {.size = sizeof extra, .k = k ? k + token : NULL};
+        ck_assert_int_eq(forward(library, layer, 1, x + (size_t)token * row, y, &extra), LIBRARY_OK);
+        ck_assert_mem_eq(expected->y + (size_t)token * row, y, row);
+    }
+    instance_close(library);
+    free(y);
 }
 
 START_TEST(test_random_layer) {
     Layer layer = fixture_layer((uint64_t)_i);
     Kind kind = fixture_kind(&layer, "avx512");
-    size_t bytes, row = (size_t)layer.hidden * fixture_element(&layer);
+    size_t bytes;
     void *image = fixture_image(&kind, (uint64_t)_i + 100, &bytes);
-    char *x = fixture_tokens(&kind.plan, TOKENS, (uint64_t)_i), *y = calloc(TOKENS, row), *other = calloc(TOKENS, row);
-    int64_t slots = layer.iterations * TOKENS * layer.top_k;
-    int32_t *experts = calloc((size_t)slots, sizeof *experts);
-    float *weights = calloc((size_t)slots, sizeof *weights);
-    Library *one = fixture_native(&kind, image, bytes, 1, 0), *three = fixture_native(&kind, image, bytes, 3, 5);
-    ck_assert_int_eq(forward(one, TOKENS, x, y, layer.hidden, experts, weights), LIBRARY_OK);
-    compare_with_oracle(&kind, image, x, y, experts, weights);
-    ck_assert_int_eq(forward(three, TOKENS, x, other, layer.hidden, NULL, NULL), LIBRARY_OK);  // three threads, chunks of five
-    ck_assert_mem_eq(y, other, TOKENS * row);
-    for (int64_t token = 0; token < TOKENS; token += 9) {  // alone
-        ck_assert_int_eq(forward(one, 1, x + (size_t)token * row, other, layer.hidden, NULL, NULL), LIBRARY_OK);
-        ck_assert_mem_eq(y + (size_t)token * row, other, row);
-    }
-    instance_close(one);
-    instance_close(three);
-    free(experts);
-    free(weights);
+    char *x = fixture_tokens(&kind.plan, TOKENS, (uint64_t)_i);
+    int32_t *k = fixture_k(&layer, TOKENS, (uint64_t)_i);
+    Outcome expected = outcome_create(&layer);
+    Library *library = fixture_native(&kind, image, bytes, 1, 0);
+    ck_assert_int_eq(run(library, &layer, x, k, &expected), LIBRARY_OK);
+    instance_close(library);
+    compare_with_oracle(&kind, image, x, k, &expected);
+    check_schedules(&kind, image, bytes, x, k, &expected);
+    check_single_tokens(&kind, image, bytes, x, k, &expected);
+    outcome_free(&expected);
     free(image);
     free(x);
-    free(y);
-    free(other);
+    free(k);
 }
 END_TEST
 
+// --- what random layers do not reach ---------------------------------------------------------------------------------------------
+
+static Layer relu_layer(void) {
+    return fixture_neutral((Layer){.hidden = 24,
+                                   .intermediate = 40,
+                                   .experts = 21,
+                                   .top_k = 21,
+                                   .iterations = 2,
+                                   .score = SCORE_RELU,
+                                   .selection = SELECTION_THRESHOLD,
+                                   .router_bias = 1,
+                                   .gated = 1,
+                                   .inner_residual = 1,
+                                   .outer_residual = 1,
+                                   .compute = COMPUTE_FP32});
+}
+
+static void set_all(const Kind *kind, void *image, Tensor tensor, int64_t rows, float value) {
+    for (int64_t row = 0; row < rows; row++) {
+        packed_set(&kind->plan, packed_image_instance(image, 0, 0), tensor, 0, row, 0, value);
+    }
+    packed_image_finish(image);
+}
+
+// The router's bias makes every choice active, or none.
+START_TEST(test_every_expert_or_none) {
+    Layer layer = relu_layer();
+    layer.normalize = 1, layer.normalize_eps = 1e-20f;
+    Kind kind = fixture_kind(&layer, "avx512");
+    size_t bytes;
+    void *image = fixture_image(&kind, 7, &bytes);
+    float *x = fixture_tokens(&kind.plan, TOKENS, 8);
+    Outcome found = outcome_create(&layer);
+    set_all(&kind, image, TENSOR_ROUTER_BIAS, layer.experts, _i ? -100.0f : 100.0f);
+    Library *library = fixture_native(&kind, image, bytes, 2, 0);
+    ck_assert_int_eq(run(library, &layer, x, NULL, &found), LIBRARY_OK);
+    instance_close(library);
+    for (size_t i = 0; i < found.slots; i++) {
+        ck_assert_int_eq(found.experts[i], _i ? -1 : (int32_t)i % layer.top_k);
+    }
+    if (_i) {  // x_T = x_0, out = 2 h
+        for (int64_t i = 0; i < TOKENS * layer.hidden; i++) {
+            ck_assert(((float *)(void *)found.y)[i] == 2 * x[i]);
+        }
+    } else {
+        compare_with_oracle(&kind, image, x, NULL, &found);
+    }
+    check_schedules(&kind, image, bytes, x, NULL, &found);
+    outcome_free(&found);
+    free(image);
+    free(x);
+}
+END_TEST
+
+// Choices that rank at minus infinity are not taken, even if slots stay empty.
+START_TEST(test_excluded_choices) {
+    Layer layer = relu_layer();
+    layer.selection = SELECTION_TOP_K, layer.score = SCORE_SIGMOID, layer.correction = 1, layer.top_k = 6;
+    Kind kind = fixture_kind(&layer, "avx512");
+    size_t bytes;
+    void *image = fixture_image(&kind, 7, &bytes);
+    float *x = fixture_tokens(&kind.plan, TOKENS, 8);
+    Outcome found = outcome_create(&layer);
+    set_all(&kind, image, TENSOR_CORRECTION, 17, -__builtin_inff());
+    Library *library = fixture_native(&kind, image, bytes, 2, 0);
+    ck_assert_int_eq(run(library, &layer, x, NULL, &found), LIBRARY_OK);
+    for (size_t i = 0; i < found.slots; i++) {
+        ck_assert(i % 6 < 4 ? found.experts[i] >= 17 && found.weights[i] > 0 : found.experts[i] == -1 && found.weights[i] == 0);
+    }
+    instance_close(library);
+    outcome_free(&found);
+    free(image);
+    free(x);
+}
+END_TEST
+
+// Equal scores: every rule takes the lowest indices, from the lowest groups.
+START_TEST(test_ties) {
+    Layer layer = relu_layer();
+    layer.experts = 40, layer.selection = _i, layer.score = SCORE_SOFTMAX, layer.top_k = 5, layer.top_p = 0.11f,
+    layer.threshold = 0;
+    layer.groups = _i == SELECTION_SPARSEMIXER ? 0 : 5, layer.top_groups = 2, layer.group_score = GROUP_TOP2_SUM;
+    Kind kind = fixture_kind(&layer, "avx512");
+    size_t bytes;
+    void *image = fixture_image(&kind, 7, &bytes);
+    float *x = fixture_tokens(&kind.plan, TOKENS, 8);
+    Outcome found = outcome_create(&layer);
+    memset((uint8_t *)packed_image_instance(image, 0, 0) + kind.plan.roles[ROLE_ROUTER].offset, 0,
+           (size_t)kind.plan.roles[ROLE_ROUTER].matrix_bytes);
+    set_all(&kind, image, TENSOR_ROUTER_BIAS, layer.experts, 1.0f);
+    Library *library = fixture_native(&kind, image, bytes, 2, 0);
+    ck_assert_int_eq(run(library, &layer, x, NULL, &found), LIBRARY_OK);
+    for (size_t i = 0; i < found.slots; i++) {
+        ck_assert_int_eq(found.experts[i], (int32_t)i % 5);  // 0.11 of forty equal shares: five
+    }
+    instance_close(library);
+    outcome_free(&found);
+    free(image);
+    free(x);
+}
+END_TEST
+
+// Tokens that are routed nowhere: by their logits (_i 0), or by a shared expert's gate alone.
 START_TEST(test_nonfinite_token) {
-    Layer layer = fixture_layer(3);
-    layer.activations = FORMAT_FP32;
+    Layer layer = relu_layer();
+    layer.selection = SELECTION_TOP_K, layer.top_k = 3, layer.shared_experts = 2, layer.shared_intermediate = 16;
+    layer.shared_gated = 1, layer.softcap = 5, layer.iterations = 1;
     Kind kind = fixture_kind(&layer, "avx512");
     size_t bytes, row = (size_t)layer.hidden * sizeof(float);
     void *image = fixture_image(&kind, 1, &bytes);
+    uint8_t *instance = (uint8_t *)packed_image_instance(image, 0, 0);
     float *x = fixture_tokens(&kind.plan, TOKENS, 5), *good = calloc(TOKENS, row), *bad = calloc(TOKENS, row);
-    Library *library = fixture_native(&kind, image, bytes, 2, 0);
-    ck_assert_int_eq(forward(library, TOKENS, x, good, layer.hidden, NULL, NULL), LIBRARY_OK);
-    x[11 * layer.hidden] = __builtin_nanf("");
-    x[30 * layer.hidden + layer.hidden - 1] = -__builtin_inff();
-    ck_assert_int_eq(forward(library, TOKENS, x, bad, layer.hidden, NULL, NULL), LIBRARY_NONFINITE);
+    for (int64_t i = 0; _i && i < 2; i++) {  // input 0 counts 1e38 times in the second gate, not at all elsewhere
+        packed_set(&kind.plan, instance, TENSOR_SHARED_EXPERT_GATE, 0, 1, i, i ? 0 : 1e38f);
+    }
+    for (int64_t token = 0; token < TOKENS; token++) {
+        x[token * layer.hidden] = 0;
+    }
+    packed_image_finish(image);
+    Library *library = fixture_native(&kind, image, bytes, 2, _i % 2 ? 0 : 9);
+    ck_assert_int_eq(forward(library, &layer, TOKENS, x, good, NULL), LIBRARY_OK);
+    x[11 * layer.hidden] = _i ? 30.0f : __builtin_nanf("");
+    x[30 * layer.hidden] = _i ? -30.0f : -__builtin_inff();
+    ck_assert_int_eq(forward(library, &layer, TOKENS, x, bad, NULL), LIBRARY_NONFINITE);
     int64_t first = -1;
     ck_assert_int_eq(instance_nonfinite(library, &first), 2);
     ck_assert_int_eq(first, 11);
@@ -119,12 +332,52 @@ START_TEST(test_nonfinite_token) {
 }
 END_TEST
 
+// Identity and null experts alone: x_{t+1} = x_t + w x_t, exactly; null choices leave nothing.
+START_TEST(test_choices_without_weights) {
+    Layer layer = relu_layer();
+    layer.identity_experts = 2, layer.null_experts = 1, layer.selection = SELECTION_TOP_K, layer.top_k = 2, layer.iterations = 1;
+    layer.outer_residual = 0;
+    Kind kind = fixture_kind(&layer, "avx512");
+    size_t bytes;
+    void *image = fixture_image(&kind, 7, &bytes);
+    float *x = fixture_tokens(&kind.plan, TOKENS, 8), *y = calloc((size_t)(TOKENS * layer.hidden), sizeof *y);
+    int32_t experts[TOKENS][2];
+    float weights[TOKENS][2];
+    for (int token = 0; token < TOKENS; token++) {
+        experts[token][0] = (int32_t)layer.experts + token % 3;
+        experts[token][1] = token % 2 ? (int32_t)layer.experts + (token + 1) % 3 : -1;
+        weights[token][0] = 0.25f, weights[token][1] = 0.5f;
+    }
+    Extra given = {.size = sizeof given, .given_experts = *experts, .given_weights = *weights};
+    Library *library = fixture_native(&kind, image, bytes, 2, 0);
+    ck_assert_int_eq(forward(library, &layer, TOKENS, x, y, &given), LIBRARY_OK);
+    for (int token = 0; token < TOKENS; token++) {
+        for (int64_t i = token * layer.hidden; i < (token + 1) * layer.hidden; i++) {
+            float acc = x[i];
+            for (int32_t e = (int32_t)layer.experts; e < layer.experts + 2; e++) {
+                acc = experts[token][0] == e ? __builtin_fmaf(0.25f, x[i], acc) : acc;
+                acc = experts[token][1] == e ? __builtin_fmaf(0.5f, x[i], acc) : acc;
+            }
+            ck_assert_msg(y[i] == acc, "token %d: %.9g, not %.9g", token, (double)y[i], (double)acc);
+        }
+    }
+    instance_close(library);
+    free(image);
+    free(x);
+    free(y);
+}
+END_TEST
+
 Suite *suite_layer(void) {
     Suite *suite = suite_create("layer");
     TCase *cases = tcase_create("native");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_random_layer, 0, RANDOM_LAYERS);
-    tcase_add_test(cases, test_nonfinite_token);
+    tcase_add_loop_test(cases, test_every_expert_or_none, 0, 2);
+    tcase_add_test(cases, test_excluded_choices);
+    tcase_add_loop_test(cases, test_ties, 0, SELECTION_COUNT);
+    tcase_add_loop_test(cases, test_nonfinite_token, 0, 2);
+    tcase_add_test(cases, test_choices_without_weights);
     suite_add_tcase(suite, cases);
     return suite;
 }

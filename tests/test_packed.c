@@ -20,6 +20,11 @@ static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, in
                               .shared_experts = 1,
                               .shared_intermediate = intermediate + 1,
                               .norm = NORM_LAYER,
+                              .norm_bias = 1,
+                              .coe_weight = 1,
+                              .correction = 1,
+                              .null_experts = 1,
+                              .shared_gated = 1,
                               .router_bias = 1,
                               .gate_per_iteration = 1,
                               .gated = gated,
@@ -53,11 +58,18 @@ static float *source_of(const PackedShape *shape, int tensor, int64_t matrix) {
     return source;
 }
 
+static int64_t pack_plain(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const float *data) {
+    PackedShape shape;
+    ck_assert(packed_shape(plan, tensor, &shape));
+    PackedSource source = {.data = data, .number = NUMBER_FP32, .row_step = shape.columns, .column_step = 1};
+    return packed_matrix(plan, instance, tensor, matrix, &source);
+}
+
 static const int64_t widths[] = {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 129};
 enum { WIDTHS = sizeof widths / sizeof *widths };
 
-// Whole matrices and single elements agree for every tensor, and what no element covers is zero.
-static void check_matrices(const Plan *plan) {
+// Whole matrices and single elements agree for every tensor, and what no element covers is zero, whichever tensor comes first.
+static void check_matrices(const Plan *plan, bool backwards) {
     uint8_t *fast = instance_memory(plan, 0), *slow = instance_memory(plan, 0);
     // padding must be written, not assumed: only the alignment gaps between sections may keep what was there
     for (int r = 0; r < ROLE_COUNT; r++) {
@@ -65,19 +77,25 @@ static void check_matrices(const Plan *plan) {
         memset(fast + role->offset, 0xff, (size_t)(role->matrices * role->matrix_bytes));
         memset(fast + role->bias_offset, 0xff, (size_t)(role->matrices * role->panels * PANEL_COLUMNS * 4));
     }
-    for (int t = 0; t < TENSOR_COUNT; t++) {
+    memset(fast + plan->correction_offset, 0xff,
+           (size_t)(plan->roles[ROLE_ROUTER].panels * plan->roles[ROLE_ROUTER].matrices * 4 * 32));
+    for (int i = 0; i < TENSOR_COUNT; i++) {
+        int t = backwards ? TENSOR_COUNT - 1 - i : i;
         PackedShape shape;
         if (!packed_shape(plan, (Tensor)t, &shape)) {
             continue;
         }
         for (int64_t m = 0; m < shape.matrices; m++) {
             float *source = source_of(&shape, t, m);
-            ck_assert_int_eq(packed_matrix(plan, fast, (Tensor)t, m, source, NUMBER_FP32), -1);
+            ck_assert_int_eq(pack_plain(plan, fast, (Tensor)t, m, source), -1);
             free(source);
-            for (int64_t i = 0; i < shape.rows * shape.columns; i++) {
-                int64_t row = i / shape.columns, column = i % shape.columns;
+            for (int64_t e = 0; e < shape.rows * shape.columns; e++) {
+                int64_t row = e / shape.columns, column = e % shape.columns;
                 packed_set(plan, slow, (Tensor)t, m, row, column, value_of(t, m, row, column));
-                ck_assert_float_eq(packed_get(plan, fast, (Tensor)t, m, row, column), value_of(t, m, row, column));
+                if (packed_get(plan, fast, (Tensor)t, m, row, column) != value_of(t, m, row, column)) {
+                    ck_abort_msg("tensor %d, matrix %lld, row %lld, column %lld", t, (long long)m, (long long)row,
+                                 (long long)column);
+                }
             }
         }
     }
@@ -91,7 +109,13 @@ START_TEST(packs_matrices) {
     Format format = _i / WIDTHS % 2 ? FORMAT_BF16 : FORMAT_FP32;
     for (int64_t other = 0; other < WIDTHS; other += 3) {
         Kind kind = make_kind("sparse", width, widths[other], _i / WIDTHS / 2, format);
-        check_matrices(&kind.plan);
+        kind.plan.layer.null_experts = width > 3 ? width - 3 : 0;  // so many choices; the shared expert's gate is the next column
+        kind.plan.layer.router_weights = (int32_t)format;
+        for (int variant = 0; variant < 4; variant++) {
+            kind.plan.layer.shared_gated = variant % 2;
+            plan_layout(&kind.plan);
+            check_matrices(&kind.plan, variant / 2);
+        }
     }
 }
 END_TEST
@@ -110,6 +134,16 @@ START_TEST(places_elements) {
     packed_set(plan, memory, TENSOR_ROUTER, 1, 2, 39, 3.5f);  // fp32: [k][32]
     ck_assert_float_eq(((float *)(memory + plan->roles[ROLE_ROUTER].offset + plan->roles[ROLE_ROUTER].matrix_bytes))[39 * 32 + 2],
                        3.5f);
+    const Role *router = &plan->roles[ROLE_ROUTER];
+    for (int iteration = 0; iteration < 2; iteration++) {  // the shared expert's gate: the column after those of 4 choices, in both
+        packed_set(plan, memory, TENSOR_SHARED_EXPERT_GATE, 0, 0, 7, 5.5f);
+        const float *panels = (float *)(memory + router->offset + iteration * router->matrix_bytes);
+        ck_assert_float_eq(panels[7 * 32 + 4], 5.5f);
+    }
+    packed_set(plan, memory, TENSOR_CORRECTION, 1, 3, 0, 6.5f);
+    ck_assert_float_eq(((float *)(memory + plan->correction_offset))[32 + 3], 6.5f);
+    packed_set(plan, memory, TENSOR_COE_WEIGHT, 0, 0, 0, 7.5f);
+    ck_assert_float_eq(((float *)(memory + plan->coe_weight_offset))[0], 7.5f);
     packed_set(plan, memory, TENSOR_NORM_BIAS, 0, 3, 0, 4.5f);
     ck_assert_float_eq(((float *)(memory + plan->norm_bias_offset))[3], 4.5f);
     free(memory);
@@ -118,13 +152,17 @@ END_TEST
 
 START_TEST(converts_numbers) {
     ck_assert_uint_eq(packed_bf16_from_float(1.0f), 0x3f80);
-    ck_assert_uint_eq(packed_bf16_from_float(1.00390625f), 0x3f80);           // halfway, to even: down
-    ck_assert_uint_eq(packed_bf16_from_float(1.01171875f), 0x3f82);           // halfway, to even: up
+    ck_assert_uint_eq(packed_bf16_from_float(1.00390625f), 0x3f80);  // halfway, to even: down
+    ck_assert_uint_eq(packed_bf16_from_float(1.01171875f), 0x3f82);  // halfway, to even: up
     ck_assert_uint_eq(packed_bf16_from_float(nextafterf(1.00390625f, 2)), 0x3f81);
     ck_assert_uint_eq(packed_bf16_from_float(-0.0f), 0x8000);
     ck_assert_uint_eq(packed_bf16_from_float(INFINITY), 0x7f80);
     ck_assert(isnan(packed_float_from_bf16(packed_bf16_from_float(NAN))));
     ck_assert_uint_eq(packed_bf16_from_float(0x1p-133f), 0x0001);  // a denormal stays
+    for (int bits = 0; bits < 255; bits++) {
+        ck_assert_float_eq(packed_float_from_e8m0((uint8_t)bits), ldexpf(1, bits - 127));
+    }
+    ck_assert(isnan(packed_float_from_e8m0(255)));
     for (uint32_t bits = 0; bits < 0x10000; bits++) {
         _Float16 half;
         uint16_t narrow = (uint16_t)bits;
@@ -137,15 +175,37 @@ START_TEST(converts_numbers) {
 }
 END_TEST
 
-START_TEST(finds_nan) {
+// A vector of the router's reaches the columns of the shared experts' gates too: they have neither bias nor correction.
+START_TEST(gates_of_shared_experts_have_no_bias) {
+    Kind kind = make_kind("sparse", 8, 8, 1, FORMAT_FP32);
+    const Plan *plan = &kind.plan;
+    uint8_t *memory = instance_memory(plan, 0xff);
+    float source[4] = {1, 2, 3, 4};
+    for (int64_t gate = 0; gate < 2; gate++) {
+        pack_plain(plan, memory, TENSOR_ROUTER_BIAS, gate, source);
+        pack_plain(plan, memory, TENSOR_CORRECTION, gate, source);
+        for (int column = 0; column < PANEL_COLUMNS; column++) {
+            float wanted = column < 4 ? source[column] : 0;
+            int64_t at = gate * PANEL_COLUMNS + column;
+            ck_assert_float_eq(((float *)(memory + plan->roles[ROLE_ROUTER].bias_offset))[at], wanted);
+            ck_assert_float_eq(((float *)(memory + plan->correction_offset))[at], wanted);
+        }
+    }
+    free(memory);
+}
+END_TEST
+
+START_TEST(finds_what_is_not_finite) {
     Kind kind = make_kind("sparse", 33, 9, 1, _i ? FORMAT_BF16 : FORMAT_FP32);
     uint8_t *memory = instance_memory(&kind.plan, 0);
     for (int t = 0; t < TENSOR_COUNT; t++) {
         PackedShape shape;
         ck_assert(packed_shape(&kind.plan, (Tensor)t, &shape));
         float *source = source_of(&shape, t, 0);
-        source[shape.rows * shape.columns - 1] = NAN;
-        ck_assert_int_eq(packed_matrix(&kind.plan, memory, (Tensor)t, 0, source, NUMBER_FP32), shape.rows * shape.columns - 1);
+        for (int value = 0; value < 3; value++) {
+            source[shape.rows * shape.columns - 1] = value ? value == 1 ? INFINITY : -INFINITY : NAN;
+            ck_assert_int_eq(pack_plain(&kind.plan, memory, (Tensor)t, 0, source), shape.rows * shape.columns - 1);
+        }
         free(source);
     }
     free(memory);
@@ -163,6 +223,8 @@ typedef struct Image {
 
 static Image make_image(void) {
     Image image = {.kinds = {make_kind("sparse", 33, 9, 1, FORMAT_BF16), make_kind("dense", 16, 8, 0, FORMAT_FP32)}};
+    image.kinds[1].plan.layer.gate_per_iteration = 0;
+    plan_layout(&image.kinds[1].plan);
     image.size = (size_t)packed_image_bytes(image.kinds, 2);
     image.bytes = aligned_alloc(4096, image.size);
     ck_assert_ptr_nonnull(image.bytes);
@@ -250,6 +312,22 @@ START_TEST(says_which_field_differs) {
     image.kinds[0].plan.layer.weights = FORMAT_FP32;
     refused(&image, image.size, "layer 'sparse': packed for weight format");
     image.kinds[0].plan.layer.weights = FORMAT_BF16;
+    // facts that leave the sizes as they are: a longer vector in the same 64 bytes, a column that was padding
+    image.kinds[1].plan.layer.iterations = 3;
+    refused(&image, image.size, "layer 'dense': packed for coe weights 1, the library has 2");
+    image.kinds[1].plan.layer.iterations = 2;
+    image.kinds[0].plan.layer.shared_gated = 0;
+    refused(&image, image.size, "layer 'sparse': packed for router columns 5, the library has 4");
+    image.kinds[0].plan.layer.shared_gated = 1;
+    image.kinds[0].plan.layer.null_experts = 2;
+    refused(&image, image.size, "layer 'sparse': packed for router columns 5, the library has 6");
+    image.kinds[0].plan.layer.null_experts = 1;
+    image.kinds[0].plan.layer.correction = 0;
+    refused(&image, image.size, "layer 'sparse': packed for correction 1, the library has 0");
+    image.kinds[0].plan.layer.correction = 1;
+    image.kinds[0].plan.layer.norm_bias = 0;
+    refused(&image, image.size, "layer 'sparse': packed for norm bias 1, the library has 0");
+    image.kinds[0].plan.layer.norm_bias = 1;
     image.kinds[0].name[0] = 'x';
     refused(&image, image.size, "layer 'sparse' found where the library has 'xparse'");
     PackedHeader *header = (PackedHeader *)(void *)image.bytes;
@@ -279,7 +357,8 @@ Suite *suite_packed(void) {
     tcase_add_loop_test(layout, packs_matrices, 0, WIDTHS * 4);
     tcase_add_test(layout, places_elements);
     tcase_add_test(layout, converts_numbers);
-    tcase_add_loop_test(layout, finds_nan, 0, 2);
+    tcase_add_test(layout, gates_of_shared_experts_have_no_bias);
+    tcase_add_loop_test(layout, finds_what_is_not_finite, 0, 2);
     suite_add_tcase(suite, layout);
     TCase *image = tcase_create("image");
     tcase_set_timeout(image, TEST_TIMEOUT);

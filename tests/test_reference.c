@@ -38,16 +38,16 @@ static void assert_near(double value, double due) {
 // One number wide: everything can be followed by hand. x = 1.5, logits (0.5, 1.0) x, silu, two iterations, inner and outer
 // residual.
 START_TEST(test_by_hand_chain) {
-    Layer layer = {.hidden = 1,
-                   .iterations = 2,
-                   .experts = 2,
-                   .intermediate = 1,
-                   .top_k = 1,
-                   .inner_residual = 1,
-                   .outer_residual = 1,
-                   .scale = 2,
-                   .gated = 1,
-                   .activation = ACTIVATION_SILU};
+    Layer layer = fixture_neutral((Layer){.hidden = 1,
+                                          .iterations = 2,
+                                          .experts = 2,
+                                          .intermediate = 1,
+                                          .top_k = 1,
+                                          .inner_residual = 1,
+                                          .outer_residual = 1,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU,
+                                          .scale = 2});
     ReferenceWeights weights;
     ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
     memcpy(weights.router, (float[]){0.5f, 1.0f}, 2 * sizeof(float));
@@ -73,22 +73,23 @@ END_TEST
 
 // Norms, biases, normalised weights, a shared expert, relu2, a bias that decides: one token of two numbers.
 START_TEST(test_by_hand_norms) {
-    Layer layer = {.hidden = 2,
-                   .iterations = 1,
-                   .experts = 3,
-                   .intermediate = 1,
-                   .top_k = 2,
-                   .shared_experts = 1,
-                   .shared_intermediate = 1,
-                   .norm = _i ? NORM_LAYER : NORM_RMS,
-                   .norm_eps = 0.5f,
-                   .normalize = 1,
-                   .normalize_eps = 0.25f,
-                   .scale = 3,
-                   .router_bias = 1,
-                   .activation = ACTIVATION_RELU2,
-                   .expert_bias = 1,
-                   .shared_bias = 1};
+    Layer layer = fixture_neutral((Layer){.hidden = 2,
+                                          .iterations = 1,
+                                          .experts = 3,
+                                          .intermediate = 1,
+                                          .top_k = 2,
+                                          .shared_experts = 1,
+                                          .shared_intermediate = 1,
+                                          .norm = _i ? NORM_LAYER : NORM_RMS,
+                                          .norm_bias = _i,
+                                          .norm_eps = 0.5f,
+                                          .normalize = 1,
+                                          .normalize_eps = 0.25f,
+                                          .router_bias = 1,
+                                          .activation = ACTIVATION_RELU2,
+                                          .expert_bias = 1,
+                                          .shared_bias = 1,
+                                          .scale = 3});
     ReferenceWeights weights;
     ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
     memcpy(weights.norm, (float[]){2, 0.5f}, 2 * sizeof(float));
@@ -122,6 +123,64 @@ START_TEST(test_by_hand_norms) {
 }
 END_TEST
 
+// act(gate x) * (up x + offset) of one number, clamped, through a down matrix of 0.5.
+static double clamped_expert(double x) {
+    double g = fmin(2 * x, 0.75), u = fmax(fmin(-3 * x, 0.75), -0.75);
+    return 0.5 * (g / (1 + exp(-(double)1.702f * g))) * (u + 1);
+}
+
+// An expert, an identity and a null choice of given weights, a gated shared expert, all factors of residuals, two iterations of
+// a converted MoE; weights on outputs or on inputs.
+START_TEST(test_by_hand_combination) {
+    Layer layer = fixture_neutral((Layer){.hidden = 1,
+                                          .iterations = 2,
+                                          .experts = 1,
+                                          .identity_experts = 1,
+                                          .null_experts = 1,
+                                          .intermediate = 1,
+                                          .top_k = 3,
+                                          .shared_experts = 1,
+                                          .shared_intermediate = 1,
+                                          .shared_gated = 1,
+                                          .shared_scale = -2,
+                                          .inner_residual = 1,
+                                          .inner_alpha = 0.5f,
+                                          .outer_residual = 1,
+                                          .alpha = 3,
+                                          .multiplier = 0.25f,
+                                          .coe_weight = 1,
+                                          .weight_on = _i,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU,
+                                          .slope = 1.702f,
+                                          .limit = 0.75f,
+                                          .up_offset = 1});
+    ReferenceWeights weights;
+    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    *weights.coe_weight = 0.375f;
+    *weights.shared_expert_gate = -1.5f;
+    *weights.routed.gate = *weights.shared.gate = 2;
+    *weights.routed.up = *weights.shared.up = -3;
+    *weights.routed.down = *weights.shared.down = 0.5f;
+    int32_t experts[] = {2, 0, 1, 1, 0, -1};
+    float given_weights[] = {9, 0.5f, 0.25f, 0.125f, 2, 0}, h = 0.625f;
+    double x = h;
+    for (int t = 0; t < 2; t++) {
+        double w = t ? 2 : 0.5, identity = t ? 0.125 : 0.25;
+        double expert = _i ? clamped_expert(w * x) : w * clamped_expert(x);
+        double y = expert + identity * x - 2 / (1 + exp(1.5 * x)) * clamped_expert(x);
+        x = t ? y : 0.5 * x + 0.375 * y;
+    }
+    ReferenceGiven given = {.experts = experts, .weights = given_weights};
+    ReferenceOutput out = make_output(&layer, 1);
+    ck_assert_int_eq(reference_forward(&layer, &weights, 1, &h, &given, ERROR_WORST, &out), 0);
+    ck_assert_double_eq_tol(out.y[0], 3 * h + 0.25 * x, 1e-14);
+    ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
+    free_output(&out);
+    reference_weights_free(&weights);
+}
+END_TEST
+
 // Exact arithmetic ----------------------------------------------------------------------------------------------------------------
 
 static float small(uint64_t *state) {
@@ -131,15 +190,14 @@ static float small(uint64_t *state) {
 // Integers with given routing of weights 1/2, 1/4: the oracle must have exactly what integer arithmetic has.
 START_TEST(test_exact_integers) {
     enum { TOKENS = 5, HIDDEN = 9, WIDTH = 13, EXPERTS = 4, K = 2 };
-    Layer layer = {.hidden = HIDDEN,
-                   .iterations = 1,
-                   .experts = EXPERTS,
-                   .intermediate = WIDTH,
-                   .top_k = K,
-                   .inner_residual = 1,
-                   .scale = 1,
-                   .gated = 1,
-                   .activation = ACTIVATION_RELU};
+    Layer layer = fixture_neutral((Layer){.hidden = HIDDEN,
+                                          .iterations = 1,
+                                          .experts = EXPERTS,
+                                          .intermediate = WIDTH,
+                                          .top_k = K,
+                                          .inner_residual = 1,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_RELU});
     ReferenceWeights weights;
     uint64_t state = (uint64_t)_i;
     ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
@@ -159,7 +217,7 @@ START_TEST(test_exact_integers) {
         given_weights[t * K] = 0.5f;
         given_weights[t * K + 1] = t == 2 ? 0 : 0.25f;
     }
-    ReferenceGiven given = {experts, given_weights, 0};
+    ReferenceGiven given = {.experts = experts, .weights = given_weights};
     ReferenceOutput out = make_output(&layer, TOKENS);
     ck_assert_int_eq(reference_forward(&layer, &weights, TOKENS, x, &given, ERROR_WORST, &out), 0);
     for (int t = 0; t < TOKENS; t++) {
@@ -211,8 +269,9 @@ START_TEST(test_activation_bounds) {
     double worst = 0;
     for (int i = -4000; i < 4000; i++) {
         float x = i % 3 ? (float)i * 0.03f : copysignf(ldexpf(1.37f, i / 70), (float)i);
-        Vector value = activation_apply(_i, vector_set(x));
-        Bounded due = reference_activation((Activation)_i, bounded_exact(x));
+        float slope = _i == ACTIVATION_SILU && i % 2 ? 1.702f : 1;
+        Vector value = activation_apply(_i, slope, vector_set(x));
+        Bounded due = reference_activation((Activation)_i, slope, bounded_exact(x));
         double error = fabs(value[0] - due.value);
         if (isfinite(due.error)) {
             ck_assert_msg(error <= due.error, "f(%.9g) = %.9g, not %.9g +- %.3g", (double)x, (double)value[0], due.value,
@@ -231,7 +290,7 @@ typedef struct Case {
     void *image;
     ReferenceWeights weights;
     float *x, *y, *scores;
-    int32_t *experts;
+    int32_t *experts, *k;
     ReferenceOutput out;
 } Case;
 
@@ -252,6 +311,8 @@ static void case_make(Case *c, Layer layer, uint64_t seed, int64_t tokens) {
     c->out = make_output(&layer, tokens);
     c->experts = calloc((size_t)(layer.iterations * tokens * layer.top_k) + 1, sizeof(int32_t));
     c->scores = calloc((size_t)(layer.iterations * tokens * layer.top_k) + 1, sizeof(float));
+    c->k = fixture_k(&layer, tokens, seed);
+    workspace->k = c->k;
     synthetic_tokens(&c->kind.plan, tokens, seed, NULL, c->x);
     fast_forward(&layer, &fast, workspace, tokens, c->x, c->y, c->experts, c->scores);
     fast_workspace_free(workspace);
@@ -259,7 +320,7 @@ static void case_make(Case *c, Layer layer, uint64_t seed, int64_t tokens) {
 }
 
 static void case_check(Case *c, int64_t tokens, ErrorModel model) {
-    ReferenceGiven given = {c->experts, c->scores, 1};
+    ReferenceGiven given = {c->experts, c->scores, 1, c->k};
     ck_assert_int_eq(reference_forward(&c->layer, &c->weights, tokens, c->x, &given, model, &c->out), 0);
 }
 
@@ -270,6 +331,7 @@ static void case_free(Case *c) {
     free(c->x);
     free(c->y);
     free(c->experts);
+    free(c->k);
     free(c->scores);
 }
 
@@ -291,19 +353,18 @@ END_TEST
 
 // The likely bound is sharp enough to be worth something, and rounding that the class does not allow is noticed.
 START_TEST(test_bounds_are_sharp) {
-    Layer layer = {.hidden = 256,
-                   .iterations = 1,
-                   .experts = 8,
-                   .intermediate = 192,
-                   .top_k = 2,
-                   .norm = NORM_RMS,
-                   .norm_eps = 1e-6f,
-                   .outer_residual = 1,
-                   .scale = 1,
-                   .gated = 1,
-                   .activation = ACTIVATION_SILU,
-                   .weights = FORMAT_BF16,
-                   .compute = COMPUTE_BF16};
+    Layer layer = fixture_neutral((Layer){.hidden = 256,
+                                          .iterations = 1,
+                                          .experts = 8,
+                                          .intermediate = 192,
+                                          .top_k = 2,
+                                          .norm = NORM_RMS,
+                                          .norm_eps = 1e-6f,
+                                          .outer_residual = 1,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU,
+                                          .weights = FORMAT_BF16,
+                                          .compute = COMPUTE_BF16});
     Case c;
     case_make(&c, layer, 3, TOKENS);
     case_check(&c, TOKENS, ERROR_LIKELY);
@@ -319,18 +380,17 @@ END_TEST
 // Wrong results are noticed -----------------------------------------------------------------------------------------------------
 
 static Layer plain_layer(void) {
-    return (Layer){.hidden = 40,
-                   .iterations = 2,
-                   .experts = 8,
-                   .intermediate = 24,
-                   .top_k = 3,
-                   .norm = NORM_RMS,
-                   .norm_eps = 1e-6f,
-                   .inner_residual = 1,
-                   .scale = 1,
-                   .gate_per_iteration = 1,
-                   .gated = 1,
-                   .activation = ACTIVATION_SILU};
+    return fixture_neutral((Layer){.hidden = 40,
+                                   .iterations = 2,
+                                   .experts = 8,
+                                   .intermediate = 24,
+                                   .top_k = 3,
+                                   .norm = NORM_RMS,
+                                   .norm_eps = 1e-6f,
+                                   .inner_residual = 1,
+                                   .gate_per_iteration = 1,
+                                   .gated = 1,
+                                   .activation = ACTIVATION_SILU});
 }
 
 START_TEST(test_notices_wrong_element) {
@@ -450,6 +510,7 @@ Suite *suite_reference(void) {
     TCase *hand = tcase_create("values"), *bounds = tcase_create("bounds"), *notice = tcase_create("notice");
     tcase_add_test(hand, test_by_hand_chain);
     tcase_add_loop_test(hand, test_by_hand_norms, 0, 2);
+    tcase_add_loop_test(hand, test_by_hand_combination, 0, WEIGHT_ON_COUNT);
     tcase_add_loop_test(hand, test_exact_integers, 0, 10);
     tcase_add_test(hand, test_bf16_rounding);
     tcase_add_loop_test(bounds, test_activation_bounds, 0, ACTIVATION_COUNT);

@@ -222,10 +222,10 @@ static Kind make_kind(void) {
     plan_layout(&kind.plan);
     kind.checkpoint.first_layer = 3;
     kind.checkpoint.layer_step = 2;
-    strcpy(kind.checkpoint.tensors[TENSOR_ROUTER], "l.{layer}.gate.{iteration}");
-    strcpy(kind.checkpoint.tensors[TENSOR_GATE], "l.{layer}.e.{expert}.g");
-    strcpy(kind.checkpoint.tensors[TENSOR_UP], "l.{layer}.up");  // stacked
-    strcpy(kind.checkpoint.tensors[TENSOR_DOWN], "l.{layer}.e.{expert}.d");
+    strcpy(kind.checkpoint.tensors[TENSOR_ROUTER].pattern, "l.{layer}.gate.{iteration}");
+    strcpy(kind.checkpoint.tensors[TENSOR_GATE].pattern, "l.{layer}.e.{expert}.g");
+    strcpy(kind.checkpoint.tensors[TENSOR_UP].pattern, "l.{layer}.up");  // stacked
+    strcpy(kind.checkpoint.tensors[TENSOR_DOWN].pattern, "l.{layer}.e.{expert}.d");
     return kind;
 }
 
@@ -320,7 +320,7 @@ static const Change changes[] = {
     {"l.5.e.1.d", "", -1, {0}, "/w.safetensors: tensor 'l.5.e.1.d' (down of layer 'sparse.1') is not in the checkpoint"},
     {"l.3.gate.1", "F32", 2, {2, 7}, "tensor 'l.3.gate.1' has shape [2, 7], layer 'sparse' needs [2, 6] for its router"},
     {"l.3.e.0.g", "BF16", 1, {30}, "has shape [30], layer 'sparse' needs [5, 6]"},
-    {"l.5.up", "F32", 2, {10, 6}, "needs [2, 5, 6] for its up"},
+    {"l.5.up", "F32", 2, {12, 5}, "needs [2, 5, 6] for its up"},
     {"l.5.up", "I16", 3, {2, 5, 6}, "has dtype I16"},
 };
 enum { CHANGES = sizeof changes / sizeof *changes };

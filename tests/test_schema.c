@@ -66,6 +66,7 @@ static void expect_key(const json_t *schema, const Key *key) {
         expect_text(schema, "type", "string", key);
         expect_number(schema, "maxLength", (double)key->text_bytes - 1, key);
         break;
+    case KEY_TENSOR: expect_text(schema, "$ref", "#/$defs/tensor", key); break;
     case KEY_COUNTS:
         expect_text(schema, "type", "array", key);
         expect_number(schema, "maxItems", WORKLOAD_MAX_TOKENS, key);
@@ -108,11 +109,31 @@ static void expect_section(const json_t *schema, const Section *section, const K
                   key->name);
 }
 
+// Any key whose value is a tensor: their values have one definition.
+static const Key *find_tensor_key(const Section *section) {
+    for (size_t i = 0; i < section->count; i++) {
+        const Key *key = &section->keys[i], *inner = key->type == KEY_TENSOR ? key : NULL;
+        if (!inner && key->section) {
+            inner = find_tensor_key(key->section);
+        }
+        if (inner) {
+            return inner;
+        }
+    }
+    return NULL;
+}
+
 START_TEST(schema_agrees_with_parser) {
     json_error_t error;
     json_t *schema = json_load_file("examples/schema.json", JSON_REJECT_DUPLICATES, &error);
     ck_assert_msg(schema, "examples/schema.json:%d: %s", error.line, error.text);
     expect_section(schema, &spec_root, &(Key){.name = "the description"});
+    const Key *tensor = find_tensor_key(&spec_root);
+    const json_t *forms;
+    ck_assert(tensor && !json_unpack(schema, "{s:{s:{s:o}}}", "$defs", "tensor", "oneOf", &forms));
+    expect_text(json_array_get(forms, 0), "type", "string", tensor);
+    expect_number(json_array_get(forms, 0), "maxLength", (double)tensor->text_bytes - 1, tensor);
+    expect_section(json_array_get(forms, 1), tensor->section, tensor);
     json_decref(schema);
 }
 END_TEST

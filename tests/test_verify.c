@@ -23,6 +23,8 @@ typedef enum Fault {
     FAULT_STATUS,      // non-finite tokens are not reported
     FAULT_NEIGHBOUR,   // a NaN token spoils its neighbour
     FAULT_ROUTED,      // given routing is ignored for the second slot
+    FAULT_SCORE,       // a reported score is off by 1e-3
+    FAULT_K,           // a token reports no choice, though it was given k
     FAULT_COUNT
 } Fault;
 
@@ -100,11 +102,25 @@ static Status native_forward_routed(Library *library, int layer, int64_t tokens,
     return status;
 }
 
+static Status native_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
+                                  int64_t y_stride, const Extra *extra) {
+    Forward call = {.layer = layer, .tokens = tokens, .x = x, .x_stride = x_stride, .y = y, .y_stride = y_stride};
+    Status status = instance_forward_with(library, &call, extra);
+    if (fault == FAULT_SCORE && tokens && extra->scores) {
+        extra->scores[0] += 1e-3f;
+    }
+    if (fault == FAULT_K && tokens > 4 && extra->experts) {
+        extra->experts[4 * kind.plan.layer.top_k] = -1;
+    }
+    return spoil(library, status, tokens, y, y_stride);
+}
+
 static const Loaded native = {.open_memory = native_open_memory,
                               .find = instance_find,
                               .forward = native_forward,
                               .forward_routing = native_forward_routing,
                               .forward_routed = native_forward_routed,
+                              .forward_with = native_forward_with,
                               .nonfinite = instance_nonfinite,
                               .error = instance_error,
                               .close = instance_close};
@@ -142,21 +158,48 @@ START_TEST(test_random_layers_pass) {
 }
 END_TEST
 
+// Tokens without any choice: k given as 0, or nothing above the threshold; and layers where every expert is active.
+START_TEST(test_none_and_all_pass) {
+    static const float thresholds[] = {0, 1e6f, -1};
+    Layer layer = fixture_neutral((Layer){.hidden = 24,
+                                          .iterations = 2,
+                                          .experts = 9,
+                                          .identity_experts = 1,
+                                          .intermediate = 16,
+                                          .top_k = _i ? 10 : 4,
+                                          .norm = NORM_RMS,
+                                          .norm_eps = 1e-6f,
+                                          .inner_residual = 1,
+                                          .score = _i ? SCORE_RELU : SCORE_SOFTMAX,
+                                          .selection = _i ? SELECTION_THRESHOLD : SELECTION_TOP_K,
+                                          .threshold = _i ? thresholds[_i - 1] : 0,
+                                          .k_per_token = !_i,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU});
+    const char *name;
+    VerifyReport report = verify(&layer, 5, 3);
+    const char *reason = first_reason(&report, &name);
+    ck_assert_msg(report.failed == 0, "case '%s': %s", name, reason);
+    verify_report_free(&report);
+}
+END_TEST
+
 START_TEST(test_faults_are_found) {
-    Layer layer = {.hidden = 72,
-                   .iterations = 2,
-                   .experts = 9,
-                   .intermediate = 40,
-                   .top_k = 3,
-                   .norm = NORM_RMS,
-                   .norm_eps = 1e-6f,
-                   .inner_residual = 1,
-                   .scale = 1,
-                   .gate_per_iteration = 1,
-                   .gated = 1,
-                   .activation = ACTIVATION_SILU};
+    Layer layer = fixture_neutral((Layer){.hidden = 72,
+                                          .iterations = 2,
+                                          .experts = 9,
+                                          .intermediate = 40,
+                                          .top_k = 3,
+                                          .norm = NORM_RMS,
+                                          .norm_eps = 1e-6f,
+                                          .inner_residual = 1,
+                                          .gate_per_iteration = 1,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU});
     const char *name;
     fault = (Fault)_i;
+    layer.k_per_token = fault == FAULT_K;
+    layer.least_k = 1;
     VerifyReport report = verify(&layer, 3, 3);
     const char *reason = first_reason(&report, &name);
     if (fault == FAULT_NONE) {
@@ -174,6 +217,7 @@ Suite *suite_verify(void) {
     TCase *test = tcase_create("verify");
     tcase_set_timeout(test, TEST_TIMEOUT);
     tcase_add_loop_test(test, test_random_layers_pass, 0, 40);
+    tcase_add_loop_test(test, test_none_and_all_pass, 0, 4);
     tcase_add_loop_test(test, test_faults_are_found, 0, FAULT_COUNT);
     suite_add_tcase(suite, test);
     return suite;

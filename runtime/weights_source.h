@@ -1,0 +1,25 @@
+// One matrix of a layer as it lies in a checkpoint: which tensor, of what shape, and where in it the matrix's elements are.
+#ifndef CATENA_WEIGHTS_SOURCE_H
+#define CATENA_WEIGHTS_SOURCE_H
+
+#include "packed.h"
+#include "safetensors.h"
+
+enum { WEIGHTS_NAME_BYTES = TENSOR_PATTERN_BYTES + 64 };  // a pattern with numbers for its placeholders, "_blocks" and a zero
+
+// Where the tensor's matrix lies in a checkpoint: a pattern's {layer}, {iteration}, {expert} are replaced by numbers. `matrix` is
+// the expert or the iteration. false if the name does not fit.
+bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, char *name, size_t size);
+
+// Key of a tensor in a description's "tensors".
+const char *weights_tensor_key(Tensor tensor);
+
+// Matrices that are looked up by themselves: all of them, or 1 where one tensor of the checkpoint holds all.
+int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShape *shape);
+
+// Finds a matrix and checks its tensor's dtype and shape; the data is not read. `checkpoint` names the file or directory in
+// messages; `entry` (may be NULL) is the tensor, of mxfp4 the blocks.
+Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const char *checkpoint,
+                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **entry, const Failure *failure);
+
+#endif

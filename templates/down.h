@@ -1,0 +1,146 @@
+// The down phase: x_{t+1} = (inner residual) + sum of w_e E_e(x_t) + identity experts + shared experts, and the layer's result.
+#ifndef CATENA_DOWN_H
+#define CATENA_DOWN_H
+
+#include "panels.h"
+
+// A tile's output of one row, times the routing weight, added to x_{t+1}: acc = fma(weight, value, acc).
+INLINE void down_combine(const float *out, const float *bias, float weight, int64_t columns, float *to) {
+    for (int64_t j = 0; j < columns; j += LANES) {
+        Vector value = vector_load(out + j);
+        if (bias) {
+            value += vector_load(bias + j);
+        }
+        vector_store(to + j, vector_fma(vector_set(weight), value, vector_load(to + j)));
+    }
+}
+
+// A weight in the sum y; in a converted MoE y counts coe_weight_t times before the last iteration.
+INLINE float down_weight(const Context *c, int64_t iteration, float weight) {
+    const float *coe_weight = (const float *)(c->call->weights + layer_plan.coe_weight_offset);
+    return layer_plan.layer.coe_weight && iteration < layer_plan.layer.iterations - 1 ? weight * coe_weight[iteration] : weight;
+}
+
+// The weight of a row of pool entry e in the sum.
+INLINE float down_row_weight(const Context *c, int64_t iteration, int64_t e, int64_t row) {
+    const Layer *layer = &layer_plan.layer;
+    if (buckets_is_shared(e)) {
+        float gate = layer->shared_gated ? c->shared_gates[row * layer->shared_experts + e - layer->experts] : layer->shared_scale;
+        return down_weight(c, iteration, gate);
+    }
+    return down_weight(c, iteration, layer->weight_on == WEIGHT_ON_INPUT ? 1.0f : c->row_weights[c->starts[e] + row]);
+}
+
+// Panels [first, m->last) of down for all rows of pool entry e.
+INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, int64_t first) {
+    const Role *role = m->role;
+    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
+    float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
+        int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
+        for (int64_t panel = first; panel < m->last; panel += width) {
+            Walk walk = panels_walk(c, m, count, panel, minimum(width, m->last - panel));
+            for (int64_t t = 0; t < walk.tiles; t++) {
+                int64_t row = begin + share_start(count, t, walk.tiles),
+                        height = begin + share_start(count, t + 1, walk.tiles) - row;
+                panels_tile(&walk, t, height, panels_intermediate(c, e, row), out);
+                for (int64_t r = 0; r < height; r++) {
+                    float weight = down_row_weight(c, iteration, e, row + r);
+                    float *to = context_state(c, iteration + 1, buckets_token(c, e, row + r)) + panel * PANEL_COLUMNS;
+                    down_combine(out + r * TILE_STRIDE, m->bias ? m->bias + panel * PANEL_COLUMNS : 0, weight,
+                                 walk.panels * PANEL_COLUMNS, to);
+                }
+            }
+        }
+    }
+}
+
+// Columns [first, last) of x_{t+1} before any expert: inner_alpha x_t where there is an inner residual, else 0. A converted MoE's
+// last iteration stands alone.
+INLINE void down_start(const Context *c, int64_t iteration, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    int inner = layer->inner_residual && !(layer->coe_weight && iteration == layer->iterations - 1);
+    for (int64_t token = 0; token < c->call->tokens; token++) {
+        const float *from = context_state(c, iteration, token);
+        float *to = context_state(c, iteration + 1, token);
+        for (int64_t i = first; i < last; i += LANES) {
+            vector_store(to + i, inner ? vector_load(from + i) * layer->inner_alpha : vector_set(0));
+        }
+    }
+}
+
+// Columns [first, last) of identity experts, E(x) = x: x_{t+1} = fma(w, x_t, x_{t+1}).
+INLINE void down_identity(const Context *c, int64_t iteration, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    int64_t begin = c->starts[layer->experts], end = c->starts[layer->experts + layer->identity_experts];
+    for (int64_t row = begin; row < end; row++) {
+        float weight = down_weight(c, iteration, c->row_weights[row]);
+        const float *from = context_state(c, iteration, c->rows[row]) + first;
+        down_combine(from, 0, weight, last - first, context_state(c, iteration + 1, c->rows[row]) + first);
+    }
+}
+
+// out = alpha h + multiplier x_T, without h where there is no outer residual.
+INLINE float down_result(float h, float x) {
+    const Layer *layer = &layer_plan.layer;
+    return layer->outer_residual ? __builtin_fmaf(layer->alpha, h, x * layer->multiplier) : x * layer->multiplier;
+}
+
+// Columns [first, last) of the result; NaN for tokens that were routed nowhere.
+INLINE void down_finish(const Context *c, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    const Call *call = c->call;
+    for (int64_t token = 0; token < call->tokens; token++) {
+        const float *from = context_state(c, layer->iterations, token);
+        for (int64_t i = first; i < minimum(last, layer->hidden); i++) {
+            float value = c->rejected[token] ? __builtin_nanf("") : from[i];
+            if (layer->activations == FORMAT_BF16) {
+                const uint16_t *x = (const uint16_t *)call->x + token * call->x_stride;
+                ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(down_result(bf16_to_float(x[i]), value));
+            } else {
+                const float *x = (const float *)call->x + token * call->x_stride;
+                ((float *)call->y + token * call->y_stride)[i] = down_result(x[i], value);
+            }
+        }
+    }
+}
+
+// The down phase of a wave: a task owns a stretch of columns and walks the pool in ascending order, then the shared experts.
+// Stretches are pairs of panels, which low tiles take at once, or single panels where there are few pairs for each thread.
+INLINE void down_phase(Context *c, int64_t iteration) {
+    const Layer *layer = &layer_plan.layer;
+    const Role *role = &layer_plan.roles[ROLE_DOWN];
+    int64_t unit = panels_pairs(role) < 4 * c->threads ? 1 : 2, units = (role->panels + unit - 1) / unit;
+    int64_t tasks = layer_plan.down_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
+    while ((task = context_next_task(c, counter, layer_plan.down_tasks, &previous)) >= 0) {
+        int64_t first = unit * share_start(units, task, tasks);
+        int64_t last = minimum(unit * share_start(units, task + 1, tasks), role->panels);
+        if (first >= last) {
+            continue;
+        }
+        if (c->first == 0) {
+            down_start(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        }
+        for (int64_t e = buckets_next(c, c->first - 1); e < minimum(c->last, layer->experts);) {
+            Matrix m = panels_matrix(c, e, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+            m.tile = tile_down, m.widening = tile_down_widening, m.widened = tile_down_widened;
+            down_panels(c, iteration, e, &m, first);
+            e = m.next;
+        }
+        if (!buckets_last_wave(c)) {
+            continue;
+        }
+        down_identity(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        for (int64_t e = layer->experts; e < buckets_entries(); e++) {
+            Matrix m = panels_matrix(c, e, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+            m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened;
+            down_panels(c, iteration, e, &m, first);
+        }
+        if (iteration == layer->iterations - 1) {
+            down_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        }
+    }
+}
+
+#endif

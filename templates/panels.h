@@ -1,0 +1,90 @@
+// The matrices of pool entries, panel by panel: which tile multiplies, and what it prefetches meanwhile.
+#ifndef CATENA_PANELS_H
+#define CATENA_PANELS_H
+
+#include "buckets.h"
+
+// The matrices of one role of one pool entry, and the tiles that multiply by them.
+typedef struct Matrix {
+    const Role *role;
+    const uint8_t *weights;
+    const float *bias;  // in panel order; 0: none
+    int64_t last;  // panels of it that the task takes end here
+    int64_t next;  // the wave's entry after this one
+    const uint8_t *after;  // and its panel that the task goes on with
+    Tile *tile, *widening, *widened;
+} Matrix;
+
+// The tiles of one panel (or two) over `count` rows of A, one after the other.
+typedef struct Walk {
+    const Matrix *matrix;
+    const uint8_t *panel;
+    const uint8_t *next;  // the panel that the task reads after it
+    int64_t panels, tiles;
+    float *widened;       // where the panel is kept as fp32; 0: it is not worth while
+} Walk;
+
+INLINE Walk panels_walk(const Context *c, const Matrix *m, int64_t count, int64_t panel, int64_t panels) {
+    const Role *role = m->role;
+    Walk w = {.matrix = m, .panel = m->weights + panel * role->panel_bytes, .panels = panels};
+    w.tiles = (count + role->max_rows - 1) / role->max_rows;
+    w.next = panel + panels < m->last ? w.panel + panels * role->panel_bytes : m->after;
+    if (role->widen_tiles && w.tiles >= role->widen_tiles) {
+        w.widened = (float *)context_private(c, c->space.widened);
+    }
+    return w;
+}
+
+// Every tile prefetches its share of the next panel: ahead_bytes in each of two streams, over all steps of all tiles.
+INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void *a, float *out) {
+    const Role *role = w->matrix->role;
+    const uint8_t *ahead = w->next + tile * (role->ahead_bytes / w->tiles);
+    int64_t share = role->ahead_bytes / w->tiles,
+            steps = role->weights == FORMAT_BF16 ? role->depth_padded / 2 : role->depth_padded;
+    if (w->widened && tile) {
+        w->matrix->widened(height, 1, a, w->widened, out, ahead, share / role->depth_padded, 0);
+    } else if (w->widened) {
+        w->matrix->widening(height, 1, a, w->panel, out, ahead, share / steps, w->widened);
+    } else {
+        w->matrix->tile(height, w->panels, a, w->panel, out, ahead, share / steps, 0);
+    }
+}
+
+// The place of a pool entry's matrix among those of its role.
+INLINE int64_t panels_index(int64_t e) {
+    return buckets_is_shared(e) ? e - layer_plan.layer.experts : e;
+}
+
+// Where a pool entry's matrix of a phase is: in the routed or the shared experts' role.
+INLINE const uint8_t *panels_weights(const Context *c, int64_t e, RoleName routed, RoleName shared) {
+    const Role *role = &layer_plan.roles[buckets_is_shared(e) ? shared : routed];
+    return c->call->weights + role->offset + panels_index(e) * role->matrix_bytes;
+}
+
+// Panels [.., last) of pool entry e; behind them comes panel `next_first` of the wave's next entry that has rows.
+INLINE Matrix panels_matrix(const Context *c, int64_t e, RoleName routed, RoleName shared, int64_t last, int64_t next_first) {
+    const Role *role = &layer_plan.roles[buckets_is_shared(e) ? shared : routed];
+    Matrix m = {.role = role, .weights = panels_weights(c, e, routed, shared), .last = last, .next = buckets_next(c, e)};
+    if (role->bias_offset >= 0) {
+        m.bias = (const float *)(c->call->weights + role->bias_offset) + panels_index(e) * role->panels * PANEL_COLUMNS;
+    }
+    const Role *next_role = &layer_plan.roles[buckets_is_shared(m.next) ? shared : routed];
+    m.after = m.next < c->last ? panels_weights(c, m.next, routed, shared) + next_first * next_role->panel_bytes : m.weights;
+    return m;
+}
+
+// The intermediate values h of a row of pool entry e.
+INLINE uint8_t *panels_intermediate(const Context *c, int64_t e, int64_t row) {
+    if (buckets_is_shared(e)) {
+        int64_t place = panels_index(e) * c->call->tokens + row;
+        return c->call->workspace + c->space.shared + place * layer_plan.roles[ROLE_SHARED_DOWN].input_stride;
+    }
+    int64_t place = c->starts[e] - buckets_wave_start(c) + row;
+    return c->call->workspace + c->space.intermediate + place * layer_plan.roles[ROLE_DOWN].input_stride;
+}
+
+INLINE int64_t panels_pairs(const Role *role) {
+    return (role->panels + 1) / 2;
+}
+
+#endif

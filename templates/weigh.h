@@ -1,0 +1,86 @@
+// From chosen choices to their weights: scores, divided by their norm where the layer asks for it, scaled.
+#ifndef CATENA_WEIGH_H
+#define CATENA_WEIGH_H
+
+#include "select.h"
+
+// Scores of the chosen ones, `count` of them.
+INLINE void weigh_scores(const Ranking *r, const Layer *layer, ScoreWhole whole, int64_t count) {
+    for (int64_t s = 0; s < count; s += LANES) {
+        Vector z = vector_set(-__builtin_inff());
+        int64_t lanes = count - s < LANES ? count - s : LANES;
+        for (int64_t j = 0; j < lanes; j++) {
+            z[j] = r->logits[r->experts[s + j]];
+        }
+        Vector score = score_apply((Score)layer->score, z, whole);
+        for (int64_t j = 0; j < lanes; j++) {
+            r->weights[s + j] = score[j];
+        }
+    }
+}
+
+// A power of two that brings the largest number into [1, 2), and its inverse: powers of scaled numbers neither vanish together
+// nor overflow.
+INLINE float weigh_scale(const float *weights, int64_t count, float *inverse) {
+    float largest = 0, scale;
+    for (int64_t s = 0; s < count; s++) {
+        largest = weights[s] > largest ? weights[s] : largest;
+    }
+    int32_t bits, exponent;
+    __builtin_memcpy(&bits, &largest, sizeof bits);
+    exponent = bits >> 23 < 1 ? 1 : bits >> 23 > 253 ? 253 : bits >> 23;
+    bits = exponent << 23;
+    __builtin_memcpy(inverse, &bits, sizeof bits);
+    bits = (254 - exponent) << 23;
+    __builtin_memcpy(&scale, &bits, sizeof bits);
+    return scale;
+}
+
+// (sum of s^p)^(1/p), the sum in the order of slots. Scores are not negative.
+INLINE float weigh_norm(const float *weights, int64_t count, float p) {
+    float sum = 0, inverse = 1;
+    if (p == 1) {
+        for (int64_t s = 0; s < count; s++) {
+            sum += weights[s];
+        }
+        return sum;
+    }
+    float scale = weigh_scale(weights, count, &inverse);
+    for (int64_t s = 0; s < count; s++) {
+        float scaled = weights[s] * scale;
+        sum += p == 2 ? scaled * scaled : vector_exp(vector_log(vector_set(scaled)) * p)[0];
+    }
+    float root = p == 2 ? __builtin_sqrtf(sum) : vector_exp(vector_log(vector_set(sum)) / p)[0];
+    return root * inverse;
+}
+
+INLINE void weigh_normalize(float *weights, const Layer *layer, int64_t count) {
+    float divisor = weigh_norm(weights, count, layer->normalize_p);
+    if (layer->normalize_clamp) {
+        divisor = divisor < layer->normalize_eps ? layer->normalize_eps : divisor;
+    } else {
+        divisor += layer->normalize_eps;
+    }
+    for (int64_t s = 0; s < count; s++) {
+        weights[s] /= divisor;
+    }
+}
+
+// The weights of the `count` choices that a rule has taken; what remains of the slots holds no choice and weight 0.
+INLINE void weigh_chosen(const Ranking *r, const Layer *layer, ScoreWhole whole, int64_t count) {
+    if (!select_weighs((Selection)layer->selection)) {
+        weigh_scores(r, layer, whole, count);
+    }
+    if (layer->normalize) {
+        weigh_normalize(r->weights, layer, count);
+    }
+    for (int64_t s = 0; s < count; s++) {
+        r->weights[s] *= layer->scale;
+    }
+    for (int64_t s = count; s < layer->top_k; s++) {
+        r->experts[s] = -1;
+        r->weights[s] = 0;
+    }
+}
+
+#endif
