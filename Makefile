@@ -25,7 +25,7 @@ SANITIZE ?=
 BASE      = -std=gnu17 $(WARNINGS) $(SANITIZE) -I. -MMD -MP -ffp-contract=off
 LLVM_CFLAGS := $(if $(LLVM_CONFIG),-isystem $(shell $(LLVM_CONFIG) --includedir))
 LLVM_LIBS   := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --link-shared --libfiles))
-LIBS         = $(LLVM_LIBS) -lhwloc -ljansson -lelf -lm -ldl
+LIBS         = $(LLVM_LIBS) -lhwloc -ljansson -lzip -lelf -lm -ldl
 DEFINES      = -DCATENA_VERSION='"$(VERSION)"' -DCATENA_LLD='"$(LLD)"' -DCATENA_LLVM_MAJOR=$(LLVM_MAJOR) -DCATENA_NATIVE
 
 COMPILER  := $(filter-out compiler/main.c,$(wildcard compiler/*.c))
@@ -39,7 +39,7 @@ NATIVE    := $(COMPILER) $(TARGETS) $(filter-out runtime/api.c,$(RUNTIME))
 # $(call objects,folder,sources)
 objects = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
 
-.PHONY: all deps demo demo-run check check-run sanitize fuzz install format format-check clean help
+.PHONY: all deps demo demo-run check check-run sanitize fuzz install format format-check golden clean help
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/catena
@@ -49,6 +49,7 @@ help:
 	@echo "make check    install what is missing, build, run every test"
 	@echo "make all      build $(BUILD)/catena       make deps     install what is missing"
 	@echo "make install  to PREFIX ($(PREFIX))      make format   clang-format all sources      make clean"
+	@echo "make golden   record the golden data again (PYTHON=a Python with torch and transformers)"
 
 # --- the compiler ------------------------------------------------------------------------------------------------------------
 $(BUILD)/catena: $(call objects,native,compiler/main.c $(NATIVE)) $(BUILD)/embed.o
@@ -59,7 +60,7 @@ $(BUILD)/native/%.o: %.c
 	$(CC) $(BASE) $(CFLAGS) $(LLVM_CFLAGS) $(DEFINES) -fopenmp -c -o $@ $<
 
 # What a user would write is optimised as a user would (bench compares with it).
-$(BUILD)/native/compiler/reference_fast.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math -ffp-contract=fast
+$(BUILD)/native/compiler/reference_fast.o $(BUILD)/native/compiler/reference_fast_route.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math -ffp-contract=fast
 
 # --- what is embedded: skeletons as bitcode, the runtime as one object per architecture ----------------------------------------
 BITCODE_FLAGS := -O2 -Xclang -disable-llvm-passes -ffp-contract=off -fno-math-errno -ffreestanding -fPIC -fvisibility=hidden -emit-llvm
@@ -138,6 +139,12 @@ SOURCES := $(wildcard $(foreach folder,compiler templates targets runtime tests 
 
 format:
 	$(CLANG_FORMAT) -i $(SOURCES)
+
+# Outputs of other implementations, made again with the versions of tests/golden/requirements.txt. The results are in git.
+PYTHON ?= python3
+golden:
+	$(PYTHON) -B tests/golden/generate.py
+	$(PYTHON) -B tests/golden/check.py
 
 format-check:
 	@case "$$($(CLANG_FORMAT) --version)" in \

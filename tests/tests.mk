@@ -15,6 +15,9 @@ $(BUILD)/runner: tests/runner.c
 $(BUILD)/runner-aarch64: tests/runner.c
 	$(AARCH64_CC) -std=gnu17 $(WARNINGS) -O1 -o $@ $< -ldl
 
+# Teams of more threads than cores must not spin at barriers: the tests have many.
+test sanitize: export OMP_WAIT_POLICY = passive
+
 # Test cases run the compiler too: CATENA is the one that was just built.
 test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 	@echo "test: all suites"
@@ -55,6 +58,11 @@ plan_SOURCES        := compiler/artifact.c compiler/plan_text.c compiler/plan_la
 plan_LIBS           := $(LLVM_CFLAGS) $(LLVM_LIBS)  # the facts of paths stand beside their emitters
 plan_SEEDS           = $(BUILD)/seeds_plan
 plan_LENGTH         := 16384
+torch_SOURCES       := tests/archive.c compiler/pickle.c compiler/pickle_operations.c compiler/torch_archive.c compiler/torch_tensor.c \
+	compiler/torch_checkpoint.c compiler/torch_data.c compiler/diagnostic.c runtime/file.c runtime/failure.c
+torch_LIBS          := -lzip
+torch_SEEDS         := tests/data/torch
+torch_LENGTH        := 16384
 
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*.h runtime/*.h templates/*.h)
 	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm
