@@ -13,7 +13,9 @@
     X(bench, "measure a library against a reference and the machine's limits") \
     X(verify, "check a library against the double-precision reference") \
     X(run, "run one layer on real weights and activations") \
-    X(pack, "pack a checkpoint's weights for a library")
+    X(pack, "pack a checkpoint's weights for a library") \
+    X(import, "write the description of a model from its config.json") \
+    X(reference, "print a layer as a PyTorch module")
 
 // Exit codes of every command.
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };

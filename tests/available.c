@@ -34,6 +34,10 @@ bool available_program(const char *name) {
     return system(command) == 0;
 }
 
+bool available_torch(void) {
+    return system(AVAILABLE_PYTHON " -c 'import torch, numpy, safetensors' >/dev/null 2>&1") == 0;
+}
+
 // One thing that was not run.
 static void print(int *count, const char *name, const char *path, const char *reason) {
     printf("%s%s%s%s (%s)", (*count)++ ? ", " : "not run: ", name, *path ? " " : "", path, reason);
@@ -66,6 +70,9 @@ int available_report(void) {
     }
     if (!available_program(wrong_cpu)) {
         print(&count, "libraries on a CPU that lacks their instructions", "", "no qemu-x86_64");
+    }
+    if (!available_torch()) {
+        print(&count, "printed PyTorch modules", "", "no torch for python3; CATENA_PYTHON names another");
     }
     if (count) {
         printf("\n");

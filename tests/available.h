@@ -14,6 +14,10 @@ bool available_path(const Target *target, Path path);
 // Whether a program is found: an emulator, say.
 bool available_program(const char *name);
 
+// Whether a Python with PyTorch, numpy and safetensors is there.
+bool available_torch(void);
+#define AVAILABLE_PYTHON "${CATENA_PYTHON:-python3}"
+
 // How libraries for neon are run where the CPU is another: on one without the extensions after Armv8.0.
 #define AVAILABLE_NEON "qemu-aarch64"
 #define AVAILABLE_RUN_NEON AVAILABLE_NEON " -cpu cortex-a72 -L /usr/aarch64-linux-gnu"

@@ -13,18 +13,31 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(schema, NATIVE_AND_SANITIZED) \
     X(npy, NATIVE_AND_SANITIZED) \
     X(reference, NATIVE_AND_SANITIZED) \
+    X(reference_select, NATIVE_AND_SANITIZED) \
     X(verify, NATIVE_AND_SANITIZED) \
     X(boundaries, NATIVE) \
     X(plan, NATIVE_AND_SANITIZED) \
     X(layer, NATIVE_AND_SANITIZED) \
+    X(routing, NATIVE_AND_SANITIZED) \
+    X(property, NATIVE_AND_SANITIZED) \
     X(emit, NATIVE) \
     X(compile, NATIVE) \
     X(artifact, NATIVE_AND_SANITIZED) \
     X(golden, NATIVE_AND_SANITIZED) \
+    X(families, NATIVE_AND_SANITIZED) \
+    X(import, NATIVE_AND_SANITIZED) \
     X(cli, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \
     X(safetensors, NATIVE_AND_SANITIZED) \
+    X(weights, NATIVE_AND_SANITIZED) \
+    X(weights_source, NATIVE_AND_SANITIZED) \
+    X(pickle, NATIVE_AND_SANITIZED) \
+    X(torch_checkpoint, NATIVE_AND_SANITIZED) \
+    X(torch_damage, NATIVE_AND_SANITIZED) \
     X(runtime, NATIVE_AND_SANITIZED) \
+    X(figures, NATIVE_AND_SANITIZED) \
+    X(importance, NATIVE_AND_SANITIZED) \
+    X(torch_module, NATIVE) \
     X(machine, NATIVE) \
     X(bench, NATIVE)
 

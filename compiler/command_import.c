@@ -1,0 +1,159 @@
+// catena import: a model's config.json to the description of its sparse layers.
+#include <argp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "../runtime/file.h"
+#include "../templates/layer.h"
+#include "command.h"
+#include "compile.h"
+#include "import.h"
+
+typedef struct ImportArguments {
+    const char *path, *output;
+    int dry_run;
+    ImportOptions options;
+} ImportArguments;
+
+enum { OPTION_DRY_RUN = 256 };
+
+static const struct argp_option argp_options[] = {
+    {"output", 'o', "OUT.json", 0, "Write the description here (default: standard output)", 0},
+    {"dry-run", OPTION_DRY_RUN, NULL, 0, "Say in words what was understood and write nothing", 0},
+    {"name", 'n', "NAME", 0, "Name of the model in the description (default: the folder's)", 0},
+    {"weights", 'w', "FORMAT", 0, "Format of the packed weights, fp32 or bf16 (default: as the checkpoint's dtype)", 0},
+    {"compute", 'c', "CLASS", 0, "Compute class, fp32 (default) or bf16", 0},
+    {0},
+};
+
+#define FORMAT_NAME(enumerator, name, bytes) name,
+static const char *const formats[] = {FORMAT_LIST(FORMAT_NAME)};
+
+static int find_format(const char *name) {
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        if (!strcmp(formats[i], name)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static error_t parse(int key, char *value, struct argp_state *state) {
+    ImportArguments *arguments = state->input;
+    switch (key) {
+    case 'o': arguments->output = value; return 0;
+    case 'n': arguments->options.name = value; return 0;
+    case OPTION_DRY_RUN: arguments->dry_run = 1; return 0;
+    case 'w':
+        arguments->options.weights = find_format(value);
+        if (arguments->options.weights < 0) {
+            argp_error(state, "--weights takes fp32 or bf16, not '%s'", value);
+        }
+        return 0;
+    case 'c':
+        arguments->options.compute = compute_find(value);
+        if (arguments->options.compute < 0) {
+            argp_error(state, "--compute takes fp32 or bf16, not '%s'", value);
+        }
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) {
+            argp_error(state, "one model at a time: '%s' is too much", value);
+        }
+        arguments->path = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->path) {
+            argp_error(state, "which model? A folder with config.json, or that file");
+        }
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+// Nothing that is read may be written over. Other files of the folder may: the description may lie beside the model.
+static bool replaces_source(const char *output, const char *path) {
+    static const char *const sources[] = {"config.json", "model.safetensors.index.json"};
+    char source[4096];
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
+        snprintf(source, sizeof source, "%s/%s", path, sources[i]);
+        if (file_replaces(output, source)) {
+            return true;
+        }
+    }
+    const char *ending = strrchr(output, '.');
+    bool json = ending && !strcmp(ending, ".json");
+    struct stat facts;
+    bool folder = !stat(path, &facts) && S_ISDIR(facts.st_mode);
+    return !(json && folder) && file_replaces(output, path);
+}
+
+static int write_description(const ImportArguments *arguments, const char *text, Diagnostics *diagnostics) {
+    if (!arguments->output) {
+        fputs(text, stdout);
+        return 0;
+    }
+    if (replaces_source(arguments->output, arguments->path)) {
+        diagnostics_add(diagnostics, arguments->output, 0, 0, "writing the output here would replace what is read from '%s'",
+                        arguments->path);
+        return -1;
+    }
+    char error[512] = "";
+    const Failure failure = {error, sizeof error};
+    Output output;
+    int64_t bytes = (int64_t)strlen(text);
+    Status status = output_open(arguments->output, bytes, &output, &failure);
+    if (status == LIBRARY_OK) {
+        status = output_write(&output, text, bytes, 0, &failure);
+        if (status == LIBRARY_OK) {
+            status = output_commit(&output, &failure);
+        } else {
+            output_discard(&output);
+        }
+    }
+    if (status != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+    }
+    return status == LIBRARY_OK ? 0 : -1;
+}
+
+// OUT.json's tensors go to OUT.safetensors.
+static int write_tensors(const ImportArguments *arguments, const char *text, Diagnostics *diagnostics) {
+    char path[4096];
+    if (!import_needs_tensors(arguments->path)) {
+        return 0;
+    }
+    if (!arguments->output) {
+        diagnostics_add(diagnostics, arguments->path, 0, 0,
+                        "-o OUT.json is needed: the tensors of this checkpoint are written beside it, as OUT.safetensors");
+        return -1;
+    }
+    const char *name = strrchr(arguments->output, '/'), *ending = strrchr(name ? name : arguments->output, '.');
+    size_t stem = ending && !strcmp(ending, ".json") ? (size_t)(ending - arguments->output) : strlen(arguments->output);
+    if ((size_t)snprintf(path, sizeof path, "%.*s.safetensors", (int)stem, arguments->output) >= sizeof path) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "the path is too long: '%.60s...'", arguments->output);
+        return -1;
+    }
+    return import_tensors(arguments->path, text, path, diagnostics);
+}
+
+int command_import(int argc, char **argv) {
+    static const struct argp parser = {
+        argp_options, parse, "DIR [-o OUT.json]", "Writes the description of a model's sparse layers from its config.json.", NULL,
+        NULL,         NULL};
+    ImportArguments arguments = {.options = IMPORT_DEFAULTS};
+    Diagnostics diagnostics = {0};
+    argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    arguments.options.remarks = stderr;
+    arguments.options.summary = arguments.dry_run ? stdout : NULL;
+    char *text = import_description(arguments.path, &arguments.options, &diagnostics);
+    int failed = !text;
+    if (!failed && !arguments.dry_run) {
+        failed = write_tensors(&arguments, text, &diagnostics) || write_description(&arguments, text, &diagnostics);
+    }
+    diagnostics_print(&diagnostics, stderr);
+    free(text);
+    diagnostics_free(&diagnostics);
+    return failed ? EXIT_FAILED : EXIT_OK;
+}

@@ -1,0 +1,241 @@
+// ReMoE's own checkpoints, as its fork of Megatron-LM saves them with --ckpt-format torch (github.com/thu-ml/ReMoE): one file of
+// torch.save per rank, with the program's arguments as the configuration. Their tensors cannot be read where they lie: those of the
+// sparse layers are written as safetensors, under the same names.
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "import_table.h"
+
+enum { PATH_BYTES = 4096 };
+
+static const char tracker_name[] = "latest_checkpointed_iteration.txt", rank_file[] = "mp_rank_00/model_optim_rng.pt";
+
+// --- where the file is ---
+
+static bool is_file(const char *path) {
+    struct stat facts;
+    return !stat(path, &facts) && S_ISREG(facts.st_mode);
+}
+
+// The folder of the iteration that the tracker names: "iter_0000100" or "release".
+static bool read_tracker(const char *path, char folder[64], Diagnostics *diagnostics) {
+    FILE *file = fopen(path, "r");
+    char text[32] = "", *end = text;
+    if (file) {
+        text[fread(text, 1, sizeof text - 1, file)] = 0;
+        fclose(file);
+    }
+    text[strcspn(text, " \r\n")] = 0;
+    long iteration = strtol(text, &end, 10);
+    if (!strcmp(text, "release")) {
+        snprintf(folder, 64, "release");
+    } else if (end != text && !*end && iteration >= 0) {
+        snprintf(folder, 64, "iter_%07ld", iteration);
+    } else {
+        diagnostics_add(diagnostics, path, 1, 1, "expected the number of an iteration or \"release\", found '%s'", text);
+        return false;
+    }
+    return true;
+}
+
+bool import_megatron_find(const char *path, char *file, size_t size, Diagnostics *diagnostics) {
+    char tracker[PATH_BYTES], folder[64], metadata[PATH_BYTES];
+    size_t length = strlen(path);
+    snprintf(file, size, "%s", path);
+    if (is_file(file)) {
+        return length > 3 && !strcmp(path + length - 3, ".pt");
+    }
+    snprintf(file, size, "%s/%s", path, rank_file);
+    snprintf(tracker, sizeof tracker, "%s/%s", path, tracker_name);
+    if (is_file(file) || !is_file(tracker) || !read_tracker(tracker, folder, diagnostics)) {
+        return is_file(file);
+    }
+    snprintf(file, size, "%s/%s/%s", path, folder, rank_file);
+    snprintf(metadata, sizeof metadata, "%s/%s/metadata.json", path, folder);
+    if (is_file(metadata)) {
+        diagnostics_add(diagnostics, metadata, 0, 0,
+                        "a distributed checkpoint (torch_dist): save it again with Megatron's --ckpt-convert-format torch "
+                        "--ckpt-convert-save DIR");
+        return false;
+    }
+    if (!is_file(file)) {
+        diagnostics_add(diagnostics, file, 0, 0, "there is no such file: checkpoints of one rank can be read");
+        return false;
+    }
+    return true;
+}
+
+// --- the row of the table ---
+
+// Arguments count experts, choices and widths before they are cut into finer ones.
+static bool adjust_granularity(const ImportConfig *config, ImportValue *values) {
+    static const char key[] = "moe_granularity";
+    const json_t *granularity = import_config_get(config, key, NULL);
+    bool given = granularity && !json_is_null(granularity);
+    json_int_t parts = given ? json_integer_value(granularity) : 1, width = (json_int_t)values[SETTING_INTERMEDIATE].number;
+    if (parts < 1 || parts > IMPORT_MAX_WIDTH || width % parts) {  // what is no integer counts as 0
+        import_error(config, key, "%s must be an integer that divides the experts' width %lld", key, (long long)width);
+        return false;
+    }
+    import_value_set(&values[SETTING_INTERMEDIATE], (double)(width / parts));
+    import_value_set(&values[SETTING_EXPERTS], values[SETTING_EXPERTS].number * (double)parts);
+    import_value_set(&values[SETTING_EXPECTED_K], values[SETTING_EXPECTED_K].number * (double)parts);
+    return true;
+}
+
+static bool adjust_megatron(const ImportConfig *config, ImportValue *values) {
+    const char *norm = values[SETTING_NORM].word;
+    if (!json_is_true(import_config_get(config, "moe_relu_routing", NULL))) {
+        import_error(config, NULL, "moe_relu_routing is not true: of Megatron's routers catena imports ReMoE's only");
+        return false;
+    }
+    if (strcmp(norm, "RMSNorm") && strcmp(norm, "LayerNorm")) {
+        import_error(config, NULL, "normalization is \"%.40s\": expected \"RMSNorm\" or \"LayerNorm\"", norm);
+        return false;
+    }
+    import_value_set(&values[SETTING_NORM_BIAS], !strcmp(norm, "LayerNorm"));
+    import_value_word(&values[SETTING_NORM], !strcmp(norm, "LayerNorm") ? "layer" : "rms");
+    bool squared = json_is_true(import_config_get(config, "squared_relu", NULL));
+    import_value_word(&values[SETTING_ACTIVATION], values[SETTING_GATED].number != 0 ? "silu" : squared ? "relu2" : "gelu");
+    if (values[SETTING_SHARED].source != SOURCE_NONE) {
+        import_value_set(&values[SETTING_SHARED_BIAS], values[SETTING_EXPERT_BIAS].number);
+    }
+    return adjust_granularity(config, values);
+}
+
+// Gate and up are the halves of one matrix; without a gate it is all up.
+#define HALVES(part, shared, name) \
+    PART(TENSOR_##shared##GATE##part, name, ROWS_FIRST_HALF, ORDER_OUT_IN), \
+        PART(TENSOR_##shared##UP##part, name, ROWS_SECOND_HALF, ORDER_OUT_IN)
+
+static const ImportLayout sequential = {.tensors = {HALVES(, , "@experts.local_experts.{expert}.linear_fc1.weight"),
+                                                    PLAIN(TENSOR_DOWN, "@experts.local_experts.{expert}.linear_fc2.weight"),
+                                                    HALVES(_BIAS, , "@experts.local_experts.{expert}.linear_fc1.bias"),
+                                                    PLAIN(TENSOR_DOWN_BIAS, "@experts.local_experts.{expert}.linear_fc2.bias")}};
+static const ImportLayout sequential_plain = {
+    .tensors = {PLAIN(TENSOR_UP, "@experts.local_experts.{expert}.linear_fc1.weight"),
+                PLAIN(TENSOR_DOWN, "@experts.local_experts.{expert}.linear_fc2.weight"),
+                PLAIN(TENSOR_UP_BIAS, "@experts.local_experts.{expert}.linear_fc1.bias"),
+                PLAIN(TENSOR_DOWN_BIAS, "@experts.local_experts.{expert}.linear_fc2.bias")}};
+// TEGroupedMLP; the number follows without a dot.
+static const ImportLayout grouped = {
+    .tensors = {HALVES(, , "@experts.linear_fc1.weight{expert}"), PLAIN(TENSOR_DOWN, "@experts.linear_fc2.weight{expert}"),
+                HALVES(_BIAS, , "@experts.linear_fc1.bias{expert}"), PLAIN(TENSOR_DOWN_BIAS, "@experts.linear_fc2.bias{expert}")}};
+static const ImportLayout grouped_plain = {.tensors = {PLAIN(TENSOR_UP, "@experts.linear_fc1.weight{expert}"),
+                                                       PLAIN(TENSOR_DOWN, "@experts.linear_fc2.weight{expert}"),
+                                                       PLAIN(TENSOR_UP_BIAS, "@experts.linear_fc1.bias{expert}"),
+                                                       PLAIN(TENSOR_DOWN_BIAS, "@experts.linear_fc2.bias{expert}")}};
+
+const ImportFamily import_megatron = {
+    .name = "ReMoE (Megatron-LM)",
+    .model_types = "remoe",
+    .rules = {[SETTING_HIDDEN] = REQUIRED("hidden_size"),
+              [SETTING_LAYERS] = REQUIRED("num_layers"),
+              [SETTING_NORM] = KEY_WORD("normalization", "LayerNorm"),
+              [SETTING_NORM_EPS] = KEY("norm_epsilon", 1e-5),
+              [SETTING_OUTER] = FIXED(1),
+              [SETTING_SCORE] = WORD("relu"),
+              [SETTING_SELECT] = WORD("threshold"),
+              [SETTING_THRESHOLD] = FIXED(0),
+              [SETTING_EXPECTED_K] = REQUIRED("moe_router_topk"),
+              [SETTING_EXPERTS] = REQUIRED("num_experts"),
+              [SETTING_INTERMEDIATE] = REQUIRED("moe_ffn_hidden_size"),
+              [SETTING_GATED] = KEY("swiglu", 0),
+              [SETTING_EXPERT_BIAS] = KEY("add_bias_linear", 1),
+              [SETTING_SHARED] = FIXED(1),
+              [SETTING_SHARED_WIDTH] = NULLABLE("moe_shared_expert_intermediate_size", 0),
+              [SETTING_STEP] = KEY("moe_layer_freq", 1),
+              [SETTING_PHASE] = FIXED(0)},
+    .types = "moe_layer_freq",
+    .expectations = {{"tensor_model_parallel_size", "1"},
+                     {"pipeline_model_parallel_size", "1"},
+                     {"expert_model_parallel_size", "1"},
+                     {"apply_layernorm_1p", "false"},
+                     {"apply_residual_connection_post_layernorm", "false"},
+                     {"moe_input_jitter_eps", "null"}},
+    .prefix = "decoder.",
+    .block = "mlp.",
+    .layouts = {&sequential, &grouped, &sequential_plain, &grouped_plain},
+    .tensors = {PLAIN(TENSOR_NORM, "pre_mlp_layernorm.weight"), PLAIN(TENSOR_NORM_BIAS, "pre_mlp_layernorm.bias"),
+                PLAIN(TENSOR_ROUTER, "@router.weight"), HALVES(, SHARED_, "@shared_experts.linear_fc1.weight"),
+                PLAIN(TENSOR_SHARED_DOWN, "@shared_experts.linear_fc2.weight"),
+                HALVES(_BIAS, SHARED_, "@shared_experts.linear_fc1.bias"),
+                PLAIN(TENSOR_SHARED_DOWN_BIAS, "@shared_experts.linear_fc2.bias")},
+    .adjust = adjust_megatron,
+};
+
+// --- its tensors ---
+
+bool import_megatron_readable(const TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics) {
+    static const char merged[] = ".mlp.experts.weight1";
+    for (int64_t i = 0; i < torch_checkpoint_count(torch); i++) {
+        const char *name = torch_checkpoint_tensor(torch, i)->name;
+        size_t length = strlen(name);
+        if (length >= sizeof merged && !strcmp(name + length - (sizeof merged - 1), merged)) {
+            diagnostics_add(diagnostics, path, 0, 0,
+                            "tensor '%s' holds all experts side by side (GroupedMLP): save the checkpoint again without "
+                            "--moe-use-legacy-grouped-gemm",
+                            name);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool import_needs_tensors(const char *path) {
+    char file[PATH_BYTES];
+    Diagnostics ignored = {0};
+    snprintf(file, sizeof file, "%s/config.json", path);
+    bool needs = !is_file(file) && import_megatron_find(path, file, sizeof file, &ignored);
+    diagnostics_free(&ignored);
+    return needs;
+}
+
+// Tensors of sparse layers: norm, router, experts. `context` is unused.
+static bool is_wanted(const char *name, void *context) {
+    static const char *const parts[] = {".pre_mlp_layernorm.", ".mlp.router.weight", ".mlp.experts.", ".mlp.shared_experts."};
+    (void)context;
+    size_t length = strlen(name);
+    bool state = length > 12 && !strcmp(name + length - 12, "._extra_state");
+    for (size_t i = 0; !state && i < sizeof parts / sizeof *parts; i++) {
+        if (!strncmp(name, "decoder.layers.", 15) && strstr(name, parts[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Writes under another name, so that a checkpoint that does not fit leaves nothing behind.
+int import_tensors(const char *path, const char *description, const char *output, Diagnostics *diagnostics) {
+    char file[PATH_BYTES], *temporary = NULL, error[1024] = "";
+    TorchCheckpoint *torch = NULL;
+    ImportCheckpoint checkpoint = {NULL, NULL, NULL};
+    Model *model = model_read_text(description, strlen(description), output, diagnostics);
+    int status = -1;
+    if (!model || !import_megatron_find(path, file, sizeof file, diagnostics) ||
+        !(torch = torch_checkpoint_open(file, diagnostics)) || asprintf(&temporary, "%s.part", output) < 0 ||
+        torch_checkpoint_write_safetensors(torch, is_wanted, NULL, temporary, diagnostics)) {
+        goto cleanup;
+    }
+    checkpoint.path = strdup(file);
+    if (!checkpoint.path || safetensors_open(temporary, &checkpoint.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", *error ? error : "out of memory");
+    } else if (import_tensors_check(model, &checkpoint, diagnostics)) {
+        status = rename(temporary, output);
+        if (status) {
+            diagnostics_add(diagnostics, output, 0, 0, "cannot rename '%s'", temporary);
+        }
+    }
+    if (status) {
+        unlink(temporary);
+    }
+cleanup:
+    import_checkpoint_close(&checkpoint);
+    torch_checkpoint_close(torch);
+    model_free(model);
+    free(temporary);
+    return status;
+}

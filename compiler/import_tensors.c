@@ -1,0 +1,210 @@
+// Names of a checkpoint's tensors. The same model lies on disk under several names (with and without the prefix of a multimodal
+// model, experts one by one or stacked): where the checkpoint is at hand, it is asked.
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../runtime/weights.h"
+#include "import_read.h"
+#include "plan.h"
+
+enum { NAME_BYTES = TENSOR_PATTERN_BYTES + 64, PREFIXES = 6 };
+
+static const char usual_prefix[] = "model.", usual_nested_prefix[] = "model.language_model.", usual_stem[] = "layers.{layer}.";
+static const char blocks_suffix[] = "_blocks";  // of tensors in MXFP4
+
+bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics) {
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    const char *slash = strrchr(config_path, '/');
+    bool there = false;
+    checkpoint->tensors = NULL;
+    if (asprintf(&checkpoint->path, "%.*s", slash ? (int)(slash - config_path) + 1 : 2, slash ? config_path : "./") < 0) {
+        checkpoint->path = NULL;
+        return false;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = NULL;
+        there |= asprintf(&path, "%s%s", checkpoint->path, names[i]) > 0 && !access(path, F_OK);
+        free(path);
+    }
+    char error[1024] = "";
+    if (there && safetensors_open(checkpoint->path, &checkpoint->tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+        return false;
+    }
+    return true;
+}
+
+void import_checkpoint_close(ImportCheckpoint *checkpoint) {
+    safetensors_close(checkpoint->tensors);
+    free(checkpoint->path);
+    torch_checkpoint_close(checkpoint->torch);
+    *checkpoint = (ImportCheckpoint){NULL, NULL, NULL};
+}
+
+const char *import_quantisation(const ImportConfig *config) {
+    const json_t *inner = import_config_get(config, "quantization_config.quant_method", NULL);
+    const json_t *method = inner ? inner : json_object_get(json_object_get(config->root, "quantization_config"), "quant_method");
+    return json_string_value(method);
+}
+
+// Everything that a tensor's name is made of.
+typedef struct Naming {
+    const ImportFamily *family;
+    const char *prefix;
+    const ImportLayout *layout;
+} Naming;
+
+static void make_pattern(const Naming *naming, const char *name, char pattern[NAME_BYTES]) {
+    bool in_block = *name == '@';
+    snprintf(pattern, NAME_BYTES, "%s%s%s%s", naming->prefix, naming->family->stem ? naming->family->stem : usual_stem,
+             in_block ? naming->family->block : "", name + in_block);
+}
+
+// Replaces every placeholder by a number.
+static void fill_pattern(const char *pattern, int64_t layer, char name[NAME_BYTES]) {
+    size_t length = 0;
+    while (*pattern && length < NAME_BYTES - 1) {
+        if (*pattern != '{') {
+            name[length++] = *pattern++;
+            continue;
+        }
+        int64_t number = strncmp(pattern, "{layer}", 7) ? 0 : layer;
+        int written = snprintf(name + length, NAME_BYTES - length, "%lld", (long long)number);
+        length += (size_t)written < NAME_BYTES - length ? (size_t)written : NAME_BYTES - 1 - length;
+        pattern += strcspn(pattern, "}") + 1;
+    }
+    name[length] = 0;
+}
+
+static const ImportTensor *find_tensor(const ImportTensor *list, int count, Tensor tensor, const Layer *layer) {
+    for (int i = 0; i < count && list[i].name; i++) {
+        bool numbered = strstr(list[i].name, "{iteration}"), several = layer->gate_per_iteration;
+        if (list[i].tensor == tensor && (!layer_tensor_per_iteration(tensor) || numbered == several)) {
+            return &list[i];
+        }
+    }
+    return NULL;
+}
+
+static const int64_t *find_shape(const ImportCheckpoint *checkpoint, const char *name, int *rank) {
+    const SafetensorsEntry *entry = checkpoint->tensors ? safetensors_find(checkpoint->tensors, name) : NULL;
+    const TorchTensor *tensor = checkpoint->torch ? torch_checkpoint_find(checkpoint->torch, name) : NULL;
+    *rank = entry ? entry->rank : tensor ? tensor->rank : 0;
+    return entry ? entry->shape : tensor ? tensor->shape : NULL;
+}
+
+// Experts are gated or not, and so are layouts.
+static bool suits(const ImportLayout *layout, const Layer *layer) {
+    return !find_tensor(layout->tensors, IMPORT_LAYOUT_TENSORS, TENSOR_GATE, layer) == !layer->gated;
+}
+
+// Whether the checkpoint has the experts of a layer under these names. Stacked experts of one name may lie in either order, which
+// only the shape tells: [experts, 2 intermediate, hidden] or [experts, hidden, 2 intermediate].
+static bool has_experts(const Naming *naming, const Layer *layer, int64_t number, const ImportCheckpoint *checkpoint) {
+    const ImportTensor *up = find_tensor(naming->layout->tensors, IMPORT_LAYOUT_TENSORS, TENSOR_UP, layer);
+    char pattern[NAME_BYTES], name[NAME_BYTES + sizeof blocks_suffix];
+    make_pattern(naming, up->name, pattern);
+    fill_pattern(pattern, number, name);
+    if (up->encoding == ENCODING_MXFP4) {
+        strcat(name, blocks_suffix);
+    }
+    int rank = 0;
+    const int64_t *shape = find_shape(checkpoint, name, &rank);
+    return shape && (rank != 3 || shape[up->order == ORDER_IN_OUT ? 1 : 2] == layer->hidden);
+}
+
+// The naming that the checkpoint has, or else the usual one.
+static Naming choose_naming(const ImportConfig *config, const ImportFamily *family, const Layer *layer, int64_t number,
+                            const ImportCheckpoint *checkpoint) {
+    const char *usual = family->prefix ? family->prefix : usual_prefix, *method = import_quantisation(config);
+    const char *nested = family->nested_prefix ? family->nested_prefix : usual_nested_prefix;
+    const char *const prefixes[PREFIXES] = {config->section ? nested : usual, usual,        usual_nested_prefix,
+                                            "language_model.model.",          usual_prefix, ""};
+    const ImportLayout *preferred = NULL;
+    for (int i = 0; i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
+        const ImportLayout *layout = family->layouts[i];
+        bool same = method && layout->quantisation && !strcmp(method, layout->quantisation);
+        preferred = suits(layout, layer) && (!preferred || same) ? layout : preferred;
+    }
+    preferred = preferred ? preferred : family->layouts[0];
+    for (int p = 0; p < PREFIXES; p++) {
+        for (int i = -1; i < IMPORT_LAYOUTS && (i < 0 || family->layouts[i]); i++) {
+            Naming naming = {family, prefixes[p], i < 0 ? preferred : family->layouts[i]};
+            if (suits(naming.layout, layer) && has_experts(&naming, layer, number, checkpoint)) {
+                return naming;
+            }
+        }
+    }
+    return (Naming){family, prefixes[0], preferred};
+}
+
+#define TENSOR_KEY(enumerator, key, shape) key,
+static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
+#define CHOICE_NAME(enumerator, name) name,
+static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)};
+static const char *const order_names[] = {TENSOR_ORDER_LIST(CHOICE_NAME)};
+static const char *const encoding_names[] = {ENCODING_LIST(CHOICE_NAME)};
+
+static json_t *source_json(const Naming *naming, const ImportTensor *tensor) {
+    char pattern[NAME_BYTES];
+    make_pattern(naming, tensor->name, pattern);
+    if (!tensor->rows && !tensor->order && !tensor->encoding && tensor->add == 0) {
+        return json_string(pattern);
+    }
+    json_t *object = json_pack("{s:s}", "name", pattern);
+    if (tensor->rows) {
+        json_object_set_new(object, "rows", json_string(rows_names[tensor->rows]));
+    }
+    if (tensor->order) {
+        json_object_set_new(object, "order", json_string(order_names[tensor->order]));
+    }
+    if (tensor->encoding) {
+        json_object_set_new(object, "encoding", json_string(encoding_names[tensor->encoding]));
+    }
+    if (tensor->add != 0) {
+        json_object_set_new(object, "add", json_integer((json_int_t)tensor->add));
+    }
+    return object;
+}
+
+json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
+                                const ImportCheckpoint *checkpoint) {
+    Naming naming = choose_naming(config, family, layer, run->first, checkpoint);
+    json_t *tensors = json_object(), *result = json_pack("{s:I}", "first_layer", (json_int_t)run->first);
+    for (Tensor t = 0; t < TENSOR_COUNT; t++) {
+        const ImportTensor *tensor = find_tensor(naming.layout->tensors, IMPORT_LAYOUT_TENSORS, t, layer);
+        tensor = tensor ? tensor : find_tensor(family->tensors, IMPORT_OTHER_TENSORS, t, layer);
+        if (tensor && layer_has_tensor(layer, t)) {
+            json_object_set_new(tensors, tensor_keys[t], source_json(&naming, tensor));
+        }
+    }
+    if (run->step != 1) {
+        json_object_set_new(result, "layer_step", json_integer((json_int_t)run->step));
+    }
+    json_object_set_new(result, "tensors", tensors);
+    return result;
+}
+
+bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics) {
+    char error[2048] = "out of memory";
+    Kind *kinds = calloc(MODEL_MAX_LAYERS, sizeof *kinds);
+    Status status = kinds ? LIBRARY_OK : LIBRARY_OUT_OF_MEMORY;
+    for (int64_t i = 0; kinds && i < model->layer_count; i++) {
+        const ModelLayer *layer = &model->layers[i];
+        memcpy(kinds[i].name, layer->name, sizeof kinds[i].name);
+        kinds[i].count = layer->count;
+        kinds[i].checkpoint = layer->checkpoint;
+        kinds[i].plan.layer = layer->layer;
+        plan_layout(&kinds[i].plan);
+    }
+    if (kinds) {
+        status = weights_check(kinds, model->layer_count, checkpoint->path, checkpoint->tensors, &(Failure){error, sizeof error});
+    }
+    if (status != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+    }
+    free(kinds);
+    return status == LIBRARY_OK;
+}

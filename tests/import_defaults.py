@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Writes tests/data/import/defaults.json: what the configuration classes of transformers 5.23 make of an empty configuration.
+
+    tests/import_defaults.py > tests/data/import/defaults.json      (pip install transformers==5.23.0 torch)
+
+One object per model type that `catena import` takes from transformers: `given` are the keys that the class needs, `full` the keys
+of its defaults that import reads. tests/test_import.c imports both and wants the same description.
+"""
+import json
+import pathlib
+import re
+
+from transformers import CONFIG_MAPPING
+
+NEEDED = {
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "dots1": {"num_experts_per_tok": 6, "n_routed_experts": 128, "n_shared_experts": 2},
+}
+TYPES = (
+    "mixtral minimax minimax_m2 olmoe qwen2_moe qwen3_moe qwen3_vl_moe_text qwen3_next qwen3_5_moe_text deepseek_v2 deepseek_v3"
+    " glm4_moe dots1 ernie4_5_moe gpt_oss llama4_text phimoe granitemoe granitemoeshared jamba dbrx hunyuan_v1_moe lfm2_moe"
+    " longcat_flash switch_transformers cohere2_moe"
+)
+table = pathlib.Path(__file__).parent.parent / "compiler" / "import_families.c"
+READ = {word.split(".")[0] for text in re.findall(r'"([a-z0-9_. ]+)"', table.read_text()) for word in text.split()}
+
+cases = []
+for model_type in TYPES.split():
+    given = NEEDED.get(model_type, {})
+    full = CONFIG_MAPPING[model_type](**given).to_dict()
+    full = {key: value for key, value in sorted(full.items()) if key in READ}
+    cases.append({"model_type": model_type, "given": given, "full": full})
+print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")

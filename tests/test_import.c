@@ -1,0 +1,589 @@
+// catena import: every golden checkpoint, the fields that families differ in, which layers are sparse, transformers' defaults, and
+// what is said of configurations that are unknown, wrong or do not fit their checkpoint. Over 500 lines, most of them tables.
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../compiler/command.h"
+#include "../compiler/import.h"
+#include "../compiler/model.h"
+#include "shell.h"
+#include "suites.h"
+
+static const char golden[] = "tests/golden";
+
+// --- helpers -----------------------------------------------------------------------------------------------------------------
+
+// What one import gave; freed by release.
+typedef struct Result {
+    char *text, *remarks, *summary;
+    Diagnostics diagnostics;
+    json_t *description;
+} Result;
+
+static Result import_path(const char *path) {
+    Result result = {0};
+    size_t sizes[2];
+    FILE *remarks = open_memstream(&result.remarks, &sizes[0]), *summary = open_memstream(&result.summary, &sizes[1]);
+    ImportOptions options = IMPORT_DEFAULTS;
+    options.remarks = remarks;
+    options.summary = summary;
+    result.text = import_description(path, &options, &result.diagnostics);
+    fclose(remarks);
+    fclose(summary);
+    result.description = result.text ? json_loads(result.text, 0, NULL) : NULL;
+    ck_assert_msg(!result.text == (result.diagnostics.count > 0), "a result or a reason, not both or neither");
+    return result;
+}
+
+static void release(Result *result) {
+    json_decref(result->description);
+    free(result->text);
+    free(result->remarks);
+    free(result->summary);
+    diagnostics_free(&result->diagnostics);
+}
+
+// Imports a configuration that has no checkpoint.
+static Result import_config(const char *config) {
+    char path[SHELL_PATH_BYTES + 16];
+    shell_write_file("$D/config.json", config, strlen(config));
+    snprintf(path, sizeof path, "%s/config.json", shell_folder());
+    return import_path(path);
+}
+
+// A value by its path: "layers.0.router.k".
+static const json_t *find(const json_t *value, const char *path) {
+    char copy[256], *rest = copy, *step;
+    snprintf(copy, sizeof copy, "%s", path);
+    while (value && (step = strsep(&rest, "."))) {
+        value = json_is_array(value) ? json_array_get(value, (size_t)atoi(step)) : json_object_get(value, step);
+    }
+    return value;
+}
+
+static void expect_value(const Result *result, const char *path, const char *wanted) {
+    ck_assert_msg(result->description, "%s: %s", path, result->diagnostics.text);
+    json_t *value = json_loads(wanted, JSON_DECODE_ANY, NULL);
+    const json_t *found = find(result->description, path);
+    bool same = json_is_number(value) ? found && json_number_value(found) == json_number_value(value)
+                : json_is_null(value) ? !found
+                                      : json_equal(found, value);
+    ck_assert_msg(same, "%s is not %s in\n%s", path, wanted, result->text);
+    json_decref(value);
+}
+
+static void expect_words(const char *text, const char *words) {
+    ck_assert_msg(text && strstr(text, words), "'%s' has no '%s'", text ? text : "", words);
+}
+
+// --- golden checkpoints --------------------------------------------------------------------------------------------------------
+
+static struct dirent **folders;
+static int folder_count;
+
+static int is_checkpoint(const struct dirent *entry) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s/config.json", golden, entry->d_name);
+    return *entry->d_name != '.' && !access(path, F_OK);
+}
+
+// The description is accepted by the reader of descriptions and fits every tensor.
+START_TEST(imports_golden_checkpoints) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", golden, folders[_i]->d_name);
+    Result result = import_path(path);
+    ck_assert_msg(result.text, "%s", result.diagnostics.text);
+    Diagnostics diagnostics = {0};
+    Model *model = model_read_text(result.text, strlen(result.text), path, &diagnostics);
+    ck_assert_msg(model, "%s", diagnostics.text);
+    expect_words(result.summary, "every tensor is there");
+    ck_assert_str_eq(model->name, folders[_i]->d_name);
+    model_free(model);
+    diagnostics_free(&diagnostics);
+    release(&result);
+}
+END_TEST
+
+START_TEST(golden_checkpoints_are_there) {
+    ck_assert_int_ge(folder_count, 30);
+}
+END_TEST
+
+#define TENSOR(name) "layers.0.checkpoint.tensors." name
+static const struct {
+    const char *folder, *path, *value;
+} fields[] = {
+    {"coe", "layers.0.iterations", "2"},
+    {"coe", "layers.0.residual", "{\"inner\": true}"},
+    {"coe", "layers.0.router.per_iteration", "true"},
+    {"coe", "layers.0.norm", "{\"kind\": \"rms\", \"eps\": 1e-6}"},
+    {"coe", TENSOR("router"), "\"model.layers.{layer}.mlp.gate.{iteration}.weight\""},
+    {"coe_inner_outer", "layers.0.residual", "{\"inner\": true, \"outer\": true}"},
+    {"coe_inner_outer", "layers.0.router.normalize", "true"},
+    {"coe_inner_outer", "layers.0.router.scale", "null"},  // normalised weights are not scaled
+    {"coe_inner_outer", "layers.0.shared_experts", "{\"count\": 1, \"intermediate\": 40}"},
+    {"coe_outer", "layers.0.router.groups", "{\"count\": 4, \"k\": 2, \"score\": \"max\", \"mask\": \"zero\"}"},
+    {"coe_outer", TENSOR("router"), "\"model.layers.{layer}.mlp.gate.weight\""},
+    {"coe_none", "layers.0.residual", "null"},
+    {"coe_none", "layers.0.router.scale", "1.8"},
+    {"coe_converted", "layers.0.residual.coe_weight", "true"},
+    {"remoe", "layers.0.router", "{\"score\": \"relu\", \"select\": \"threshold\", \"expected_k\": 3, \"threshold\": 0}"},
+    {"da_moe", "layers.0.router", "{\"score\": \"softmax\", \"k\": 6, \"k_per_token\": true}"},
+    {"mixtral", "layers.0.router", "{\"score\": \"softmax\", \"k\": 2, \"normalize\": true, \"normalize_eps\": 0}"},
+    {"mixtral", TENSOR("up"), "\"model.layers.{layer}.block_sparse_moe.experts.{expert}.w3.weight\""},
+    {"minimax_m2", "layers.0.router.score", "\"sigmoid\""},
+    {"minimax_m2", TENSOR("correction"), "\"model.layers.{layer}.block_sparse_moe.e_score_correction_bias\""},
+    {"qwen2_moe", "layers.0.shared_experts.gated", "true"},
+    {"qwen3_next", TENSOR("norm"), "{\"name\": \"model.layers.{layer}.post_attention_layernorm.weight\", \"add\": 1}"},
+    {"deepseek_v2", "layers.0.router.groups.mask", "\"zero\""},
+    {"deepseek_v3", "layers.0.router.groups.score", "\"top2_sum\""},
+    {"deepseek_v3", "layers.0.router.groups.mask", "null"},  // minus infinity
+    {"deepseek_v3", "layers.0.router.normalize_eps", "null"},  // 1e-20
+    {"glm4_moe", "layers.0.router.correction", "true"},
+    {"dots1", TENSOR("correction"), "\"model.layers.{layer}.mlp.gate.e_score_correction_bias\""},
+    {"ernie4_5_moe", "layers.0.router.normalize_clamp", "true"},
+    {"gpt_oss", TENSOR("up"),
+     "{\"name\": \"model.layers.{layer}.mlp.experts.gate_up_proj\", \"rows\": \"odd\", \"order\": \"in_out\"}"},
+    {"gpt_oss", "layers.0.router.rank", "\"logit\""},
+    {"gpt_oss", "layers.0.experts.slope", "1.5"},
+    {"gpt_oss", "layers.0.experts.up_offset", "1"},
+    {"gpt_oss_mxfp4", TENSOR("gate"),
+     "{\"name\": \"model.layers.{layer}.mlp.experts.gate_up_proj\", \"rows\": \"even\", \"encoding\": \"mxfp4\"}"},
+    {"gpt_oss_mxfp4", TENSOR("down"), "{\"name\": \"model.layers.{layer}.mlp.experts.down_proj\", \"encoding\": \"mxfp4\"}"},
+    {"llama4", "layers.0.router.weight_on", "\"input\""},
+    {"phimoe", "layers.0.router.select", "\"sparsemixer\""},
+    {"phimoe", "layers.0.norm.bias", "true"},
+    {"granitemoe", TENSOR("gate"),
+     "{\"name\": \"model.layers.{layer}.block_sparse_moe.input_linear.weight\", \"rows\": \"first_half\"}"},
+    {"granitemoeshared", TENSOR("shared_up"),
+     "{\"name\": \"model.layers.{layer}.shared_mlp.input_linear.weight\", \"rows\": \"second_half\"}"},
+    {"jamba", "layers.0.router", "{\"score\": \"softmax\", \"k\": 3}"},
+    {"dbrx", "layers.0.norm", "{\"kind\": \"layer\", \"eps\": 1e-5}"},
+    {"dbrx", TENSOR("down"), "{\"name\": \"transformer.blocks.{layer}.ffn.experts.mlp.w2\", \"order\": \"in_out\"}"},
+    {"hunyuan_v1_moe", "layers.0.router.k", "2"},  // k differs from layer to layer
+    {"hunyuan_v1_moe", "layers.1.router.k", "3"},
+    {"hunyuan_v1_moe", "layers.1.name", "\"moe_2\""},
+    {"lfm2_moe", "layers.0.router.normalize_eps", "1e-6"},
+    {"longcat_flash", "layers.0.residual", "null"},
+    {"switch_transformers", "layers.0.name", "\"encoder\""},
+    {"switch_transformers", "layers.1.name", "\"decoder\""},
+    {"switch_transformers", "layers.0.experts.gated", "false"},
+    {"cohere2_moe", TENSOR("norm"), "\"model.layers.{layer}.input_layernorm.weight\""},
+    {"cohere2_moe", "layers.0.checkpoint.first_layer", "1"},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+START_TEST(describes_golden_checkpoints) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", golden, fields[_i].folder);
+    Result result = import_path(path);
+    expect_value(&result, fields[_i].path, fields[_i].value);
+    release(&result);
+}
+END_TEST
+
+// --- configurations alone ------------------------------------------------------------------------------------------------------
+
+#define MIXTRAL(more) "{\"model_type\": \"mixtral\"" more "}"
+static const struct {
+    const char *config, *path, *value;
+} configs[] = {
+    // recognised by either, in an object of a multimodal model too
+    {"{\"architectures\": [\"MixtralForCausalLM\"]}", "layers.0.experts.count", "8"},
+    {"{\"model_type\": \"kimi_k2\", \"architectures\": [\"DeepseekV3ForCausalLM\"]}", "layers.0.router.score", "\"sigmoid\""},
+    {"{\"model_type\": \"new\", \"architectures\": [\"Other\", \"OlmoeForCausalLM\"]}", "layers.0.experts.count", "64"},
+    {"{\"model_type\": \"llama4\", \"text_config\": {\"model_type\": \"llama4_text\", \"hidden_size\": 96}}", "layers.0.hidden",
+     "96"},
+    {"{\"model_type\": \"llama4\", \"text_config\": {\"model_type\": \"llama4_text\"}}", TENSOR("router"),
+     "\"language_model.model.layers.{layer}.feed_forward.router.weight\""},
+    {"{\"model_type\": \"qwen3_vl_moe\", \"text_config\": {}}", TENSOR("down"),
+     "{\"name\": \"model.language_model.layers.{layer}.mlp.experts.down_proj\", \"order\": \"in_out\"}"},
+    // names of keys
+    {MIXTRAL(", \"num_experts\": 12"), "layers.0.experts.count", "12"},
+    {MIXTRAL(", \"num_local_experts\": 6, \"num_experts\": 12"), "layers.0.experts.count", "6"},
+    // dtype
+    {MIXTRAL(", \"dtype\": \"bfloat16\""), "layers.0.weights", "\"bf16\""},
+    {MIXTRAL(", \"torch_dtype\": \"float16\""), "layers.0.weights", "\"fp32\""},
+    {MIXTRAL(", \"dtype\": \"float32\""), "layers.0.weights", "\"fp32\""},
+    {MIXTRAL(""), "layers.0.weights", "\"bf16\""},
+    {"{\"model_type\": \"llama4\", \"dtype\": \"float32\", \"text_config\": {}}", "layers.0.weights", "\"fp32\""},
+    // activations
+    {MIXTRAL(", \"hidden_act\": \"gelu_pytorch_tanh\""), "layers.0.experts.activation", "\"gelu_tanh\""},
+    {MIXTRAL(", \"hidden_act\": \"quick_gelu\""), "layers.0.experts.slope", "1.702"},
+    // groups of which all remain are none
+    {"{\"model_type\": \"deepseek_v3\", \"n_group\": 1, \"topk_group\": 1}", "layers.0.router.groups", "null"},
+    {"{\"model_type\": \"deepseek_v3\", \"n_group\": 8, \"topk_group\": 8}", "layers.0.router.groups", "null"},
+    {"{\"model_type\": \"deepseek_v3\", \"n_group\": null}", "layers.0.router.groups", "null"},
+    {"{\"model_type\": \"deepseek_v2\", \"num_experts_per_tok\": 6, \"n_group\": 8, \"topk_group\": 3}", "layers.0.router.groups",
+     "null"},
+    // what a family's own function makes
+    {"{\"model_type\": \"minimax\", \"mlp_alpha_factor\": 3, \"mlp_beta_factor\": 2}", "layers.0.residual",
+     "{\"inner\": true, \"inner_alpha\": 1.5, \"multiplier\": 2}"},
+    {"{\"model_type\": \"dbrx\", \"ffn_config\": {\"moe_normalize_expert_weights\": null}}", "layers.0.router",
+     "{\"score\": \"softmax\", \"k\": 1}"},
+    {"{\"model_type\": \"dbrx\", \"ffn_config\": {\"moe_normalize_expert_weights\": 2.0}}", "layers.0.router.normalize_p", "2"},
+    {"{\"model_type\": \"cohere2_moe\", \"num_shared_experts\": 2}", "layers.0.router.scale", "0.5"},
+    {"{\"model_type\": \"cohere2_moe\", \"num_shared_experts\": 2}", "layers.0.shared_experts.scale", "0.5"},
+    {"{\"model_type\": \"cohere2_moe\"}", "layers.0.router.scale", "null"},
+    {"{\"model_type\": \"cohere2_moe\", \"num_shared_experts\": 2, \"shared_expert_combination_strategy\": \"sum\"}",
+     "layers.0.router.scale", "null"},
+    {"{\"model_type\": \"cohere2_moe\", \"expert_selection_fn\": \"sigmoid\", \"norm_topk_prob\": false}", "layers.0.router",
+     "{\"score\": \"sigmoid\", \"rank\": \"logit\", \"k\": 2}"},
+    {"{\"model_type\": \"cohere2_moe\", \"rms_norm_eps\": 0.25}", "layers.0.norm", "{\"kind\": \"rms\", \"eps\": 0.25}"},
+    {"{\"model_type\": \"longcat_flash\", \"num_hidden_layers\": 8}", "layers.0.count", "4"},
+    {"{\"model_type\": \"longcat_flash\"}", "layers.0.experts.identity", "256"},
+    {"{\"model_type\": \"longcat_flash\", \"zero_expert_num\": null}", "layers.0.experts.identity", "null"},
+    {"{\"model_type\": \"lfm2_moe\", \"use_expert_bias\": false}", "layers.0.router.correction", "null"},
+    {"{\"model_type\": \"granitemoe\", \"residual_multiplier\": 0.22}", "layers.0.residual",
+     "{\"outer\": true, \"multiplier\": 0.22}"},
+    {"{\"model_type\": \"coe\", \"num_experts_per_tok\": 1, \"n_routed_experts\": 4, \"norm_topk_prob\": true,"
+     " \"routed_scaling_factor\": 3}",
+     "layers.0.router", "{\"score\": \"softmax\", \"k\": 1, \"scale\": 3, \"per_iteration\": true}"},
+    {"{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"mxfp4\"}}", TENSOR("down.encoding"), "\"mxfp4\""},
+};
+enum { CONFIGS = sizeof configs / sizeof *configs };
+
+START_TEST(describes_configurations) {
+    Result result = import_config(configs[_i].config);
+    expect_value(&result, configs[_i].path, configs[_i].value);
+    release(&result);
+}
+END_TEST
+
+// What the classes of transformers make of an empty configuration (tests/import_defaults.py).
+static json_t *defaults;
+
+START_TEST(has_the_defaults_of_transformers) {
+    json_t *row = json_array_get(defaults, (size_t)_i), *given = json_copy(json_object_get(row, "given"));
+    json_object_set(given, "model_type", json_object_get(row, "model_type"));
+    json_object_set(json_object_get(row, "full"), "model_type", json_object_get(row, "model_type"));
+    char *texts[2] = {json_dumps(given, 0), json_dumps(json_object_get(row, "full"), 0)};
+    Result results[2] = {import_config(texts[0]), import_config(texts[1])};
+    ck_assert_msg(results[0].text && results[1].text, "%s%s", results[0].text ? "" : results[0].diagnostics.text,
+                  results[1].text ? "" : results[1].diagnostics.text);
+    ck_assert_str_eq(results[0].text, results[1].text);
+    for (int i = 0; i < 2; i++) {
+        release(&results[i]);
+        free(texts[i]);
+    }
+    json_decref(given);
+}
+END_TEST
+
+// --- sparse layers ---------------------------------------------------------------------------------------------------------------
+
+#define QWEN(more) "{\"model_type\": \"qwen3_moe\", " more "}"
+// Entries as "first+step*count" and what is said of the others.
+static const struct {
+    const char *config, *entries, *remark;
+} layer_rules[] = {
+    {"{\"model_type\": \"mixtral\", \"num_hidden_layers\": 32}", "0+1*32", ""},
+    {"{\"model_type\": \"deepseek_v3\"}", "3+1*58", "layers 0..2 are dense: skipped"},
+    {"{\"model_type\": \"deepseek_v3\", \"num_hidden_layers\": 9, \"first_k_dense_replace\": 1, \"moe_layer_freq\": 3}", "3+3*2",
+     "layers 0..2, 4..5, 7..8 are dense: skipped"},
+    {QWEN("\"num_hidden_layers\": 8, \"decoder_sparse_step\": 2"), "1+2*4", "layers 0, 2, 4, 6 are dense"},
+    {QWEN("\"num_hidden_layers\": 6, \"mlp_only_layers\": [0, 99]"), "1+1*5", "layer 0 is dense"},
+    {QWEN("\"num_hidden_layers\": 6, \"mlp_only_layers\": null"), "0+1*6", ""},
+    {QWEN("\"num_hidden_layers\": 8, \"mlp_only_layers\": [1, 2]"), "0+3*2 4+1*4", "layers 1..2 are dense"},
+    {"{\"model_type\": \"ernie4_5_moe\", \"num_hidden_layers\": 9, \"moe_layer_start_index\": 3, \"moe_layer_end_index\": 7,"
+     " \"moe_layer_interval\": 2}",
+     "3+2*3", "layers 0..2, 4, 6, 8 are dense"},
+    {"{\"model_type\": \"llama4_text\", \"num_hidden_layers\": 7, \"interleave_moe_layer_step\": 2}", "1+2*3", ""},
+    {"{\"model_type\": \"llama4_text\", \"num_hidden_layers\": 7, \"interleave_moe_layer_step\": 2, \"moe_layers\": [2, 5, 4]}",
+     "2+2*2 5+1*1", ""},
+    {"{\"model_type\": \"jamba\", \"num_hidden_layers\": 8, \"expert_layer_period\": 3, \"expert_layer_offset\": 2}", "2+3*2", ""},
+    {"{\"model_type\": \"lfm2_moe\", \"num_hidden_layers\": 4}", "2+1*2", ""},
+    {"{\"model_type\": \"cohere2_moe\", \"num_hidden_layers\": 4, \"first_k_dense_replace\": 3}", "3+1*1", ""},
+    {"{\"model_type\": \"cohere2_moe\", \"num_hidden_layers\": 4, \"first_k_dense_replace\": 3,"
+     " \"mlp_layer_types\": [\"sparse\", \"dense\", \"sparse\", \"dense\"]}",
+     "0+2*2", ""},
+    {"{\"model_type\": \"switch_transformers\", \"num_sparse_encoder_layers\": 6, \"num_decoder_layers\": 4}", "1+2*6 0+1*4", ""},
+    {"{\"model_type\": \"switch_transformers\", \"num_layers\": 6, \"num_decoder_layers\": null}", "1+2*3 1+2*3", "of the decoder"},
+    {"{\"model_type\": \"hunyuan_v1_moe\", \"num_experts\": 4, \"num_hidden_layers\": 5, \"moe_topk\": [1, 2, 1, 2, 2]}",
+     "0+2*2 1+2*2 4+1*1", ""},
+};
+enum { LAYER_RULES = sizeof layer_rules / sizeof *layer_rules };
+
+START_TEST(finds_sparse_layers) {
+    Result result = import_config(layer_rules[_i].config);
+    ck_assert_msg(result.text, "%s", result.diagnostics.text);
+    char entries[256] = "";
+    size_t index, used = 0;
+    json_t *entry;
+    json_array_foreach(json_object_get(result.description, "layers"), index, entry) {
+        const json_t *count = json_object_get(entry, "count"), *step = find(entry, "checkpoint.layer_step");
+        used += (size_t)snprintf(entries + used, sizeof entries - used, "%s%lld+%lld*%lld", index ? " " : "",
+                                 (long long)json_integer_value(find(entry, "checkpoint.first_layer")),
+                                 step ? (long long)json_integer_value(step) : 1, count ? (long long)json_integer_value(count) : 1);
+    }
+    ck_assert_str_eq(entries, layer_rules[_i].entries);
+    expect_words(result.remarks, layer_rules[_i].remark);
+    release(&result);
+}
+END_TEST
+
+// --- refusals ------------------------------------------------------------------------------------------------------------------
+
+static const struct {
+    const char *config, *words;
+} refusals[] = {
+    {"", "config.json:1:1: error: "},
+    {"{\"model_type\": \"mixtral\",\n \"hidden_size\": }", "config.json:2:17: error: unexpected token"},
+    {"[1]", "config.json:1:1: error: a model's configuration is an object"},
+    {"{}", "config.json:1:1: error: unknown model: found neither model_type nor architectures; known are coe_deepseekv2, remoe,"},
+    {"{\n  \"model_type\": \"bert\"}", "config.json:2:17: error: unknown model: found model_type \"bert\""},
+    {"{\n  \"model_type\": \"bert\"}", "write the description by hand (README, \"The description\")"},
+    {"{\"architectures\": [\"BertModel\"]}",
+     "config.json:1:19: error: unknown model: found model_type \"\", architecture \"BertModel\""},
+    {"{\"model_type\": 7, \"architectures\": 8}", "unknown model"},
+    {MIXTRAL(",\n \"hidden_size\": \"x\""),
+     "config.json:2:17: error: hidden_size must be an integer from 1 to 1048576, found \"x\""},
+    {MIXTRAL(", \"hidden_size\": -8"), "found -8"},
+    {MIXTRAL(", \"hidden_size\": 8.5"), "found 8.5"},
+    {MIXTRAL(", \"hidden_size\": null"), "found null"},
+    {MIXTRAL(", \"hidden_size\": [4, 4]"), "found a list of 2"},
+    {MIXTRAL(", \"num_hidden_layers\": 0"), "num_hidden_layers must be an integer from 1 to 4096, found 0"},
+    {MIXTRAL(", \"num_hidden_layers\": 1000000000"), "found 1000000000"},
+    {MIXTRAL(", \"rms_norm_eps\": -1"), "rms_norm_eps must be a number from 0 to 1, found -1"},
+    {MIXTRAL(", \"hidden_act\": \"swiglu\""), "hidden_act is \"swiglu\": catena has silu, swish, "},
+    {MIXTRAL(", \"num_experts_per_tok\": 9"), "router.k is 9, but the pool has only 8 experts"},
+    {MIXTRAL(", \"num_experts_per_tok\": [2, 2]"), "num_experts_per_tok must have a number for each of 32 layers, it has 2"},
+    {QWEN("\"norm_topk_prob\": 1"), "norm_topk_prob must be true or false, found 1"},
+    {QWEN("\"mlp_only_layers\": 3"), "mlp_only_layers must be a list, found 3"},
+    {QWEN("\"mlp_only_layers\": [-1]"), "mlp_only_layers[0] must be the number of a layer, found -1"},
+    {QWEN("\"decoder_sparse_step\": 0"), "decoder_sparse_step must be an integer from 1"},
+    {QWEN("\"decoder_sparse_step\": 100"), "all layers of this model are dense"},
+    {"{\"model_type\": \"deepseek_v2\"}",
+     "config.json:1:1: error: the configuration lacks \"num_experts_per_tok\": an integer from 1"},
+    {"{\"model_type\": \"deepseek_v2\", \"num_experts_per_tok\": 6, \"topk_method\": \"noaux_tc\"}",
+     "topk_method is \"noaux_tc\": expected \"greedy\" or \"group_limited_greedy\""},
+    {"{\"model_type\": \"deepseek_v3\", \"scoring_func\": \"softmax\"}",
+     "scoring_func is \"softmax\", but catena knows DeepSeek-V3 with \"sigmoid\" only"},
+    {"{\"model_type\": \"deepseek_v3\", \"topk_group\": 9}", "keep more groups than there are"},
+    {"{\"model_type\": \"phimoe\", \"num_experts_per_tok\": 3}", "sparsemixer chooses 2"},
+    {"{\"model_type\": \"minimax\", \"mlp_beta_factor\": 0}", "mlp_beta_factor is 0"},
+    {"{\"model_type\": \"jamba\", \"expert_layer_offset\": 2}", "it must be smaller than expert_layer_period"},
+    {"{\"model_type\": \"cohere2_moe\", \"expert_selection_fn\": \"relu\"}", "expected \"softmax\" or \"sigmoid\""},
+    {"{\"model_type\": \"cohere2_moe\", \"mlp_layer_types\": [\"sparse\"]}", "must say something of each of 40 layers"},
+    {"{\"model_type\": \"dbrx\",\n \"ffn_config\": {\"moe_top_k\": \"1\"}}",
+     "config.json:2:30: error: ffn_config.moe_top_k must be"},
+    {"{\"model_type\": \"llama4\",\n \"text_config\": {\n \"hidden_size\": 0}}", "config.json:3:17: error: hidden_size must be"},
+    {QWEN("\"num_hidden_layers\": 600, \"mlp_only_layers\": [1,4,6,13,15,24,26,39,41,58,60,81,83,108,110,139,141,174,176,213,215,"
+          "256,258,303,305,354,356,409,411,468,470,531,533,560,562,565,569,574,576,583,585,594,598]"),
+     "entries of \"layers\" would be needed"},
+};
+enum { REFUSALS = sizeof refusals / sizeof *refusals };
+
+START_TEST(refuses_wrong_configurations) {
+    Result result = import_config(refusals[_i].config);
+    ck_assert_ptr_null(result.text);
+    expect_words(result.diagnostics.text, refusals[_i].words);
+    release(&result);
+}
+END_TEST
+
+START_TEST(refuses_what_is_no_configuration) {
+    char path[SHELL_PATH_BYTES + 16];
+    Result result = import_path(shell_folder());
+    expect_words(result.diagnostics.text, "cannot open");
+    expect_words(result.diagnostics.text, "/config.json'");
+    release(&result);
+    snprintf(path, sizeof path, "%s/no", shell_folder());
+    result = import_path(path);
+    expect_words(result.diagnostics.text, "cannot open");
+    release(&result);
+}
+END_TEST
+
+// Every key of every golden configuration takes every wrong value in turn: a result or a reason, and never a crash (under the
+// sanitizers). The checkpoint is left out: it would refuse nearly all.
+START_TEST(survives_every_wrong_value) {
+    static const char *const values[] = {"null",  "true", "-1", "0",      "1",  "1.5", "1e30", "9007199254740993",
+                                         "\"x\"", "[]",   "{}", "[null]", "[1]"};
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s/config.json", golden, folders[_i]->d_name);
+    json_t *config = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(config);
+    for (void *at = json_object_iter(config); at; at = json_object_iter_next(config, at)) {
+        json_t *kept = json_incref(json_object_iter_value(at));
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            json_object_iter_set_new(config, at, json_loads(values[i], JSON_DECODE_ANY, NULL));
+            char *text = json_dumps(config, 0);
+            Result result = import_config(text);
+            release(&result);
+            free(text);
+        }
+        json_object_iter_set_new(config, at, kept);
+    }
+    json_decref(config);
+}
+END_TEST
+
+// --- a checkpoint that does not fit ----------------------------------------------------------------------------------------------
+
+// A golden folder with one number of its configuration replaced.
+static const struct {
+    const char *folder, *key;
+    int value;
+    const char *words;
+} misfits[] = {
+    {"mixtral", "intermediate_size", 9, "model.layers.0.block_sparse_moe.experts.0.w1.weight' has shape ["},
+    {"mixtral", "intermediate_size", 9, "needs [9, 44] for its gate"},
+    {"mixtral", "num_local_experts", 9, "for its router"},
+    {"mixtral", "num_hidden_layers", 3,
+     "tensor 'model.layers.2.post_attention_layernorm.weight' (norm of layer 'moe.2') is not in"},
+    {"gpt_oss", "hidden_size", 45, "needs [45] for its norm"},
+    {"deepseek_v3", "n_shared_experts", 3, "for its shared_gate"},
+};
+enum { MISFITS = sizeof misfits / sizeof *misfits };
+
+START_TEST(compares_with_the_checkpoint) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s/config.json", golden, misfits[_i].folder);
+    json_t *config = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(config);
+    json_object_set_new(config, misfits[_i].key, json_integer(misfits[_i].value));
+    char *text = json_dumps(config, 0);
+    shell_write_file("$D/config.json", text, strlen(text));
+    ck_assert_int_eq(shell_run("cp %s/%s/model.safetensors \"$D\"", golden, misfits[_i].folder), 0);
+    Result result = import_path(shell_folder());
+    ck_assert_ptr_null(result.text);
+    expect_words(result.diagnostics.text, misfits[_i].words);
+    release(&result);
+    free(text);
+    json_decref(config);
+}
+END_TEST
+
+// --- the command -----------------------------------------------------------------------------------------------------------------
+
+START_TEST(writes_a_description) {
+    shell_expect(EXIT_OK, "\"name\": \"mixtral\"", "$CATENA import %s/mixtral", golden);
+    shell_expect(EXIT_OK, "", "$CATENA import %s/mixtral -o $D/m.json --name other --weights bf16 --compute bf16", golden);
+    Diagnostics diagnostics = {0};
+    char path[SHELL_PATH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/m.json", shell_folder());
+    Model *model = model_read_file(path, &diagnostics);
+    ck_assert_msg(model, "%s", diagnostics.text);
+    ck_assert_str_eq(model->name, "other");
+    ck_assert_int_eq(model->layers[0].layer.weights, FORMAT_BF16);
+    ck_assert_int_eq(model->layers[0].layer.compute, COMPUTE_BF16);
+    model_free(model);
+    diagnostics_free(&diagnostics);
+    ck_assert_int_eq(shell_run("test $(ls $D | wc -l) = 1"), 0);  // no temporary file
+}
+END_TEST
+
+START_TEST(dry_run_writes_nothing) {
+    shell_expect(EXIT_OK, "Mixtral, by its model_type", "$CATENA import %s/mixtral --dry-run -o $D/m.json", golden);
+    shell_expect(EXIT_OK, "the 2 best", "$CATENA import --dry-run %s/mixtral", golden);
+    ck_assert_int_eq(shell_run("test -e $D/m.json"), 1);
+    shell_run("printf '{\"model_type\": \"mixtral\"}' > $D/config.json");
+    shell_expect(EXIT_OK, "not in the configuration, so by default: hidden_size = 4096", "$CATENA import --dry-run $D");
+    shell_expect(EXIT_OK, "tensors were not looked for", "$CATENA import --dry-run $D/config.json");
+}
+END_TEST
+
+START_TEST(replaces_nothing_that_is_read) {
+    ck_assert_int_eq(shell_run("cp %s/mixtral/config.json $D", golden), 0);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA import $D -o $D/config.json");
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA import $D/config.json -o $D/config.json");
+    shell_expect(EXIT_OK, "", "$CATENA import $D -o $D/m.json --name again && $CATENA import $D -o $D/m.json --name again");
+    ck_assert_int_eq(shell_run("cmp %s/mixtral/config.json $D/config.json", golden), 0);
+    shell_expect(EXIT_FAILED, "no/such", "$CATENA import $D --name again -o $D/no/such/m.json");
+}
+END_TEST
+
+START_TEST(names_the_model) {
+    ck_assert_int_eq(shell_run("mkdir $D/Mixtral-8x7B.v0 $D/8x7b && cp %s/mixtral/config.json $D/Mixtral-8x7B.v0", golden), 0);
+    ck_assert_int_eq(shell_run("cp %s/mixtral/config.json $D/8x7b", golden), 0);
+    shell_expect(EXIT_OK, "\"name\": \"mixtral_8x7b_v0\"", "$CATENA import $D/Mixtral-8x7B.v0");
+    shell_expect(EXIT_OK, "\"name\": \"mixtral_8x7b\"", "$CATENA import $D/8x7b");  // a name begins with a letter
+    shell_expect(EXIT_FAILED, "keyword of C", "$CATENA import $D/8x7b --name int");
+}
+END_TEST
+
+// --- ReMoE's checkpoints of Megatron-LM (tests/data/torch)
+// --------------------------------------------------------------------------
+
+static const char torch_data[] = "tests/data/torch";
+
+static const struct {
+    const char *folder, *gate;
+} megatron[] = {
+    {"remoe_sequential", "decoder.layers.{layer}.mlp.experts.local_experts.{expert}.linear_fc1.weight"},
+    {"remoe_te_grouped", "decoder.layers.{layer}.mlp.experts.linear_fc1.weight{expert}"},
+};
+enum { MEGATRON = sizeof megatron / sizeof *megatron };
+
+// The description fits the tensors that are written beside it, or neither would be there.
+START_TEST(imports_megatron) {
+    shell_expect(EXIT_OK, "", "$CATENA import %s/%s -o $D/r.json", torch_data, megatron[_i].folder);
+    size_t size;
+    char *text = shell_read_file("$D/r.json", &size);
+    json_t *root = json_loads(text, 0, NULL);
+    Result result = {.text = text, .description = root};
+    expect_value(&result, "layers.0.count", "2");
+    expect_value(&result, "layers.0.router",
+                 "{\"score\": \"relu\", \"select\": \"threshold\", \"expected_k\": 1, \"threshold\": 0}");
+    expect_value(&result, "layers.0.experts", "{\"count\": 5, \"intermediate\": 20, \"activation\": \"silu\"}");
+    expect_value(&result, "layers.0.shared_experts", "null");
+    expect_value(&result, TENSOR("gate.rows"), "\"first_half\"");
+    ck_assert_str_eq(json_string_value(find(root, TENSOR("gate.name"))), megatron[_i].gate);
+    ck_assert_int_eq(shell_run("test $(ls $D | wc -l) = 2 && test -s $D/r.safetensors"), 0);
+    release(&result);
+    shell_expect(EXIT_FAILED, "-o OUT.json is needed", "$CATENA import %s/%s", torch_data, megatron[_i].folder);
+    shell_expect(EXIT_OK, "ReMoE (Megatron-LM), by its arguments", "rm $D/* && $CATENA import %s/%s --dry-run -o $D/r.json",
+                 torch_data, megatron[_i].folder);
+    ck_assert_int_eq(shell_run("test -z \"$(ls $D)\""), 0);
+}
+END_TEST
+
+START_TEST(refuses_other_megatrons) {
+    shell_expect(EXIT_FAILED, "(GroupedMLP)", "$CATENA import %s/remoe_grouped -o $D/r.json", torch_data);
+    shell_expect(EXIT_FAILED, "no arguments", "$CATENA import %s/plain.pt -o $D/r.json", torch_data);
+    ck_assert_int_eq(shell_run("mkdir -p $D/m/iter_0000007 && printf 7 > $D/m/latest_checkpointed_iteration.txt"), 0);
+    shell_expect(EXIT_FAILED, "there is no such file", "$CATENA import $D/m -o $D/r.json");
+    ck_assert_int_eq(shell_run("printf '{}' > $D/m/iter_0000007/metadata.json"), 0);
+    shell_expect(EXIT_FAILED, "a distributed checkpoint", "$CATENA import $D/m -o $D/r.json");
+    ck_assert_int_eq(shell_run("printf x7 > $D/m/latest_checkpointed_iteration.txt"), 0);
+    shell_expect(EXIT_FAILED, "latest_checkpointed_iteration.txt:1:1: error: expected the number",
+                 "$CATENA import $D/m -o $D/r.json");
+    ck_assert_int_eq(shell_run("test -e $D/r.json || test -e $D/r.safetensors"), 1);
+}
+END_TEST
+
+Suite *suite_import(void) {
+    Suite *suite = suite_create("import");
+    int found = scandir(golden, &folders, is_checkpoint, alphasort);
+    folder_count = found > 0 ? found : 0;
+    defaults = json_load_file("tests/data/import/defaults.json", 0, NULL);
+    TCase *checkpoints = tcase_create("checkpoints");
+    tcase_set_timeout(checkpoints, TEST_TIMEOUT);
+    tcase_add_test(checkpoints, golden_checkpoints_are_there);
+    tcase_add_loop_test(checkpoints, imports_golden_checkpoints, 0, folder_count);
+    tcase_add_loop_test(checkpoints, describes_golden_checkpoints, 0, FIELDS);
+    suite_add_tcase(suite, checkpoints);
+    TCase *files = tcase_create("configurations");
+    tcase_set_timeout(files, TEST_TIMEOUT);
+    tcase_add_checked_fixture(files, shell_begin, shell_end);
+    tcase_add_loop_test(files, describes_configurations, 0, CONFIGS);
+    tcase_add_loop_test(files, has_the_defaults_of_transformers, 0, (int)json_array_size(defaults) + !defaults);
+    tcase_add_loop_test(files, finds_sparse_layers, 0, LAYER_RULES);
+    tcase_add_loop_test(files, refuses_wrong_configurations, 0, REFUSALS);
+    tcase_add_test(files, refuses_what_is_no_configuration);
+    tcase_add_loop_test(files, survives_every_wrong_value, 0, folder_count);
+    tcase_add_loop_test(files, compares_with_the_checkpoint, 0, MISFITS);
+    tcase_add_test(files, writes_a_description);
+    tcase_add_test(files, dry_run_writes_nothing);
+    tcase_add_test(files, replaces_nothing_that_is_read);
+    tcase_add_test(files, names_the_model);
+    tcase_add_loop_test(files, imports_megatron, 0, MEGATRON);
+    tcase_add_test(files, refuses_other_megatrons);
+    suite_add_tcase(suite, files);
+    return suite;
+}
