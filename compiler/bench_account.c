@@ -236,6 +236,16 @@ static json_int_t integer_of(const json_t *object, const char *key, json_int_t f
     return json_is_integer(value) ? json_integer_value(value) : fallback;
 }
 
+// As many groups remain as k choices need; of groups that do not divide the pool the description is refused anyway.
+static void widen_groups(json_t *router, json_int_t k, json_int_t pool) {
+    json_t *groups = json_object_get(router, "groups");
+    json_int_t count = integer_of(groups, "count", 0), size = count > 0 ? pool / count : 0;
+    json_int_t needed = size > 0 ? (k + size - 1) / size : 0;
+    if (integer_of(groups, "k", 0) < needed) {
+        json_object_set_new(groups, "k", json_integer(needed < count ? needed : count));
+    }
+}
+
 char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnostics) {
     json_error_t error;
     json_t *document = json_loads(source, 0, &error);
@@ -258,7 +268,9 @@ char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnos
     json_object_set_new(chain, "count", json_integer(1));
     json_object_set_new(chain, "residual", json_pack("{s:b, s:b}", "inner", 0, "outer", 1));
     if (k) {  // without it the rule of selection limits the choices
-        json_object_set_new(router, "k", json_integer(k < pool ? k : pool));
+        k = k < pool ? k : pool;
+        json_object_set_new(router, "k", json_integer(k));
+        widen_groups(router, k, pool);
     }
     if (expected) {
         json_object_set_new(router, "expected_k", json_integer(expected < pool ? expected : pool));

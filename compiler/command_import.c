@@ -1,8 +1,9 @@
-// catena import: a model's config.json to the description of its sparse layers.
+// catena import: a model's config.json, or a checkpoint of Megatron-LM, to the description of its sparse layers.
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "../runtime/file.h"
 #include "../templates/layer.h"
@@ -16,7 +17,7 @@ typedef struct ImportArguments {
     ImportOptions options;
 } ImportArguments;
 
-enum { OPTION_DRY_RUN = 256 };
+enum { OPTION_DRY_RUN = 256, PATH_BYTES = 4096 };
 
 static const struct argp_option argp_options[] = {
     {"output", 'o', "OUT.json", 0, "Write the description here (default: standard output)", 0},
@@ -65,7 +66,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         return 0;
     case ARGP_KEY_END:
         if (!arguments->path) {
-            argp_error(state, "which model? A folder with config.json, or that file");
+            argp_error(state, "which model? A folder with config.json, or that file, or a checkpoint of Megatron-LM");
         }
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -75,7 +76,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 // Nothing that is read may be written over. Other files of the folder may: the description may lie beside the model.
 static bool replaces_source(const char *output, const char *path) {
     static const char *const sources[] = {"config.json", "model.safetensors.index.json"};
-    char source[4096];
+    char source[PATH_BYTES];
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         snprintf(source, sizeof source, "%s/%s", path, sources[i]);
         if (file_replaces(output, source)) {
@@ -89,38 +90,10 @@ static bool replaces_source(const char *output, const char *path) {
     return !(json && folder) && file_replaces(output, path);
 }
 
-static int write_description(const ImportArguments *arguments, const char *text, Diagnostics *diagnostics) {
-    if (!arguments->output) {
-        fputs(text, stdout);
-        return 0;
-    }
-    if (replaces_source(arguments->output, arguments->path)) {
-        diagnostics_add(diagnostics, arguments->output, 0, 0, "writing the output here would replace what is read from '%s'",
-                        arguments->path);
-        return -1;
-    }
-    char error[512] = "";
-    const Failure failure = {error, sizeof error};
-    Output output;
-    int64_t bytes = (int64_t)strlen(text);
-    Status status = output_open(arguments->output, bytes, &output, &failure);
-    if (status == LIBRARY_OK) {
-        status = output_write(&output, text, bytes, 0, &failure);
-        if (status == LIBRARY_OK) {
-            status = output_commit(&output, &failure);
-        } else {
-            output_discard(&output);
-        }
-    }
-    if (status != LIBRARY_OK) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
-    }
-    return status == LIBRARY_OK ? 0 : -1;
-}
-
-// OUT.json's tensors go to OUT.safetensors.
-static int write_tensors(const ImportArguments *arguments, const char *text, Diagnostics *diagnostics) {
-    char path[4096];
+// Where tensors go: those of OUT.json to OUT.safetensors. An empty path where there are none to write.
+static int find_tensors_path(const ImportArguments *arguments, char path[PATH_BYTES], Diagnostics *diagnostics) {
+    struct stat facts;
+    *path = 0;
     if (!import_needs_tensors(arguments->path)) {
         return 0;
     }
@@ -131,26 +104,80 @@ static int write_tensors(const ImportArguments *arguments, const char *text, Dia
     }
     const char *name = strrchr(arguments->output, '/'), *ending = strrchr(name ? name : arguments->output, '.');
     size_t stem = ending && !strcmp(ending, ".json") ? (size_t)(ending - arguments->output) : strlen(arguments->output);
-    if ((size_t)snprintf(path, sizeof path, "%.*s.safetensors", (int)stem, arguments->output) >= sizeof path) {
+    if ((size_t)snprintf(path, PATH_BYTES, "%.*s.safetensors", (int)stem, arguments->output) >= PATH_BYTES) {
         diagnostics_add(diagnostics, NULL, 0, 0, "the path is too long: '%.60s...'", arguments->output);
         return -1;
     }
-    return import_tensors(arguments->path, text, path, diagnostics);
+    if (!lstat(path, &facts)) {
+        diagnostics_add(diagnostics, path, 0, 0,
+                        "the tensors of this checkpoint are written here, but it exists: remove it or choose another name with -o");
+        return -1;
+    }
+    return 0;
+}
+
+// The description and, where `tensors` is a path, the checkpoint's tensors: both or neither. The description is opened first, so
+// that a name that cannot be written is noticed before anything is.
+static int write_files(const ImportArguments *arguments, const char *text, const char *tensors, Diagnostics *diagnostics) {
+    char error[512] = "";
+    const Failure failure = {error, sizeof error};
+    Output output;
+    int64_t bytes = (int64_t)strlen(text);
+    Status status = output_open(arguments->output, bytes, &output, &failure);
+    if (status == LIBRARY_OK && *tensors && import_tensors(arguments->path, text, tensors, diagnostics)) {
+        output_discard(&output);
+        return -1;
+    }
+    if (status == LIBRARY_OK) {
+        status = output_write(&output, text, bytes, 0, &failure);
+        if (status == LIBRARY_OK) {
+            status = output_commit(&output, &failure);
+        } else {
+            output_discard(&output);
+        }
+        if (status != LIBRARY_OK && *tensors) {
+            unlink(tensors);
+        }
+    }
+    if (status != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+    }
+    return status == LIBRARY_OK ? 0 : -1;
+}
+
+static int write_outputs(const ImportArguments *arguments, const char *text, Diagnostics *diagnostics) {
+    char tensors[PATH_BYTES];
+    if (find_tensors_path(arguments, tensors, diagnostics)) {
+        return -1;
+    }
+    if (!arguments->output) {
+        fputs(text, stdout);
+        return 0;
+    }
+    if (replaces_source(arguments->output, arguments->path)) {
+        diagnostics_add(diagnostics, arguments->output, 0, 0, "writing the output here would replace what is read from '%s'",
+                        arguments->path);
+        return -1;
+    }
+    return write_files(arguments, text, tensors, diagnostics);
 }
 
 int command_import(int argc, char **argv) {
-    static const struct argp parser = {
-        argp_options, parse, "DIR [-o OUT.json]", "Writes the description of a model's sparse layers from its config.json.", NULL,
-        NULL,         NULL};
+    static const char purpose[] =
+        "Writes the description of a model's sparse layers from its config.json, or from ReMoE's checkpoint of "
+        "Megatron-LM (a folder or a .pt file).\vThe tensors of such a checkpoint are written beside the description, as "
+        "OUT.safetensors.";
+    static const struct argp parser = {argp_options, parse, "DIR [-o OUT.json]", purpose, NULL, NULL, NULL};
     ImportArguments arguments = {.options = IMPORT_DEFAULTS};
     Diagnostics diagnostics = {0};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
     arguments.options.remarks = stderr;
     arguments.options.summary = arguments.dry_run ? stdout : NULL;
+    arguments.options.unreadable = arguments.dry_run;
     char *text = import_description(arguments.path, &arguments.options, &diagnostics);
     int failed = !text;
     if (!failed && !arguments.dry_run) {
-        failed = write_tensors(&arguments, text, &diagnostics) || write_description(&arguments, text, &diagnostics);
+        failed = write_outputs(&arguments, text, &diagnostics);
     }
     diagnostics_print(&diagnostics, stderr);
     free(text);

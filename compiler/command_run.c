@@ -67,6 +67,9 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         if (!arguments->library || !arguments->weights || !arguments->layer || !arguments->input || !arguments->output) {
             argp_error(state, "LIB, --weights, --layer, --input and --output are needed");
         }
+        if (arguments->extra.sequence_tokens && !arguments->extra.figures) {
+            argp_error(state, "--sequence goes with --figures");
+        }
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }

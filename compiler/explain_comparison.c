@@ -11,9 +11,31 @@ static double log_combinations(int64_t n, int64_t k) {
     return (lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1)) / M_LN10;
 }
 
+// Fewest choices of a token in an iteration. A threshold may let none through, top_p takes one at least.
+static int64_t least_choices(const Layer *layer) {
+    switch ((Selection)layer->selection) {
+    case SELECTION_THRESHOLD: return 0;
+    case SELECTION_TOP_P: return 1;
+    case SELECTION_TOP_K: return layer->k_per_token ? layer->least_k : layer->top_k;
+    case SELECTION_SPARSEMIXER:
+    case SELECTION_COUNT: break;
+    }
+    return layer->top_k;
+}
+
+// log10 of the number of sets that one iteration may choose: of every size that the rule allows.
+static double log_sets(const Layer *layer) {
+    double sum = -INFINITY;
+    for (int64_t k = least_choices(layer); k <= layer->top_k; k++) {
+        double ways = log_combinations(layer_choices(layer), k), larger = fmax(sum, ways);
+        sum = larger + log10(pow(10, sum - larger) + pow(10, ways - larger));
+    }
+    return sum;
+}
+
 // Ways in which a token can pass through the layer: of all iterations together (Chain-of-Experts, Wang et al., 2025, section 4).
 static double log_choices(const Layer *layer) {
-    return (double)layer->iterations * log_combinations(layer_choices(layer), layer->top_k);
+    return (double)layer->iterations * log_sets(layer);
 }
 
 static void add_row(Table *table, const char *what, double one, double other) {
@@ -41,12 +63,14 @@ static BenchWork token_work(const Plan *plan) {
 void explain_comparison(const char *name, const Plan *a, const char *other_name, const Plan *b, FILE *stream) {
     const Layer *x = &a->layer, *y = &b->layer;
     BenchWork ours = token_work(a), theirs = token_work(b);
+    bool varies = least_choices(x) < x->top_k || least_choices(y) < y->top_k;
     Table table = {0};
     table_column(&table, "per token", true);
     table_column(&table, name, false);
     table_column(&table, other_name, false);
     table_column(&table, "ratio", false);
-    add_row(&table, "routed expert evaluations", (double)(x->iterations * x->expected_k), (double)(y->iterations * y->expected_k));
+    add_row(&table, varies ? "routed expert evaluations, expected" : "routed expert evaluations",
+            (double)(x->iterations * x->expected_k), (double)(y->iterations * y->expected_k));
     add_row(&table, "shared expert evaluations", (double)(x->iterations * x->shared_experts),
             (double)(y->iterations * y->shared_experts));
     add_row(&table, "routed MFLOP", ours.routed_flops * 1e-6, theirs.routed_flops * 1e-6);
@@ -65,4 +89,8 @@ void explain_comparison(const char *name, const Plan *a, const char *other_name,
     fprintf(stream, isfinite(more) && more > 0 ? ", %s times as many\n" : "\n", table_number(text, more));
     bench_note_work(note, &ours, &theirs);
     fprintf(stream, "%s\n", *note ? note : "equal FLOPs: routed, shared and router alike");
+    if (varies) {
+        fprintf(stream,
+                "where the number of experts varies from token to token, work is the expected work (expected_k of the pool)\n");
+    }
 }

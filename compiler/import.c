@@ -8,7 +8,7 @@
 
 #include "import_read.h"
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, REASON_BYTES = 256 };
 
 static const char config_name[] = "config.json";
 
@@ -115,12 +115,26 @@ static bool recognise(Import *import) {
 
 // --- the description ---
 
+// Whether descriptions of this name and these layers are accepted; if not, `reason` says why.
+static bool is_accepted(const Import *import, const char *name, json_t *layers, char reason[REASON_BYTES]) {
+    static const char marker[] = "error: ";
+    Diagnostics problems = {0};
+    json_t *root = json_pack("{s:s, s:O}", "name", name, "layers", layers);  // NULL if the name is no UTF-8
+    char *text = root ? import_text(root) : NULL;
+    Model *model = text ? model_read_text(text, strlen(text), import->label, &problems) : NULL;
+    const char *found = problems.text ? strstr(problems.text, marker) : NULL;
+    found = found ? found + strlen(marker) : "the name is no UTF-8\n";
+    snprintf(reason, REASON_BYTES, "%.*s", (int)strcspn(found, "\n"), found);
+    bool accepted = model;
+    model_free(model);
+    diagnostics_free(&problems);
+    free(text);
+    json_decref(root);
+    return accepted;
+}
+
 // A C identifier from the name of the folder: "Mixtral-8x7B-v0.1" becomes mixtral_8x7b_v0_1.
-static void make_name(const Import *import, char name[MODEL_NAME_BYTES]) {
-    if (import->options->name) {
-        snprintf(name, MODEL_NAME_BYTES, "%s", import->options->name);
-        return;
-    }
+static void make_identifier(const Import *import, char name[MODEL_NAME_BYTES]) {
     char *absolute = realpath(import->folder, NULL);
     size_t length = 0;
     const char *folder = absolute && strrchr(absolute, '/') ? strrchr(absolute, '/') + 1 : "";
@@ -136,7 +150,30 @@ static void make_name(const Import *import, char name[MODEL_NAME_BYTES]) {
     free(absolute);
 }
 
-// What the checkpoint says of its numbers: the configuration, or else the first tensor; NULL if neither does.
+// The name that was asked for, or else the folder's; where that is a word that libraries cannot be named, with something before it.
+static bool make_name(const Import *import, json_t *layers, char name[MODEL_NAME_BYTES]) {
+    static const char prefix[] = "model_";
+    const char *asked = import->options->name;
+    char reason[REASON_BYTES];
+    if (asked) {
+        bool accepted =
+            is_accepted(import, asked, layers, reason) || !is_accepted(import, "model", layers, (char[REASON_BYTES]){0});
+        snprintf(name, MODEL_NAME_BYTES, "%s", accepted ? asked : "");
+        if (!accepted) {
+            diagnostics_add(import->diagnostics, NULL, 0, 0, "--name %.80s: %s", asked, reason);
+        }
+        return accepted;
+    }
+    make_identifier(import, name);
+    if (!is_accepted(import, name, layers, reason)) {
+        memmove(name + strlen(prefix), name, MODEL_NAME_BYTES - strlen(prefix));
+        memcpy(name, prefix, strlen(prefix));
+        name[MODEL_NAME_BYTES - 1] = 0;
+    }
+    return true;
+}
+
+// What the configuration says of the checkpoint's numbers; NULL: nothing.
 static const char *find_dtype(const Import *import) {
     const json_t *objects[] = {import->config.object, import->config.root};
     for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
@@ -147,13 +184,13 @@ static const char *find_dtype(const Import *import) {
             return dtype;
         }
     }
-    const Safetensors *tensors = import->checkpoint.tensors;
-    return tensors && safetensors_count(tensors) ? safetensors_entry(tensors, 0)->dtype : NULL;
+    return NULL;
 }
 
-// bf16 stays what it is; half precision has more digits than bf16 keeps, so it becomes fp32.
-static const char *weights_name(const Import *import) {
-    const char *dtype = find_dtype(import);
+// bf16 stays what it is; half precision has more digits than bf16 keeps, so it becomes fp32. stored: dtype of the experts' tensors,
+// which counts where the configuration says nothing; NULL: unknown.
+static const char *weights_name(const Import *import, const char *stored) {
+    const char *said = find_dtype(import), *dtype = said ? said : stored;
     bool narrow = !dtype || strstr(dtype, "bfloat16") || !strcmp(dtype, "BF16");
     return format_names[import->options->weights >= 0 ? import->options->weights : narrow ? FORMAT_BF16 : FORMAT_FP32];
 }
@@ -182,14 +219,16 @@ static bool add_entry(Import *import, const ImportFamily *family, const ImportVa
     if (run->top_k) {
         json_object_set_new(json_object_get(entry, "router"), "k", json_integer((json_int_t)run->top_k));
     }
-    json_object_set_new(entry, "weights", json_string(weights_name(import)));
+    json_object_set_new(entry, "weights", json_string(weights_name(import, NULL)));
     if (import->options->compute >= 0) {
         json_object_set_new(entry, "compute", json_string(compute_names[import->options->compute]));
     }
     Model *model = read_entry(import, entry);
     if (model) {
-        json_object_set_new(entry, "checkpoint",
-                            import_tensors_describe(&import->config, family, &model->layers[0].layer, run, &import->checkpoint));
+        json_t *checkpoint = import_tensors_describe(&import->config, family, &model->layers[0].layer, run, &import->checkpoint);
+        const char *stored = import_tensors_dtype(checkpoint, run, &import->checkpoint);
+        json_object_set_new(entry, "weights", json_string(weights_name(import, stored)));  // keeps its place
+        json_object_set_new(entry, "checkpoint", checkpoint);
         json_array_append(layers, entry);
     }
     json_decref(entry);
@@ -241,29 +280,17 @@ static bool add_stack(Import *import, const ImportFamily *family, json_t *layers
     return count >= 0 && (!family->also || add_stack(import, family->also, layers));
 }
 
-static void remark_quantised(const Import *import) {
-    const char *method = import_quantisation(&import->config);
-    bool readable = false;
-    for (int i = 0; method && i < IMPORT_LAYOUTS && import->family->layouts[i]; i++) {
-        const char *known = import->family->layouts[i]->quantisation;
-        readable |= known && !strcmp(known, method);
-    }
-    if (method && !readable && import->options->remarks) {
-        fprintf(import->options->remarks, "the checkpoint is quantised (%.40s): catena reads plain tensors and MXFP4 only\n",
-                method);
-    }
-}
-
 static bool describe(Import *import) {
-    char name[MODEL_NAME_BYTES];
+    char name[MODEL_NAME_BYTES] = "";
     json_t *layers = json_array();
-    remark_quantised(import);
-    bool made = add_stack(import, import->family, layers);
+    bool made =
+        import_quantisation_check(&import->config, import->family, !import->options->unreadable, import->options->remarks) &&
+        add_stack(import, import->family, layers);
     if (made && !json_array_size(layers)) {
         import_error(&import->config, NULL, "all layers of this model are dense");
         made = false;
     }
-    make_name(import, name);
+    made = made && make_name(import, layers, name);
     import->description = json_pack("{s:s, s:o}", "name", name, "layers", layers);
     return made;
 }

@@ -16,9 +16,10 @@ typedef struct ImportOptions {
     int compute;       // Compute; -1: the description's default
     FILE *remarks;     // what the user should know (layers that are skipped, ...); NULL: nobody wants it
     FILE *summary;     // in words, what was understood; NULL: nobody wants it
+    bool unreadable;   // describe quantised checkpoints that nothing can read, too
 } ImportOptions;
 
-#define IMPORT_DEFAULTS {NULL, -1, -1, NULL, NULL}
+#define IMPORT_DEFAULTS {NULL, -1, -1, NULL, NULL, false}
 
 // path: a folder with config.json and perhaps the checkpoint, or a config.json; or a checkpoint of Megatron-LM, see below. Returns
 // the text of a description that model_read_text accepts and that fits the checkpoint's tensors, if they are there (owned by the
@@ -27,7 +28,7 @@ char *import_description(const char *path, const ImportOptions *options, Diagnos
 
 // Whether a description of this path is of tensors that are not in safetensors yet (ReMoE's checkpoints of Megatron-LM).
 bool import_needs_tensors(const char *path);
-// Writes them: the tensors of the sparse layers that such a description names, to a file `output` (completely or not at all).
+// Writes them: the tensors of the sparse layers that such a description names, to a new file `output` (completely or not at all).
 // Returns 0, or -1 with diagnostics.
 int import_tensors(const char *path, const char *description, const char *output, Diagnostics *diagnostics);
 

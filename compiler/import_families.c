@@ -242,6 +242,7 @@ static const ImportFamily coe = {
     .adjust = adjust_coe,
 };
 
+// Our own layout: ReMoE has no official one of Hugging Face's kind, its code saves checkpoints of Megatron-LM (import_megatron.c).
 static const ImportFamily remoe = {
     .name = "ReMoE",
     .model_types = "remoe",

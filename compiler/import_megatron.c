@@ -208,34 +208,29 @@ static bool is_wanted(const char *name, void *context) {
     return false;
 }
 
-// Writes under another name, so that a checkpoint that does not fit leaves nothing behind.
 int import_tensors(const char *path, const char *description, const char *output, Diagnostics *diagnostics) {
-    char file[PATH_BYTES], *temporary = NULL, error[1024] = "";
+    char file[PATH_BYTES], error[1024] = "";
     TorchCheckpoint *torch = NULL;
     ImportCheckpoint checkpoint = {NULL, NULL, NULL};
     Model *model = model_read_text(description, strlen(description), output, diagnostics);
     int status = -1;
     if (!model || !import_megatron_find(path, file, sizeof file, diagnostics) ||
-        !(torch = torch_checkpoint_open(file, diagnostics)) || asprintf(&temporary, "%s.part", output) < 0 ||
-        torch_checkpoint_write_safetensors(torch, is_wanted, NULL, temporary, diagnostics)) {
+        !(torch = torch_checkpoint_open(file, diagnostics)) ||
+        torch_checkpoint_write_safetensors(torch, is_wanted, NULL, output, diagnostics)) {
         goto cleanup;
     }
     checkpoint.path = strdup(file);
-    if (!checkpoint.path || safetensors_open(temporary, &checkpoint.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+    if (!checkpoint.path || safetensors_open(output, &checkpoint.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", *error ? error : "out of memory");
     } else if (import_tensors_check(model, &checkpoint, diagnostics)) {
-        status = rename(temporary, output);
-        if (status) {
-            diagnostics_add(diagnostics, output, 0, 0, "cannot rename '%s'", temporary);
-        }
+        status = 0;
     }
-    if (status) {
-        unlink(temporary);
+    if (status) {  // tensors that do not fit the description are of no use
+        unlink(output);
     }
 cleanup:
     import_checkpoint_close(&checkpoint);
     torch_checkpoint_close(torch);
     model_free(model);
-    free(temporary);
     return status;
 }

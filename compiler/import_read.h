@@ -218,11 +218,16 @@ typedef struct ImportCheckpoint {
 } ImportCheckpoint;
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);
 void import_checkpoint_close(ImportCheckpoint *checkpoint);
-// How the checkpoint is quantised: quantization_config.quant_method, or NULL.
+// How the checkpoint is quantised: quantization_config.quant_method ("unknown" if it says none), or NULL.
 const char *import_quantisation(const ImportConfig *config);
+// Refuses checkpoints that are quantised in a way that the family has no layout for; with `remarks` it only says so there.
+bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, bool refuse, FILE *remarks);
 // "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones.
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint);
+// dtype of the experts' matrices in the layer run->first, by `checkpoint` as just described; NULL where it is not at hand, or where
+// they are quantised.
+const char *import_tensors_dtype(const json_t *described, const ImportRun *run, const ImportCheckpoint *checkpoint);
 // Presence, dtype and shape of every tensor that the description names.
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 

@@ -43,10 +43,45 @@ void import_checkpoint_close(ImportCheckpoint *checkpoint) {
     *checkpoint = (ImportCheckpoint){NULL, NULL, NULL};
 }
 
+static const char quantisation_key[] = "quantization_config";
+
 const char *import_quantisation(const ImportConfig *config) {
-    const json_t *inner = import_config_get(config, "quantization_config.quant_method", NULL);
-    const json_t *method = inner ? inner : json_object_get(json_object_get(config->root, "quantization_config"), "quant_method");
-    return json_string_value(method);
+    const json_t *inner = json_object_get(config->object, quantisation_key);
+    const json_t *object = json_object_size(inner) ? inner : json_object_get(config->root, quantisation_key);
+    const char *method = json_string_value(json_object_get(object, "quant_method"));
+    return method ? method : json_object_size(object) ? "unknown" : NULL;
+}
+
+static bool has_quantised_layout(const ImportFamily *family) {
+    for (int i = 0; i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
+        if (family->layouts[i]->quantisation) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, bool refuse, FILE *remarks) {
+    const char *method = import_quantisation(config);
+    bool readable = !method;
+    for (int i = 0; method && i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
+        const char *known = family->layouts[i]->quantisation;
+        readable |= known && !strcmp(known, method);
+    }
+    ImportConfig place = *config;
+    if (!json_object_size(json_object_get(config->object, quantisation_key))) {
+        place.section = NULL;  // a multimodal model's own
+    }
+    if (!readable && refuse) {
+        import_error(
+            &place, quantisation_key,
+            "the checkpoint is quantised (%.40s), which nothing here reads: of %s catena reads tensors in F32, F16 and BF16%s. "
+            "Save it dequantised, or see with --dry-run what is understood",
+            method, family->name, has_quantised_layout(family) ? ", and in MXFP4" : "");
+    } else if (!readable && remarks) {
+        fprintf(remarks, "the checkpoint is quantised (%.40s): catena reads plain tensors and MXFP4 only\n", method);
+    }
+    return readable || !refuse;
 }
 
 // Everything that a tensor's name is made of.
@@ -185,6 +220,18 @@ json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *
     }
     json_object_set_new(result, "tensors", tensors);
     return result;
+}
+
+const char *import_tensors_dtype(const json_t *described, const ImportRun *run, const ImportCheckpoint *checkpoint) {
+    const json_t *source = json_object_get(json_object_get(described, "tensors"), tensor_keys[TENSOR_DOWN]);
+    const char *pattern = json_string_value(json_is_object(source) ? json_object_get(source, "name") : source);
+    char name[NAME_BYTES] = "";
+    if (pattern) {
+        fill_pattern(pattern, run->first, name);
+    }
+    const SafetensorsEntry *entry = checkpoint->tensors ? safetensors_find(checkpoint->tensors, name) : NULL;
+    const TorchTensor *tensor = checkpoint->torch ? torch_checkpoint_find(checkpoint->torch, name) : NULL;
+    return entry ? entry->dtype : tensor ? tensor->dtype : NULL;
 }
 
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics) {

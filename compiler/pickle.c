@@ -21,13 +21,22 @@ struct Pickle {
     PickleValue *root;
 };
 
+static const size_t limit_per_byte = 64, limit_least = (size_t)64 << 20, limit_largest = (size_t)1 << 30;
+
+// Whether so many bytes more are within the limit.
+static bool charge(Unpickler *u, size_t bytes) {
+    u->exhausted |= bytes > u->limit - u->taken;
+    u->taken += u->exhausted ? 0 : bytes;
+    return !u->exhausted;
+}
+
 void *unpickler_take(Unpickler *u, size_t bytes) {
     Pickle *pickle = u->pickle;
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     Chunk *chunk = pickle->chunks;
     if (!chunk || chunk->size - chunk->used < bytes) {
         size_t size = bytes > CHUNK_BYTES / 4 ? bytes : CHUNK_BYTES;
-        Chunk *fresh = calloc(1, sizeof *fresh + size);
+        Chunk *fresh = charge(u, sizeof *fresh + size) ? calloc(1, sizeof *fresh + size) : NULL;
         if (!fresh) {
             return NULL;
         }
@@ -65,15 +74,18 @@ bool unpickler_fail(Unpickler *u, const char *format, ...) {
 }
 
 bool unpickler_fail_memory(Unpickler *u) {
+    if (u->exhausted) {
+        return unpickler_fail(u, "the values of these %zu bytes need more than %zu bytes of memory", u->size, u->limit);
+    }
     return unpickler_fail(u, "out of memory");
 }
 
-bool unpickler_grow(PickleValue ***items, size_t needed, size_t *capacity) {
+bool unpickler_grow(Unpickler *u, PickleValue ***items, size_t needed, size_t *capacity) {
     if (needed <= *capacity) {
         return true;
     }
     size_t wanted = *capacity * 2 > needed ? *capacity * 2 : needed < 64 ? 64 : needed;
-    PickleValue **grown = realloc(*items, wanted * sizeof *grown);
+    PickleValue **grown = charge(u, (wanted - *capacity) * sizeof *grown) ? realloc(*items, wanted * sizeof *grown) : NULL;
     if (!grown) {
         return false;
     }
@@ -84,7 +96,7 @@ bool unpickler_grow(PickleValue ***items, size_t needed, size_t *capacity) {
 }
 
 bool unpickler_push(Unpickler *u, PickleValue *value) {
-    if (!value || !unpickler_grow(&u->stack, u->depth + 1, &u->stack_capacity)) {
+    if (!value || !unpickler_grow(u, &u->stack, u->depth + 1, &u->stack_capacity)) {
         return unpickler_fail_memory(u);
     }
     u->stack[u->depth++] = value;
@@ -172,7 +184,13 @@ static bool step(Unpickler *u) {
 }
 
 Pickle *pickle_read(const void *bytes, size_t size, const char *file, Diagnostics *diagnostics) {
-    Unpickler u = {.bytes = bytes, .size = size, .file = file, .diagnostics = diagnostics, .pickle = calloc(1, sizeof(Pickle))};
+    bool large = size > (limit_largest - limit_least) / limit_per_byte;
+    return pickle_read_within(bytes, size, large ? limit_largest : limit_least + size * limit_per_byte, file, diagnostics);
+}
+
+Pickle *pickle_read_within(const void *bytes, size_t size, size_t limit, const char *file, Diagnostics *diagnostics) {
+    Unpickler u = {.bytes = bytes, .size = size, .limit = limit, .file = file, .diagnostics = diagnostics};
+    u.pickle = calloc(1, sizeof *u.pickle);
     bool good = u.pickle ? true : unpickler_fail_memory(&u);
     if (good && (size < 2 || u.bytes[0] != 0x80)) {
         good = unpickler_fail(&u, "not a pickle of protocol %d or later", PICKLE_FIRST_PROTOCOL);

@@ -1,6 +1,5 @@
 // A machine for Python's pickles that executes nothing: it builds a tree of plain values, in which calls of constructors are
-// recorded, not made. Protocols 2 to 5. The bytes are not trusted: every length is checked, and memory is proportional to their
-// number (at most about 100 bytes for each).
+// recorded, not made. Protocols 2 to 5. The bytes are not trusted: every length is checked, and memory is limited by their number.
 //
 // A tree it is not quite: the memo lets values be part of several others, or of themselves. Whoever walks one bounds depth and
 // steps.
@@ -77,8 +76,11 @@ struct PickleValue {
 
 typedef struct Pickle Pickle;
 
-// `file` is for messages. NULL with a diagnostic that names the byte.
+// `file` is for messages. NULL with a diagnostic that names the byte. Values, stack and memo take at most 64 bytes for each of the
+// pickle's and 64 MiB more, and never over 1 GiB: beyond that it is refused.
 Pickle *pickle_read(const void *bytes, size_t size, const char *file, Diagnostics *diagnostics);
+// The same with another limit of memory, in bytes.
+Pickle *pickle_read_within(const void *bytes, size_t size, size_t limit, const char *file, Diagnostics *diagnostics);
 void pickle_free(Pickle *pickle);
 
 // Values live as long as the Pickle.

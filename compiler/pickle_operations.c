@@ -257,7 +257,7 @@ static bool memo_store(Unpickler *u, uint64_t index) {
     if (index >= u->size) {  // picklers count up from 0, an operation for each
         return unpickler_fail(u, "place %" PRIu64 " in the memo of a pickle of %zu bytes", index, u->size);
     }
-    if (!unpickler_grow(&u->memo, (size_t)index + 1, &u->memo_capacity)) {
+    if (!unpickler_grow(u, &u->memo, (size_t)index + 1, &u->memo_capacity)) {
         return unpickler_fail_memory(u);
     }
     u->memo_count += !u->memo[index];

@@ -67,11 +67,17 @@ static int64_t block_rows(const Plan *plan, const Machine *machine) {
     return clamp(rows, up->max_rows, 256) / up->max_rows * up->max_rows;
 }
 
-// As many tokens together as keep the intermediate values at about 64 MiB: enough rows for every expert, no waste of memory.
+// As many tokens together as keep the intermediate values at about 64 MiB: enough rows for every expert, no waste of memory. What
+// callers may ask to see of the routing (a slot's expert and weight, a score of each choice) has as much again, which only pools
+// of thousands of choices fill: those may have fewer tokens.
 static int64_t chunk_tokens(const Plan *plan) {
-    int64_t per_token = plan->layer.expected_k * plan->roles[ROLE_DOWN].input_stride +
-                        plan->layer.shared_experts * plan->roles[ROLE_SHARED_DOWN].input_stride;
-    return clamp((64 << 20) / per_token, 256, 4096) / 64 * 64;
+    enum { BUDGET = 64 << 20, SLOT_BYTES = sizeof(int32_t) + sizeof(float), SCORE_BYTES = sizeof(float) };
+    const Layer *layer = &plan->layer;
+    int64_t values = layer->expected_k * plan->roles[ROLE_DOWN].input_stride +
+                     layer->shared_experts * plan->roles[ROLE_SHARED_DOWN].input_stride;
+    int64_t routing = layer->iterations * (layer->top_k * SLOT_BYTES + layer_choices(layer) * SCORE_BYTES);
+    int64_t tokens = clamp(BUDGET / values, 256, 4096), routed = clamp(BUDGET / routing, 64, 4096);
+    return (tokens < routed ? tokens : routed) / 64 * 64;
 }
 
 // Rows per token that the intermediate values of routed experts have room for: all slots, or where tokens use fewer slots as

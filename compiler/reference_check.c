@@ -172,7 +172,7 @@ static void check_weights(const Choice *c, const float *given, Bounded *due, Ref
     for (int64_t s = 0; s < c->count; s++) {
         double error = fabs(given[s] - due[s].value);
         if (!isfinite(due[s].error)) {
-            continue;  // may overflow, or be 0 / 0
+            continue;  // may overflow
         }
         checks->worst_weight = fmax(checks->worst_weight, error > 0 ? error / due[s].error : 0);
         if (!(error <= due[s].error)) {

@@ -6,6 +6,7 @@
 
 // Scores ----------------------------------------------------------------------------------------------------------------------
 
+// The score of a row of SCORE_LIST is the function score_SYMBOL.
 static void score_softmax(int64_t count, const float *z, float *scores) {
     float most = z[0], sum = 0;
     for (int64_t e = 1; e < count; e++) {
@@ -20,21 +21,30 @@ static void score_softmax(int64_t count, const float *z, float *scores) {
     }
 }
 
-// Switches over SCORE_LIST and SELECTION_LIST have no default: the compiler asks for new rows.
-static void score_row(const Layer *layer, const float *z, float *scores) {
-    int64_t count = layer_choices(layer);
-    if (layer->score == SCORE_SOFTMAX) {
-        score_softmax(count, z, scores);
-        return;
-    }
+static void score_sigmoid(int64_t count, const float *z, float *scores) {
     for (int64_t e = 0; e < count; e++) {
-        switch ((Score)layer->score) {
-        case SCORE_SIGMOID: scores[e] = 1 / (1 + expf(-z[e])); break;
-        case SCORE_SQRTSOFTPLUS: scores[e] = sqrtf((z[e] > 0 ? z[e] : 0) + log1pf(expf(-fabsf(z[e])))); break;
-        case SCORE_RELU: scores[e] = z[e] > 0 ? z[e] : 0; break;
-        case SCORE_SOFTMAX:
-        case SCORE_COUNT: break;
-        }
+        scores[e] = 1 / (1 + expf(-z[e]));
+    }
+}
+
+static void score_sqrtsoftplus(int64_t count, const float *z, float *scores) {
+    for (int64_t e = 0; e < count; e++) {
+        scores[e] = sqrtf((z[e] > 0 ? z[e] : 0) + log1pf(expf(-fabsf(z[e]))));
+    }
+}
+
+static void score_relu(int64_t count, const float *z, float *scores) {
+    for (int64_t e = 0; e < count; e++) {
+        scores[e] = z[e] > 0 ? z[e] : 0;
+    }
+}
+
+static void score_row(const Layer *layer, const float *z, float *scores) {
+#define SCORE_CASE(enumerator, name, symbol, ...) \
+    case enumerator: score_##symbol(layer_choices(layer), z, scores); return;
+    switch ((Score)layer->score) {
+        SCORE_LIST(SCORE_CASE)
+    case SCORE_COUNT: return;
     }
 }
 
@@ -69,7 +79,8 @@ static void mask_groups(const Layer *layer, float *scores, float *ranks) {
 
 // Logits rank like the scores that grow with them, and do not tie where scores saturate.
 static int ranks_by_logits(const Layer *layer) {
-    int plain = layer->score != SCORE_RELU && !layer->correction && layer->groups <= 1 && layer->selection != SELECTION_THRESHOLD;
+    int plain = score_is_strict((Score)layer->score) && !select_needs_scores((Selection)layer->selection) && !layer->correction &&
+                layer->groups <= 1;
     return layer->rank == RANK_LOGIT || plain;
 }
 
@@ -106,7 +117,8 @@ static float sparsemixer_weight(const Layer *layer, const float *z, const float 
     return 1 / sum;
 }
 
-// Whether the rule stops before a choice of that rank, the scores taken so far having this sum.
+// No default: the compiler asks for a new rule. Whether the rule stops before a choice of that rank, the scores taken so far having
+// this sum.
 static int stops(const Layer *layer, float rank, float sum) {
     switch ((Selection)layer->selection) {
     case SELECTION_THRESHOLD: return !(rank > layer->threshold);
@@ -168,7 +180,7 @@ static void normalise(const Layer *layer, int64_t count, float *weights) {
     float norm = norm_of(layer, count, weights), eps = layer->normalize_eps;
     float divisor = layer->normalize_clamp ? fmaxf(norm, eps) : norm + eps;
     for (int64_t s = 0; s < count; s++) {
-        weights[s] /= divisor;
+        weights[s] = divisor == 0 ? 0 : weights[s] / divisor;  // no NaN where all scores are 0
     }
 }
 

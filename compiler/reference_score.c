@@ -1,5 +1,5 @@
-// The oracle's router, first half: logits, scores and the weights of chosen experts. A score is one function and one case of
-// reference_scores. Error model: reference_error.h.
+// The oracle's router, first half: logits, scores and the weights of chosen experts. The score of a row of
+// SCORE_LIST is the function score_SYMBOL. Error model: reference_error.h.
 //
 // Functions built on exp, log and tanh are allowed `function_units` units of relative error each: within a few in the last
 // place, doubled for safety. Results too small for fp32 may be taken as zero.
@@ -49,26 +49,36 @@ void reference_logits(const Layer *layer, const ReferenceWeights *weights, int64
 
 // Scores ----------------------------------------------------------------------------------------------------------------------
 
+// What a score needs of all logits together, if its row in SCORE_LIST says so.
+typedef struct Whole {
+    int64_t count;
+    double maximum, most;  // logit, error of a logit
+    double sum, spread;    // of exp(z - maximum), of exp(z - maximum) (maximum - z)
+} Whole;
+
+static Whole whole_of(const Bounded *z, int64_t count) {
+    Whole whole = {.count = count, .maximum = -INFINITY};
+    for (int64_t e = 0; e < count; e++) {
+        whole.maximum = fmax(whole.maximum, z[e].value);
+        whole.most = fmax(whole.most, z[e].error);
+    }
+    for (int64_t e = 0; e < count; e++) {
+        whole.sum += exp(z[e].value - whole.maximum);
+        whole.spread += exp(z[e].value - whole.maximum) * (whole.maximum - z[e].value);
+    }
+    return whole;
+}
+
 // softmax: p_e = exp(z_e - m) / sum_j exp(z_j - m). Errors of at most D in every logit move p_e by a factor within exp(+-2D).
 // Evaluation: rounding of z - m gives relative u |z_e - m| (and u sum_j p_j |z_j - m| through the sum), exp 8u, the sum
 // gamma_N, division u, together `own`. A probability errs by 1 at most, and is at most exp(2D - (m - z_e)), whatever the bounds
 // of huge logits say.
-static void score_softmax(const Bounded *z, int64_t count, Bounded *s) {
-    double maximum = -INFINITY, most = 0, sum = 0, spread = 0;
-    for (int64_t e = 0; e < count; e++) {
-        maximum = fmax(maximum, z[e].value);
-        most = fmax(most, z[e].error);
-    }
-    for (int64_t e = 0; e < count; e++) {
-        sum += exp(z[e].value - maximum);
-        spread += exp(z[e].value - maximum) * (maximum - z[e].value);
-    }
-    for (int64_t e = 0; e < count; e++) {
-        double below = maximum - z[e].value, p = exp(-below) / sum;
-        double own = error_gamma((double)count + 2 * function_units + fmin(below, 128) + spread / sum, ERROR_WORST);
-        double error = 2 * most < 600 ? (expm1(2 * most) * (1 + own) + own) * p : exp(fmin(0, 2 * most - below));
-        s[e] = bounded_make(p, fmin(error, 1) + exp_floor);
-    }
+static Bounded score_softmax(Bounded z, const Whole *whole) {
+    double below = whole->maximum - z.value, p = exp(-below) / whole->sum, most = whole->most;
+    double steps = (double)whole->count + 2 * function_units + fmin(below, 128) + whole->spread / whole->sum;
+    double own = error_gamma(steps, ERROR_WORST);
+    double error = 2 * most < 600 ? (expm1(2 * most) * (1 + own) + own) * p : exp(fmin(0, 2 * most - below));
+    return bounded_make(p, fmin(error, 1) + exp_floor);
 }
 
 // 1 / (1 + exp(-z)): monotone; exp, sum, division.
@@ -81,12 +91,18 @@ Bounded reference_sigmoid(Bounded z) {
     return bounded_rounded(value, image.error + exp_floor, function_units + 2);
 }
 
+static Bounded score_sigmoid(Bounded z, const Whole *whole) {
+    (void)whole;
+    return reference_sigmoid(z);
+}
+
 static double softplus(double z) {
     return fmax(z, 0) + log1p(exp(-fabs(z)));
 }
 
 // sqrt(log(1 + exp z)): monotone; exp and log count half under the root, which rounds once.
-static Bounded score_sqrtsoftplus(Bounded z) {
+static Bounded score_sqrtsoftplus(Bounded z, const Whole *whole) {
+    (void)whole;
     if (!isfinite(z.error)) {
         return (Bounded){0, INFINITY};
     }
@@ -96,30 +112,22 @@ static Bounded score_sqrtsoftplus(Bounded z) {
 }
 
 // max(z, 0): exact but for z's own error; a logit that is negative without doubt scores exactly 0.
-static Bounded score_relu(Bounded z) {
+static Bounded score_relu(Bounded z, const Whole *whole) {
+    (void)whole;
     return isfinite(z.error) ? bounded_image(fmax(z.value, 0), fmax(z.value - z.error, 0), fmax(z.value + z.error, 0)) : z;
 }
 
-static void score_each(Bounded (*score)(Bounded), const Bounded *z, int64_t count, Bounded *s) {
-    for (int64_t e = 0; e < count; e++) {
-        s[e] = score(z[e]);
-    }
-}
-
-// Switches over SCORE_LIST have no default: the compiler asks for new rows.
 void reference_scores(const Layer *layer, const Bounded *z, Bounded *s) {
     int64_t choices = layer_choices(layer);
-    switch ((Score)layer->score) {
-    case SCORE_SOFTMAX: score_softmax(z, choices, s); return;
-    case SCORE_SIGMOID: score_each(reference_sigmoid, z, choices, s); return;
-    case SCORE_SQRTSOFTPLUS: score_each(score_sqrtsoftplus, z, choices, s); return;
-    case SCORE_RELU: score_each(score_relu, z, choices, s); return;
-    case SCORE_COUNT: return;
+    Whole whole = score_needs_whole((Score)layer->score) ? whole_of(z, choices) : (Whole){0};
+#define SCORE_CASE(enumerator, name, symbol, ...) \
+    case enumerator: s[e] = score_##symbol(z[e], &whole); break;
+    for (int64_t e = 0; e < choices; e++) {
+        switch ((Score)layer->score) {
+            SCORE_LIST(SCORE_CASE)
+        case SCORE_COUNT: break;
+        }
     }
-}
-
-int reference_score_keeps_order(Score score) {
-    return score == SCORE_SOFTMAX || score == SCORE_SIGMOID || score == SCORE_SQRTSOFTPLUS;  // relu: many are equal to 0
 }
 
 // Weights -----------------------------------------------------------------------------------------------------------------------
@@ -159,25 +167,35 @@ static Bounded sparsemixer_weight(const Layer *layer, const Bounded *z, const in
 }
 
 // (sum of |s|^p)^(1/p). A norm: |N(s + e) - N(s)| <= N(e). Evaluation as exp(p log s) and exp(log(sum) / p): rounding an
-// argument a of exp gives relative u |a|, of which the root takes one p-th; terms count by their share of the sum.
+// argument a of exp gives relative u |a|, of which the root takes one p-th; terms count by their share of the sum. Powers are
+// those of s and e relative to the largest, so that they do not vanish.
 static Bounded norm_of(const Bounded *s, int64_t count, double p) {
-    double sum = 0, errors = 0, arguments = 0;
+    double largest = 0, widest = 0, sum = 0, errors = 0, arguments = 0;
     for (int64_t i = 0; i < count; i++) {
-        double power = pow(fabs(s[i].value), p);
-        sum += power;
-        errors += pow(s[i].error, p);
-        arguments += s[i].value != 0 ? power * fabs(log(fabs(s[i].value))) : 0;
+        largest = fmax(largest, fabs(s[i].value));
+        widest = fmax(widest, s[i].error);
     }
-    double value = pow(sum, 1 / p), own = (double)count + 3;
+    if (!isfinite(widest)) {
+        return (Bounded){0, INFINITY};
+    }
+    for (int64_t i = 0; i < count; i++) {
+        double size = fabs(s[i].value), power = size > 0 ? pow(size / largest, p) : 0;
+        sum += power;
+        errors += s[i].error > 0 ? pow(s[i].error / widest, p) : 0;
+        arguments += size > 0 ? power * fabs(log(size)) : 0;
+    }
+    double value = largest * pow(sum, 1 / p), own = (double)count + 3;
     if (p != 1 && sum > 0) {
         own += 3 * function_units + function_units * (arguments / sum + fabs(log(value)));
     }
-    return bounded_make(value, pow(errors, 1 / p) * 1.000001 + error_gamma(own, ERROR_WORST) * value);
+    return bounded_make(value, widest * pow(errors, 1 / p) * 1.000001 + error_gamma(own, ERROR_WORST) * value);
 }
 
+// s / N(s). Where the divisor is 0, weights are 0. No score exceeds the norm, so a weight lies within [0, 1] whatever the errors
+// say, and also where the norm may or may not be 0, or powers of scores below the normal numbers may or may not vanish.
 static void normalise(const Layer *layer, int64_t count, Bounded *weights) {
-    double eps = layer->normalize_eps;
-    Bounded norm = norm_of(weights, count, layer->normalize_p), divisor;
+    double eps = layer->normalize_eps, p = layer->normalize_p;
+    Bounded norm = norm_of(weights, count, p), divisor;
     if (layer->normalize_clamp) {
         double value = fmax(norm.value, eps);
         divisor = isfinite(norm.error)
@@ -186,12 +204,11 @@ static void normalise(const Layer *layer, int64_t count, Bounded *weights) {
     } else {
         divisor = bounded_add(norm, bounded_exact(eps));
     }
-    int certain = norm.value - norm.error > 0 || eps > 0;  // not 0 / 0
+    int zero = divisor.value == 0 && divisor.error == 0, clear = divisor.value - divisor.error > (p == 1 ? 0 : flushed_fp32);
     for (int64_t i = 0; i < count; i++) {
-        Bounded weight = bounded_divide(weights[i], divisor);
-        // No score exceeds the norm, so a weight lies within [0, 1] whatever the errors say.
-        weights[i] =
-            certain && !(weight.error < 1) ? (Bounded){isfinite(weight.error) ? weight.value : 0, 1 + 8 * unit_fp32} : weight;
+        Bounded weight = zero ? bounded_exact(0) : bounded_divide(weights[i], divisor);
+        int sharp = zero || (clear && weight.error < 1);
+        weights[i] = sharp ? weight : (Bounded){isfinite(weight.error) ? weight.value : 0, 1 + 8 * unit_fp32};
     }
 }
 

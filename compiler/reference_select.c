@@ -95,7 +95,7 @@ static void mask_groups(const Layer *layer, Ranking *r) {
 
 int reference_ranks_by_logits(const Layer *layer) {
     int grouped = is_grouped(layer) && (layer->group_score != GROUP_MAX || layer->group_mask != MASK_MINUS_INFINITY);
-    return layer->rank == RANK_LOGIT || (reference_score_keeps_order((Score)layer->score) && !layer->correction && !grouped);
+    return layer->rank == RANK_LOGIT || (score_is_strict((Score)layer->score) && !layer->correction && !grouped);
 }
 
 void reference_rank(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int by_logits, Ranking *r) {

@@ -79,8 +79,6 @@ Bounded reference_activation(Activation activation, double slope, Bounded g);
 void reference_logits(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, const Operand *x, Bounded *z);
 const float *reference_router_row(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int64_t choice);
 void reference_scores(const Layer *layer, const Bounded *z, Bounded *s);
-// Whether scores are in the order of their logits wherever rounding does not tie them.
-int reference_score_keeps_order(Score score);
 Bounded reference_sigmoid(Bounded z);
 // Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled.
 void reference_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count,

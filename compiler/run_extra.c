@@ -64,6 +64,7 @@ int run_extra_prepare(const RunExtraPaths *paths, const ModelLayer *layer, int64
                          .load = out->load,
                          .scores = out->scores.data,
                          .figures = out->figures,
+                         .figures_size = sizeof *out->figures,
                          .sequence_tokens = paths->sequence_tokens};
     return 0;
 }

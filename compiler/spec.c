@@ -1,7 +1,7 @@
 // Reads a description: JSON text to a validated Model, or every problem of the text in one go.
 //
 // spec_keys.c says which keys there are, spec_section.c and spec_value.c read them, spec_check.c checks what must hold between
-// them, spec_position.c finds where in the text a problem is.
+// them, spec_idle.c which keys mean nothing, spec_position.c finds where in the text a problem is.
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -74,9 +74,12 @@ typedef struct Rule {
 static void check_rules(Spec *spec, const Layer *layer, size_t index) {
     int64_t choices = layer_choices(layer), group = layer->groups ? choices / layer->groups : choices;
     bool grouped = layer->groups > 1, sparsemixer = layer->selection == SELECTION_SPARSEMIXER;
+    bool by_score = layer->selection == SELECTION_THRESHOLD && layer->rank == RANK_SCORE && !layer->correction;
     const Rule rules[] = {
         {"norm", "bias", layer->norm_bias && layer->norm != NORM_LAYER, "only a layer norm has a bias"},
         {"router", "k", !layer->top_k, "is missing: this rule of selection chooses exactly k"},
+        {"router", "k", layer->top_k > SPEC_MAX_TOP_K,
+         "is missing: without it a token may choose the whole pool, which is more than the 1024 that it may"},
         {"router", "expected_k", layer->expected_k > layer->top_k, "is more than k, the most that a token may choose"},
         {"router", "k_min", layer->k_per_token && layer->least_k > layer->top_k, "is more than k"},
         {"router", "k_per_token", layer->k_per_token && layer->selection != SELECTION_TOP_K,
@@ -93,16 +96,12 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
          "of one expert have no two best to add: score them by \"max\""},
         {"router", "groups", grouped && layer->selection == SELECTION_TOP_K && layer->top_k > layer->top_groups * group,
          "that remain have fewer than k experts"},
-        {"router", "normalize_p", layer->normalize_p != 1 && !layer->normalize, "means nothing without normalize"},
-        {"router", "normalize_clamp", layer->normalize_clamp && !layer->normalize, "means nothing without normalize"},
-        {"residual", "inner_alpha", layer->inner_alpha != 1 && !layer->inner_residual, "means nothing without inner"},
-        {"residual", "alpha", layer->alpha != 1 && !layer->outer_residual, "means nothing without outer"},
+        {"router", "threshold", by_score && layer->threshold < 0, "is below every score: all experts would always be chosen"},
+        {"router", "scale", layer->scale == 0, "must not be 0: every weight would be"},
+        {"router", "logit_scale", layer->logit_scale == 0, "must not be 0: logits would not depend on the token"},
         {"residual", "coe_weight", layer->coe_weight && layer->iterations < 2, "weighs what one iteration hands to the next"},
         {"residual", "coe_weight", layer->coe_weight && !layer->inner_residual,
          "needs inner: a converted MoE hands x + coe_weight y to the next iteration"},
-        {"experts", "slope", layer->slope != 1 && layer->activation != ACTIVATION_SILU, "is a parameter of \"silu\""},
-        {"experts", "limit", layer->limit != 0 && !layer->gated, "clamps gate and up: the experts must be gated"},
-        {"experts", "up_offset", layer->up_offset != 0 && !layer->gated, "is added to up: the experts must be gated"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         LayerPlace place;

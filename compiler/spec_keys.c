@@ -7,7 +7,6 @@
 enum {
     MAX_WIDTH = 1 << 20,
     MAX_EXPERTS = 1 << 16,
-    MAX_TOP_K = 1 << 10,  // choosing is a scan of the pool for each
     MAX_SHARED = 1 << 10,
     MAX_INSTANCES = 1 << 12,
     MAX_LAYER_NUMBER = 1 << 20,
@@ -76,10 +75,10 @@ static const Key router_rows[] = {
     CHOICE("rank", layer.rank, ranks, DEFAULT(RANK_SCORE)),
     FLAG("correction", layer.correction, DEFAULT(0)),
     SECTION("groups", group_section, false),
-    INTEGER("k", layer.top_k, 1, MAX_TOP_K, DEFAULT(0)),
+    INTEGER("k", layer.top_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
     FLAG("k_per_token", layer.k_per_token, DEFAULT(0)),
-    INTEGER("k_min", layer.least_k, 0, MAX_TOP_K, DEFAULT(1)),
-    INTEGER("expected_k", layer.expected_k, 1, MAX_TOP_K, DEFAULT(0)),
+    INTEGER("k_min", layer.least_k, 0, SPEC_MAX_TOP_K, DEFAULT(1)),
+    INTEGER("expected_k", layer.expected_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
     REAL("threshold", layer.threshold, -MAX_FACTOR, MAX_FACTOR, DEFAULT(0)),
     REAL("top_p", layer.top_p, 0, 1, DEFAULT(1)),
     REAL("jitter", layer.jitter, 0, 1, DEFAULT(0.01)),

@@ -40,6 +40,9 @@ struct Section {
     size_t count;
 };
 
+// Most choices of a token in an iteration: choosing is a scan of the pool for each.
+enum { SPEC_MAX_TOP_K = 1 << 10 };
+
 // The whole description.
 extern const Section spec_root;
 

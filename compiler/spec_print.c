@@ -79,6 +79,18 @@ static void make_implicit(Layer *layer) {
     layer->shared_intermediate = layer->shared_intermediate == layer->intermediate ? 0 : layer->shared_intermediate;
 }
 
+// What means nothing in the layer gets its default: a description that said it would be refused.
+static void reset_idle(const Section *section, const Layer *layer, ModelLayer *entry) {
+    for (size_t i = 0; i < section->count; i++) {
+        const Key *key = &section->keys[i];
+        if (key->type == KEY_SECTION) {
+            reset_idle(key->section, layer, entry);
+        } else if (spec_idle_reason(layer, section->name, key->name)) {
+            spec_default_value(key, entry);
+        }
+    }
+}
+
 static json_t *print_layers(const Key *key, const Model *model) {
     json_t *list = json_array();
     ModelLayer *defaults = calloc(1, sizeof *defaults), *entry = calloc(1, sizeof *entry);
@@ -87,6 +99,7 @@ static json_t *print_layers(const Key *key, const Model *model) {
     }
     for (int64_t i = 0; defaults && entry && i < model->layer_count; i++) {
         *entry = model->layers[i];
+        reset_idle(key->section, &model->layers[i].layer, entry);
         make_implicit(&entry->layer);
         json_array_append_new(list, print_section(key->section, entry, defaults));
     }

@@ -1,4 +1,4 @@
-// Inside of the description's parser: shared by spec.c, spec_section.c, spec_value.c and spec_check.c only.
+// Inside of the description's parser: shared by the files spec*.c only.
 #ifndef CATENA_SPEC_READ_H
 #define CATENA_SPEC_READ_H
 
@@ -32,6 +32,11 @@ void spec_default_value(const Key *key, void *base);
 void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]);
 // The known name that is most like an unknown one, or NULL if none is like it.
 const char *spec_nearest_key(const Section *section, const char *name);
+
+// Why a key means nothing in this layer, by the names of its section and its own; NULL where it means something.
+const char *spec_idle_reason(const Layer *layer, const char *section, const char *key);
+// Reports each key of a layer's (or its inner section's) JSON object that means nothing in it.
+void spec_check_idle(Spec *spec, const Layer *layer, const Section *section, const json_t *object, const Place *place);
 
 // Combinations of fields. `clean`: the layer's own values were all right, so that it makes sense to ask what they mean together.
 void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool clean, bool has_checkpoint);

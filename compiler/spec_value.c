@@ -96,6 +96,11 @@ static bool real_within(const Key *key, const json_t *value) {
     return json_is_number(value) && json_number_value(value) >= key->minimum && json_number_value(value) <= key->maximum;
 }
 
+// A number that is not 0 must not become 0 in fp32, where 0 often stands for "none".
+static bool real_vanishes(const Key *key, const json_t *value) {
+    return key->type == KEY_REAL && json_number_value(value) != 0 && (float)json_number_value(value) == 0;
+}
+
 static bool read_choice(const Key *key, const char *name, int32_t *choice) {
     for (int32_t i = 0; key->choices[i]; i++) {
         if (!strcmp(key->choices[i], name)) {
@@ -157,10 +162,7 @@ static bool read_counts(Spec *spec, const Key *key, const json_t *value, const P
 
 // Defaults that depend on other fields.
 static void complete_layer(Layer *layer) {
-    if (!layer->shared_experts) {
-        layer->shared_intermediate = layer->shared_bias = layer->shared_gated = 0;
-        layer->shared_scale = 1;
-    } else if (!layer->shared_intermediate) {
+    if (layer->shared_experts && !layer->shared_intermediate) {
         layer->shared_intermediate = layer->intermediate;
     }
     bool limits_itself = layer->selection == SELECTION_THRESHOLD || layer->selection == SELECTION_TOP_P;
@@ -185,6 +187,9 @@ static bool read_layers(Spec *spec, const Key *key, const json_t *value, const P
         spec_read_section(spec, key->section, layer, &here, &model->layers[i]);
         complete_layer(&model->layers[i].layer);
         bool clean = spec->diagnostics->count == before;
+        if (clean) {
+            spec_check_idle(spec, &model->layers[i].layer, key->section, layer, &here);
+        }
         spec_check_layer(spec, &model->layers[i], i, clean, json_object_get(layer, "checkpoint"));
     }
     return true;
@@ -226,5 +231,10 @@ static bool read_into(Spec *spec, const Key *key, const json_t *value, const Pla
 void spec_read_value(Spec *spec, const Key *key, const json_t *value, const Place *place, void *base) {
     if (!read_into(spec, key, value, place, base)) {
         reject(spec, key, value, place);
+    } else if (real_vanishes(key, value)) {
+        char where[SPEC_TEXT_BYTES], found[SPEC_TEXT_BYTES];
+        spec_place_print(place, where);
+        describe(value, found);
+        spec_error(spec, place, PLACE_VALUE, "%s must be 0 or a number that fp32 can hold, found %s", where, found);
     }
 }

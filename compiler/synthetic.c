@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../runtime/packed.h"
+#include "reference_steps.h"
 
 static const float token_constant = 4.0f;    // component 0 of tokens when the routing is skewed
 static const double one_offset = 60;         // "one": far beyond the noise of the logits
@@ -128,13 +129,41 @@ static void unite_shared_gates(const Plan *plan, uint8_t *instance) {
 
 // Vectors ---------------------------------------------------------------------------------------------------------------------
 
-// What typical ranking values of one token differ by: corrections of this size change choices without making them all.
+// The t that a normal variable exceeds with probability q, by bisection.
+static double normal_quantile(double q) {
+    double low = -8, high = 8;
+    for (int i = 0; i < 50; i++) {
+        double middle = (low + high) / 2;
+        if (erfc(middle * M_SQRT1_2) / 2 > q) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+// What typical ranking values of one token differ by: corrections of this size change choices without making them all. It is 0.4
+// standard deviations of the scores of normally distributed logits; 0 without memory.
 static float correction_size(const Layer *layer) {
-    const float sizes[SCORE_COUNT] = {[SCORE_SOFTMAX] = 1 / (float)layer_choices(layer),
-                                      [SCORE_SIGMOID] = 0.1f,
-                                      [SCORE_SQRTSOFTPLUS] = 0.2f,
-                                      [SCORE_RELU] = 0.3f};
-    return layer->rank == RANK_LOGIT ? 0.5f : sizes[layer->score];
+    int64_t choices = layer_choices(layer);
+    double deviation = sqrt(router_variance), sum = 0, squares = 0;
+    Bounded *logits = malloc(2 * (size_t)choices * sizeof *logits), *scores = logits + choices;
+    if (layer->rank == RANK_LOGIT || !logits) {
+        free(logits);
+        return (float)(layer->rank == RANK_LOGIT ? 0.4 * deviation : 0);
+    }
+    for (int64_t e = 0; e < choices; e++) {
+        logits[e] = bounded_exact(deviation * normal_quantile(((double)e + 0.5) / (double)choices));
+    }
+    reference_scores(layer, logits, scores);
+    for (int64_t e = 0; e < choices; e++) {
+        sum += scores[e].value;
+        squares += scores[e].value * scores[e].value;
+    }
+    free(logits);
+    double mean = sum / (double)choices;
+    return (float)(0.4 * sqrt(fmax(squares / (double)choices - mean * mean, 0)));
 }
 
 // Vectors are uniform around a middle.
@@ -182,35 +211,38 @@ static double log_popularity(const SyntheticRouting *routing, int64_t n, int64_t
     return -routing->exponent * (log((double)n + 1) - lgamma((double)choices + 1) / (double)choices);
 }
 
-// The t that a normal variable exceeds with probability q, by bisection.
-static double normal_quantile(double q) {
-    double low = -8, high = 8;
-    for (int i = 0; i < 50; i++) {
+static double score_of(const Layer *layer, double logit) {
+    const Layer single = {.experts = 1, .score = layer->score};
+    const Bounded z = bounded_exact(logit);
+    Bounded score;
+    reference_scores(&single, &z, &score);
+    return score.value;
+}
+
+// The logit whose ranking value is the threshold, of scores by bisection: they do not fall where logits rise.
+static double threshold_logit(const Layer *layer) {
+    double t = layer->threshold, low = -8, high = 8;
+    if (layer->rank == RANK_LOGIT) {
+        return t;
+    }
+    while (score_of(layer, high) < t && score_of(layer, 2 * high) > score_of(layer, high)) {
+        high *= 2;
+    }
+    for (int i = 0; i < 60; i++) {
         double middle = (low + high) / 2;
-        if (erfc(middle * M_SQRT1_2) / 2 > q) {
-            low = middle;
-        } else {
+        if (score_of(layer, middle) > t) {
             high = middle;
+        } else {
+            low = middle;
         }
     }
     return low;
 }
 
-// The logit whose ranking value is the threshold. The softmax of a pool does not change with a common shift: as if it were one.
-static double threshold_logit(const Layer *layer) {
-    double t = layer->threshold;
-    if (layer->rank != RANK_LOGIT && layer->score == SCORE_SIGMOID) {
-        return t <= 0 ? -8 : t >= 1 ? 8 : log(t / (1 - t));
-    }
-    if (layer->rank != RANK_LOGIT && layer->score == SCORE_SQRTSOFTPLUS) {
-        return t <= 0 ? -8 : log(expm1(t * t));
-    }
-    return t;
-}
-
-// Added to every logit of a layer that takes choices above a threshold, so that expected_k of them are above it on average.
+// Added to every logit of a layer that takes choices above a threshold, so that expected_k of them are above it on average. The
+// softmax of a pool does not change with a common shift.
 static double threshold_shift(const Layer *layer) {
-    if (layer->selection != SELECTION_THRESHOLD || (layer->rank != RANK_LOGIT && layer->score == SCORE_SOFTMAX)) {
+    if (layer->selection != SELECTION_THRESHOLD || (layer->rank != RANK_LOGIT && score_needs_whole((Score)layer->score))) {
         return 0;
     }
     double share = (double)layer->expected_k / (double)layer_choices(layer), scale = fabs((double)layer->logit_scale);

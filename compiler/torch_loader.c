@@ -25,16 +25,10 @@ static int has_encoding(const Torch *torch, Encoding encoding) {
     return 0;
 }
 
-// The names of tensors are checked by the description's parser for braces only: quotes and backslashes are escaped here.
+// The names of tensors are checked by the description's parser for braces only.
 static void print_text(const Torch *torch, const char *text) {
     fputc('"', torch->stream);
-    for (const char *c = text; *c; c++) {
-        if ((unsigned char)*c < 0x20 || *c == '"' || *c == '\\') {
-            fprintf(torch->stream, "\\x%02x", (unsigned char)*c);
-        } else {
-            fputc(*c, torch->stream);
-        }
-    }
+    torch_escaped(torch, text);
     fputc('"', torch->stream);
 }
 

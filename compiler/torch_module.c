@@ -3,6 +3,7 @@
 #include "torch_module.h"
 
 #include <ctype.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,6 +20,20 @@ void torch_line(const Torch *torch, int level, const char *format, ...) {
     vfprintf(torch->stream, format, arguments);
     va_end(arguments);
     fputc('\n', torch->stream);
+}
+
+// Bytes beyond ASCII stay as they are in UTF-8, which Python's sources have to be in.
+void torch_escaped(const Torch *torch, const char *text) {
+    json_t *utf8 = json_string(text);
+    for (const char *c = text; *c; c++) {
+        unsigned char byte = (unsigned char)*c;
+        if (byte < 0x20 || byte == 0x7f || (byte > 0x7f && !utf8) || *c == '"' || *c == '\'' || *c == '\\') {
+            fprintf(torch->stream, "\\x%02x", byte);
+        } else {
+            fputc(*c, torch->stream);
+        }
+    }
+    json_decref(utf8);
 }
 
 const char *torch_number(char text[32], float value) {
@@ -212,11 +227,13 @@ static void print_main(const Torch *torch, const char *class) {
     torch_line(torch, 1, "numpy.save(arguments.output, y.numpy())");
 }
 
-// CamelCase of a layer's name.
+// CamelCase of a layer's name. What follows keeps it apart from Python's words (None, True) and from the program's own names (F).
+static const char class_suffix[] = "Layer";
+
 static void class_name(const char *name, char *class, size_t size) {
     size_t length = 0;
     int upper = 1;
-    for (; *name && length + 1 < size; name++) {
+    for (; *name && length + sizeof class_suffix < size; name++) {
         if (*name == '_') {
             upper = 1;
             continue;
@@ -224,20 +241,22 @@ static void class_name(const char *name, char *class, size_t size) {
         class[length++] = (char)(upper ? toupper((unsigned char)*name) : *name);
         upper = 0;
     }
-    class[length] = 0;
+    memcpy(class + length, class_suffix, sizeof class_suffix);
 }
 
 void torch_module_print(const Model *model, const ModelLayer *entry, const char *source, FILE *stream) {
     const Torch torch = {stream, entry, &entry->layer};
     const Layer *layer = &entry->layer;
-    char class[LAYER_NAME_BYTES];
+    char class[LAYER_NAME_BYTES + sizeof class_suffix];
     bool loads = *entry->checkpoint.tensors[TENSOR_DOWN].pattern;
     class_name(entry->name, class, sizeof class);
     torch_line(&torch, 0, "\"\"\"Layer %s of %s: hidden %lld, %lld experts of %lld, k %lld, %lld iteration%s.", entry->name,
                model->name, (long long)layer->hidden, (long long)layer->experts, (long long)layer->intermediate,
                (long long)layer->top_k, (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
     torch_line(&torch, 0, "%s", "");
-    torch_line(&torch, 0, "Printed by catena from %s.", source);
+    fputs("Printed by catena from ", stream);
+    torch_escaped(&torch, source);
+    fputs(".\n", stream);
     torch_line(&torch, 0, "\"\"\"");
     torch_line(&torch, 0, "%s", "");
     if (loads) {

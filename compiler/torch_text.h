@@ -15,6 +15,9 @@ typedef struct Torch {
 // One line, indented by four columns a level.
 void torch_line(const Torch *torch, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+// Text from outside as it may stand between quotes of Python (single, double or triple ones), which undo the escapes.
+void torch_escaped(const Torch *torch, const char *text);
+
 // The shortest text that reads back as the same float.
 const char *torch_number(char text[32], float value);
 #define TORCH_NUMBER(value) torch_number((char[32]){0}, value)

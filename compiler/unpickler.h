@@ -18,6 +18,8 @@ typedef struct Unpickler {
     size_t depth, stack_capacity;
     PickleValue **memo;
     size_t memo_count, memo_capacity;
+    size_t limit, taken;  // bytes of memory
+    bool exhausted;       // there is memory, but not within the limit
     bool stopped;
     PickleValue *root;  // once it has stopped
     const char *file;
@@ -42,13 +44,14 @@ extern const Operation pickle_operations[256];
 
 // Adds a diagnostic that names the operation's place; returns false.
 bool unpickler_fail(Unpickler *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// For memory that was not given: the limit's fault, or the machine's.
 bool unpickler_fail_memory(Unpickler *u);
 
 // Zeroed memory that lives as long as the Pickle, and a value in it; NULL without memory.
 void *unpickler_take(Unpickler *u, size_t bytes);
 PickleValue *unpickler_value(Unpickler *u, PickleKind kind);
 // Makes a list outside of the arena at least `needed` long; false without memory.
-bool unpickler_grow(PickleValue ***items, size_t needed, size_t *capacity);
+bool unpickler_grow(Unpickler *u, PickleValue ***items, size_t needed, size_t *capacity);
 
 // value NULL means that there was no memory for it.
 bool unpickler_push(Unpickler *u, PickleValue *value);

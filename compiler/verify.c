@@ -181,7 +181,7 @@ int verify_layer(const Loaded *library, const Kind *kinds, int64_t kind_count, i
     int status = -1;
     memset(report, 0, sizeof *report);
     snprintf(report->layer, sizeof report->layer, "%s", kinds[kind].name);
-    run.limit = fits < 3 ? 3 : fits < MAX_TOKENS ? (int64_t)fits : MAX_TOKENS;
+    run.limit = fits < 3 ? 3 : fits < (double)MAX_TOKENS ? (int64_t)fits : MAX_TOKENS;
     if (make_weights(&run, kinds, kind_count, kind, options->seed) || make_buffers(&run)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "layer %s: out of memory", kinds[kind].name);
     } else if (!open_instances(&run, options, kinds[kind].name, diagnostics)) {

@@ -27,25 +27,25 @@ int library_find(const Library *library, const char *name, int64_t index) {
 }
 
 Status library_forward(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride) {
-    Forward forward = {FORWARD_PLAIN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, NULL, NULL};
+    Forward forward = {layer, tokens, x, x_stride, y, y_stride};
     return instance_forward(library, &forward);
 }
 
 Status library_forward_routing(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
                                int64_t y_stride, int32_t *experts, float *weights) {
-    Forward forward = {FORWARD_ROUTING_OUT, layer, tokens, x, x_stride, y, y_stride, experts, weights, NULL, NULL};
-    return instance_forward(library, &forward);
+    Forward forward = {layer, tokens, x, x_stride, y, y_stride};
+    return instance_forward_routing(library, &forward, experts, weights);
 }
 
 Status library_forward_routed(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
                               int64_t y_stride, const int32_t *experts, const float *weights) {
-    Forward forward = {FORWARD_ROUTING_IN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, experts, weights};
-    return instance_forward(library, &forward);
+    Forward forward = {layer, tokens, x, x_stride, y, y_stride};
+    return instance_forward_routed(library, &forward, experts, weights);
 }
 
 Status library_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,
                             const Extra *extra) {
-    Forward forward = {FORWARD_PLAIN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, NULL, NULL};
+    Forward forward = {layer, tokens, x, x_stride, y, y_stride};
     return instance_forward_with(library, &forward, extra);
 }
 

@@ -135,7 +135,7 @@ void chunks_run(Library *library, const Forward *f, const Extra *extra, int64_t 
         finish_chunk(&run, &call, first, rejected, gathering);
     }
     if (gathering) {
-        figures_end(gathering, extra->load, extra->figures);
+        figures_end(gathering, extra->load, extra->figures, extra->figures_size);
     }
     team_float_end(environment);
 }

@@ -2,9 +2,17 @@
 #include "extra.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "figures.h"
+
+// What callers know at least: the structs as they were first published. Later fields are added behind these, in units of 8 bytes.
+enum {
+    FIRST_EXTRA_BYTES = offsetof(Extra, sequence_tokens) + sizeof(int64_t),
+    FIRST_FIGURES_BYTES = offsetof(Figures, routed) + sizeof(int64_t),
+    UNIT_BYTES = 8
+};
 
 ExtraSpace extra_space(const Layer *layer, int64_t tokens) {
     int64_t end = 0, slots = layer->iterations * tokens * layer->top_k;
@@ -19,14 +27,24 @@ ExtraSpace extra_space(const Layer *layer, int64_t tokens) {
     return space;
 }
 
+// A size that cuts a field would make half of a pointer count.
+static Status check_bytes(const char *name, size_t bytes, size_t least, const Failure *failure) {
+    if (bytes < least || bytes % UNIT_BYTES) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT,
+                           "extra.%s is %zu, must be a multiple of %d from %zu: initialise extra with ..._EXTRA_INIT", name, bytes,
+                           UNIT_BYTES, least);
+    }
+    return LIBRARY_OK;
+}
+
 Status extra_read(const Extra *given, Extra *out, const Failure *failure) {
     memset(out, 0, sizeof *out);
     if (!given) {
         return LIBRARY_OK;
     }
-    if (given->size < sizeof given->size) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "extra.size is %zu: initialise extra with ..._EXTRA_INIT",
-                           given->size);
+    Status status = check_bytes("size", given->size, FIRST_EXTRA_BYTES, failure);
+    if (status != LIBRARY_OK) {
+        return status;
     }
     memcpy(out, given, given->size < sizeof *out ? given->size : sizeof *out);
     for (size_t i = sizeof *out; i < given->size; i++) {
@@ -34,7 +52,7 @@ Status extra_read(const Extra *given, Extra *out, const Failure *failure) {
             return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "extra has a field that this library does not know");
         }
     }
-    return LIBRARY_OK;
+    return out->figures ? check_bytes("figures_size", out->figures_size, FIRST_FIGURES_BYTES, failure) : LIBRARY_OK;
 }
 
 // Combinations that mean nothing.
@@ -52,6 +70,7 @@ static Status check_fields(const Layer *layer, const Extra *e, const Failure *fa
         {counted && !layer->k_per_token,
          "k or importance is given, but this layer's k is fixed: its description needs \"k_per_token\": true in \"router\""},
         {e->sequence_tokens < 0, "sequence_tokens is negative"},
+        {e->sequence_tokens && !e->figures, "sequence_tokens is given without figures, which alone depend on it"},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         if (rules[i].wrong) {

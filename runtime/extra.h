@@ -16,10 +16,11 @@ typedef struct ExtraSpace {
 
 ExtraSpace extra_space(const Layer *layer, int64_t tokens);
 
-// Reads as much of *given as its size says; NULL: nothing is wanted. What this library does not know must be zero.
+// Reads as much of *given as its size says; NULL: nothing is wanted. What this library does not know must be zero. Sizes that no
+// header can have are an error.
 Status extra_read(const Extra *given, Extra *out, const Failure *failure);
 
-// Whether this can be had of the layer, and all values given for its tokens (more than 0) are right. `seen`: a bit per choice.
+// Whether this can be had of the layer, and all values given for its tokens (if any) are right. `seen`: a bit per choice.
 Status extra_check(const Layer *layer, int64_t tokens, const Extra *extra, uint8_t *seen, const Failure *failure);
 
 #endif

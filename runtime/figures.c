@@ -142,7 +142,13 @@ static Figures figures_of(const Layer *layer, FigureSums *sums) {
     return figures;
 }
 
-void figures_end(Gathering *gathering, int64_t *load, Figures *figures) {
+static void write_figures(const Figures *from, uint8_t *to, size_t size) {
+    size_t known = size < sizeof *from ? size : sizeof *from;
+    memcpy(to, from, known);
+    memset(to + known, 0, size - known);
+}
+
+void figures_end(Gathering *gathering, int64_t *load, Figures *figures, size_t figures_size) {
     const Layer *layer = gathering->layer;
     int64_t choices = layer_choices(layer);
     for (int64_t i = 0; i < layer->iterations; i++) {
@@ -150,7 +156,8 @@ void figures_end(Gathering *gathering, int64_t *load, Figures *figures) {
             memcpy(load + i * choices, gathering->sums[i].chosen, (size_t)choices * sizeof *load);
         }
         if (figures) {
-            figures[i] = figures_of(layer, &gathering->sums[i]);
+            const Figures own = figures_of(layer, &gathering->sums[i]);
+            write_figures(&own, (uint8_t *)figures + (size_t)i * figures_size, figures_size);
         }
     }
 }

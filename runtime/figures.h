@@ -58,8 +58,10 @@ int64_t figures_bytes(const Layer *layer);
 void figures_begin(const Layer *layer, int64_t sequence_tokens, void *memory, Gathering *out);
 // Tokens must come in order.
 void figures_add(Gathering *gathering, const FigureRows *rows);
-// load [iterations][choices] and figures [iterations] may be NULL. All zero where there was no token.
-void figures_end(Gathering *gathering, int64_t *load, Figures *figures);
+// load [iterations][choices] and figures [iterations] may be NULL. All zero where there was no token. figures_size: bytes from one
+// iteration's figures to the next, a caller's sizeof(Figures): of a shorter one only so much is written, of a longer one all, zero
+// where this library has no figure.
+void figures_end(Gathering *gathering, int64_t *load, Figures *figures, size_t figures_size);
 
 // One step of ReMoE's control of lambda: 1.2 lambda while the layer is less sparse than the target, else lambda / 1.2.
 double figures_adapt_lambda(double lambda, double sparsity, double target);

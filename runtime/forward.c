@@ -79,26 +79,6 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
     return LIBRARY_OK;
 }
 
-// The exported functions that have no Extra, as one.
-static Status extra_of_mode(const Forward *f, Extra *out, const Failure *failure) {
-    bool in = f->mode == FORWARD_ROUTING_IN;
-    *out = (Extra){.size = sizeof *out};
-    if (f->mode == FORWARD_PLAIN) {
-        return LIBRARY_OK;
-    }
-    if (f->tokens && (in ? !f->experts_in || !f->weights_in : !f->experts_out || !f->weights_out)) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "experts or weights is NULL");
-    }
-    if (in) {
-        out->given_experts = f->experts_in;
-        out->given_weights = f->weights_in;
-    } else {
-        out->experts = f->experts_out;
-        out->weights = f->weights_out;
-    }
-    return LIBRARY_OK;
-}
-
 // --- the call -----------------------------------------------------------------------------------------------------------------
 
 // No token, no sum: what does not depend on their number is zero.
@@ -107,7 +87,7 @@ static void clear_figures(const Layer *layer, const Extra *extra) {
         memset(extra->load, 0, (size_t)(layer->iterations * layer_choices(layer)) * sizeof *extra->load);
     }
     if (extra->figures) {
-        memset(extra->figures, 0, (size_t)layer->iterations * sizeof *extra->figures);
+        memset(extra->figures, 0, (size_t)layer->iterations * extra->figures_size);
     }
 }
 
@@ -121,16 +101,16 @@ static Status forward_locked(Library *library, const Forward *f, const Extra *ex
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "tokens is %lld, must not be negative", (long long)f->tokens);
     }
     const Layer *layer = &library->kinds[kind].plan.layer;
-    if (!f->tokens) {
-        clear_figures(layer, extra);
-        return LIBRARY_OK;
-    }
-    Status status = check_tensors(layer, f, failure);
+    Status status = f->tokens ? check_tensors(layer, f, failure) : LIBRARY_OK;
     if (status == LIBRARY_OK) {
         status = extra_check(layer, f->tokens, extra, library->workspace.data, failure);
     }
     if (status != LIBRARY_OK) {
         return status;
+    }
+    if (!f->tokens) {
+        clear_figures(layer, extra);
+        return LIBRARY_OK;
     }
     chunks_run(library, f, extra, kind, library->first[kind] + index * library->kinds[kind].plan.instance_bytes);
     if (library->nonfinite) {
@@ -141,8 +121,8 @@ static Status forward_locked(Library *library, const Forward *f, const Extra *ex
     return LIBRARY_OK;
 }
 
-// `with`: as `extra` says, else as the mode does.
-static Status forward_alone(Library *library, const Forward *forward, bool with, const Extra *given) {
+// `wrong`: why the call is refused whatever `given` says; NULL: it is not.
+static Status forward_alone(Library *library, const Forward *forward, const Extra *given, const char *wrong) {
     if (!library) {
         return LIBRARY_INVALID_ARGUMENT;
     }
@@ -153,7 +133,7 @@ static Status forward_alone(Library *library, const Forward *forward, bool with,
     library->nonfinite = 0;
     library->first_nonfinite = -1;
     Extra extra;
-    Status status = with ? extra_read(given, &extra, &failure) : extra_of_mode(forward, &extra, &failure);
+    Status status = wrong ? failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "%s", wrong) : extra_read(given, &extra, &failure);
     if (status == LIBRARY_OK) {
         status = forward_locked(library, forward, &extra, &failure);
     }
@@ -161,12 +141,27 @@ static Status forward_alone(Library *library, const Forward *forward, bool with,
     return status;
 }
 
+// Both arrays are needed, but for no token, for which nothing is.
+static Status forward_both(Library *library, const Forward *forward, bool both, const Extra *extra) {
+    return forward_alone(library, forward, both ? extra : NULL, both || !forward->tokens ? NULL : "experts or weights is NULL");
+}
+
 Status instance_forward(Library *library, const Forward *forward) {
-    return forward_alone(library, forward, false, NULL);
+    return forward_alone(library, forward, NULL, NULL);
+}
+
+Status instance_forward_routing(Library *library, const Forward *forward, int32_t *experts, float *weights) {
+    const Extra extra = {.size = sizeof extra, .experts = experts, .weights = weights};
+    return forward_both(library, forward, experts && weights, &extra);
+}
+
+Status instance_forward_routed(Library *library, const Forward *forward, const int32_t *experts, const float *weights) {
+    const Extra extra = {.size = sizeof extra, .given_experts = experts, .given_weights = weights};
+    return forward_both(library, forward, experts && weights, &extra);
 }
 
 Status instance_forward_with(Library *library, const Forward *forward, const Extra *extra) {
-    return forward_alone(library, forward, true, extra);
+    return forward_alone(library, forward, extra, NULL);
 }
 
 int64_t instance_nonfinite(const Library *library, int64_t *first) {

@@ -33,20 +33,14 @@ struct Library {
     char error[INSTANCE_ERROR_BYTES];  // of the last call that failed
 };
 
-// What a forward is given; see library.h. The mode says which of the routing's pointers must be there.
-typedef enum ForwardMode { FORWARD_PLAIN, FORWARD_ROUTING_OUT, FORWARD_ROUTING_IN } ForwardMode;
+// What every forward is given; see library.h.
 typedef struct Forward {
-    ForwardMode mode;
     int layer;
     int64_t tokens;
     const void *x;
     int64_t x_stride;
     void *y;
     int64_t y_stride;
-    int32_t *experts_out;
-    float *weights_out;
-    const int32_t *experts_in;
-    const float *weights_in;
 } Forward;
 
 Status instance_open(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const char *weights,
@@ -59,7 +53,9 @@ Status instance_pack(const Contents *contents, const Kind *kinds, const char *we
 Status instance_check_packed(const Contents *contents, const Kind *kinds, const char *path, char *error, size_t error_size);
 int instance_find(const Library *library, const char *name, int64_t index);
 Status instance_forward(Library *library, const Forward *forward);
-// The same with everything in `extra` (NULL: nothing) instead of a mode, whose pointers do not count.
+Status instance_forward_routing(Library *library, const Forward *forward, int32_t *experts, float *weights);
+Status instance_forward_routed(Library *library, const Forward *forward, const int32_t *experts, const float *weights);
+// extra may be NULL: nothing is wanted.
 Status instance_forward_with(Library *library, const Forward *forward, const Extra *extra);
 int64_t instance_nonfinite(const Library *library, int64_t *first);
 const char *instance_error(const Library *library);

@@ -77,7 +77,8 @@ typedef struct Extra {
     const float *importance;       // in: [tokens] within 0..1, from which k follows; not together with k
     int64_t *load;                 // out: [iterations][choices], tokens that chose each
     float *scores;                 // out: [iterations][tokens][choices]
-    Figures *figures;              // out: [iterations]
+    Figures *figures;              // out: [iterations], figures_size bytes from one to the next
+    size_t figures_size;           // sizeof(Figures) of the caller's header
     int64_t sequence_tokens;       // tokens of a sequence, for figures.balance_sequence; 0: all of them are one
 } Extra;
 

@@ -11,17 +11,29 @@
 
 // X(enumerator, name in the description)
 #define NORM_LIST(X) X(NORM_NONE, "none") X(NORM_RMS, "rms") X(NORM_LAYER, "layer")
-// Scores of a token's choices from its logits: softmax over all choices, 1 / (1 + exp(-z)), sqrt(log(1 + exp z)), max(z, 0).
+// Scores of a token's choices from its logits: softmax over all choices, 1 / (1 + exp(-z)), sqrt(log(1 + exp z)), max(z, 0). None
+// is negative, none falls where its logit rises. X(enumerator, name, symbol in its functions' names,
+//   strict: a higher logit always scores higher, so that logits rank choices as well as scores do,
+//   whole: the score depends on all of a token's logits together)
 #define SCORE_LIST(X) \
-    X(SCORE_SOFTMAX, "softmax") X(SCORE_SIGMOID, "sigmoid") X(SCORE_SQRTSOFTPLUS, "sqrtsoftplus") X(SCORE_RELU, "relu")
+    X(SCORE_SOFTMAX, "softmax", softmax, 1, 1) \
+    X(SCORE_SIGMOID, "sigmoid", sigmoid, 1, 0) \
+    X(SCORE_SQRTSOFTPLUS, "sqrtsoftplus", sqrtsoftplus, 1, 0) \
+    X(SCORE_RELU, "relu", relu, 0, 0)
 // Rules that choose among a token's choices, ranked by c = (score or logit) + correction; ties go to the lower index.
 //   top_k        the k best
 //   threshold    those with c > threshold, the best k of them
 //   top_p        the shortest prefix of the ranking whose scores sum to p, at most k
 //   sparsemixer  k times: the best that is left; its weight is a softmax over those left within 2 jitter of it (Liu et al., 2023)
+// X(enumerator, name, symbol in its functions' names,
+//   weighs: weighs what it chooses by itself, instead of by scores,
+//   needs scores: compares scores with something other than each other, so that logits in their place will not do,
+//   takes k: stops at nothing else, as long as there are k choices with finite ranks)
 #define SELECTION_LIST(X) \
-    X(SELECTION_TOP_K, "top_k") \
-    X(SELECTION_THRESHOLD, "threshold") X(SELECTION_TOP_P, "top_p") X(SELECTION_SPARSEMIXER, "sparsemixer")
+    X(SELECTION_TOP_K, "top_k", top_k, 0, 0, 1) \
+    X(SELECTION_THRESHOLD, "threshold", threshold, 0, 1, 0) \
+    X(SELECTION_TOP_P, "top_p", top_p, 0, 1, 0) \
+    X(SELECTION_SPARSEMIXER, "sparsemixer", sparsemixer, 1, 0, 1)
 // What choices are ranked by, before the correction.
 #define RANK_LIST(X) X(RANK_SCORE, "score") X(RANK_LOGIT, "logit")
 // A group's score is its best c, or the sum of its two best.
@@ -59,6 +71,28 @@ static inline int64_t format_bytes(Format format) {
     case FORMAT_COUNT: break;
     }
     return 0;
+}
+
+// Attributes of a row, as the lists explain them.
+#define LAYER_SCORE_STRICT(enumerator, name, symbol, strict, whole) enumerator == score ? strict:
+#define LAYER_SCORE_WHOLE(enumerator, name, symbol, strict, whole) enumerator == score ? whole:
+#define LAYER_SELECT_WEIGHS(enumerator, name, symbol, weighs, needs_scores, takes_k) enumerator == selection ? weighs:
+#define LAYER_SELECT_NEEDS_SCORES(enumerator, name, symbol, weighs, needs_scores, takes_k) enumerator == selection ? needs_scores:
+#define LAYER_SELECT_TAKES_K(enumerator, name, symbol, weighs, needs_scores, takes_k) enumerator == selection ? takes_k:
+static inline int score_is_strict(Score score) {
+    return SCORE_LIST(LAYER_SCORE_STRICT) 0;
+}
+static inline int score_needs_whole(Score score) {
+    return SCORE_LIST(LAYER_SCORE_WHOLE) 0;
+}
+static inline int select_weighs(Selection selection) {
+    return SELECTION_LIST(LAYER_SELECT_WEIGHS) 0;
+}
+static inline int select_needs_scores(Selection selection) {
+    return SELECTION_LIST(LAYER_SELECT_NEEDS_SCORES) 0;
+}
+static inline int select_takes_k(Selection selection) {
+    return SELECTION_LIST(LAYER_SELECT_TAKES_K) 0;
 }
 
 enum { LAYER_MAX_ITERATIONS = 16 };
@@ -104,7 +138,7 @@ typedef struct Layer {
     int32_t group_score;          // GroupScore
     int32_t group_mask;           // GroupMask
     int32_t k_per_token;          // the caller may give each token's k (or an importance that becomes one)
-    int32_t normalize;            // chosen scores are divided by their norm
+    int32_t normalize;            // chosen scores are divided by their norm; where that divisor is 0, weights are 0
     float normalize_p;            // the norm is (sum of |s|^p)^(1/p)
     float normalize_eps;
     int32_t normalize_clamp;      // ... at least normalize_eps, instead of plus normalize_eps

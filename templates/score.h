@@ -1,12 +1,12 @@
-// Scores of choices from their logits. SCORE_LIST (layer.h) names them; a score is one function here and its line in score_apply.
-// Error bounds stand in compiler/reference_score.c beside their scalar references.
+// Scores of choices from their logits. SCORE_LIST (layer.h) names them; the score of a row's symbol is the function score_SYMBOL
+// here. Error bounds stand in compiler/reference_score.c beside their scalar references.
 #ifndef CATENA_SCORE_H
 #define CATENA_SCORE_H
 
 #include "layer.h"
 #include "math.h"
 
-// What a score needs of all of a token's logits together.
+// What a score needs of all of a token's logits together, if its row says that it needs anything.
 typedef struct ScoreWhole {
     float largest;  // logit
     float sum;      // of exp(z - largest)
@@ -18,7 +18,7 @@ INLINE Vector score_softmax(Vector z, ScoreWhole whole) {
 }
 
 // `count` logits, whole vectors; padding is minus infinity. The sum is sixteen chains, then the lane tree.
-INLINE ScoreWhole score_softmax_whole(const float *logits, int64_t count) {
+INLINE ScoreWhole score_sum_whole(const float *logits, int64_t count) {
     Vector best = vector_load(logits), sum = vector_set(0);
     for (int64_t e = LANES; e < count; e += LANES) {
         best = vector_max(best, vector_load(logits + e));
@@ -32,53 +32,35 @@ INLINE ScoreWhole score_softmax_whole(const float *logits, int64_t count) {
 }
 
 // sigmoid: 1 / (1 + exp(-z))
-INLINE Vector score_sigmoid(Vector z) {
+INLINE Vector score_sigmoid(Vector z, ScoreWhole whole) {
+    (void)whole;
     return vector_sigmoid(z);
 }
 
 // sqrtsoftplus: sqrt(ln(1 + e^z)), below -17 e^(z/2) to within rounding
-INLINE Vector score_sqrtsoftplus(Vector z) {
+INLINE Vector score_sqrtsoftplus(Vector z, ScoreWhole whole) {
+    (void)whole;
     return vector_select(z < -17.0f, vector_exp(z * 0.5f), vector_sqrt(vector_softplus(z)));
 }
 
 // relu: max(z, 0)
-INLINE Vector score_relu(Vector z) {
+INLINE Vector score_relu(Vector z, ScoreWhole whole) {
+    (void)whole;
     return vector_select(z > 0.0f, z, vector_set(0));
 }
 
-// Switches over a list have no default: the compiler asks for new rows.
 INLINE ScoreWhole score_whole(Score score, const float *logits, int64_t count) {
-    switch (score) {
-    case SCORE_SOFTMAX: return score_softmax_whole(logits, count);
-    case SCORE_SIGMOID:
-    case SCORE_SQRTSOFTPLUS:
-    case SCORE_RELU:
-    case SCORE_COUNT: break;
-    }
-    return (ScoreWhole){0, 0};
+    return score_needs_whole(score) ? score_sum_whole(logits, count) : (ScoreWhole){0, 0};
 }
 
 INLINE Vector score_apply(Score score, Vector z, ScoreWhole whole) {
+#define SCORE_APPLY(enumerator, name, symbol, ...) \
+    case enumerator: return score_##symbol(z, whole);
     switch (score) {
-    case SCORE_SOFTMAX: return score_softmax(z, whole);
-    case SCORE_SIGMOID: return score_sigmoid(z);
-    case SCORE_SQRTSOFTPLUS: return score_sqrtsoftplus(z);
-    case SCORE_RELU: return score_relu(z);
+        SCORE_LIST(SCORE_APPLY)
     case SCORE_COUNT: break;
     }
     return z;
-}
-
-// Whether a higher logit always has a higher score: then logits rank choices as well as scores do, and without rounding ties.
-INLINE int score_is_strict(Score score) {
-    switch (score) {
-    case SCORE_SOFTMAX:
-    case SCORE_SIGMOID:
-    case SCORE_SQRTSOFTPLUS: return 1;
-    case SCORE_RELU:
-    case SCORE_COUNT: break;
-    }
-    return 0;
 }
 
 #endif

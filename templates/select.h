@@ -1,5 +1,5 @@
-// Which of a token's choices are taken. SELECTION_LIST (layer.h) names the rules; a rule is one file select_RULE.h, its line in
-// select_apply, and what it needs. Switches over the list have no default: the compiler asks for new rows.
+// Which of a token's choices are taken. SELECTION_LIST (layer.h) names the rules; the rule of a row's symbol is the function
+// select_SYMBOL of its file select_SYMBOL.h, included here.
 #ifndef CATENA_SELECT_H
 #define CATENA_SELECT_H
 
@@ -11,35 +11,10 @@
 
 // The number of choices that the layer's rule takes; ranking->experts lists them.
 INLINE int64_t select_apply(const Ranking *ranking, const Layer *layer) {
+#define SELECT_APPLY(enumerator, name, symbol, ...) \
+    case enumerator: return select_##symbol(ranking, layer);
     switch ((Selection)layer->selection) {
-    case SELECTION_TOP_K: return select_top_k(ranking);
-    case SELECTION_THRESHOLD: return select_threshold(ranking, layer);
-    case SELECTION_TOP_P: return select_top_p(ranking, layer->top_p);
-    case SELECTION_SPARSEMIXER: return select_sparsemixer(ranking, layer->jitter);
-    case SELECTION_COUNT: break;
-    }
-    return 0;
-}
-
-// Whether the rule weighs what it chooses by itself, instead of by scores.
-INLINE int select_weighs(Selection selection) {
-    switch (selection) {
-    case SELECTION_SPARSEMIXER: return 1;
-    case SELECTION_TOP_K:
-    case SELECTION_THRESHOLD:
-    case SELECTION_TOP_P:
-    case SELECTION_COUNT: break;
-    }
-    return 0;
-}
-
-// Whether the rule compares scores with something other than each other: then logits in their place will not do.
-INLINE int select_needs_scores(Selection selection) {
-    switch (selection) {
-    case SELECTION_THRESHOLD:
-    case SELECTION_TOP_P: return 1;
-    case SELECTION_TOP_K:
-    case SELECTION_SPARSEMIXER:
+        SELECTION_LIST(SELECT_APPLY)
     case SELECTION_COUNT: break;
     }
     return 0;
@@ -47,14 +22,7 @@ INLINE int select_needs_scores(Selection selection) {
 
 // Whether the rule fills every slot of every token: finite ranks of at least k choices, and nothing else to stop at.
 INLINE int select_fills_slots(const Layer *layer) {
-    switch ((Selection)layer->selection) {
-    case SELECTION_TOP_K:
-    case SELECTION_SPARSEMIXER: return !layer->k_per_token && !layer->correction && layer->groups < 2;
-    case SELECTION_THRESHOLD:
-    case SELECTION_TOP_P:
-    case SELECTION_COUNT: break;
-    }
-    return 0;
+    return select_takes_k((Selection)layer->selection) && !layer->k_per_token && !layer->correction && layer->groups < 2;
 }
 
 // Whether choices are ranked by the scores themselves. Where logits give the same order they are used instead: it saves the scores

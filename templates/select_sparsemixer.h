@@ -17,11 +17,11 @@ INLINE float select_sparsemixer_weight(const Ranking *r, float best, float jitte
     return 1.0f / vector_sum(sum);
 }
 
-INLINE int64_t select_sparsemixer(const Ranking *r, float jitter) {
+INLINE int64_t select_sparsemixer(const Ranking *r, const Layer *layer) {
     int64_t chosen = 0;
     for (int64_t best; chosen < r->most && (best = ranking_best(r->ranks, r->width)) >= 0; chosen++) {
         r->experts[chosen] = (int32_t)best;
-        r->weights[chosen] = select_sparsemixer_weight(r, r->ranks[best], jitter);
+        r->weights[chosen] = select_sparsemixer_weight(r, r->ranks[best], layer->jitter);
         ranking_remove(r->ranks, best);
     }
     return chosen;

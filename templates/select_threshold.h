@@ -8,7 +8,7 @@
 INLINE int64_t select_threshold(const Ranking *r, const Layer *layer) {
     if (layer->top_k < layer_choices(layer)) {
         ranking_cut(r, layer->threshold);
-        return select_top_k(r);
+        return select_top_k(r, layer);
     }
     int64_t chosen = 0;
     for (int64_t e = 0; e < r->width; e += LANES) {

@@ -4,10 +4,10 @@
 
 #include "ranking.h"
 
-INLINE int64_t select_top_p(const Ranking *r, float top_p) {
+INLINE int64_t select_top_p(const Ranking *r, const Layer *layer) {
     int64_t chosen = 0, best;
     float sum = 0;
-    while (chosen < r->most && sum < top_p && (best = ranking_best(r->ranks, r->width)) >= 0) {
+    while (chosen < r->most && sum < layer->top_p && (best = ranking_best(r->ranks, r->width)) >= 0) {
         r->experts[chosen++] = (int32_t)best;
         sum += r->scores[best];
         ranking_remove(r->ranks, best);

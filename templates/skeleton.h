@@ -23,8 +23,8 @@ typedef struct Call {
     int64_t tokens;
     // Routing, [iterations][routing_tokens][top_k]; slots that are not used come last and hold expert -1 and weight 0.
     int64_t routing_tokens;     // tokens of the whole forward (a chunk is a part of it)
-    int32_t *experts_out;       // NULL: not wanted. In order of descending score.
-    float *weights_out;
+    int32_t *experts_out;       // NULL: not wanted. In order of ranking (layer.h: Selection), or ascending: select_threshold.h
+    float *weights_out;         // as applied, to inputs or outputs
     const int32_t *experts_in;  // NULL: the layer routes by itself. Otherwise no router runs.
     const float *weights_in;
     const int32_t *k_in;        // [tokens]: each token's k, least_k..top_k; NULL: top_k (layer.k_per_token only)

@@ -61,8 +61,9 @@ INLINE void weigh_normalize(float *weights, const Layer *layer, int64_t count) {
     } else {
         divisor += layer->normalize_eps;
     }
+    int vanishes = layer->normalize_eps == 0 && divisor == 0;  // no NaN where all scores are 0
     for (int64_t s = 0; s < count; s++) {
-        weights[s] /= divisor;
+        weights[s] = vanishes ? 0 : weights[s] / divisor;
     }
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../compiler/artifact.h"
+#include "../compiler/reference_steps.h"
 #include "../compiler/spec_print.h"
 #include "../compiler/synthetic.h"
 #include "shell.h"
@@ -85,9 +86,13 @@ static void draw_experts(uint64_t *state, Layer *layer) {
 
 // A number near which scores (or logits) of synthetic weights lie, so that a threshold there chooses some and leaves some.
 static float usual_rank(const Layer *layer) {
-    const float scores[SCORE_COUNT] = {
-        [SCORE_SOFTMAX] = 1 / (float)layer_choices(layer), [SCORE_SIGMOID] = 0.5f, [SCORE_SQRTSOFTPLUS] = 0.8f};
-    return layer->rank == RANK_LOGIT ? 0 : scores[layer->score];
+    int64_t choices = layer_choices(layer);
+    Bounded *logits = calloc(2 * (size_t)choices, sizeof *logits), *scores = logits + choices;
+    ck_assert_ptr_nonnull(logits);
+    reference_scores(layer, logits, scores);  // of logits that are all 0
+    float score = (float)scores[0].value;
+    free(logits);
+    return layer->rank == RANK_LOGIT ? 0 : score;
 }
 
 static void draw_selection(uint64_t *state, Layer *layer) {
@@ -136,7 +141,7 @@ static void draw_weights(uint64_t *state, Layer *layer) {
     layer->gate_per_iteration = flip(state);
     layer->normalize = flip(state);
     layer->normalize_p = layer->normalize ? PICK_REAL(state, 1, 1, 2, 1.5f, 64) : 1;
-    layer->normalize_eps = layer->normalize ? PICK_REAL(state, 1e-20f, 1e-12f, 0.125f) : 1e-20f;
+    layer->normalize_eps = layer->normalize ? PICK_REAL(state, 0, 1e-20f, 1e-12f, 0.125f) : 1e-20f;
     layer->normalize_clamp = layer->normalize && rarely(state);
     layer->scale = flip(state) ? 1.0f : 2.5f;
     layer->weight_on = rarely(state) ? WEIGHT_ON_INPUT : WEIGHT_ON_OUTPUT;

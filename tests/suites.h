@@ -25,6 +25,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(artifact, NATIVE_AND_SANITIZED) \
     X(golden, NATIVE_AND_SANITIZED) \
     X(families, NATIVE_AND_SANITIZED) \
+    X(imported, NATIVE) \
     X(import, NATIVE_AND_SANITIZED) \
     X(cli, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \

@@ -344,6 +344,31 @@ START_TEST(sibling_of_a_chain) {
 }
 END_TEST
 
+// A chain's k choices per iteration fit its groups; all of them at once need more groups, or every one.
+START_TEST(sibling_of_a_chain_with_groups) {
+    static const struct {
+        int iterations, groups;
+        int64_t k, expected;
+    } rows[] = {{1, 1, 2, 1}, {2, 1, 4, 2}, {2, 3, 4, 3}, {3, 1, 6, 3}, {4, 1, 8, 4}, {9, 2, 8, 4}};
+    char chain[512];
+    snprintf(chain, sizeof chain,
+             "{\"name\": \"grouped\", \"layers\": [{\"name\": \"chain\", \"hidden\": 64, \"iterations\": %d, \"residual\": "
+             "{\"inner\": true}, \"router\": {\"k\": 2, \"groups\": {\"count\": 4, \"k\": %d}}, \"experts\": {\"count\": 7, "
+             "\"identity\": 1, \"intermediate\": 32}}]}",
+             rows[_i].iterations, rows[_i].groups);
+    Diagnostics diagnostics = {0};
+    char *text = bench_sibling_text(chain, 0, &diagnostics);
+    ck_assert_ptr_nonnull(text);
+    Model *model = model_read_text(text, strlen(text), "sibling", &diagnostics);
+    ck_assert_msg(model != NULL, "%s", diagnostics.text);
+    ck_assert_int_eq(model->layers[0].layer.top_k, rows[_i].k);
+    ck_assert_int_eq(model->layers[0].layer.top_groups, rows[_i].expected);
+    model_free(model);
+    free(text);
+    diagnostics_free(&diagnostics);
+}
+END_TEST
+
 // --- interleaving --------------------------------------------------------------------------------------------------
 
 typedef struct Fake {
@@ -485,6 +510,7 @@ Suite *suite_bench(void) {
     tcase_add_test(cases, traces_keep_their_order_and_wrap);
     tcase_add_test(cases, choices_are_compared_as_sets);
     tcase_add_test(cases, sibling_of_a_chain);
+    tcase_add_loop_test(cases, sibling_of_a_chain_with_groups, 0, 6);
     tcase_add_test(cases, every_side_is_called_often_enough);
     tcase_add_test(cases, document_has_what_the_issue_lists);
     tcase_add_test(cases, row_without_opponent_has_nulls);

@@ -76,10 +76,40 @@ START_TEST(test_walls) {
 }
 END_TEST
 
+// The oracle shares no code with the skeleton: of the templates it may know what a layer is and how its weights lie, no more.
+static void check_oracle(const char *path) {
+    char line[512];
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof line, file)) {
+        bool shared = strstr(line, "/templates/layer.h\"") || strstr(line, "/templates/plan.h\"");
+        ck_assert_msg(shared || strncmp(line, "#include ", 9) || !strstr(line, "/templates/"), "%s has %s", path, line);
+    }
+    fclose(file);
+}
+
+START_TEST(test_oracle) {
+    DIR *folder = opendir("compiler");
+    int files = 0;
+    ck_assert_ptr_nonnull(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        if (!strncmp(entry->d_name, "reference", 9)) {
+            char path[512];
+            snprintf(path, sizeof path, "compiler/%s", entry->d_name);
+            check_oracle(path);
+            files++;
+        }
+    }
+    closedir(folder);
+    ck_assert_int_gt(files, 10);
+}
+END_TEST
+
 Suite *suite_boundaries(void) {
     Suite *suite = suite_create("boundaries");
     TCase *cases = tcase_create("includes");
     tcase_add_loop_test(cases, test_walls, 0, WALLS);
+    tcase_add_test(cases, test_oracle);
     suite_add_tcase(suite, cases);
     return suite;
 }

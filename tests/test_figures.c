@@ -218,7 +218,11 @@ START_TEST(figures_are_the_formulas) {
             Figures figures[ITERATIONS];
             int64_t load[ITERATIONS][CHOICES];
             float scores[SCORES];
-            Extra extra = {.size = sizeof extra, .figures = figures, .load = *load, .sequence_tokens = sequences[s]};
+            Extra extra = {.size = sizeof extra,
+                           .figures = figures,
+                           .figures_size = sizeof *figures,
+                           .load = *load,
+                           .sequence_tokens = sequences[s]};
             extra.scores = variant & 1 ? scores : NULL;
             Library *library = open_instance(1 + variant / 2 % 2, variant / 4);
             ck_assert_int_eq(run(library, TOKENS, &extra), _i & 2 ? LIBRARY_NONFINITE : LIBRARY_OK);
@@ -241,7 +245,7 @@ END_TEST
 START_TEST(nothing_counted_is_zero) {
     Figures figures[ITERATIONS], zero[ITERATIONS] = {0};
     int64_t load[ITERATIONS * CHOICES], none[ITERATIONS * CHOICES] = {0};
-    Extra extra = {.size = sizeof extra, .figures = figures, .load = load};
+    Extra extra = {.size = sizeof extra, .figures = figures, .figures_size = sizeof *figures, .load = load};
     Library *library = open_instance(1, 0);
     for (int tokens = 0; tokens < 2; tokens++) {
         rejected[0] = true;
@@ -268,7 +272,7 @@ START_TEST(logarithms_are_exact) {
         Figures figures;
         figures_begin(&layer, 0, memory, &gathering);
         figures_add(&gathering, &(FigureRows){0, 1, 1, &expert, &s, &kept});
-        figures_end(&gathering, NULL, &figures);
+        figures_end(&gathering, NULL, &figures, sizeof figures);
         double expected = -(double)s * log((double)s);
         ck_assert_msg(fabs(figures.entropy - expected) <= 0x1p-51 * expected, "%g: %.17g, expected %.17g", exact, figures.entropy,
                       expected);
@@ -289,7 +293,8 @@ START_TEST(the_callers_rounding_does_not_matter) {
     importance[0] = 0.2f;
     Library *library = open_instance(1, 0);
     for (int upwards = 0; upwards < 2; upwards++) {
-        Extra extra = {.size = sizeof extra, .figures = figures[upwards], .importance = importance};
+        Extra extra = {
+            .size = sizeof extra, .figures = figures[upwards], .figures_size = sizeof **figures, .importance = importance};
         _mm_setcsr(upwards ? UPWARDS_AND_FLUSHING : 0x1f80);
         Status status = run(library, TOKENS, &extra);
         unsigned after = _mm_getcsr();
@@ -332,7 +337,8 @@ START_TEST(any_outputs_together) {
                        .weights = subset & 2 ? weights : NULL,
                        .scores = subset & 4 ? scores : NULL,
                        .load = subset & 8 ? load : NULL,
-                       .figures = subset & 16 ? figures : NULL};
+                       .figures = subset & 16 ? figures : NULL,
+                       .figures_size = sizeof *figures};
         ck_assert_int_eq(run(library, TOKENS, &extra), LIBRARY_NONFINITE);
         int32_t untouched = 0x11111111;
         ck_assert_int_eq(memcmp(experts, routed, sizeof routed) == 0, subset & 1);
@@ -444,16 +450,23 @@ START_TEST(arrays_of_a_chunk_do_not_overlap) {
 }
 END_TEST
 
-static void refused(Library *library, const Extra *extra, const char *text) {
+// Nothing is computed or written. `values_matter`: with values of tokens; otherwise a call for no token is refused as well.
+static void refused_of(Library *library, const Extra *extra, bool values_matter, const char *text) {
     int64_t load[ITERATIONS * CHOICES];
     Extra with = *extra;
     with.load = with.size == sizeof with ? load : NULL;
     memset(load, 0x11, sizeof load);
     calls = 0;
-    ck_assert_int_eq(run(library, TOKENS, &with), LIBRARY_INVALID_ARGUMENT);
-    ck_assert_msg(strstr(instance_error(library), text), "'%s' has no '%s'", instance_error(library), text);
-    ck_assert_int_eq(calls, 0);
-    ck_assert_int_eq(load[0], 0x1111111111111111);
+    for (int64_t tokens = values_matter ? TOKENS : 0; tokens <= TOKENS; tokens += TOKENS) {
+        ck_assert_int_eq(run(library, tokens, &with), LIBRARY_INVALID_ARGUMENT);
+        ck_assert_msg(strstr(instance_error(library), text), "'%s' has no '%s'", instance_error(library), text);
+        ck_assert_int_eq(calls, 0);
+        ck_assert_int_eq(load[0], 0x1111111111111111);
+    }
+}
+
+static void refused(Library *library, const Extra *extra, const char *text) {
+    refused_of(library, extra, false, text);
 }
 
 START_TEST(refuses_what_makes_no_sense) {
@@ -465,7 +478,14 @@ START_TEST(refuses_what_makes_no_sense) {
         k[t] = 1 + t % K;
     }
     Library *library = open_instance(1, 0);
-    refused(library, &(Extra){.size = 0}, "extra.size is 0");
+    static const size_t cut[] = {0, 12, offsetof(Extra, k), sizeof(Extra) - 8, sizeof(Extra) - 4, sizeof(Extra) + 4};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        refused(library, &(Extra){.size = cut[i]}, "extra.size is ");
+    }
+    static const size_t cut_figures[] = {0, 8, sizeof(Figures) - 8, sizeof(Figures) + 1};
+    for (size_t i = 0; i < sizeof cut_figures / sizeof *cut_figures; i++) {
+        refused(library, &(Extra){.size = size, .figures = figures, .figures_size = cut_figures[i]}, "extra.figures_size is ");
+    }
     refused(library, &(Extra){.size = size, .given_experts = experts}, "given_experts or given_weights is NULL");
     refused(library, &(Extra){.size = size, .given_weights = weights}, "given_experts or given_weights is NULL");
     Extra given = {.size = size, .given_experts = experts, .given_weights = weights};
@@ -477,21 +497,25 @@ START_TEST(refuses_what_makes_no_sense) {
     refused(library, &extra, "no router runs");
     extra = given;
     extra.figures = figures;
+    extra.figures_size = sizeof *figures;
     refused(library, &extra, "no router runs");
     extra = given;
     extra.k = k;
     refused(library, &extra, "nothing to decide");
-    refused(library, &given, "expert 0 is given twice");
+    refused_of(library, &given, true, "expert 0 is given twice");
     refused(library, &(Extra){.size = size, .k = k, .importance = importance}, "both given");
+    extra = (Extra){.size = size, .figures = figures, .figures_size = sizeof *figures, .sequence_tokens = -1};
+    refused(library, &extra, "sequence_tokens is negative");
     refused(library, &(Extra){.size = size, .sequence_tokens = -1}, "sequence_tokens is negative");
+    refused(library, &(Extra){.size = size, .sequence_tokens = 1}, "sequence_tokens is given without figures");
     k[9] = 0;
-    refused(library, &(Extra){.size = size, .k = k}, "token 9: k is 0, must be 1..3");
+    refused_of(library, &(Extra){.size = size, .k = k}, true, "token 9: k is 0, must be 1..3");
     k[9] = K + 1;
-    refused(library, &(Extra){.size = size, .k = k}, "token 9: k is 4, must be 1..3");
+    refused_of(library, &(Extra){.size = size, .k = k}, true, "token 9: k is 4, must be 1..3");
     static const float bad[] = {-0.1f, 1.0001f, NAN, INFINITY, -INFINITY};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         importance[10] = bad[i];
-        refused(library, &(Extra){.size = size, .importance = importance}, "token 10: importance is ");
+        refused_of(library, &(Extra){.size = size, .importance = importance}, true, "token 10: importance is ");
     }
     importance[10] = 0;
     kind.plan.layer.k_per_token = 0;
@@ -501,7 +525,7 @@ START_TEST(refuses_what_makes_no_sense) {
 }
 END_TEST
 
-// Callers with an older or a newer header.
+// Callers with a newer header.
 START_TEST(reads_extra_of_any_size) {
     int32_t k[TOKENS];
     struct {
@@ -517,10 +541,58 @@ START_TEST(reads_extra_of_any_size) {
     newer.more[7] = 1;
     ck_assert_int_eq(run(library, TOKENS, &newer.extra), LIBRARY_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(instance_error(library), "does not know"));
-    Extra older = {.size = offsetof(Extra, k), .k = k, .importance = (float *)(void *)k};
-    ck_assert_int_eq(run(library, TOKENS, &older), LIBRARY_OK);
-    ck_assert_float_eq(y[0], -1);
     instance_close(library);
+}
+END_TEST
+
+// A caller whose figures are longer than the library's gets its own stride, and zeros where nothing is known.
+START_TEST(writes_figures_of_any_size) {
+    struct {
+        Figures known;
+        double more[2];
+    } longer[ITERATIONS + 1];
+    Figures figures[ITERATIONS];
+    Library *library = open_instance(1, 0);
+    Extra extra = {.size = sizeof extra, .figures = figures, .figures_size = sizeof *figures};
+    for (int tokens = 0; tokens <= TOKENS; tokens += TOKENS) {
+        extra.figures = figures;
+        extra.figures_size = sizeof *figures;
+        ck_assert_int_eq(run(library, tokens, &extra), LIBRARY_OK);
+        extra.figures = &longer[0].known;
+        extra.figures_size = sizeof *longer;
+        memset(longer, 0x11, sizeof longer);
+        ck_assert_int_eq(run(library, tokens, &extra), LIBRARY_OK);
+        for (int i = 0; i < ITERATIONS; i++) {
+            ck_assert_mem_eq(&longer[i].known, &figures[i], sizeof figures[i]);
+            ck_assert(longer[i].more[0] == 0 && longer[i].more[1] == 0);
+        }
+        ck_assert_int_eq(longer[ITERATIONS].known.routed, 0x1111111111111111);
+    }
+    instance_close(library);
+}
+END_TEST
+
+// An older caller's figures end where it says. Nothing older is published, so the bound is tried without a library.
+START_TEST(figures_end_where_the_caller_says) {
+    enum { SHORT = sizeof(Figures) / sizeof(double) - 1 };
+    Gathering gathering;
+    double memory[256], found[ITERATIONS * SHORT + 1];
+    Figures figures[ITERATIONS];
+    FigureRows rows = {0, TOKENS, TOKENS, **routed, **scored, (const uint8_t[TOKENS]){0}};
+    ck_assert_int_le(figures_bytes(&kind.plan.layer), sizeof memory);
+    figures_begin(&kind.plan.layer, 0, memory, &gathering);
+    figures_add(&gathering, &rows);
+    figures_end(&gathering, NULL, figures, sizeof *figures);
+    figures_begin(&kind.plan.layer, 0, memory, &gathering);
+    figures_add(&gathering, &rows);
+    memset(found, 0x11, sizeof found);
+    figures_end(&gathering, NULL, (Figures *)(void *)found, SHORT * sizeof *found);
+    for (int i = 0; i < ITERATIONS; i++) {
+        ck_assert_mem_eq(found + i * SHORT, &figures[i], SHORT * sizeof *found);
+    }
+    int64_t after;
+    memcpy(&after, found + ITERATIONS * SHORT, sizeof after);
+    ck_assert_int_eq(after, 0x1111111111111111);
 }
 END_TEST
 
@@ -529,7 +601,8 @@ START_TEST(allocates_nothing) {
     Figures figures[ITERATIONS];
     int64_t load[ITERATIONS * CHOICES];
     float importance[TOKENS] = {0};
-    Extra extra = {.size = sizeof extra, .figures = figures, .load = load, .importance = importance};
+    Extra extra = {
+        .size = sizeof extra, .figures = figures, .figures_size = sizeof *figures, .load = load, .importance = importance};
     Library *library = open_instance(1, 0);
     ck_assert_int_eq(run(library, TOKENS, &extra), LIBRARY_OK);
     struct mallinfo2 before = mallinfo2();
@@ -559,6 +632,8 @@ Suite *suite_figures(void) {
     tcase_add_test(cases, arrays_of_a_chunk_do_not_overlap);
     tcase_add_test(cases, refuses_what_makes_no_sense);
     tcase_add_test(cases, reads_extra_of_any_size);
+    tcase_add_test(cases, writes_figures_of_any_size);
+    tcase_add_test(cases, figures_end_where_the_caller_says);
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
     tcase_add_test(cases, allocates_nothing);
 #endif

@@ -10,6 +10,7 @@
 #include "../compiler/command.h"
 #include "../compiler/import.h"
 #include "../compiler/model.h"
+#include "available.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -503,7 +504,68 @@ START_TEST(names_the_model) {
     ck_assert_int_eq(shell_run("cp %s/mixtral/config.json $D/8x7b", golden), 0);
     shell_expect(EXIT_OK, "\"name\": \"mixtral_8x7b_v0\"", "$CATENA import $D/Mixtral-8x7B.v0");
     shell_expect(EXIT_OK, "\"name\": \"mixtral_8x7b\"", "$CATENA import $D/8x7b");  // a name begins with a letter
-    shell_expect(EXIT_FAILED, "keyword of C", "$CATENA import $D/8x7b --name int");
+    // what descriptions refuse is refused by the option's name, or made acceptable
+    shell_expect(EXIT_FAILED, "--name int: name \"int\" is a keyword of C", "$CATENA import $D/8x7b --name int");
+    shell_expect(EXIT_FAILED, "--name 8x7b: ", "$CATENA import $D/8x7b --name 8x7b");
+    shell_expect(EXIT_FAILED, "--name a_very_", "$CATENA import $D/8x7b --name a_very_%080d", 1);
+    shell_expect(EXIT_FAILED, "the name is no UTF-8", "$CATENA import $D/8x7b --name \"$(printf 'a\\377')\"");
+    static const char *const words[] = {"int", "math", "m", "library", "stdint"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "\"name\": \"model_%s\"", words[i]);
+        shell_expect(EXIT_OK, wanted, "cp -r $D/8x7b $D/%s && $CATENA import $D/%s", words[i], words[i]);
+    }
+}
+END_TEST
+
+// Nothing reads other quantised experts; --dry-run says what the model is nevertheless.
+START_TEST(refuses_quantised_checkpoints) {
+    shell_run("printf '{\"model_type\": \"mixtral\",\\n \"quantization_config\": {\"quant_method\": \"fp8\"}}' > $D/config.json");
+    shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (fp8), which nothing here reads",
+                 "$CATENA import $D --name x -o $D/x.json");
+    shell_expect(EXIT_FAILED, "of Mixtral catena reads tensors in F32, F16 and BF16. Save it dequantised", "$CATENA import $D");
+    shell_expect(EXIT_OK, "the checkpoint is quantised (fp8)", "$CATENA import $D --dry-run");
+    shell_expect(EXIT_OK, "the 2 best", "$CATENA import $D --dry-run");
+    shell_run("printf '{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"gptq\"}}' > $D/config.json");
+    shell_expect(EXIT_FAILED, "BF16, and in MXFP4.", "$CATENA import $D");
+    shell_run(
+        "printf '{\"model_type\": \"llama4\",\\n \"quantization_config\": {\"bits\": 4},\\n \"text_config\": {}}' > "
+        "$D/config.json");
+    shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (unknown)", "$CATENA import $D");
+    ck_assert_int_eq(shell_run("test -e $D/x.json"), 1);
+}
+END_TEST
+
+// Where the configuration does not say it, the dtype is that of the experts, whatever lies before them.
+START_TEST(takes_the_dtype_of_the_experts) {
+    static const char *const dtypes[] = {"BF16", "F32"};
+    static const char *const wanted[] = {"\"weights\": \"bf16\"", "\"weights\": \"fp32\""};
+    static const char program[] =
+        "import json, struct, sys\n"
+        "folder, out, experts = sys.argv[1:]\n"
+        "config = json.load(open(folder + \"/config.json\"))\n"
+        "for key in (\"dtype\", \"torch_dtype\"):\n"
+        "    config.pop(key, None)\n"
+        "json.dump(config, open(out + \"/config.json\", \"w\"))\n"
+        "data = open(folder + \"/model.safetensors\", \"rb\").read()\n"
+        "size = struct.unpack(\"<Q\", data[:8])[0]\n"
+        "header, at = json.loads(data[8 : 8 + size]), 0\n"
+        "header.pop(\"__metadata__\", None)\n"
+        "for name, tensor in header.items():\n"
+        "    tensor[\"dtype\"] = experts if \"experts\" in name else {\"BF16\": \"F32\", \"F32\": \"BF16\"}[experts]\n"
+        "    bytes = {\"F32\": 4, \"BF16\": 2}[tensor[\"dtype\"]]\n"
+        "    for length in tensor[\"shape\"]:\n"
+        "        bytes *= length\n"
+        "    tensor[\"data_offsets\"] = [at, at + bytes]\n"
+        "    at += bytes\n"
+        "text = json.dumps(header).encode()\n"
+        "open(out + \"/model.safetensors\", \"wb\").write(struct.pack(\"<Q\", len(text)) + text + bytearray(at))\n";
+    if (!available_program("python3")) {
+        return;
+    }
+    shell_write_file("$D/program.py", program, strlen(program));
+    ck_assert_int_eq(shell_run("mkdir $D/m && python3 $D/program.py %s/mixtral $D/m %s", golden, dtypes[_i]), 0);
+    shell_expect(EXIT_OK, wanted[_i], "$CATENA import $D/m");
 }
 END_TEST
 
@@ -536,6 +598,14 @@ START_TEST(imports_megatron) {
     ck_assert_str_eq(json_string_value(find(root, TENSOR("gate.name"))), megatron[_i].gate);
     ck_assert_int_eq(shell_run("test $(ls $D | wc -l) = 2 && test -s $D/r.safetensors"), 0);
     release(&result);
+    // what exists under the tensors' name is somebody's, and neither file is written
+    shell_expect(EXIT_FAILED,
+                 "r.safetensors: error: ", "printf mine >$D/r.safetensors; rm $D/r.json; $CATENA import %s/%s -o $D/r.json",
+                 torch_data, megatron[_i].folder);
+    ck_assert_int_eq(shell_run("test \"$(cat $D/r.safetensors)\" = mine && test $(ls $D | wc -l) = 1"), 0);
+    shell_expect(EXIT_FAILED, "not a regular file", "mkdir $D/folder.json; $CATENA import %s/%s -o $D/folder.json", torch_data,
+                 megatron[_i].folder);
+    ck_assert_int_eq(shell_run("test $(ls $D | wc -l) = 2 && rmdir $D/folder.json"), 0);
     shell_expect(EXIT_FAILED, "-o OUT.json is needed", "$CATENA import %s/%s", torch_data, megatron[_i].folder);
     shell_expect(EXIT_OK, "ReMoE (Megatron-LM), by its arguments", "rm $D/* && $CATENA import %s/%s --dry-run -o $D/r.json",
                  torch_data, megatron[_i].folder);
@@ -582,6 +652,8 @@ Suite *suite_import(void) {
     tcase_add_test(files, dry_run_writes_nothing);
     tcase_add_test(files, replaces_nothing_that_is_read);
     tcase_add_test(files, names_the_model);
+    tcase_add_test(files, refuses_quantised_checkpoints);
+    tcase_add_loop_test(files, takes_the_dtype_of_the_experts, 0, 2);
     tcase_add_loop_test(files, imports_megatron, 0, MEGATRON);
     tcase_add_test(files, refuses_other_megatrons);
     suite_add_tcase(suite, files);

@@ -188,7 +188,7 @@ static Figures figures_from(const Layer *layer, int64_t tokens, int64_t sequence
     }
     figures_begin(layer, sequence, memory, &gathering);
     figures_add(&gathering, &(FigureRows){0, tokens, tokens, experts, values, rejected});
-    figures_end(&gathering, load, &figures);
+    figures_end(&gathering, load, &figures, sizeof figures);
     free(experts);
     free(values);
     free(rejected);
@@ -271,13 +271,15 @@ static const char agreement[] =
     "#define E(field) SAME(Extra, demo_extra, field)\n"
     "#define F(field) SAME(Figures, demo_figures, field)\n"
     "E(size); E(experts); E(weights); E(given_experts); E(given_weights); E(k); E(importance); E(load); E(scores); E(figures);\n"
+    "E(figures_size);\n"
     "E(sequence_tokens); F(sparsity); F(l1); F(balance_switch); F(balance_sequence); F(entropy); F(routed);\n"
     "_Static_assert(sizeof(Extra) == sizeof(demo_extra) && sizeof(Figures) == sizeof(demo_figures), \"sizes\");\n"
     "_Static_assert((int)IMPORTANCE_RECEIVE_MAX == DEMO_RECEIVE_MAX && (int)IMPORTANCE_RECEIVE_SUM == DEMO_RECEIVE_SUM && "
     "(int)IMPORTANCE_GIVE_MAX == DEMO_GIVE_MAX && IMPORTANCE_RULE_COUNT == 3, \"rules\");\n"
     "_Static_assert(DEMO_SPARSE_CHOICES == 7 && DEMO_SPARSE_EXPERTS == 5 && DEMO_SPARSE_K_MIN == 1 && DEMO_SPARSE_EXPECTED_K == 2, "
     "\"constants\");\n"
-    "demo_extra extra = DEMO_EXTRA_INIT;\n";
+    "demo_extra extra = DEMO_EXTRA_INIT;\n"
+    "int main(void) { return extra.size != sizeof(Extra) || extra.figures_size != sizeof(Figures) || extra.sequence_tokens; }\n";
 
 START_TEST(header_agrees_with_library) {
     Model *model = calloc(1, sizeof *model);
@@ -307,7 +309,7 @@ START_TEST(header_agrees_with_library) {
     shell_write_file("$D/agree.c", program, (size_t)length);
     static const char plus[] = "#include \"demo.h\"\nint main() { demo_extra e = DEMO_EXTRA_INIT; return e.k != NULL; }\n";
     shell_write_file("$D/plus.cc", plus, sizeof plus - 1);
-    shell_expect(0, "", "gcc -std=c11 -Wall -Wextra -Wpedantic -Werror -I. -fsyntax-only $D/agree.c");
+    shell_expect(0, "", "gcc -std=c11 -Wall -Wextra -Wpedantic -Werror -I. $D/agree.c -o $D/agree && $D/agree");
     shell_expect(0, "", "! command -v g++ || g++ -Wall -Wextra -Wpedantic -Werror -fsyntax-only $D/plus.cc");
     free(text);
     free(model);
@@ -383,6 +385,7 @@ START_TEST(runs_by_importance) {
     npy_free(&found);
     npy_free(&scores);
     shell_expect(EXIT_FAILED, "both given", "%s --k $D/k.npy --importance $D/importance.npy -o $D/c.npy", da_moe_run);
+    shell_expect(EXIT_USAGE, "goes with --figures", "%s --sequence 5 -o $D/c.npy", da_moe_run);
     shell_expect(EXIT_FAILED, "takes int32 [24] here", "%s --k $D/importance.npy -o $D/c.npy", da_moe_run);
     shell_expect(EXIT_FAILED, "would replace", "%s --k $D/k.npy -o $D/c.npy --scores $D/k.npy", da_moe_run);
     counts[3] = 7;

@@ -120,6 +120,30 @@ START_TEST(refuses_pickles) {
 }
 END_TEST
 
+// Values, the stack and the memo count, and what is within the limit is read.
+START_TEST(memory_is_limited) {
+    enum { VALUES = 100000, LIMIT = 1 << 19 };
+    static const char *const patterns[] = {"]", "K\x01", "2", "\x94"};
+    const char *pattern = patterns[_i];
+    size_t length = strlen(pattern), size = 3;
+    char *pickle = malloc(size + VALUES * length + 1);
+    memcpy(pickle, "\x80\x04N", size);
+    for (int i = 0; i < VALUES; i++, size += length) {
+        memcpy(pickle + size, pattern, length);
+    }
+    pickle[size++] = '.';
+    Diagnostics diagnostics = {0};
+    Pickle *read = pickle_read(pickle, size, "x.pt", &diagnostics);
+    ck_assert_msg(read != NULL, "%s", diagnostics.text ? diagnostics.text : "");
+    pickle_free(read);
+    ck_assert_ptr_null(pickle_read_within(pickle, size, LIMIT, "x.pt", &diagnostics));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "need more than 524288 bytes of memory"));
+    ck_assert_ptr_null(strstr(diagnostics.text, "out of memory"));
+    diagnostics_free(&diagnostics);
+    free(pickle);
+}
+END_TEST
+
 Suite *suite_pickle(void) {
     Suite *suite = suite_create("pickle");
     TCase *cases = tcase_create("pickle");
@@ -127,6 +151,7 @@ Suite *suite_pickle(void) {
     tcase_add_loop_test(cases, reads_numbers, 0, sizeof numbers / sizeof *numbers);
     tcase_add_loop_test(cases, damaged_pickles_do_no_harm, 0, sizeof recorded / sizeof *recorded);
     tcase_add_loop_test(cases, refuses_pickles, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_loop_test(cases, memory_is_limited, 0, 4);
     suite_add_tcase(suite, cases);
     return suite;
 }

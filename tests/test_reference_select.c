@@ -44,6 +44,16 @@ static const Row rows[] = {
      2,
      {2, 3},
      {0.17615941559557646, 0.17039056039366213}},
+    {"norm of 0, no eps",  // the corrected ones are those whose scores are 0
+     LAYER(3, .score = SCORE_RELU, .correction = 1, .logit_scale = 0.125f, .normalize = 1),
+     3,
+     {1, 4, 7},
+     {0, 0, 0}},
+    {"clamped norm of 0, no eps",
+     LAYER(3, .score = SCORE_RELU, .correction = 1, .logit_scale = 0.125f, .normalize = 1, .normalize_p = 2, .normalize_clamp = 1),
+     3,
+     {1, 4, 7},
+     {0, 0, 0}},
     {"softcap and scale", LAYER(2, .logit_scale = 2, .softcap = 3), 2, {2, 3}, {0.37787428836098414, 0.32831664419914686}},
     {"ranked by logits", LAYER(2, .score = SCORE_RELU, .rank = RANK_LOGIT), 2, {2, 3}, {2, 1.75}},
     {"groups as DeepSeek-V3",
@@ -217,7 +227,7 @@ static int swap_two(Router *r) {
 }
 
 static int spoil_weight(Router *r) {
-    r->given_weights[0] *= 1.0001f;
+    r->given_weights[0] += r->given_weights[0] != 0 ? 1e-4f * r->given_weights[0] : 1e-4f;
     return slots_used(r) > 0;
 }
 
@@ -338,6 +348,38 @@ START_TEST(test_open_sparsemixer) {
 }
 END_TEST
 
+// Scores that may or may not underflow, and no eps: weights of a norm of 0 are 0, others at most 1, and none is NaN.
+START_TEST(test_open_norm) {
+    static const float powers[] = {1, 2, 64}, given[] = {0, 0.25f, 1, NAN, INFINITY, 1.01f};
+    for (size_t i = 0; i < 18; i++) {
+        Router r = router_make(&(Layer)LAYER(2, .score = SCORE_SIGMOID, .normalize = 1, .normalize_p = powers[i / 6]));
+        for (int e = 0; e < POOL; e++) {
+            r.x[e] = (float)(-200 - e);
+        }
+        r.experts[0] = 0;
+        r.experts[1] = 1;
+        r.given_weights[0] = given[i % 6];
+        ck_assert_msg((router_check(&r).violations > 0) == (i % 6 >= 3), "p %g: %g", (double)powers[i / 6], (double)given[i % 6]);
+        reference_weights_free(&r.weights);
+    }
+}
+END_TEST
+
+// The powers of small scores vanish, their norm does not.
+START_TEST(test_small_scores) {
+    Router r = router_make(&(Layer)LAYER(2, .score = SCORE_SIGMOID, .normalize = 1, .normalize_p = 64));
+    for (int e = 0; e < POOL; e++) {
+        r.x[e] = (float)(-20 - e);
+    }
+    router_route(&r);
+    ck_assert(fabsf(r.given_weights[0] - 1) < 1e-6f && fabsf(r.given_weights[1] - 0.36787944f) < 1e-6f);
+    ck_assert_int_eq(router_check(&r).violations, 0);
+    r.given_weights[1] *= 1.01f;
+    ck_assert_int_gt(router_check(&r).violations, 0);
+    reference_weights_free(&r.weights);
+}
+END_TEST
+
 // Scores that rounding ties: sigmoids of 30 and 40 are 1. Ranked by logits the second comes first, by scores the first.
 START_TEST(test_saturated_scores) {
     Router r = router_make(&(Layer)LAYER(1, .score = SCORE_SIGMOID));
@@ -400,8 +442,8 @@ START_TEST(test_synthetic_threshold) {
     for (int64_t i = 0; i < TOKENS * WIDE; i++) {
         active += experts[i] >= 0;
     }
-    ck_assert_msg(active > 0.8 * WANTED * TOKENS && active < 1.2 * WANTED * TOKENS, "%g on average",
-                  (double)active / (double)TOKENS);
+    double mean = (double)active / (double)TOKENS;
+    ck_assert_msg(mean > 0.8 * (double)WANTED && mean < 1.2 * (double)WANTED, "%g on average", mean);
     reference_weights_free(&plain);
     free(out.y);
     free(out.bound);
@@ -423,6 +465,8 @@ Suite *suite_reference_select(void) {
     tcase_add_test(cases, test_open_threshold);
     tcase_add_test(cases, test_open_sum);
     tcase_add_test(cases, test_open_sparsemixer);
+    tcase_add_test(cases, test_open_norm);
+    tcase_add_test(cases, test_small_scores);
     tcase_add_test(cases, test_saturated_scores);
     tcase_add_test(cases, test_k_per_token);
     tcase_add_loop_test(cases, test_synthetic_threshold, 0, 12);

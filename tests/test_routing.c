@@ -36,6 +36,10 @@ static double sqrtsoftplus(double x) {
     return sqrt(softplus(x));
 }
 
+static Vector found_sqrtsoftplus(Vector z) {
+    return score_sqrtsoftplus(z, (ScoreWhole){0, 0});
+}
+
 // The bounds that math.h and score.h state.
 static const struct {
     const char *name;
@@ -52,8 +56,8 @@ static const struct {
     {"tanh", vector_tanh, tanh, -12, 12, 3},
     {"tanh", vector_tanh, tanh, -0.7, 0.7, 3},
     {"sigmoid", vector_sigmoid, sigmoid, -80, 80, 4},
-    {"sqrtsoftplus", score_sqrtsoftplus, sqrtsoftplus, -170, 100, 4},
-    {"sqrtsoftplus", score_sqrtsoftplus, sqrtsoftplus, -20, 20, 4},
+    {"sqrtsoftplus", found_sqrtsoftplus, sqrtsoftplus, -170, 100, 4},
+    {"sqrtsoftplus", found_sqrtsoftplus, sqrtsoftplus, -20, 20, 4},
 };
 
 START_TEST(test_function_bounds) {
@@ -289,6 +293,30 @@ START_TEST(test_norms) {
 }
 END_TEST
 
+// Where all chosen scores are 0 and nothing is added to their norm, weights are 0, not NaN.
+START_TEST(test_zero_norm) {
+    static const float logits[2][LANES] = {{-1, -2, -3}, {-1, 4, -3}}, due[2][3] = {{0, 0, 0}, {0, 2, 0}};
+    for (int round = 0; round < 12; round++) {
+        int positive = round % 2;
+        Layer layer = {.experts = 3,
+                       .top_k = 3,
+                       .score = SCORE_RELU,
+                       .normalize = 1,
+                       .normalize_p = (const float[]){1, 2, 64}[round / 4],
+                       .normalize_clamp = round / 2 % 2,
+                       .scale = 2};
+        int32_t experts[] = {0, 1, 2};
+        float weights[] = {9, 9, 9};
+        Ranking ranking = {.logits = logits[positive], .width = LANES, .most = 3, .experts = experts, .weights = weights};
+        weigh_chosen(&ranking, &layer, (ScoreWhole){0, 0}, 3);
+        for (int s = 0; s < 3; s++) {
+            ck_assert_msg(fabs((double)weights[s] - (double)due[positive][s]) < 1e-6, "p %g: %g", (double)layer.normalize_p,
+                          (double)weights[s]);
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_clamps_keep_nan) {
     layer_plan.layer.activation = ACTIVATION_RELU;
     layer_plan.layer.limit = 2;
@@ -311,6 +339,7 @@ Suite *suite_routing(void) {
     tcase_add_test(rules, test_top_p);
     tcase_add_test(rules, test_sparsemixer);
     tcase_add_test(rules, test_norms);
+    tcase_add_test(rules, test_zero_norm);
     tcase_add_test(rules, test_clamps_keep_nan);
     suite_add_tcase(suite, functions_case);
     suite_add_tcase(suite, rules);

@@ -124,7 +124,7 @@ static Library *open_instance(int threads) {
 }
 
 static Forward plain(int layer, int64_t tokens, const float *x, int64_t x_stride, float *y, int64_t y_stride) {
-    return (Forward){FORWARD_PLAIN, layer, tokens, x, x_stride, y, y_stride, NULL, NULL, NULL, NULL};
+    return (Forward){layer, tokens, x, x_stride, y, y_stride};
 }
 
 // --- forward
@@ -163,37 +163,38 @@ START_TEST(returns_and_takes_routing) {
     float x[TOKENS * HIDDEN] = {0}, y[TOKENS * HIDDEN], weights[SLOTS];
     int32_t experts[SLOTS];
     Forward forward = plain(0, TOKENS, x, HIDDEN, y, HIDDEN);
-    forward.mode = FORWARD_ROUTING_OUT;
-    forward.experts_out = experts;
-    forward.weights_out = weights;
-    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_int_eq(instance_forward_routing(library, &forward, experts, weights), LIBRARY_OK);
     for (int slot = 0; slot < SLOTS; slot++) {
         ck_assert_int_eq(experts[slot], slot / (TOKENS * TOP_K) * TOP_K + slot % TOP_K);
         ck_assert_float_eq(weights[slot], (float)experts[slot]);
         experts[slot] %= EXPERTS;
         weights[slot] = (float)slot;
     }
-    forward = plain(0, TOKENS, x, HIDDEN, y, HIDDEN);
-    forward.mode = FORWARD_ROUTING_IN;
-    forward.experts_in = experts;
-    forward.weights_in = weights;
-    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_int_eq(instance_forward_routed(library, &forward, experts, weights), LIBRARY_OK);
     for (int token = 0; token < TOKENS; token++) {
         ck_assert_float_eq(y[token * HIDDEN], (float)((token < 3 ? CHUNK : 2) + (TOKENS + token) * TOP_K));
     }
     static const int32_t bad[] = {-2, EXPERTS, EXPERTS + 100};
     for (int i = 0; i < 3; i++) {
         experts[SLOTS - 1] = bad[i];
-        ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+        ck_assert_int_eq(instance_forward_routed(library, &forward, experts, weights), LIBRARY_INVALID_ARGUMENT);
         ck_assert_msg(strstr(instance_error(library), "iteration 1, token 6: expert"), "%s", instance_error(library));
     }
     experts[SLOTS - 1] = experts[SLOTS - 2];
-    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+    ck_assert_int_eq(instance_forward_routed(library, &forward, experts, weights), LIBRARY_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(instance_error(library), "given twice"));
     experts[SLOTS - 1] = experts[SLOTS - 2] = -1;
-    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+    ck_assert_int_eq(instance_forward_routed(library, &forward, experts, weights), LIBRARY_OK);
     weights[3] = INFINITY;
-    ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_INVALID_ARGUMENT);
+    ck_assert_int_eq(instance_forward_routed(library, &forward, experts, weights), LIBRARY_INVALID_ARGUMENT);
+    for (int tokens = 0; tokens < 2; tokens++) {  // both arrays are needed, but for no token
+        forward = plain(0, tokens, x, HIDDEN, y, HIDDEN);
+        const Status status = tokens ? LIBRARY_INVALID_ARGUMENT : LIBRARY_OK;
+        ck_assert_int_eq(instance_forward_routed(library, &forward, NULL, weights), status);
+        ck_assert_int_eq(instance_forward_routed(library, &forward, NULL, NULL), status);
+        ck_assert_int_eq(instance_forward_routing(library, &forward, experts, NULL), status);
+        ck_assert_ptr_nonnull(strstr(instance_error(library), tokens ? "experts or weights is NULL" : ""));
+    }
     instance_close(library);
 }
 END_TEST

@@ -17,6 +17,12 @@
     "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 2}, \"experts\": {\"count\": 4, " \
     "\"intermediate\": 6, " more "}}]}"
 
+// More choices than any k.
+#define POOL(select) \
+    "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"select\": " select \
+    "}, \"experts\": {\"count\": 1000, \"identity\": 20, \"null\": 5, \"intermediate\": 6}}]}"
+#define SHARED(more) MODEL("\"shared_experts\": {\"count\": 0, " more "}, ")
+
 static Model *read_text(const char *text, Diagnostics *diagnostics) {
     return model_read_text(text, strlen(text), "spec.json", diagnostics);
 }
@@ -64,6 +70,7 @@ static const Refused refusals[] = {
     {ROUTED("{\"k\": 2, \"score\": \"sigmoyd\"}"), 1, "layers[0].router.score must be one of \"softmax\", \"sigmoid\""},
     {ROUTED("{\"k\": 2, \"scale\": -1}"), 1, "layers[0].router.scale must be a number from 0 to 1000000, found -1"},
     {MODEL("\"norm\": {\"kind\": \"rms\", \"eps\": -1e-6}, "), 1, "layers[0].norm.eps must be a number from 0 to 1"},
+    {ROUTED("{\"k\": 2, \"softcap\": 1e-50}"), 1, "layers[0].router.softcap must be 0 or a number that fp32 can hold, found 1e-50"},
     {MODEL("\"weights\": \"fp8\", "), 1, "layers[0].weights must be one of \"fp32\", \"bf16\", found \"fp8\""},
     {MODEL("\"iterations\": 17, "), 1, "layers[0].iterations must be an integer from 1 to 16, found 17"},
     {MODEL("\"iterations\": 0, "), 1, "found 0"},
@@ -101,15 +108,32 @@ static const Refused refusals[] = {
     {ROUTED("{\"k\": 2, \"groups\": {\"count\": 4, \"k\": 2, \"score\": \"top2_sum\"}}"), 1, "have no two best to add"},
     {ROUTED("{\"k\": 3, \"groups\": {\"count\": 2, \"k\": 1}}"), 1, "router.groups that remain have fewer than k experts"},
     {ROUTED("{\"k\": 2, \"groups\": {\"count\": 2}}"), 1, "layers[0].router.groups lacks \"k\""},
-    {ROUTED("{\"k\": 2, \"normalize_p\": 2}"), 1, "router.normalize_p means nothing without normalize"},
-    {ROUTED("{\"k\": 2, \"normalize_clamp\": true}"), 1, "router.normalize_clamp means nothing without normalize"},
-    {MODEL("\"residual\": {\"inner_alpha\": 2}, "), 1, "residual.inner_alpha means nothing without inner"},
-    {MODEL("\"residual\": {\"alpha\": 2}, "), 1, "residual.alpha means nothing without outer"},
+    {ROUTED("{\"k\": 2, \"scale\": 0}"), 1, "router.scale must not be 0"},
+    {ROUTED("{\"k\": 2, \"logit_scale\": -0.0}"), 1, "router.logit_scale must not be 0"},
+    {ROUTED("{\"select\": \"threshold\", \"score\": \"relu\", \"threshold\": -0.5}"), 1, "threshold is below every score"},
+    {POOL("\"threshold\""), 1, "router.k is missing: without it a token may choose the whole pool"},
+    {POOL("\"top_p\""), 1, "router.k is missing: without it a token may choose the whole pool"},
     {MODEL("\"residual\": {\"inner\": true, \"coe_weight\": true}, "), 1, "residual.coe_weight weighs what one iteration"},
     {MODEL("\"iterations\": 2, \"residual\": {\"coe_weight\": true}, "), 1, "residual.coe_weight needs inner"},
-    {EXPERTS("\"activation\": \"gelu\", \"slope\": 2"), 1, "experts.slope is a parameter of \"silu\""},
-    {EXPERTS("\"gated\": false, \"limit\": 7"), 1, "experts.limit clamps gate and up"},
-    {EXPERTS("\"gated\": false, \"up_offset\": 1"), 1, "experts.up_offset is added to up"},
+    // keys that mean nothing, each with its default
+    {MODEL("\n\"norm\": {\"eps\": 1e-6}, "), 1, "spec.json:2:10: error: layers[0].norm.eps means nothing without a norm"},
+    {MODEL("\"norm\": {\"kind\": \"none\", \"eps\": 1e-6}, "), 1, "layers[0].norm.eps means nothing without a norm"},
+    {MODEL("\"residual\": {\"inner_alpha\": 1}, "), 1, "residual.inner_alpha means nothing without inner"},
+    {MODEL("\"residual\": {\"outer\": false, \"alpha\": 1}, "), 1, "residual.alpha means nothing without outer"},
+    {ROUTED("{\"k\": 2, \"k_min\": 1}"), 1, "router.k_min means nothing without k_per_token"},
+    {ROUTED("{\"k\": 2, \"threshold\": 0}"), 1, "router.threshold is a parameter of \"threshold\""},
+    {ROUTED("{\"k\": 2, \"top_p\": 1}"), 1, "router.top_p is a parameter of \"top_p\""},
+    {ROUTED("{\"k\": 2, \"jitter\": 0.01}"), 1, "router.jitter is a parameter of \"sparsemixer\""},
+    {ROUTED("{\"k\": 2, \"normalize_p\": 1}"), 1, "router.normalize_p means nothing without normalize"},
+    {ROUTED("{\"k\": 2, \"normalize_eps\": 1e-20}"), 1, "router.normalize_eps means nothing without normalize"},
+    {ROUTED("{\"k\": 2, \"normalize_clamp\": false}"), 1, "router.normalize_clamp means nothing without normalize"},
+    {EXPERTS("\"activation\": \"gelu\", \"slope\": 1"), 1, "experts.slope is a parameter of \"silu\""},
+    {EXPERTS("\"gated\": false, \"limit\": 0"), 1, "experts.limit clamps gate and up"},
+    {EXPERTS("\"gated\": false, \"up_offset\": 0"), 1, "experts.up_offset is added to up"},
+    {SHARED("\"intermediate\": 6"), 1, "shared_experts.intermediate means nothing without shared experts"},
+    {SHARED("\"bias\": false"), 1, "shared_experts.bias means nothing without shared experts"},
+    {SHARED("\"gated\": false"), 1, "shared_experts.gated means nothing without shared experts"},
+    {SHARED("\"scale\": 1"), 1, "shared_experts.scale means nothing without shared experts"},
     // several at once
     {MODEL("\"count\": 0, \"weights\": 1, \"xyzzy\": 1, "), 3, "layers[0].count must be"},
 };
@@ -122,6 +146,30 @@ START_TEST(refuses) {
     ck_assert_msg(strstr(diagnostics.text, row->message), "wanted: %s\nin: %s\nfor: %s", row->message, diagnostics.text, row->text);
     ck_assert_msg(diagnostics.count == row->count, "%zu problems: %s", diagnostics.count, diagnostics.text);
     diagnostics_free(&diagnostics);
+}
+END_TEST
+
+// Defaults that are written where they mean something, values at the edge of a rule, and flags that are off anywhere.
+START_TEST(accepts_edges) {
+    static const char *const texts[] = {
+        ROUTED("{\"select\": \"threshold\", \"score\": \"relu\", \"threshold\": 0, \"expected_k\": 1}"),
+        ROUTED("{\"select\": \"threshold\", \"score\": \"relu\", \"threshold\": -1, \"rank\": \"logit\"}"),
+        ROUTED("{\"select\": \"threshold\", \"score\": \"relu\", \"threshold\": -1, \"correction\": true}"),
+        ROUTED("{\"select\": \"top_p\", \"top_p\": 1}"),
+        ROUTED("{\"select\": \"sparsemixer\", \"k\": 2, \"jitter\": 0}"),
+        ROUTED("{\"k\": 2, \"k_per_token\": true, \"k_min\": 1}"),
+        ROUTED("{\"k\": 2, \"normalize\": true, \"normalize_p\": 1, \"normalize_eps\": 0, \"normalize_clamp\": false}"),
+        ROUTED("{\"k\": 2, \"normalize\": true, \"normalize_eps\": 1e-40, \"normalize_clamp\": true}"),
+        ROUTED("{\"k\": 2, \"score\": \"softmax\", \"normalize\": false, \"bias\": false, \"k_per_token\": false}"),
+        MODEL("\"norm\": {\"kind\": \"none\", \"bias\": false}, \"residual\": {\"inner\": false, \"outer\": false}, "),
+        MODEL("\"residual\": {\"inner\": true, \"inner_alpha\": 1, \"outer\": true, \"alpha\": 1}, "),
+        MODEL("\"shared_experts\": {\"count\": 0}, "),
+        EXPERTS("\"gated\": true, \"limit\": 0, \"up_offset\": 0, \"slope\": 1"),
+        POOL("\"top_p\", \"k\": 1024"),
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        model_free(accepted(texts[i]));
+    }
 }
 END_TEST
 
@@ -350,6 +398,7 @@ Suite *suite_spec(void) {
     TCase *cases = tcase_create("spec");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, refuses, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_test(cases, accepts_edges);
     tcase_add_test(cases, refuses_sizes);
     tcase_add_test(cases, checks_tensors);
     tcase_add_test(cases, checks_names_of_gates_and_lengths);

@@ -1,5 +1,7 @@
 // `catena reference --torch`: what it prints is a Python program, and computes what the compiled layer computes. The second needs
 // PyTorch: without it (CATENA_PYTHON names the interpreter, python3 unless set) only the first is tested.
+#define _GNU_SOURCE
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,12 +131,86 @@ START_TEST(prints_a_program) {
 }
 END_TEST
 
+// A path that would end the docstring and run what follows, and bytes that are no UTF-8.
+START_TEST(paths_stay_text) {
+    if (!available_program("python3")) {
+        return;
+    }
+    static const char *const names[] = {"a\"\"\"; print(1)\nimport os; \"\"\".json", "a\\\".json", "\\N{x}'\x7f\xc3\xa9.json",
+                                        "\xff.json"};
+    char path[SHELL_PATH_BYTES + 64];
+    size_t size;
+    char *text = shell_read_file("examples/moe_8of64.json", &size);
+    snprintf(path, sizeof path, "$D/%s", names[_i]);
+    shell_write_file(path, text, size);
+    free(text);
+    setenv("CATENA_TEST_NAME", names[_i], 1);
+    shell_expect(EXIT_OK, "",
+                 "$CATENA reference --torch \"$D/$CATENA_TEST_NAME\" >$D/module.py && python3 -c 'import ast, os, sys\n"
+                 "module = ast.parse(open(sys.argv[1], \"rb\").read())\n"
+                 "name = os.fsencode(sys.argv[2])\n"
+                 "texts = [name.decode(code) for code in (\"utf-8\", \"latin-1\") if code == \"latin-1\" or name[0] != 255]\n"
+                 "assert texts[0] in ast.get_docstring(module, clean=False), ast.get_docstring(module)\n"
+                 "assert not any(isinstance(part, ast.Expr) for part in module.body[1:])' $D/module.py \"$CATENA_TEST_NAME\"");
+    unsetenv("CATENA_TEST_NAME");
+}
+END_TEST
+
+// Names that would be Python's own words or the program's.
+START_TEST(classes_have_names_of_their_own) {
+    if (!available_program("python3")) {
+        return;
+    }
+    static const char *const names[][2] = {{"none", "NoneLayer"}, {"true", "TrueLayer"}, {"f", "FLayer"}, {"moe_2", "Moe2Layer"}};
+    shell_expect(EXIT_OK, "",
+                 "sed 's/\"name\": \"sparse\"/\"name\": \"%s\"/' examples/moe_8of64.json >$D/spec.json && "
+                 "$CATENA reference --torch $D/spec.json >$D/module.py && grep -q '^class %s(nn.Module):$' $D/module.py && "
+                 "grep -q 'layer = %s()$' $D/module.py && python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "
+                 "$D/module.py",
+                 names[_i][0], names[_i][1], names[_i][1]);
+}
+END_TEST
+
+// Ways to choose: of layers that always choose k, binomials; of others the sum over what a token may choose.
+static const struct {
+    const char *router, *ways, *words;
+} choices[] = {
+    {"\"k\": 8", "10^9.65 against", "routed expert evaluations |"},
+    {"\"k\": 8, \"k_min\": 0, \"k_per_token\": true", "10^9.71 against", "expected"},
+    {"\"k\": 8, \"k_min\": 8, \"k_per_token\": true", "10^9.65 against", "routed expert evaluations |"},
+    {"\"select\": \"threshold\", \"threshold\": 0.1, \"expected_k\": 8", "10^19.27 against", "expected"},  // 2^64
+    {"\"select\": \"top_p\", \"top_p\": 0.5, \"expected_k\": 8", "10^19.27 against", "expected"},
+};
+enum { CHOICES = sizeof choices / sizeof *choices };
+
+START_TEST(counts_ways_to_choose) {
+    char path[] = "examples/moe_8of64.json";
+    size_t size;
+    char *text = shell_read_file(path, &size);
+    json_t *root = json_loads(text, 0, NULL);
+    char *router = NULL;
+    ck_assert_int_gt(asprintf(&router, "{\"score\": \"softmax\", %s}", choices[_i].router), 0);
+    json_object_set_new(json_array_get(json_object_get(root, "layers"), 0), "router", json_loads(router, 0, NULL));
+    char *changed = json_dumps(root, 0);
+    shell_write_file("$D/spec.json", changed, strlen(changed));
+    shell_expect(EXIT_OK, choices[_i].ways, "$CATENA explain $D/spec.json --against %s", path);
+    shell_expect(EXIT_OK, choices[_i].words, "$CATENA explain $D/spec.json --against %s", path);
+    free(changed);
+    free(router);
+    free(text);
+    json_decref(root);
+}
+END_TEST
+
 Suite *suite_torch_module(void) {
     Suite *suite = suite_create("torch_module");
     TCase *cases = tcase_create("torch_module");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_checked_fixture(cases, shell_begin, shell_end);
     tcase_add_test(cases, prints_a_program);
+    tcase_add_loop_test(cases, paths_stay_text, 0, 4);
+    tcase_add_loop_test(cases, classes_have_names_of_their_own, 0, 4);
+    tcase_add_loop_test(cases, counts_ways_to_choose, 0, CHOICES);
     tcase_add_loop_test(cases, equals_compiled_layer, 0, RANDOM_LAYERS);
     suite_add_tcase(suite, cases);
     return suite;
