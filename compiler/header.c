@@ -276,7 +276,7 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     const char *type = layer->activations == FORMAT_BF16 ? "bf16 (uint16_t, the upper half of a float)" : "float";
     fprintf(stream, "// Layer \"%s\" (%lld of them): x and y are %s [tokens][%lld]", row->name, (long long)row->count, type,
             (long long)layer->hidden);
-    bool fixed = !layer->k_per_token && (layer->selection == SELECTION_TOP_K || layer->selection == SELECTION_SPARSEMIXER);
+    bool fixed = !layer->k_per_token && select_takes_k((Selection)layer->selection);
     fprintf(stream, "; %s%lld of %lld %s per token in each of %lld iteration%s", fixed ? "" : "up to ", (long long)layer->top_k,
             (long long)layer_choices(layer), layer_choices(layer) > layer->experts ? "choices" : "experts",
             (long long)layer->iterations, layer->iterations == 1 ? "" : "s");

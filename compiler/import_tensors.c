@@ -175,8 +175,6 @@ static Naming choose_naming(const ImportConfig *config, const ImportFamily *fami
     return (Naming){family, prefixes[0], preferred};
 }
 
-#define TENSOR_KEY(enumerator, key, shape) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
 #define CHOICE_NAME(enumerator, name) name,
 static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)};
 static const char *const order_names[] = {TENSOR_ORDER_LIST(CHOICE_NAME)};
@@ -212,7 +210,7 @@ json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *
         const ImportTensor *tensor = find_tensor(naming.layout->tensors, IMPORT_LAYOUT_TENSORS, t, layer);
         tensor = tensor ? tensor : find_tensor(family->tensors, IMPORT_OTHER_TENSORS, t, layer);
         if (tensor && layer_has_tensor(layer, t)) {
-            json_object_set_new(tensors, tensor_keys[t], source_json(&naming, tensor));
+            json_object_set_new(tensors, layer_tensor_key((Tensor)t), source_json(&naming, tensor));
         }
     }
     if (run->step != 1) {
@@ -223,7 +221,7 @@ json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *
 }
 
 const char *import_tensors_dtype(const json_t *described, const ImportRun *run, const ImportCheckpoint *checkpoint) {
-    const json_t *source = json_object_get(json_object_get(described, "tensors"), tensor_keys[TENSOR_DOWN]);
+    const json_t *source = json_object_get(json_object_get(described, "tensors"), layer_tensor_key(TENSOR_DOWN));
     const char *pattern = json_string_value(json_is_object(source) ? json_object_get(source, "name") : source);
     char name[NAME_BYTES] = "";
     if (pattern) {

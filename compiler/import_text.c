@@ -119,8 +119,6 @@ static const char *const activations[] = {ACTIVATION_LIST(CHOICE_NAME)};
 static const char *const formats[] = {FORMAT_LIST(CHOICE_NAME)};
 static const char *const computes[] = {COMPUTE_LIST(CHOICE_NAME)};
 static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)};
-#define TENSOR_KEY(enumerator, key, shape) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
 
 static void summarise_norm(const Layer *layer, FILE *stream) {
     static const char *const words[] = {[NORM_NONE] = "none", [NORM_RMS] = "RMS", [NORM_LAYER] = "layer norm"};
@@ -224,7 +222,7 @@ static void summarise_tensors(const ModelLayer *entry, FILE *stream) {
         if (!*source->pattern) {
             continue;
         }
-        fprintf(stream, "  %-18s  %s", tensor_keys[t], source->pattern);
+        fprintf(stream, "  %-18s  %s", layer_tensor_key((Tensor)t), source->pattern);
         fputs(source->encoding == ENCODING_MXFP4 ? " (MXFP4)" : "", stream);
         if (source->rows != ROWS_ALL) {
             fprintf(stream, ", rows: %s", rows_names[source->rows]);

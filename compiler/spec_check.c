@@ -149,26 +149,11 @@ static void check_braces(Spec *spec, const Place *place, const char *pattern, co
     }
 }
 
-// Inputs of a matrix; 0: the tensor is a vector.
-static int64_t inputs_of(const Layer *layer, Tensor tensor) {
-    switch (tensor) {
-    case TENSOR_ROUTER:
-    case TENSOR_SHARED_EXPERT_GATE:
-    case TENSOR_GATE:
-    case TENSOR_UP:
-    case TENSOR_SHARED_GATE:
-    case TENSOR_SHARED_UP: return layer->hidden;
-    case TENSOR_DOWN: return layer->intermediate;
-    case TENSOR_SHARED_DOWN: return layer->shared_intermediate;
-    default: return 0;
-    }
-}
-
 // A layout that the tensor cannot have.
 static void check_source(Spec *spec, const Layer *layer, Tensor tensor, const char *key, const TensorSource *source,
                          const Place *place) {
     enum { MXFP4_INPUTS = 32 };  // of a block
-    int64_t inputs = inputs_of(layer, tensor);
+    int64_t inputs = layer_tensor_inputs(layer, tensor);
     bool in_out = source->order == ORDER_IN_OUT, mxfp4 = source->encoding == ENCODING_MXFP4;
     if (in_out && !inputs) {
         spec_error(spec, &(Place){place, "order", 0}, PLACE_VALUE, "\"%s\" is a vector: \"in_out\" is an order of matrices", key);
@@ -216,14 +201,12 @@ static void check_pattern(Spec *spec, const ModelLayer *entry, Tensor tensor, co
     check_source(spec, &entry->layer, tensor, key, source, place);
 }
 
-#define TENSOR_KEY(tensor, key, shape) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
-
 static void check_checkpoint(Spec *spec, const ModelLayer *entry, size_t index) {
     LayerPlace steps;
     layer_place(&steps, index, "checkpoint", "tensors");
     for (int tensor = 0; tensor < TENSOR_COUNT; tensor++) {
-        check_pattern(spec, entry, (Tensor)tensor, tensor_keys[tensor], &(Place){&steps.steps[4], tensor_keys[tensor], 0});
+        check_pattern(spec, entry, (Tensor)tensor, layer_tensor_key((Tensor)tensor),
+                      &(Place){&steps.steps[4], layer_tensor_key((Tensor)tensor), 0});
     }
 }
 

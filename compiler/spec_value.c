@@ -165,7 +165,7 @@ static void complete_layer(Layer *layer) {
     if (layer->shared_experts && !layer->shared_intermediate) {
         layer->shared_intermediate = layer->intermediate;
     }
-    bool limits_itself = layer->selection == SELECTION_THRESHOLD || layer->selection == SELECTION_TOP_P;
+    bool limits_itself = !select_takes_k((Selection)layer->selection);
     layer->top_k = layer->top_k || !limits_itself ? layer->top_k : layer_choices(layer);
     layer->expected_k = layer->expected_k ? layer->expected_k : layer->top_k;
 }

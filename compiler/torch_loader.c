@@ -1,18 +1,11 @@
 // The loader of a printed PyTorch module: the description's table of tensors, and the few lines of Python that read them.
 #include "torch_text.h"
 
-#define TENSOR_KEY(tensor, key, shape) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
 #define CHOICE_NAME(enumerator, name) name,
 static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)}, *const order_names[] = {TENSOR_ORDER_LIST(CHOICE_NAME)};
 
 static int is_router(Tensor tensor) {
     return tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
-}
-
-static int is_expert_matrix(Tensor tensor) {
-    return tensor == TENSOR_GATE || tensor == TENSOR_UP || tensor == TENSOR_DOWN || tensor == TENSOR_SHARED_GATE ||
-           tensor == TENSOR_SHARED_UP || tensor == TENSOR_SHARED_DOWN;
 }
 
 static int has_encoding(const Torch *torch, Encoding encoding) {
@@ -40,13 +33,13 @@ static void print_table(const Torch *torch) {
     torch_line(torch, 1, "tensors = {");
     for (int t = 0; t < TENSOR_COUNT; t++) {
         const TensorSource *source = &checkpoint->tensors[t];
-        Format format = is_router((Tensor)t)          ? (Format)torch->layer->router_weights
-                        : is_expert_matrix((Tensor)t) ? (Format)torch->layer->weights
-                                                      : FORMAT_FP32;
+        Format format = is_router((Tensor)t)                           ? (Format)torch->layer->router_weights
+                        : layer_tensor_inputs(torch->layer, (Tensor)t) ? (Format)torch->layer->weights
+                                                                       : FORMAT_FP32;
         if (!*source->pattern) {
             continue;
         }
-        fprintf(torch->stream, "        \"%s\": (", tensor_keys[t]);
+        fprintf(torch->stream, "        \"%s\": (", layer_tensor_key((Tensor)t));
         print_text(torch, source->pattern);
         fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", rows_names[source->rows],
                 source->encoding == ENCODING_MXFP4 ? "mxfp4" : order_names[source->order], TORCH_NUMBER(source->add),

@@ -47,9 +47,6 @@ const char *torch_number(char text[32], float value) {
     return text;
 }
 
-#define TENSOR_KEY(tensor, key, shape) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
-
 // Shape of a tensor's parameter as Python text.
 static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_t size) {
     long long gates = layer_gates(layer), choices = layer_choices(layer), hidden = layer->hidden;
@@ -92,16 +89,12 @@ static void print_parameters(const Torch *torch) {
             continue;
         }
         parameter_shape(layer, (Tensor)t, shape, sizeof shape);
-        int matrix = t == TENSOR_ROUTER || t == TENSOR_SHARED_EXPERT_GATE || t == TENSOR_GATE || t == TENSOR_UP ||
-                     t == TENSOR_DOWN || t == TENSOR_SHARED_GATE || t == TENSOR_SHARED_UP || t == TENSOR_SHARED_DOWN;
-        if (matrix) {
-            long long width = t == TENSOR_DOWN          ? layer->intermediate
-                              : t == TENSOR_SHARED_DOWN ? layer->shared_intermediate
-                                                        : layer->hidden;
-            torch_line(torch, 2, "self.%s = nn.Parameter(torch.randn(%s) * %lld**-0.5)", tensor_keys[t], shape, width);
+        long long width = layer_tensor_inputs(layer, (Tensor)t);
+        if (width) {
+            torch_line(torch, 2, "self.%s = nn.Parameter(torch.randn(%s) * %lld**-0.5)", layer_tensor_key((Tensor)t), shape, width);
         } else {
-            torch_line(torch, 2, "self.%s = nn.Parameter(torch.%s(%s))", tensor_keys[t], t == TENSOR_NORM ? "ones" : "zeros",
-                       shape);
+            torch_line(torch, 2, "self.%s = nn.Parameter(torch.%s(%s))", layer_tensor_key((Tensor)t),
+                       t == TENSOR_NORM ? "ones" : "zeros", shape);
         }
     }
     torch_line(torch, 0, "%s", "");

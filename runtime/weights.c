@@ -62,8 +62,8 @@ static Status refuse_element(const Kind *kind, Tensor tensor, int64_t instance, 
     float value = packed_source_get(&source, row, column);
     const char *what = isnan(value) ? "a NaN" : isinf(value) ? "an infinity" : "a value beyond bf16's range";
     return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s at row %lld, column %lld",
-                       entry->file, entry->name, weights_tensor_key(tensor), (long long)matrix, kind->name, (long long)instance,
-                       what, (long long)row, (long long)column);
+                       entry->file, entry->name, layer_tensor_key(tensor), (long long)matrix, kind->name, (long long)instance, what,
+                       (long long)row, (long long)column);
 }
 
 // Packs all matrices of a tensor; returns the first that cannot be packed, or INT64_MAX.

@@ -11,14 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TENSOR_KEY(enumerator, key, meaning) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
 #define LAYOUT_NAME(enumerator, name) name,
 static const char *const rows_names[] = {TENSOR_ROWS_LIST(LAYOUT_NAME)};
-
-const char *weights_tensor_key(Tensor tensor) {
-    return tensor_keys[tensor];
-}
 
 // --- names -----------------------------------------------------------------------------------------------------------------------
 
@@ -169,7 +163,7 @@ static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored,
     shape_text(wanted.lengths, wanted.rank, wanted_text);
     layout_text(&kind->checkpoint.tensors[tensor], stored, layout, sizeof layout);
     return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has shape %s, layer '%s' needs %s for its %s%s", entry->file,
-                       entry->name, found_text, kind->name, wanted_text, tensor_keys[tensor], layout);
+                       entry->name, found_text, kind->name, wanted_text, layer_tensor_key(tensor), layout);
 }
 
 // --- tensors ---------------------------------------------------------------------------------------------------------------------
@@ -201,12 +195,12 @@ static Status find_part(const Kind *kind, Tensor tensor, int64_t instance, int64
     if (!weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name) || !(length = strlen(name)) ||
         !append(name, sizeof name, &length, part->suffix, strlen(part->suffix))) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': the description names no tensor for its %s", kind->name,
-                           tensor_keys[tensor]);
+                           layer_tensor_key(tensor));
     }
     *entry = safetensors_find(tensors, name);
     if (!*entry) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint",
-                           checkpoint, name, tensor_keys[tensor], kind->name, (long long)instance);
+                           checkpoint, name, layer_tensor_key(tensor), kind->name, (long long)instance);
     }
     Number number;
     if (stored->mxfp4 ? strcmp((*entry)->dtype, "U8") != 0 : !number_of(*entry, &number)) {
@@ -235,12 +229,12 @@ Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t
     PackedShape shape;
     memset(source, 0, sizeof *source);
     if (!packed_shape(&kind->plan, tensor, &shape)) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s' has no %s", kind->name, tensor_keys[tensor]);
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s' has no %s", kind->name, layer_tensor_key(tensor));
     }
     Stored stored = stored_of(kind, tensor, &shape);
     if (stored.mxfp4 && (shape.vector || shape.columns % PACKED_MXFP4_BLOCK)) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': its %s cannot be mxfp4, whose blocks are %d inputs",
-                           kind->name, tensor_keys[tensor], PACKED_MXFP4_BLOCK);
+                           kind->name, layer_tensor_key(tensor), PACKED_MXFP4_BLOCK);
     }
     Status status =
         find_part(kind, tensor, instance, matrix, &stored, stored.mxfp4 ? &blocks : &plain, checkpoint, tensors, &data, failure);

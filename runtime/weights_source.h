@@ -11,9 +11,6 @@ enum { WEIGHTS_NAME_BYTES = TENSOR_PATTERN_BYTES + 64 };  // a pattern with numb
 // the expert or the iteration. false if the name does not fit.
 bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, char *name, size_t size);
 
-// Key of a tensor in a description's "tensors".
-const char *weights_tensor_key(Tensor tensor);
-
 // Matrices that are looked up by themselves: all of them, or 1 where one tensor of the checkpoint holds all.
 int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShape *shape);
 

@@ -199,6 +199,44 @@ static inline int64_t layer_gates(const Layer *layer) {
     X(TENSOR_SHARED_DOWN_BIAS, "shared_down_bias", "[hidden]")
 typedef enum Tensor { TENSOR_LIST(LAYER_ENUMERATOR) TENSOR_COUNT } Tensor;
 
+// A tensor's key in "tensors".
+static inline const char *layer_tensor_key(Tensor tensor) {
+#define LAYER_TENSOR_KEY(enumerator, key, shape) \
+    case enumerator: return key;
+    switch (tensor) {
+        TENSOR_LIST(LAYER_TENSOR_KEY)
+    case TENSOR_COUNT: break;
+    }
+    return "";
+}
+
+// Inputs of a matrix; 0: the tensor is a vector.
+static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
+    switch (tensor) {
+    case TENSOR_ROUTER:
+    case TENSOR_SHARED_EXPERT_GATE:
+    case TENSOR_GATE:
+    case TENSOR_UP:
+    case TENSOR_SHARED_GATE:
+    case TENSOR_SHARED_UP: return layer->hidden;
+    case TENSOR_DOWN: return layer->intermediate;
+    case TENSOR_SHARED_DOWN: return layer->shared_intermediate;
+    case TENSOR_NORM:
+    case TENSOR_NORM_BIAS:
+    case TENSOR_COE_WEIGHT:
+    case TENSOR_ROUTER_BIAS:
+    case TENSOR_CORRECTION:
+    case TENSOR_GATE_BIAS:
+    case TENSOR_UP_BIAS:
+    case TENSOR_DOWN_BIAS:
+    case TENSOR_SHARED_GATE_BIAS:
+    case TENSOR_SHARED_UP_BIAS:
+    case TENSOR_SHARED_DOWN_BIAS:
+    case TENSOR_COUNT: break;
+    }
+    return 0;
+}
+
 // How a matrix [out, in] (or vector [out]) lies within the checkpoint's tensor. X(enumerator, name in the description)
 // Rows of the tensor that are this matrix's: gate and up may share one tensor, concatenated or interleaved.
 #define TENSOR_ROWS_LIST(X) \

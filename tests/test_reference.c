@@ -1,5 +1,6 @@
 // The oracle: against hand-computed layers, against exact integer arithmetic, its bounds against an independent fp32
 // implementation (compiler/reference_fast.c) and the skeleton's activations, and that it notices wrong results.
+// Over 500 lines: the bounds are one argument, and each part of it is tried on the same layers.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

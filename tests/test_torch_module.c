@@ -19,9 +19,6 @@ enum { RANDOM_LAYERS = 24 };
 // Relative L2 error of a row where both chose the same experts: fp32 sums in another order, chains of them.
 static const double tolerance = 1e-4;
 
-#define TENSOR_KEY(tensor, key, shape) key,
-static const char *const tensor_keys[] = {TENSOR_LIST(TENSOR_KEY)};
-
 // A description of the layer whose checkpoint has a tensor for each of the module's parameters, under its name.
 static char *describe(const Layer *layer) {
     Model *model = calloc(1, sizeof *model);
@@ -33,7 +30,7 @@ static char *describe(const Layer *layer) {
     for (int t = 0; t < TENSOR_COUNT; t++) {
         if (layer_has_tensor(layer, (Tensor)t)) {
             const char *suffix = layer_tensor_per_iteration((Tensor)t) && layer->gate_per_iteration ? ".{iteration}" : "";
-            snprintf(entry->checkpoint.tensors[t].pattern, TENSOR_PATTERN_BYTES, "%s%s", tensor_keys[t], suffix);
+            snprintf(entry->checkpoint.tensors[t].pattern, TENSOR_PATTERN_BYTES, "%s%s", layer_tensor_key((Tensor)t), suffix);
         }
     }
     char *text = model_print(model);
