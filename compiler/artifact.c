@@ -73,16 +73,9 @@ static int copy_text(const json_t *root, const char *key, char *out, size_t size
 
 // The compute class may have been chosen when compiling.
 static int read_compute(Artifact *artifact, const json_t *list, Diagnostics *diagnostics) {
-#define COMPUTE_NAME(enumerator, name) name,
-    static const char *const names[] = {COMPUTE_LIST(COMPUTE_NAME)};
     for (int64_t i = 0; i < artifact->model->layer_count; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
-        int found = -1;
-        for (int c = 0; c < COMPUTE_COUNT; c++) {
-            if (name && !strcmp(name, names[c])) {
-                found = c;
-            }
-        }
+        int found = name ? compute_find(name) : -1;
         if (found < 0) {
             diagnostics_add(diagnostics, artifact->path, 0, 0, "damaged description: \"compute\"");
             return -1;

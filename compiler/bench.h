@@ -198,6 +198,11 @@ typedef struct BenchTokens {
 int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out);
 void bench_tokens_free(BenchTokens *tokens);
 
+// The most instances of a bank. Each is opened and has a workspace, so that thousands of tiny ones would take gigabytes and longer
+// than measuring them. What the bank then lacks of cold is made up for by emptying the cache before every call, and the bandwidth
+// is that of other memory.
+enum { BENCH_MAX_SLOTS = 1024 };
+
 // A library opened on a bank of packed instances of one of its layers. A slot is one instance.
 typedef struct BenchLibrary {
     Loaded *loaded;
@@ -209,7 +214,8 @@ typedef struct BenchLibrary {
     Library **libraries;  // one per image
     const uint8_t **instances;  // [slots] packed weights, for read loops
     int *layers;  // [slots] number of the layer within its library
-    bool huge_pages, is_short;  // is_short: fewer instances than cold asks for
+    bool huge_pages, is_short;  // is_short: memory is too short for what cold asks for
+    bool is_capped;  // cold asks for more than BENCH_MAX_SLOTS
     // one comparison
     const BenchTokens *tokens;
     const BenchTrace *trace;  // NULL: the library routes
@@ -235,9 +241,9 @@ int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t 
 // Mean visits over (some of) the windows that calls will take.
 int bench_library_visits(BenchLibrary *library, BenchVisits *visits);
 
-// The reference implementation on a bank of its own.
+// The reference implementation on a bank of its own, of as many instances as the library's.
 typedef struct BenchReference BenchReference;
-BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int64_t cold_bytes, int threads);
+BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int threads);
 void bench_reference_close(BenchReference *reference);
 int bench_reference_begin(BenchReference *reference, const BenchTokens *tokens, bool warm);
 void bench_reference_prepare(void *context);

@@ -7,8 +7,17 @@
 
 #include "../runtime/packed.h"
 #include "bench.h"
+#include "table.h"
 
-enum { HUGE_PAGE = 2 << 20, SEED = 20250101, FEWEST_WINDOWS = 5, MOST_WINDOWS = 61, POOL_TOKENS = 8192, LOOKED_AT = 16 };
+enum {
+    HUGE_PAGE = 2 << 20,
+    SEED = 20250101,
+    FEWEST_WINDOWS = 5,
+    MOST_WINDOWS = 61,
+    POOL_TOKENS = 8192,
+    LOOKED_AT = 16,
+    PROGRESS_SLOTS = 64
+};
 
 // --- tokens --------------------------------------------------------------------------------------------------------
 
@@ -67,9 +76,10 @@ static int reserve_bank(BenchLibrary *library, int64_t cold_bytes, bool huge_pag
     const Kind *kind = &library->kinds[library->kind];
     int64_t image = packed_image_bytes(library->kinds, library->kind_count), instance = kind->plan.instance_bytes;
     int64_t wanted = (cold_bytes + instance - 1) / instance;
-    library->slots = wanted > 1 ? wanted : 1;
+    library->is_capped = wanted > BENCH_MAX_SLOTS;
+    library->slots = library->is_capped ? BENCH_MAX_SLOTS : wanted > 1 ? wanted : 1;
     library->images = (library->slots + kind->count - 1) / kind->count;
-    library->image_stride = plan_round_up(image, HUGE_PAGE);
+    library->image_stride = plan_round_up(image, image < HUGE_PAGE ? PACKED_PAGE : HUGE_PAGE);
     library->memory_bytes = library->images * library->image_stride + HUGE_PAGE;
     library->memory =
         mmap(NULL, (size_t)library->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -99,6 +109,9 @@ static int fill_bank(BenchLibrary *library, const BenchRouting *routing, int thr
     for (int64_t s = 0; s < library->slots; s++) {
         if (bench_stopped) {
             return -1;
+        }
+        if (s % PROGRESS_SLOTS == 0) {
+            terminal_progress("preparing the weights: instance %lld of %lld", (long long)s + 1, (long long)library->slots);
         }
         int64_t image = s / kind->count, index = s % kind->count;
         uint8_t *base = image_address(library, image);

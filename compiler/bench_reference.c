@@ -16,17 +16,16 @@ struct BenchReference {
     int64_t cursor;
 };
 
-BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int64_t cold_bytes, int threads) {
+BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int threads) {
     BenchReference *reference = calloc(1, sizeof *reference);
-    int64_t slots = (cold_bytes + library->plan->instance_bytes - 1) / library->plan->instance_bytes;
     if (!reference) {
         return NULL;
     }
     reference->plan = library->plan;
-    reference->weights = calloc((size_t)slots + 1, sizeof *reference->weights);
+    reference->weights = calloc((size_t)library->slots, sizeof *reference->weights);
     reference->workspace = fast_workspace_create(&library->plan->layer, max_tokens, threads);
     bool complete = reference->weights && reference->workspace;
-    while (complete && reference->slots < (slots > 1 ? slots : 1)) {
+    while (complete && reference->slots < library->slots) {
         complete = !fast_weights_unpack(library->plan, library->instances[0], &reference->weights[reference->slots]);
         reference->slots += complete;
         complete = complete && !bench_stopped;

@@ -97,7 +97,7 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
         for (int64_t i = 0; i < options->token_counts; i++) {
             most = options->tokens[i] > most ? options->tokens[i] : most;
         }
-        run->reference = bench_reference_open(run->library, most, bytes, options->threads);
+        run->reference = bench_reference_open(run->library, most, options->threads);
         if (!run->reference && !bench_stopped) {
             diagnostics_add(diagnostics, NULL, 0, 0, "out of memory for the reference's weights (--against none does without)");
         }
@@ -119,10 +119,14 @@ static void close_sides(BenchRun *run) {
 
 // --- the limits ----------------------------------------------------------------------------------------------------
 
-// Read loops over the very bank, all instances in turn.
+// Read loops over the very bank, all instances in turn; over other memory where a cache could hold the bank.
 static Bandwidth measure_bank(const BenchRun *run) {
     const BenchLibrary *library = run->library;
     Bandwidth bandwidth = {0};
+    if (library->is_capped) {
+        bandwidth_memory(run->machine, run->options->threads, bandwidth_seconds, &bandwidth);
+        return bandwidth;
+    }
     int64_t bytes = library->plan->instance_bytes;
     ReadSet set = {library->instances, library->slots, bytes, bytes < READ_WINDOW ? bytes : READ_WINDOW};
     bandwidth_read(&set, run->options->threads, bandwidth_seconds, &bandwidth);
@@ -197,6 +201,10 @@ static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const
     row.work = bench_work(library->plan, row.tokens, visits, row.routed);
     if (row.cold && run->library->is_short) {
         bench_note(row.note, "memory is short: the bank is smaller than cold asks for");
+    }
+    if (row.cold && library->is_capped) {
+        bench_note(row.note, "the bank ends at %lld instances, less than cold asks for%s", (long long)library->slots,
+                   evicted ? ": the cache is emptied before every call" : "");
     }
     if (row.cold && run->scratch.incomplete) {
         bench_note(row.note, "the cache could not be emptied before every call: too little time or memory");

@@ -15,7 +15,8 @@
     X(run, "run one layer on real weights and activations") \
     X(pack, "pack a checkpoint's weights for a library") \
     X(import, "write the description of a model from its config.json") \
-    X(reference, "print a layer as a PyTorch module")
+    X(reference, "print a layer as a PyTorch module") \
+    X(schema, "print the JSON schema of descriptions")
 
 // Exit codes of every command.
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };

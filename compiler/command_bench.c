@@ -1,7 +1,6 @@
 // `catena bench`: options, compiling a description first, Ctrl-C, output.
 #define _GNU_SOURCE
 #include <argp.h>
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -12,6 +11,7 @@
 #include "compile.h"
 #include "input.h"
 #include "report.h"
+#include "temporary.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -157,23 +157,6 @@ static int make_directory(char directory[BENCH_PATH_BYTES]) {
     return length < BENCH_PATH_BYTES && mkdtemp(directory) ? 0 : -1;
 }
 
-// Removes the directory and the files that were compiled into it.
-static void remove_directory(const char *directory) {
-    DIR *stream = opendir(directory);
-    const struct dirent *entry;
-    char path[BENCH_PATH_BYTES + 260];
-    while (stream && (entry = readdir(stream))) {
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) {
-            snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-            unlink(path);
-        }
-    }
-    if (stream) {
-        closedir(stream);
-    }
-    rmdir(directory);
-}
-
 // The library to measure: the input itself, or what it compiles to. Returns 0 or -1 with diagnostics.
 static int find_library(const CommandOptions *options, const char *directory, char path[BENCH_PATH_BYTES + 128],
                         Diagnostics *diagnostics) {
@@ -280,7 +263,7 @@ int command_bench(int argc, char **argv) {
     }
     diagnostics_print(&diagnostics, stderr);
     diagnostics_free(&diagnostics);
-    remove_directory(directory);
+    temporary_remove(directory);
     free(run.rows);
     return status || bench_stopped ? EXIT_FAILED : EXIT_OK;
 }

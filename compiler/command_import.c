@@ -6,10 +6,9 @@
 #include <unistd.h>
 
 #include "../runtime/file.h"
-#include "../templates/layer.h"
 #include "command.h"
-#include "compile.h"
 #include "import.h"
+#include "model.h"
 
 typedef struct ImportArguments {
     const char *path, *output;
@@ -28,26 +27,31 @@ static const struct argp_option argp_options[] = {
     {0},
 };
 
-#define FORMAT_NAME(enumerator, name, bytes) name,
-static const char *const formats[] = {FORMAT_LIST(FORMAT_NAME)};
-
-static int find_format(const char *name) {
-    for (int i = 0; i < FORMAT_COUNT; i++) {
-        if (!strcmp(formats[i], name)) {
-            return i;
+// The description is JSON; the tensors of a checkpoint that needs it go to OUT.safetensors.
+static bool is_other_kind(const char *output) {
+    static const char *const endings[] = {".safetensors", ".so"};
+    const char *ending = strrchr(output, '.');
+    for (size_t i = 0; ending && i < sizeof endings / sizeof *endings; i++) {
+        if (!strcmp(ending, endings[i])) {
+            return true;
         }
     }
-    return -1;
+    return false;
 }
 
 static error_t parse(int key, char *value, struct argp_state *state) {
     ImportArguments *arguments = state->input;
     switch (key) {
-    case 'o': arguments->output = value; return 0;
+    case 'o':
+        arguments->output = value;
+        if (is_other_kind(value)) {
+            argp_error(state, "-o takes the name of a description, OUT.json, not '%s'", value);
+        }
+        return 0;
     case 'n': arguments->options.name = value; return 0;
     case OPTION_DRY_RUN: arguments->dry_run = 1; return 0;
     case 'w':
-        arguments->options.weights = find_format(value);
+        arguments->options.weights = format_find(value);
         if (arguments->options.weights < 0) {
             argp_error(state, "--weights takes fp32 or bf16, not '%s'", value);
         }
@@ -90,13 +94,9 @@ static bool replaces_source(const char *output, const char *path) {
     return !(json && folder) && file_replaces(output, path);
 }
 
-// Where tensors go: those of OUT.json to OUT.safetensors. An empty path where there are none to write.
+// Where tensors go: those of OUT.json to OUT.safetensors.
 static int find_tensors_path(const ImportArguments *arguments, char path[PATH_BYTES], Diagnostics *diagnostics) {
     struct stat facts;
-    *path = 0;
-    if (!import_needs_tensors(arguments->path)) {
-        return 0;
-    }
     if (!arguments->output) {
         diagnostics_add(diagnostics, arguments->path, 0, 0,
                         "-o OUT.json is needed: the tensors of this checkpoint are written beside it, as OUT.safetensors");
@@ -118,13 +118,14 @@ static int find_tensors_path(const ImportArguments *arguments, char path[PATH_BY
 
 // The description and, where `tensors` is a path, the checkpoint's tensors: both or neither. The description is opened first, so
 // that a name that cannot be written is noticed before anything is.
-static int write_files(const ImportArguments *arguments, const char *text, const char *tensors, Diagnostics *diagnostics) {
+static int write_files(const char *path, Import *import, const char *tensors, Diagnostics *diagnostics) {
     char error[512] = "";
     const Failure failure = {error, sizeof error};
+    const char *text = import_result(import)->description;
     Output output;
     int64_t bytes = (int64_t)strlen(text);
-    Status status = output_open(arguments->output, bytes, &output, &failure);
-    if (status == LIBRARY_OK && *tensors && import_tensors(arguments->path, text, tensors, diagnostics)) {
+    Status status = output_open(path, bytes, &output, &failure);
+    if (status == LIBRARY_OK && *tensors && import_write_tensors(import, tensors, diagnostics)) {
         output_discard(&output);
         return -1;
     }
@@ -145,21 +146,29 @@ static int write_files(const ImportArguments *arguments, const char *text, const
     return status == LIBRARY_OK ? 0 : -1;
 }
 
-static int write_outputs(const ImportArguments *arguments, const char *text, Diagnostics *diagnostics) {
-    char tensors[PATH_BYTES];
-    if (find_tensors_path(arguments, tensors, diagnostics)) {
+static int write_outputs(const ImportArguments *arguments, Import *import, Diagnostics *diagnostics) {
+    const ImportResult *result = import_result(import);
+    char tensors[PATH_BYTES] = "";
+    if (result->has_tensors && find_tensors_path(arguments, tensors, diagnostics)) {
         return -1;
     }
     if (!arguments->output) {
-        fputs(text, stdout);
-        return 0;
-    }
-    if (replaces_source(arguments->output, arguments->path)) {
+        fputs(result->description, stdout);
+    } else if (replaces_source(arguments->output, arguments->path)) {
         diagnostics_add(diagnostics, arguments->output, 0, 0, "writing the output here would replace what is read from '%s'",
                         arguments->path);
         return -1;
+    } else if (write_files(arguments->output, import, tensors, diagnostics)) {
+        return -1;
+    } else {
+        printf("%s\n", arguments->output);
+        if (*tensors) {
+            printf("%s\n", tensors);
+        }
     }
-    return write_files(arguments, text, tensors, diagnostics);
+    fprintf(stderr, "%s: %lld sparse layers described, %lld dense ones skipped\n", result->family, (long long)result->sparse,
+            (long long)result->dense);
+    return 0;
 }
 
 int command_import(int argc, char **argv) {
@@ -174,13 +183,10 @@ int command_import(int argc, char **argv) {
     arguments.options.remarks = stderr;
     arguments.options.summary = arguments.dry_run ? stdout : NULL;
     arguments.options.unreadable = arguments.dry_run;
-    char *text = import_description(arguments.path, &arguments.options, &diagnostics);
-    int failed = !text;
-    if (!failed && !arguments.dry_run) {
-        failed = write_outputs(&arguments, text, &diagnostics);
-    }
+    Import *import = import_open(arguments.path, &arguments.options, &diagnostics);
+    int failed = !import || (!arguments.dry_run && write_outputs(&arguments, import, &diagnostics));
     diagnostics_print(&diagnostics, stderr);
-    free(text);
+    import_close(import);
     diagnostics_free(&diagnostics);
     return failed ? EXIT_FAILED : EXIT_OK;
 }

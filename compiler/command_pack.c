@@ -44,6 +44,10 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 static Status pack(const PackArguments *arguments, const Artifact *artifact, const Kind *kinds, char *error, size_t error_size) {
     Contents contents = {.kinds = artifact->model->layer_count};
     Status status = LIBRARY_OK;
+    if (file_same(arguments->library, arguments->output)) {
+        const Failure failure = {error, error_size};
+        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "'%s' is the library itself", arguments->output);
+    }
     if (arguments->weights) {
         status = instance_pack(&contents, kinds, arguments->weights, arguments->output, error, error_size);
     }
@@ -70,6 +74,7 @@ int command_pack(int argc, char **argv) {
     } else if (!kinds || pack(&arguments, artifact, kinds, error, sizeof error) != LIBRARY_OK) {
         fprintf(stderr, "catena pack: %s\n", error);
     } else {
+        printf(arguments.weights ? "%s\n" : "%s: undamaged\n", arguments.output);
         code = EXIT_OK;
     }
     free(kinds);

@@ -14,6 +14,7 @@
 typedef struct RunArguments {
     const char *library, *weights, *layer, *input, *output;
     int32_t threads;
+    bool formatted;  // --format was given
     RunExtraPaths extra;
 } RunArguments;
 
@@ -48,13 +49,12 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     case OPTION_K: arguments->extra.k = value; return 0;
     case OPTION_IMPORTANCE: arguments->extra.importance = value; return 0;
     case OPTION_FIGURES: arguments->extra.figures = true; return 0;
-    case OPTION_SEQUENCE:
-        arguments->extra.sequence_tokens = command_parse_number(value, 1, INT64_MAX, "--sequence", state);
-        return 0;
+    case OPTION_SEQUENCE: arguments->extra.sequence_tokens = command_parse_number(value, 1, INT64_MAX, "sequence", state); return 0;
     case OPTION_FORMAT:
         if (!output_format_parse(value, &arguments->extra.format)) {
-            argp_error(state, "--format is 'md' or 'json', not '%s'", value);
+            argp_error(state, "--format takes md or json, not '%s'", value);
         }
+        arguments->formatted = true;
         return 0;
     case 't': arguments->threads = command_parse_threads(value, state); return 0;
     case ARGP_KEY_ARG:
@@ -69,6 +69,9 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         }
         if (arguments->extra.sequence_tokens && !arguments->extra.figures) {
             argp_error(state, "--sequence goes with --figures");
+        }
+        if (arguments->formatted && !arguments->extra.figures) {
+            argp_error(state, "--format goes with --figures: nothing else is printed");
         }
         return 0;
     default: return ARGP_ERR_UNKNOWN;
@@ -85,6 +88,7 @@ typedef struct Run {
     int64_t index;
     Npy input, output;
     RunExtra extra;
+    char *outputs[RUN_EXTRA_OUTPUTS];
     void *interface;  // the rows in bf16, where the layer's interface is; forward works on them in place
 } Run;
 
@@ -197,7 +201,7 @@ static int compute(Run *run) {
 
 // The result comes last: where it is new, all is.
 static int write_outputs(Run *run) {
-    if (run_extra_write(&run->arguments->extra, &run->extra, &run->diagnostics) ||
+    if (run_extra_write(run->outputs, &run->extra, &run->diagnostics) ||
         npy_write(run->arguments->output, &run->output, &run->diagnostics)) {
         return -1;
     }
@@ -205,18 +209,37 @@ static int write_outputs(Run *run) {
     return 0;
 }
 
-// Nothing that is read may be written over.
-static int check_output(Run *run) {
+// Nothing that is read may be written over, and nothing written twice.
+static int check_output(Run *run, const char *output, const char *const *others, size_t count) {
     const RunArguments *arguments = run->arguments;
     const char *const sources[] = {arguments->weights, arguments->input, arguments->library, arguments->extra.k,
                                    arguments->extra.importance};
-    const char *const outputs[] = {arguments->output, arguments->extra.scores};
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        for (size_t o = 0; sources[i] && o < sizeof outputs / sizeof *outputs; o++) {
-            if (outputs[o] && file_replaces(outputs[o], sources[i])) {
-                diagnostics_add(&run->diagnostics, outputs[o], 0, 0, "writing the output here would replace '%s'", sources[i]);
-                return -1;
-            }
+        if (sources[i] && file_replaces(output, sources[i])) {
+            diagnostics_add(&run->diagnostics, output, 0, 0, "writing the output here would replace '%s'", sources[i]);
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (others[i] && file_same(output, others[i])) {
+            diagnostics_add(&run->diagnostics, output, 0, 0, "two outputs cannot be one file: '%s' is the same", others[i]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int check_outputs(Run *run) {
+    const char *outputs[RUN_EXTRA_OUTPUTS + 1] = {run->arguments->output};
+    if (run_extra_outputs(&run->arguments->extra, run->outputs)) {
+        return fail(run, NULL, "out of memory");
+    }
+    for (size_t i = 0; i < RUN_EXTRA_OUTPUTS; i++) {
+        outputs[i + 1] = run->outputs[i];
+    }
+    for (size_t i = 0; i <= RUN_EXTRA_OUTPUTS; i++) {
+        if (outputs[i] && check_output(run, outputs[i], outputs, i)) {
+            return -1;
         }
     }
     return 0;
@@ -225,7 +248,7 @@ static int check_output(Run *run) {
 static int run_all(Run *run) {
     run->loaded = loaded_open(run->arguments->library, &run->diagnostics);
     // Small inputs are checked before the weights, which may take a while to read.
-    return check_output(run) || !run->loaded || find_layer(run) || read_input(run) || allocate_outputs(run) || open_library(run) ||
+    return check_outputs(run) || !run->loaded || find_layer(run) || read_input(run) || allocate_outputs(run) || open_library(run) ||
            compute(run) || write_outputs(run);
 }
 
@@ -248,6 +271,9 @@ int command_run(int argc, char **argv) {
     npy_free(&run.input);
     npy_free(&run.output);
     run_extra_free(&run.extra);
+    for (int i = 0; i < RUN_EXTRA_OUTPUTS; i++) {
+        free(run.outputs[i]);
+    }
     free(run.interface);
     diagnostics_free(&run.diagnostics);
     return code;

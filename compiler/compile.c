@@ -14,24 +14,9 @@
 #include "link.h"
 #include "plan.h"
 #include "planner.h"
+#include "temporary.h"
 
 enum { PATH_BYTES = 4096 };
-
-#define COMPUTE_NAME(enumerator, name) name,
-static const char *const compute_names[] = {COMPUTE_LIST(COMPUTE_NAME)};
-
-int compute_find(const char *name) {
-    for (int i = 0; i < COMPUTE_COUNT; i++) {
-        if (!strcmp(compute_names[i], name)) {
-            return i;
-        }
-    }
-    return -1;
-}
-
-const char *compute_name(Compute compute) {
-    return compute_names[compute];
-}
 
 const Target *compile_target(const char *name, const Machine *machine, Diagnostics *diagnostics) {
     char missing[256], known[256] = "host";
@@ -266,12 +251,6 @@ static int move(const char *from, const char *to) {
     return rename(from, to) ? errno : 0;
 }
 
-static int discard(const char *from, const char *to) {
-    (void)to;
-    unlink(from);
-    return 0;
-}
-
 static int make_library(const Compilation *c, const CompileOptions *options) {
     Object objects[LINK_MAX_OBJECTS];
     int count = 0, status = -1;
@@ -295,19 +274,32 @@ static int make_library(const Compilation *c, const CompileOptions *options) {
     return status;
 }
 
+// Characters that no quoting brings through everywhere: pkg-config expands "$" (pkgconf even where it is doubled), its files have
+// lines, and lld makes the "%" of an output's name random.
+static int check_place_name(const char *directory, Diagnostics *diagnostics) {
+    char *absolute = realpath(directory, NULL);
+    bool bad = absolute && strpbrk(absolute, "$%\n\r");
+    if (!absolute) {
+        diagnostics_add(diagnostics, directory, 0, 0, "cannot write: %s", strerror(errno));
+    } else if (bad) {
+        diagnostics_add(diagnostics, directory, 0, 0,
+                        "no place for a library: pkg-config and the linker do not take every '$', '%%' or line break in a path");
+    }
+    int status = absolute && !bad ? 0 : -1;
+    free(absolute);
+    return status;
+}
+
 static int compile_in_stage(Compilation *c, const CompileOptions *options) {
     snprintf(c->stage, sizeof c->stage, "%s/.%s.XXXXXX", c->directory, c->model->name);
-    if (!mkdtemp(c->stage)) {
+    if (!temporary_directory(c->stage)) {
         diagnostics_add(c->diagnostics, c->directory, 0, 0, "cannot write: %s", strerror(errno));
         return -1;
     }
     int failed = make_library(c, options) || write_text(c, ".h", write_header) || write_text(c, ".pc", write_pkgconfig) ||
                  (options->emit_plan && write_text(c, ".plan", write_plans)) || for_each_staged(c, check_place) ||
                  for_each_staged(c, move);
-    if (failed) {
-        for_each_staged(c, discard);
-    }
-    rmdir(c->stage);
+    temporary_remove(c->stage);
     return failed ? -1 : 0;
 }
 
@@ -321,7 +313,7 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
     Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
-        !make_directory(directory, diagnostics)) {
+        !make_directory(directory, diagnostics) && !check_place_name(directory, diagnostics)) {
         Compilation compilation = {
             .model = model, .target = target, .plans = plans, .directory = directory, .diagnostics = diagnostics};
         status = compile_in_stage(&compilation, options);

@@ -19,10 +19,6 @@ typedef struct CompileOptions {
     int compute;         // -1: as described; otherwise a Compute that replaces every layer's
 } CompileOptions;
 
-// A compute class by its name in descriptions; -1 if there is none of that name.
-int compute_find(const char *name);
-const char *compute_name(Compute compute);
-
 // Writes DIRECTORY/libNAME.so, DIRECTORY/NAME.h and DIRECTORY/NAME.pc (all made beside them first, then renamed, the library last).
 // Creates the directory if it is missing. Returns 0, or -1 with the reasons in diagnostics. Not thread-safe (LLVM is initialised
 // once).

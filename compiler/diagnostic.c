@@ -32,13 +32,19 @@ static char *format_place(const char *file, int line, int column) {
     return text;
 }
 
+// Room for so many bytes after the text; NULL if there is no memory.
+static char *grow(Diagnostics *diagnostics, size_t bytes) {
+    char *grown = realloc(diagnostics->text, diagnostics->length + bytes);
+    diagnostics->text = grown ? grown : diagnostics->text;
+    return grown ? grown + diagnostics->length : NULL;
+}
+
 static void append(Diagnostics *diagnostics, const char *place, const char *text) {
     size_t bytes = strlen(place) + strlen("error: ") + strlen(text) + 2;
-    char *grown = realloc(diagnostics->text, diagnostics->length + bytes);
-    if (!grown) {
+    char *start = grow(diagnostics, bytes);
+    if (!start) {
         return;
     }
-    char *start = grown + diagnostics->length;
     int length = snprintf(start, bytes, "%serror: %s", place, text);
     // Names from the input are quoted in messages: they must not reach the terminal as control sequences or break lines.
     for (char *c = start; *c; c++) {
@@ -47,7 +53,6 @@ static void append(Diagnostics *diagnostics, const char *place, const char *text
         }
     }
     memcpy(start + length, "\n", 2);
-    diagnostics->text = grown;
     diagnostics->length += (size_t)length + 1;
 }
 
@@ -65,6 +70,15 @@ void diagnostics_add(Diagnostics *diagnostics, const char *file, int line, int c
     }
     free(place);
     free(text);
+}
+
+void diagnostics_explain(Diagnostics *diagnostics, const char *lines) {
+    size_t bytes = strlen(lines) + 1;
+    char *start = diagnostics->count <= DIAGNOSTICS_KEPT ? grow(diagnostics, bytes) : NULL;
+    if (start) {
+        memcpy(start, lines, bytes);
+        diagnostics->length += bytes - 1;
+    }
 }
 
 void diagnostics_print(const Diagnostics *diagnostics, FILE *stream) {

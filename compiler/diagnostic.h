@@ -9,7 +9,7 @@
 // A hostile or very wrong input may hold a problem per byte: texts beyond this many are counted, not kept.
 enum { DIAGNOSTICS_KEPT = 100 };
 
-// A growing text of one line per problem: "file:line:column: error: text\n". Zero-initialise; free with diagnostics_free.
+// A growing text, of each problem "file:line:column: error: text\n". Zero-initialise; free with diagnostics_free.
 typedef struct Diagnostics {
     char *text;
     size_t length;
@@ -19,6 +19,8 @@ typedef struct Diagnostics {
 // Adds a problem. file may be NULL; line or column 0 is left out.
 void diagnostics_add(Diagnostics *diagnostics, const char *file, int line, int column, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+// Adds lines to the problem that was added last, as they are: text of our own, which may have line breaks and ends with one.
+void diagnostics_explain(Diagnostics *diagnostics, const char *lines);
 void diagnostics_print(const Diagnostics *diagnostics, FILE *stream);
 void diagnostics_free(Diagnostics *diagnostics);
 

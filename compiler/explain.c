@@ -11,8 +11,7 @@
 #include "table.h"
 
 #define NAME(enumerator, name, ...) name,
-static const char *const role_names[] = {ROLE_LIST(NAME)}, *const format_names[] = {FORMAT_LIST(NAME)};
-static const char *const compute_names[] = {COMPUTE_LIST(NAME)}, *const selection_names[] = {SELECTION_LIST(NAME)};
+static const char *const role_names[] = {ROLE_LIST(NAME)};
 
 static Compute role_class(const Layer *layer, int role) {
     return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;
@@ -54,7 +53,7 @@ static void explain_tiles(const Explanation *e, FILE *stream) {
             continue;
         }
         table_cell(&table, "%s", role_names[r]);
-        table_cell(&table, "%s", format_names[role->weights]);
+        table_cell(&table, "%s", format_name((Format)role->weights));
         table_cell(&table, "%lld", (long long)role->matrices);
         table_cell(&table, "%lld", (long long)role->depth);
         table_cell(&table, "%lld", (long long)role->columns);
@@ -169,7 +168,7 @@ void explain_layer(const Explanation *e, FILE *stream) {
     const Plan *plan = e->plan;
     char one[32], two[32];
     fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n### Paths\n\n", e->layer->name,
-            (long long)e->layer->count, e->target->name, compute_names[plan->layer.compute]);
+            (long long)e->layer->count, e->target->name, compute_name((Compute)plan->layer.compute));
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->roles[r].matrices) {
             explain_paths(e, r, stream);

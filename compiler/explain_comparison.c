@@ -11,16 +11,12 @@ static double log_combinations(int64_t n, int64_t k) {
     return (lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1)) / M_LN10;
 }
 
-// Fewest choices of a token in an iteration. A threshold may let none through, top_p takes one at least.
+// Fewest choices of a token in an iteration.
 static int64_t least_choices(const Layer *layer) {
-    switch ((Selection)layer->selection) {
-    case SELECTION_THRESHOLD: return 0;
-    case SELECTION_TOP_P: return 1;
-    case SELECTION_TOP_K: return layer->k_per_token ? layer->least_k : layer->top_k;
-    case SELECTION_SPARSEMIXER:
-    case SELECTION_COUNT: break;
+    if (!selection_facts[layer->selection].takes_k) {
+        return selection_facts[layer->selection].least;
     }
-    return layer->top_k;
+    return layer->k_per_token ? layer->least_k : layer->top_k;
 }
 
 // log10 of the number of sets that one iteration may choose: of every size that the rule allows.

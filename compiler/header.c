@@ -100,11 +100,13 @@ static const char header_extra[] =
     "\n"
     "// What $n_forward_with is given and asked for beyond x and y. Start from $N_EXTRA_INIT, which is nothing of it; each "
     "pointer\n"
-    "// may be NULL. All memory is the caller's and used only during the call. k is TOP_K of the layer. Outputs must not overlap "
-    "each\n"
-    "// other, x, y or an input. A token whose logits were not finite in any iteration: its experts are -1 from that iteration "
-    "on,\n"
-    "// its scores are NaN in all iterations, earlier ones too, and load and figures leave it out of all iterations.\n"
+    "// may be NULL. All memory is the caller's, used only during the call, and aligned to its elements. k is TOP_K of the layer. "
+    "An\n"
+    "// output must not overlap another output, an input, x or y (of which the gaps between rows are part). A token whose logits "
+    "were\n"
+    "// not finite in any iteration: its experts are -1 from that iteration on, its scores are NaN in all iterations, earlier ones "
+    "too,\n"
+    "// and load and figures leave it out of all iterations.\n"
     "typedef struct $n_extra {\n"
     "    size_t size;                   // sizeof($n_extra)\n"
     "    int32_t *experts;              // out, [iterations][tokens][k]: as from $n_forward_routing\n"
@@ -189,6 +191,7 @@ static const char header_functions[] =
     "ascending\n"
     "// order of index where a threshold chooses from all (TOP_K is CHOICES). Slots that were not used come last and hold -1 and "
     "0.\n"
+    "// What $n_extra says of memory is true of them, too.\n"
     "int $n_forward_routing($n *instance, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,\n"
     "                       int32_t *experts, float *weights);\n"
     "\n"
@@ -200,9 +203,9 @@ static const char header_functions[] =
     "\n"
     "// $n_forward, with everything in `extra` (NULL: nothing): see $n_extra. What is asked for costs time and nothing\n"
     "// else: no memory is allocated, y has the same bits.\n"
-    "// As $n_forward; INVALID_ARGUMENT also for inputs that exclude each other or that this layer does not take, for k, "
-    "importances\n"
-    "// and routing out of their ranges (the text names the token and the value). Nothing is computed then, and nothing written.\n"
+    "// As $n_forward; INVALID_ARGUMENT also for inputs that exclude each other or that this layer does not take, for memory that\n"
+    "// overlaps or is not aligned, for k, importances and routing out of their ranges (the text names the token and the value).\n"
+    "// Nothing is computed then, and nothing written.\n"
     "int $n_forward_with($n *instance, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y, int64_t y_stride,\n"
     "                    const $n_extra *extra);\n"
     "\n"
@@ -276,7 +279,7 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     const char *type = layer->activations == FORMAT_BF16 ? "bf16 (uint16_t, the upper half of a float)" : "float";
     fprintf(stream, "// Layer \"%s\" (%lld of them): x and y are %s [tokens][%lld]", row->name, (long long)row->count, type,
             (long long)layer->hidden);
-    bool fixed = !layer->k_per_token && select_takes_k((Selection)layer->selection);
+    bool fixed = !layer->k_per_token && selection_facts[layer->selection].takes_k;
     fprintf(stream, "; %s%lld of %lld %s per token in each of %lld iteration%s", fixed ? "" : "up to ", (long long)layer->top_k,
             (long long)layer_choices(layer), layer_choices(layer) > layer->experts ? "choices" : "experts",
             (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
@@ -308,12 +311,10 @@ int header_write(const Model *model, FILE *stream) {
     return ferror(stream) ? -1 : 0;
 }
 
-// A path as pkg-config reads it: blanks, quotes and the like need a backslash, and "$" doubles.
+// A path as pkg-config reads it: blanks, quotes and the like need a backslash.
 static void write_path(const char *path, FILE *stream) {
     for (; *path; path++) {
-        if (*path == '$') {
-            fputc('$', stream);
-        } else if (strchr(" \t\"'\\()#&;|<>*?`", *path)) {
+        if (strchr(" \t\"'\\()#&;|<>*?`", *path)) {
             fputc('\\', stream);
         }
         fputc(*path, stream);

@@ -12,13 +12,8 @@ enum { PATH_BYTES = 4096, REASON_BYTES = 256 };
 
 static const char config_name[] = "config.json";
 
-#define FORMAT_NAME(enumerator, name, bytes) name,
-static const char *const format_names[] = {FORMAT_LIST(FORMAT_NAME)};
-#define COMPUTE_NAME(enumerator, name) name,
-static const char *const compute_names[] = {COMPUTE_LIST(COMPUTE_NAME)};
-
 // One import: everything that has to be released is here.
-typedef struct Import {
+struct Import {
     const ImportOptions *options;
     Diagnostics *diagnostics;
     char path[PATH_BYTES];    // of config.json, or of a checkpoint of Megatron-LM
@@ -28,8 +23,13 @@ typedef struct Import {
     ImportCheckpoint checkpoint;
     const ImportFamily *family;
     char recognised[128];  // by what
-    json_t *description;
-} Import;
+    const char *dtype_key, *dtype;  // where the configuration names the checkpoint's dtype, and as safetensors does; NULL: nowhere
+    const char *stored;  // dtype of the experts; NULL: unknown
+    json_t *json;
+    char *text;
+    Model *model;  // what readers make of the text
+    ImportResult result;
+};
 
 // --- recognising ---
 
@@ -68,10 +68,31 @@ static const ImportFamily *find_by_architecture(const json_t *root, const char *
     return NULL;
 }
 
-static void list_families(char *text, size_t size) {
-    for (size_t i = 0, used = 0; import_families[i] && used < size; i++) {
-        const char *types = import_families[i]->model_types;
-        used += (size_t)snprintf(text + used, size - used, "%s%.*s", i ? ", " : "", (int)strcspn(types, " "), types);
+static int compare_words(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// Every model_type that is known, sorted, in lines.
+static void list_types(char *text, size_t size) {
+    enum { BYTES = 4096, WORDS = 128, WIDTH = 100, INDENT = 4 };
+    char copies[BYTES];
+    const char *words[WORDS];
+    size_t count = 0, used = 0, column = WIDTH;
+    for (size_t i = 0; import_families[i]; i++) {
+        size_t room = sizeof copies - used, length = (size_t)snprintf(copies + used, room, "%s", import_families[i]->model_types);
+        char *rest = length < room ? copies + used : NULL, *word;
+        while ((word = strsep(&rest, " ")) && count < WORDS) {
+            words[count++] = word;
+        }
+        used += length < room ? length + 1 : 0;
+    }
+    qsort(words, count, sizeof *words, compare_words);
+    used = 0;
+    for (size_t i = 0; i < count && used < size; i++) {
+        bool wrap = column + strlen(words[i]) + 2 > WIDTH;
+        used += (size_t)snprintf(text + used, size - used, wrap ? "%s\n%*s%s" : "%s%*s%s", i ? "," : "", wrap ? INDENT : 1, "",
+                                 words[i]);
+        column = (wrap ? INDENT : column + 2) + strlen(words[i]);
     }
 }
 
@@ -79,38 +100,42 @@ static void report_unknown(const ImportConfig *config) {
     const char *type = json_string_value(json_object_get(config->root, "model_type")), *where = type ? "model_type" : NULL;
     const json_t *first = json_array_get(json_object_get(config->root, "architectures"), 0);
     const char *architecture = json_string_value(first);
-    char known[1024] = "", found[256] = "neither model_type nor architectures";
+    char known[2048] = "", lines[2304], found[256] = "neither model_type nor architectures";
     if (type || architecture) {
         snprintf(found, sizeof found, "model_type \"%.80s\", architecture \"%.80s\"", type ? type : "",
                  architecture ? architecture : "");
     }
-    list_families(known, sizeof known);
     ImportConfig root = *config;
     root.section = NULL;
-    import_error(&root,
-                 where          ? where
-                 : architecture ? "architectures"
-                                : NULL,
-                 "unknown model: found %s; known are %s. For others, write the description by hand (README, \"The description\")",
-                 found, known);
+    import_error(&root, where ? where : architecture ? "architectures" : NULL, "unknown model: found %s", found);
+    list_types(known, sizeof known);
+    snprintf(lines, sizeof lines, "  known are%s\n  for others, write the description by hand (README, \"The description\")\n",
+             known);
+    diagnostics_explain(config->diagnostics, lines);
 }
 
 static bool recognise(Import *import) {
     const ImportConfig *config = &import->config;
     const char *architecture = NULL;
-    const ImportFamily *family = find_by_type(config->object);
-    family = family ? family : find_by_type(config->root);
-    if (family) {
+    const ImportFamily *type = find_by_type(config->object), *class = find_by_architecture(config->root, &architecture);
+    type = type ? type : find_by_type(config->root);
+    if (type) {
         snprintf(import->recognised, sizeof import->recognised, "model_type");
     } else {
-        family = find_by_architecture(config->root, &architecture);
         snprintf(import->recognised, sizeof import->recognised, "architecture %.80s", architecture ? architecture : "");
     }
-    if (!family) {
+    import->family = type ? type : class;
+    if (type && class && type != class) {  // one of them would be ignored
+        ImportConfig root = *config;
+        root.section = NULL;
+        import_error(&root, "architectures", "the architecture %.80s is of %s, but the model_type is of %s: remove one of them",
+                     architecture, class->name, type->name);
+        return false;
+    }
+    if (!import->family) {
         report_unknown(config);
     }
-    import->family = family;
-    return family;
+    return import->family;
 }
 
 // --- the description ---
@@ -173,26 +198,43 @@ static bool make_name(const Import *import, json_t *layers, char name[MODEL_NAME
     return true;
 }
 
-// What the configuration says of the checkpoint's numbers; NULL: nothing.
-static const char *find_dtype(const Import *import) {
-    const json_t *objects[] = {import->config.object, import->config.root};
-    for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
-        const char *dtype = json_string_value(json_object_get(objects[i], "dtype"));
-        dtype = dtype ? dtype : json_string_value(json_object_get(objects[i], "torch_dtype"));
-        dtype = dtype ? dtype : json_string_value(json_object_get(objects[i], "params_dtype"));
-        if (dtype && strcmp(dtype, "auto")) {
-            return dtype;
+// What the configuration says of the checkpoint's numbers. False with diagnostics.
+static bool read_dtype(Import *import) {
+    static const char *const keys[] = {"dtype", "torch_dtype", "params_dtype"}, prefix[] = "torch.";
+    static const char *const names[][2] = {{"bfloat16", "BF16"}, {"float16", "F16"}, {"float32", "F32"}};
+    ImportConfig places[] = {import->config, import->config};
+    places[1].section = NULL;
+    places[1].object = places[1].root;
+    for (size_t i = 0; i < 2 * sizeof keys / sizeof *keys; i++) {
+        const ImportConfig *place = &places[i / (sizeof keys / sizeof *keys)];
+        const char *key = keys[i % (sizeof keys / sizeof *keys)];
+        const json_t *value = json_object_get(place->object, key);
+        const char *word = json_is_string(value) ? json_string_value(value) : "";
+        if (!value || json_is_null(value) || !strcmp(word, "auto")) {
+            continue;
         }
+        word += strncmp(word, prefix, strlen(prefix)) ? 0 : strlen(prefix);
+        for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+            if (!strcmp(word, names[n][0])) {
+                import->dtype_key = key;
+                import->dtype = names[n][1];
+                return true;
+            }
+        }
+        char found[SPEC_TEXT_BYTES];
+        spec_describe(value, found);
+        import_error(place, key, "%s must be \"bfloat16\", \"float16\" or \"float32\", found %s", key, found);
+        return false;
     }
-    return NULL;
+    return true;
 }
 
-// bf16 stays what it is; half precision has more digits than bf16 keeps, so it becomes fp32. stored: dtype of the experts' tensors,
-// which counts where the configuration says nothing; NULL: unknown.
-static const char *weights_name(const Import *import, const char *stored) {
-    const char *said = find_dtype(import), *dtype = said ? said : stored;
-    bool narrow = !dtype || strstr(dtype, "bfloat16") || !strcmp(dtype, "BF16");
-    return format_names[import->options->weights >= 0 ? import->options->weights : narrow ? FORMAT_BF16 : FORMAT_FP32];
+// bf16 stays what it is; half precision has more digits than bf16 keeps, so it becomes fp32. What the tensors are counts before
+// what the configuration says.
+static const char *weights_name(const Import *import) {
+    const char *dtype = import->stored ? import->stored : import->dtype;
+    bool narrow = !dtype || !strcmp(dtype, "BF16");
+    return format_name(import->options->weights >= 0 ? (Format)import->options->weights : narrow ? FORMAT_BF16 : FORMAT_FP32);
 }
 
 // A layer as the description's own reader understands it: which tensors it has follows from that.
@@ -219,15 +261,15 @@ static bool add_entry(Import *import, const ImportFamily *family, const ImportVa
     if (run->top_k) {
         json_object_set_new(json_object_get(entry, "router"), "k", json_integer((json_int_t)run->top_k));
     }
-    json_object_set_new(entry, "weights", json_string(weights_name(import, NULL)));
+    json_object_set_new(entry, "weights", json_string(weights_name(import)));
     if (import->options->compute >= 0) {
-        json_object_set_new(entry, "compute", json_string(compute_names[import->options->compute]));
+        json_object_set_new(entry, "compute", json_string(compute_name((Compute)import->options->compute)));
     }
     Model *model = read_entry(import, entry);
     if (model) {
         json_t *checkpoint = import_tensors_describe(&import->config, family, &model->layers[0].layer, run, &import->checkpoint);
-        const char *stored = import_tensors_dtype(checkpoint, run, &import->checkpoint);
-        json_object_set_new(entry, "weights", json_string(weights_name(import, stored)));  // keeps its place
+        import->stored = import_tensors_dtype(checkpoint, run, &import->checkpoint);
+        json_object_set_new(entry, "weights", json_string(weights_name(import)));  // keeps its place
         json_object_set_new(entry, "checkpoint", checkpoint);
         json_array_append(layers, entry);
     }
@@ -240,6 +282,15 @@ static bool add_entry(Import *import, const ImportFamily *family, const ImportVa
 static void remark(const Import *import, const char *text) {
     if (text && import->options->remarks) {
         fprintf(import->options->remarks, "%s\n", text);
+    }
+}
+
+static void remark_dtype(const Import *import) {
+    char text[128];
+    if (import->stored && import->dtype && strcmp(import->stored, import->dtype)) {
+        snprintf(text, sizeof text, "%s says %s, but the experts' tensors are %s, which counts", import->dtype_key, import->dtype,
+                 import->stored);
+        remark(import, text);
     }
 }
 
@@ -268,7 +319,10 @@ static bool add_stack(Import *import, const ImportFamily *family, json_t *layers
         return false;
     }
     int64_t count = import_layers_find(&import->config, family, values, runs, import->options->remarks);
+    import->result.dense += (int64_t)values[SETTING_LAYERS].number;
     for (int64_t i = 0; i < count; i++) {
+        import->result.sparse += runs[i].count;
+        import->result.dense -= runs[i].count;
         if (json_array_size(layers) == MODEL_MAX_LAYERS || !add_entry(import, family, values, &runs[i], layers, i)) {
             return false;
         }
@@ -284,6 +338,7 @@ static bool describe(Import *import) {
     char name[MODEL_NAME_BYTES] = "";
     json_t *layers = json_array();
     bool made =
+        read_dtype(import) &&
         import_quantisation_check(&import->config, import->family, !import->options->unreadable, import->options->remarks) &&
         add_stack(import, import->family, layers);
     if (made && !json_array_size(layers)) {
@@ -291,13 +346,14 @@ static bool describe(Import *import) {
         made = false;
     }
     made = made && make_name(import, layers, name);
-    import->description = json_pack("{s:s, s:o}", "name", name, "layers", layers);
+    remark_dtype(import);
+    import->json = json_pack("{s:s, s:o}", "name", name, "layers", layers);
     return made;
 }
 
 // Reads the finished text as every other command will: the table must not be able to write what they refuse.
-static bool check(Import *import, const char *text) {
-    Model *model = model_read_text(text, strlen(text), import->label, import->diagnostics);
+static bool check(Import *import) {
+    Model *model = import->model = model_read_text(import->text, strlen(import->text), import->label, import->diagnostics);
     bool fits = model && (!import->checkpoint.tensors || import_tensors_check(model, &import->checkpoint, import->diagnostics));
     FILE *summary = import->options->summary;
     for (int64_t i = 0; fits && summary && i < model->layer_count; i++) {
@@ -308,14 +364,14 @@ static bool check(Import *import, const char *text) {
                          : import->checkpoint.torch ? "the tensors of these layers will be written as safetensors\n"
                                                     : "no checkpoint beside the configuration: tensors were not looked for\n");
     }
-    model_free(model);
     return fits;
 }
 
 // Configuration and checkpoint of Hugging Face's layout.
 static bool open_folder(Import *import) {
     return import_config_read(&import->config, import->path, import->diagnostics) && recognise(import) &&
-           import_checkpoint_open(&import->checkpoint, import->path, import->diagnostics);
+           import_checkpoint_open(&import->checkpoint, import->path, import->diagnostics) &&
+           import_tensors_known(&import->checkpoint, import->diagnostics);
 }
 
 // A checkpoint of Megatron-LM is its own configuration.
@@ -330,7 +386,7 @@ static bool open_megatron(Import *import) {
     }
     import->family = &import_megatron;
     snprintf(import->recognised, sizeof import->recognised, "arguments");
-    return import_megatron_readable(import->checkpoint.torch, import->path, import->diagnostics) &&
+    return import_megatron_stack(import->checkpoint.torch, import->path, import->diagnostics) &&
            import_config_take(&import->config, import->path, arguments, import->diagnostics);
 }
 
@@ -339,11 +395,15 @@ static bool open_path(Import *import, const char *path) {
     struct stat facts;
     bool folder = !stat(path, &facts) && S_ISDIR(facts.st_mode);
     snprintf(import->folder, PATH_BYTES, "%s", path);
+    for (size_t end = strlen(import->folder); folder && end > 1 && import->folder[end - 1] == '/'; end--) {
+        import->folder[end - 1] = 0;
+    }
     if (!folder) {
         char *slash = strrchr(import->folder, '/');
         snprintf(import->folder, PATH_BYTES, "%.*s", slash ? (int)(slash - import->folder) + 1 : 1, slash ? path : ".");
     }
-    if ((size_t)snprintf(import->path, PATH_BYTES, folder ? "%s/%s" : "%s", path, config_name) >= PATH_BYTES) {
+    if ((size_t)snprintf(import->path, PATH_BYTES, folder ? "%s/%s" : "%s", folder ? import->folder : path, config_name) >=
+        PATH_BYTES) {
         diagnostics_add(import->diagnostics, NULL, 0, 0, "the path is too long: '%.60s...'", path);
         return false;
     }
@@ -356,23 +416,22 @@ static bool open_path(Import *import, const char *path) {
     return !import->diagnostics->count && open_folder(import);
 }
 
-static char *run(Import *import, const char *path) {
+static bool run(Import *import, const char *path) {
     if (!open_path(import, path)) {
-        return NULL;
+        return false;
     }
     snprintf(import->label, sizeof import->label, "%s (the description made of it)", import->path);
     if (import->options->summary) {
         fprintf(import->options->summary, "%s: %s, by its %s\n", import->path, import->family->name, import->recognised);
     }
-    char *text = describe(import) ? import_text(import->description) : NULL;
-    if (text && !check(import, text)) {
-        free(text);
-        text = NULL;
-    }
-    return text;
+    import->text = describe(import) ? import_text(import->json) : NULL;
+    import->result.family = import->family->name;
+    import->result.description = import->text;
+    import->result.has_tensors = import->checkpoint.torch;
+    return import->text && check(import);
 }
 
-char *import_description(const char *path, const ImportOptions *options, Diagnostics *diagnostics) {
+Import *import_open(const char *path, const ImportOptions *options, Diagnostics *diagnostics) {
     Import *import = calloc(1, sizeof *import);
     if (!import) {
         diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
@@ -380,10 +439,29 @@ char *import_description(const char *path, const ImportOptions *options, Diagnos
     }
     import->options = options;
     import->diagnostics = diagnostics;
-    char *text = run(import, path);
-    json_decref(import->description);
+    if (!run(import, path)) {
+        import_close(import);
+        return NULL;
+    }
+    return import;
+}
+
+void import_close(Import *import) {
+    if (!import) {
+        return;
+    }
+    model_free(import->model);
+    free(import->text);
+    json_decref(import->json);
     import_checkpoint_close(&import->checkpoint);
     import_config_free(&import->config);
     free(import);
-    return text;
+}
+
+const ImportResult *import_result(const Import *import) {
+    return &import->result;
+}
+
+int import_write_tensors(Import *import, const char *output, Diagnostics *diagnostics) {
+    return import_megatron_write(import->checkpoint.torch, import->path, import->model, output, diagnostics);
 }

@@ -6,6 +6,7 @@
 #define CATENA_IMPORT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "diagnostic.h"
@@ -21,15 +22,23 @@ typedef struct ImportOptions {
 
 #define IMPORT_DEFAULTS {NULL, -1, -1, NULL, NULL, false}
 
-// path: a folder with config.json and perhaps the checkpoint, or a config.json; or a checkpoint of Megatron-LM, see below. Returns
-// the text of a description that model_read_text accepts and that fits the checkpoint's tensors, if they are there (owned by the
-// caller). NULL with diagnostics.
-char *import_description(const char *path, const ImportOptions *options, Diagnostics *diagnostics);
+// What was understood.
+typedef struct ImportResult {
+    const char *family;      // the model's, in words
+    const char *description; // a text that model_read_text accepts and that fits the checkpoint's tensors, if they are there
+    int64_t sparse, dense;   // layers
+    bool has_tensors;        // they are not in safetensors yet (ReMoE's checkpoints of Megatron-LM): import_write_tensors
+} ImportResult;
 
-// Whether a description of this path is of tensors that are not in safetensors yet (ReMoE's checkpoints of Megatron-LM).
-bool import_needs_tensors(const char *path);
-// Writes them: the tensors of the sparse layers that such a description names, to a new file `output` (completely or not at all).
-// Returns 0, or -1 with diagnostics.
-int import_tensors(const char *path, const char *description, const char *output, Diagnostics *diagnostics);
+typedef struct Import Import;
+
+// path: a folder with config.json and perhaps the checkpoint, or a config.json; or a checkpoint of Megatron-LM. NULL with
+// diagnostics. The options must outlive it.
+Import *import_open(const char *path, const ImportOptions *options, Diagnostics *diagnostics);
+void import_close(Import *import);
+const ImportResult *import_result(const Import *import);
+// Writes the tensors that the description names to a new file `output`, completely or not at all. Returns 0, or -1 with
+// diagnostics.
+int import_write_tensors(Import *import, const char *output, Diagnostics *diagnostics);
 
 #endif

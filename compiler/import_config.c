@@ -127,17 +127,3 @@ void import_error(const ImportConfig *config, const char *key, const char *forma
     va_end(arguments);
     diagnostics_add(config->diagnostics, config->path, position.line, position.column, "%s", text);
 }
-
-void import_describe(const json_t *value, char text[IMPORT_VALUE_BYTES]) {
-    if (!value) {
-        snprintf(text, IMPORT_VALUE_BYTES, "nothing");
-    } else if (json_is_object(value)) {
-        snprintf(text, IMPORT_VALUE_BYTES, "an object");
-    } else if (json_is_array(value)) {
-        snprintf(text, IMPORT_VALUE_BYTES, "a list of %zu", json_array_size(value));
-    } else {
-        char *dumped = json_dumps(value, JSON_ENCODE_ANY);
-        snprintf(text, IMPORT_VALUE_BYTES, "%.60s%s", dumped ? dumped : "?", dumped && strlen(dumped) > 60 ? "..." : "");
-        free(dumped);
-    }
-}

@@ -288,11 +288,14 @@ static const ImportFamily mixtral = {
 
 static const ImportFamily minimax = {
     .name = "MiniMax",
-    .model_types = "minimax",
-    .architectures = "MiniMaxForCausalLM",
-    .rules = {SIZES(4096, 32), RMS(1e-5), [SETTING_INNER] = FIXED(1), [SETTING_ALPHA] = KEY("mlp_alpha_factor", 1),
-              [SETTING_BETA] = KEY("mlp_beta_factor", 1), SCORE("softmax"), TOP_K(2), NORMALIZED(0), EXPERTS(LOCAL_EXPERTS, 8),
-              WIDTH("intermediate_size", 14336), HIDDEN_ACT},
+    .model_types = "minimax minimax_text_01 minimax_m1",
+    .architectures = "MiniMaxForCausalLM MiniMaxText01ForCausalLM MiniMaxM1ForCausalLM",
+    .rules = {SIZES(4096, 32),
+              RMS(1e-5), [SETTING_INNER] = FIXED(1), [SETTING_ALPHA] = KEY("mlp_alpha_factor layernorm_mlp_alpha", 1),
+              [SETTING_BETA] = KEY("mlp_beta_factor layernorm_mlp_beta", 1), SCORE("softmax"), TOP_K(2), NORMALIZED(0),
+              EXPERTS(LOCAL_EXPERTS, 8), WIDTH("intermediate_size", 14336), HIDDEN_ACT},
+    // Of MiniMax's own configurations, which know two more blocks than transformers' do.
+    .expectations = {{"postnorm", "true"}, {"shared_intermediate_size", "0"}},
     BLOCK_SPARSE_MOE,
     .tensors = {POST_NORM, ROUTER("@gate")},
     .adjust = adjust_minimax,
@@ -499,8 +502,8 @@ static const ImportFamily hunyuan = {
 
 static const ImportFamily deepseek_v3 = {
     .name = "DeepSeek-V3",
-    .model_types = "deepseek_v3 kimi_k2",
-    .architectures = "DeepseekV3ForCausalLM",
+    .model_types = "deepseek_v3 deepseek_v32 kimi_k2",  // V3.2 is another attention
+    .architectures = "DeepseekV3ForCausalLM DeepseekV32ForCausalLM",
     .rules = {SIZES(7168, 61), RMS(1e-6), OUTER, SCORE("sigmoid"), [SETTING_CORRECTION] = FIXED(1), DEEPSEEK_GROUPS(8, 4), TOP_K(8),
               NORM_TOPK(1, 1e-20), SCALE(2.5), EXPERTS(ROUTED_EXPERTS, 256), WIDTH("moe_intermediate_size", 2048),
               HIDDEN_ACT, [SETTING_SHARED] = KEY("n_shared_experts", 1), FIRST_DENSE(3), FREQUENCY},
@@ -598,6 +601,8 @@ static const ImportFamily llama4 = {
     .tensors = {POST_NORM, ROUTER("@router"), SHARED("@shared_expert")},
 };
 
+#define CLASSIFIER ROUTER("@router.classifier"), PLAIN(TENSOR_ROUTER_BIAS, "@router.classifier.bias")
+
 static const ImportFamily longcat_flash = {
     .name = "LongCat-Flash",
     .model_types = "longcat_flash",
@@ -612,10 +617,11 @@ static const ImportFamily longcat_flash = {
               EXPERTS("n_routed_experts num_local_experts", 512),
               WIDTH("expert_ffn_hidden_size moe_intermediate_size", 2048),
               HIDDEN_ACT,
+              [SETTING_ROUTER_BIAS] = KEY("router_bias", 0),
               [SETTING_IDENTITY] = NULLABLE("zero_expert_num", 256)},
     .expectations = {{"zero_expert_type", "\"identity\""}, {"norm_topk_prob", "false"}},
     MLP,
-    .tensors = {NORM("post_attention_layernorm.0"), ROUTER("@router.classifier"), CORRECTION("@router.e_score_correction_bias")},
+    .tensors = {NORM("post_attention_layernorm.0"), CLASSIFIER, CORRECTION("@router.e_score_correction_bias")},
     .adjust = adjust_longcat,
     .remark = "the result is what the model adds after its second attention of the layer: no residual is included",
 };
@@ -625,7 +631,6 @@ static const ImportFamily longcat_flash = {
     [SETTING_NORM_EPS] = KEY("layer_norm_epsilon", 1e-6), [SETTING_OUTER] = FIXED(1), \
     SCORE("softmax"), [SETTING_K] = FIXED(1), [SETTING_ROUTER_BIAS] = KEY("router_bias", 0), EXPERTS("num_experts", 8), \
     WIDTH("d_ff", 2048), [SETTING_GATED] = FIXED(0), [SETTING_ACTIVATION] = KEY_WORD("dense_act_fn", "relu")
-#define SWITCH_TENSORS ROUTER("@router.classifier"), PLAIN(TENSOR_ROUTER_BIAS, "@router.classifier.bias")
 
 static const ImportFamily switch_decoder = {
     .name = "Switch Transformers, decoder",
@@ -634,7 +639,7 @@ static const ImportFamily switch_decoder = {
     .stem = "block.{layer}.",
     .block = "layer.2.mlp.",
     .layouts = {&switch_experts},
-    .tensors = {NORM("layer.2.layer_norm"), SWITCH_TENSORS},
+    .tensors = {NORM("layer.2.layer_norm"), CLASSIFIER},
     .adjust = adjust_switch_decoder,
     .entry = "decoder",
 };
@@ -648,7 +653,7 @@ static const ImportFamily switch_encoder = {
     .stem = "block.{layer}.",
     .block = "layer.1.mlp.",
     .layouts = {&switch_experts},
-    .tensors = {NORM("layer.1.layer_norm"), SWITCH_TENSORS},
+    .tensors = {NORM("layer.1.layer_norm"), CLASSIFIER},
     .adjust = adjust_switch,
     .entry = "encoder",
     .remark = "expert capacity is not modelled: where the model drops a token because its expert is full, the layer computes it",

@@ -31,8 +31,8 @@ static bool mark_listed(const ImportConfig *config, const char *key, const json_
     json_t *entry;
     json_array_foreach(list, index, entry) {
         if (!json_is_integer(entry) || json_integer_value(entry) < 0 || json_integer_value(entry) >= IMPORT_MAX_LAYERS) {
-            char found[IMPORT_VALUE_BYTES];
-            import_describe(entry, found);
+            char found[SPEC_TEXT_BYTES];
+            spec_describe(entry, found);
             import_error(config, key, "%s[%zu] must be the number of a layer, found %s", key, index, found);
             return false;
         }
@@ -71,8 +71,8 @@ static bool find_list(const ImportConfig *config, const char *key, bool is_setti
     if (!value || json_is_null(value) || *list || is_setting) {
         return true;
     }
-    char found[IMPORT_VALUE_BYTES];
-    import_describe(value, found);
+    char found[SPEC_TEXT_BYTES];
+    spec_describe(value, found);
     import_error(config, key, "%s must be a list, found %s", key, found);
     return false;
 }

@@ -9,7 +9,7 @@
 
 #include "import_table.h"
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, NAME_BYTES = 1024 };
 
 static const char tracker_name[] = "latest_checkpointed_iteration.txt", rank_file[] = "mp_rank_00/model_optim_rng.pt";
 
@@ -76,7 +76,7 @@ static bool adjust_granularity(const ImportConfig *config, ImportValue *values) 
     const json_t *granularity = import_config_get(config, key, NULL);
     bool given = granularity && !json_is_null(granularity);
     json_int_t parts = given ? json_integer_value(granularity) : 1, width = (json_int_t)values[SETTING_INTERMEDIATE].number;
-    if (parts < 1 || parts > IMPORT_MAX_WIDTH || width % parts) {  // what is no integer counts as 0
+    if (parts < 1 || width % parts) {  // what is no integer counts as 0
         import_error(config, key, "%s must be an integer that divides the experts' width %lld", key, (long long)width);
         return false;
     }
@@ -129,6 +129,13 @@ static const ImportLayout grouped_plain = {.tensors = {PLAIN(TENSOR_UP, "@expert
                                                        PLAIN(TENSOR_UP_BIAS, "@experts.linear_fc1.bias{expert}"),
                                                        PLAIN(TENSOR_DOWN_BIAS, "@experts.linear_fc2.bias{expert}")}};
 
+// GroupedMLP: all experts side by side, once import_megatron_stack has told them apart.
+static const ImportLayout merged = {.tensors = {PART(TENSOR_GATE, "@experts.weight1", ROWS_FIRST_HALF, ORDER_IN_OUT),
+                                                PART(TENSOR_UP, "@experts.weight1", ROWS_SECOND_HALF, ORDER_IN_OUT),
+                                                PART(TENSOR_DOWN, "@experts.weight2", ROWS_ALL, ORDER_IN_OUT)}};
+static const ImportLayout merged_plain = {.tensors = {PART(TENSOR_UP, "@experts.weight1", ROWS_ALL, ORDER_IN_OUT),
+                                                      PART(TENSOR_DOWN, "@experts.weight2", ROWS_ALL, ORDER_IN_OUT)}};
+
 const ImportFamily import_megatron = {
     .name = "ReMoE (Megatron-LM)",
     .model_types = "remoe",
@@ -158,7 +165,7 @@ const ImportFamily import_megatron = {
                      {"moe_input_jitter_eps", "null"}},
     .prefix = "decoder.",
     .block = "mlp.",
-    .layouts = {&sequential, &grouped, &sequential_plain, &grouped_plain},
+    .layouts = {&sequential, &grouped, &merged, &sequential_plain, &grouped_plain, &merged_plain},
     .tensors = {PLAIN(TENSOR_NORM, "pre_mlp_layernorm.weight"), PLAIN(TENSOR_NORM_BIAS, "pre_mlp_layernorm.bias"),
                 PLAIN(TENSOR_ROUTER, "@router.weight"), HALVES(, SHARED_, "@shared_experts.linear_fc1.weight"),
                 PLAIN(TENSOR_SHARED_DOWN, "@shared_experts.linear_fc2.weight"),
@@ -169,29 +176,31 @@ const ImportFamily import_megatron = {
 
 // --- its tensors ---
 
-bool import_megatron_readable(const TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics) {
-    static const char merged[] = ".mlp.experts.weight1";
+// Megatron uses weight1 [hidden, experts * width] as weight1.view(experts, hidden, width) (experts.py, GroupedMLP.forward): what
+// its shape calls a row is none. weight2 [experts * width, hidden] is what it says.
+bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics) {
+    static const char suffix[] = "experts.weight1";
     for (int64_t i = 0; i < torch_checkpoint_count(torch); i++) {
-        const char *name = torch_checkpoint_tensor(torch, i)->name;
-        size_t length = strlen(name);
-        if (length >= sizeof merged && !strcmp(name + length - (sizeof merged - 1), merged)) {
-            diagnostics_add(diagnostics, path, 0, 0,
-                            "tensor '%s' holds all experts side by side (GroupedMLP): save the checkpoint again without "
-                            "--moe-use-legacy-grouped-gemm",
-                            name);
+        const TorchTensor *tensor = torch_checkpoint_tensor(torch, i);
+        size_t length = strlen(tensor->name), stem = length - (sizeof suffix - 1);
+        char name[NAME_BYTES];
+        if (length < sizeof suffix || strcmp(tensor->name + stem, suffix)) {
+            continue;
+        }
+        snprintf(name, sizeof name, "%.*srouter.weight", (int)stem, tensor->name);
+        const TorchTensor *router = torch_checkpoint_find(torch, name);
+        int64_t experts = router && router->rank == 2 ? router->shape[0] : 0, width = tensor->rank == 2 ? tensor->shape[1] : 0;
+        bool known = experts > 0 && tensor->shape[0] == router->shape[1] && width > 0 && width % experts == 0;
+        if (!known || !torch_checkpoint_view(torch, i, 3, (const int64_t[]){experts, router->shape[1], width / experts})) {
+            diagnostics_add(
+                diagnostics, path, 0, 0,
+                "tensor '%s' (GroupedMLP) must be [hidden, experts * width] without gaps, for the experts and the hidden "
+                "size of '%s'",
+                tensor->name, name);
             return false;
         }
     }
     return true;
-}
-
-bool import_needs_tensors(const char *path) {
-    char file[PATH_BYTES];
-    Diagnostics ignored = {0};
-    snprintf(file, sizeof file, "%s/config.json", path);
-    bool needs = !is_file(file) && import_megatron_find(path, file, sizeof file, &ignored);
-    diagnostics_free(&ignored);
-    return needs;
 }
 
 // Tensors of sparse layers: norm, router, experts. `context` is unused.
@@ -208,29 +217,23 @@ static bool is_wanted(const char *name, void *context) {
     return false;
 }
 
-int import_tensors(const char *path, const char *description, const char *output, Diagnostics *diagnostics) {
-    char file[PATH_BYTES], error[1024] = "";
-    TorchCheckpoint *torch = NULL;
-    ImportCheckpoint checkpoint = {NULL, NULL, NULL};
-    Model *model = model_read_text(description, strlen(description), output, diagnostics);
+int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
+                          Diagnostics *diagnostics) {
+    char error[1024] = "";
+    ImportCheckpoint written = {strdup(path), NULL, NULL};
     int status = -1;
-    if (!model || !import_megatron_find(path, file, sizeof file, diagnostics) ||
-        !(torch = torch_checkpoint_open(file, diagnostics)) ||
-        torch_checkpoint_write_safetensors(torch, is_wanted, NULL, output, diagnostics)) {
+    if (torch_checkpoint_write_safetensors(torch, is_wanted, NULL, output, diagnostics)) {
         goto cleanup;
     }
-    checkpoint.path = strdup(file);
-    if (!checkpoint.path || safetensors_open(output, &checkpoint.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+    if (!written.path || safetensors_open(output, &written.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", *error ? error : "out of memory");
-    } else if (import_tensors_check(model, &checkpoint, diagnostics)) {
+    } else if (import_tensors_check(model, &written, diagnostics)) {
         status = 0;
     }
     if (status) {  // tensors that do not fit the description are of no use
         unlink(output);
     }
 cleanup:
-    import_checkpoint_close(&checkpoint);
-    torch_checkpoint_close(torch);
-    model_free(model);
+    import_checkpoint_close(&written);
     return status;
 }

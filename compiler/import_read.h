@@ -14,10 +14,10 @@
 #include "../templates/layer.h"
 #include "import.h"
 #include "model.h"
-#include "spec_position.h"
+#include "spec_read.h"
 #include "torch_checkpoint.h"
 
-enum { IMPORT_MAX_WIDTH = 1 << 20, IMPORT_MAX_EXPERTS = 1 << 16, IMPORT_MAX_LAYERS = 1 << 12, IMPORT_MAX_FACTOR = 1000000 };
+enum { IMPORT_MAX_LAYERS = 1 << 12, IMPORT_MAX_FACTOR = 1000000 };
 
 // --- config.json ---
 
@@ -42,78 +42,78 @@ enum { IMPORT_KEY_BYTES = 96 };
 const json_t *import_config_get(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]);
 // Reports a problem at a key (NULL: at the object that holds the keys).
 void import_error(const ImportConfig *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
-// A value as it stands in the file, shortened.
-enum { IMPORT_VALUE_BYTES = 96 };
-void import_describe(const json_t *value, char text[IMPORT_VALUE_BYTES]);
 
 // --- settings: what a family's row says of each, and what a config makes of it ---
 
-typedef enum ImportType { IMPORT_INTEGER, IMPORT_REAL, IMPORT_FLAG, IMPORT_WORD } ImportType;
+// X(enumerator, where it goes in a layer's description). Type, bounds and default are that key's (spec_keys.c). In the order in
+// which descriptions are written.
+#define IMPORT_DESCRIBED_LIST(X) \
+    X(SETTING_HIDDEN, "hidden") \
+    X(SETTING_ITERATIONS, "iterations") \
+    X(SETTING_NORM, "norm.kind") \
+    X(SETTING_NORM_EPS, "norm.eps") \
+    X(SETTING_NORM_BIAS, "norm.bias") \
+    X(SETTING_INNER, "residual.inner") \
+    X(SETTING_INNER_ALPHA, "residual.inner_alpha") \
+    X(SETTING_OUTER, "residual.outer") \
+    X(SETTING_MULTIPLIER, "residual.multiplier") \
+    X(SETTING_COE_WEIGHT, "residual.coe_weight") \
+    X(SETTING_SCORE, "router.score") \
+    X(SETTING_SELECT, "router.select") \
+    X(SETTING_RANK, "router.rank") \
+    X(SETTING_CORRECTION, "router.correction") \
+    X(SETTING_GROUPS, "router.groups.count") \
+    X(SETTING_TOP_GROUPS, "router.groups.k") \
+    X(SETTING_GROUP_SCORE, "router.groups.score") \
+    X(SETTING_GROUP_MASK, "router.groups.mask") \
+    X(SETTING_K, "router.k") \
+    X(SETTING_K_PER_TOKEN, "router.k_per_token") \
+    X(SETTING_K_MIN, "router.k_min") \
+    X(SETTING_EXPECTED_K, "router.expected_k") \
+    X(SETTING_THRESHOLD, "router.threshold") \
+    X(SETTING_JITTER, "router.jitter") \
+    X(SETTING_NORMALIZE, "router.normalize") \
+    X(SETTING_NORMALIZE_P, "router.normalize_p") \
+    X(SETTING_NORMALIZE_EPS, "router.normalize_eps") \
+    X(SETTING_NORMALIZE_CLAMP, "router.normalize_clamp") \
+    X(SETTING_SCALE, "router.scale") \
+    X(SETTING_WEIGHT_ON, "router.weight_on") \
+    X(SETTING_ROUTER_BIAS, "router.bias") \
+    X(SETTING_PER_ITERATION, "router.per_iteration") \
+    X(SETTING_EXPERTS, "experts.count") \
+    X(SETTING_INTERMEDIATE, "experts.intermediate") \
+    X(SETTING_GATED, "experts.gated") \
+    X(SETTING_ACTIVATION, "experts.activation") \
+    X(SETTING_SLOPE, "experts.slope") \
+    X(SETTING_LIMIT, "experts.limit") \
+    X(SETTING_UP_OFFSET, "experts.up_offset") \
+    X(SETTING_EXPERT_BIAS, "experts.bias") \
+    X(SETTING_IDENTITY, "experts.identity") \
+    X(SETTING_SHARED, "shared_experts.count") \
+    X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
+    X(SETTING_SHARED_BIAS, "shared_experts.bias") \
+    X(SETTING_SHARED_GATED, "shared_experts.gated") \
+    X(SETTING_SHARED_SCALE, "shared_experts.scale")
 
-// X(enumerator, type, where it goes in a layer's description or NULL, least and largest value, the description's own default).
-// In the order in which descriptions are written.
-#define IMPORT_SETTING_LIST(X) \
-    X(SETTING_HIDDEN, INTEGER, "hidden", 1, IMPORT_MAX_WIDTH, 0) \
-    X(SETTING_ITERATIONS, INTEGER, "iterations", 1, LAYER_MAX_ITERATIONS, 1) \
-    X(SETTING_NORM, WORD, "norm.kind", 0, 0, 0) \
-    X(SETTING_NORM_EPS, REAL, "norm.eps", 0, 1, -1) \
-    X(SETTING_NORM_BIAS, FLAG, "norm.bias", 0, 1, 0) \
-    X(SETTING_INNER, FLAG, "residual.inner", 0, 1, 0) \
-    X(SETTING_INNER_ALPHA, REAL, "residual.inner_alpha", -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 1) \
-    X(SETTING_OUTER, FLAG, "residual.outer", 0, 1, 0) \
-    X(SETTING_MULTIPLIER, REAL, "residual.multiplier", -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 1) \
-    X(SETTING_COE_WEIGHT, FLAG, "residual.coe_weight", 0, 1, 0) \
-    X(SETTING_SCORE, WORD, "router.score", 0, 0, 0) \
-    X(SETTING_SELECT, WORD, "router.select", 0, 0, 0) \
-    X(SETTING_RANK, WORD, "router.rank", 0, 0, 0) \
-    X(SETTING_CORRECTION, FLAG, "router.correction", 0, 1, 0) \
-    X(SETTING_GROUPS, INTEGER, "router.groups.count", 1, IMPORT_MAX_EXPERTS, 0) \
-    X(SETTING_TOP_GROUPS, INTEGER, "router.groups.k", 1, IMPORT_MAX_EXPERTS, 0) \
-    X(SETTING_GROUP_SCORE, WORD, "router.groups.score", 0, 0, 0) \
-    X(SETTING_GROUP_MASK, WORD, "router.groups.mask", 0, 0, 0) \
-    X(SETTING_K, INTEGER, "router.k", 1, IMPORT_MAX_EXPERTS, 0) \
-    X(SETTING_K_PER_TOKEN, FLAG, "router.k_per_token", 0, 1, 0) \
-    X(SETTING_K_MIN, INTEGER, "router.k_min", 0, IMPORT_MAX_EXPERTS, 1) \
-    X(SETTING_EXPECTED_K, INTEGER, "router.expected_k", 1, IMPORT_MAX_EXPERTS, 0) \
-    X(SETTING_THRESHOLD, REAL, "router.threshold", -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, -1) \
-    X(SETTING_JITTER, REAL, "router.jitter", 0, 1, -1) \
-    X(SETTING_NORMALIZE, FLAG, "router.normalize", 0, 1, 0) \
-    X(SETTING_NORMALIZE_P, REAL, "router.normalize_p", 1, 64, 1) \
-    X(SETTING_NORMALIZE_EPS, REAL, "router.normalize_eps", 0, 1, 1e-20) \
-    X(SETTING_NORMALIZE_CLAMP, FLAG, "router.normalize_clamp", 0, 1, 0) \
-    X(SETTING_SCALE, REAL, "router.scale", 0, IMPORT_MAX_FACTOR, 1) \
-    X(SETTING_WEIGHT_ON, WORD, "router.weight_on", 0, 0, 0) \
-    X(SETTING_ROUTER_BIAS, FLAG, "router.bias", 0, 1, 0) \
-    X(SETTING_PER_ITERATION, FLAG, "router.per_iteration", 0, 1, 0) \
-    X(SETTING_EXPERTS, INTEGER, "experts.count", 1, IMPORT_MAX_EXPERTS, 0) \
-    X(SETTING_INTERMEDIATE, INTEGER, "experts.intermediate", 1, IMPORT_MAX_WIDTH, 0) \
-    X(SETTING_GATED, FLAG, "experts.gated", 0, 1, 1) \
-    X(SETTING_ACTIVATION, WORD, "experts.activation", 0, 0, 0) \
-    X(SETTING_SLOPE, REAL, "experts.slope", -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 1) \
-    X(SETTING_LIMIT, REAL, "experts.limit", 0, IMPORT_MAX_FACTOR, 0) \
-    X(SETTING_UP_OFFSET, REAL, "experts.up_offset", -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 0) \
-    X(SETTING_EXPERT_BIAS, FLAG, "experts.bias", 0, 1, 0) \
-    X(SETTING_IDENTITY, INTEGER, "experts.identity", 0, IMPORT_MAX_EXPERTS, 0) \
-    X(SETTING_SHARED, INTEGER, "shared_experts.count", 0, 1024, 0) \
-    X(SETTING_SHARED_WIDTH, INTEGER, "shared_experts.intermediate", 0, IMPORT_MAX_WIDTH, 0) \
-    X(SETTING_SHARED_BIAS, FLAG, "shared_experts.bias", 0, 1, 0) \
-    X(SETTING_SHARED_GATED, FLAG, "shared_experts.gated", 0, 1, 0) \
-    X(SETTING_SHARED_SCALE, REAL, "shared_experts.scale", -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 1) \
+// X(enumerator, type of key, least and largest value): what goes into no description as it is.
+#define IMPORT_OWN_LIST(X) \
     /* which layers are sparse: from FIRST to LAST, those whose number is PHASE modulo STEP (import_layers.c) */ \
-    X(SETTING_LAYERS, INTEGER, NULL, 1, IMPORT_MAX_LAYERS, 0) \
-    X(SETTING_SPARSE, INTEGER, NULL, 0, IMPORT_MAX_LAYERS, 0) \
-    X(SETTING_FIRST, INTEGER, NULL, 0, IMPORT_MAX_LAYERS, 0) \
-    X(SETTING_LAST, INTEGER, NULL, -1, IMPORT_MAX_LAYERS, 0) \
-    X(SETTING_STEP, INTEGER, NULL, 1, IMPORT_MAX_LAYERS, 0) \
-    X(SETTING_PHASE, INTEGER, NULL, 0, IMPORT_MAX_LAYERS, 0) \
+    X(SETTING_LAYERS, INTEGER, 1, IMPORT_MAX_LAYERS) \
+    X(SETTING_SPARSE, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    X(SETTING_FIRST, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    X(SETTING_LAST, INTEGER, -1, IMPORT_MAX_LAYERS) \
+    X(SETTING_STEP, INTEGER, 1, IMPORT_MAX_LAYERS) \
+    X(SETTING_PHASE, INTEGER, 0, IMPORT_MAX_LAYERS) \
     /* what a family's own function turns into the above */ \
-    X(SETTING_METHOD, WORD, NULL, 0, 0, 0) \
-    X(SETTING_STRATEGY, WORD, NULL, 0, 0, 0) \
-    X(SETTING_ALPHA, REAL, NULL, -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 0) \
-    X(SETTING_BETA, REAL, NULL, -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR, 0)
+    X(SETTING_METHOD, CHOICE, 0, 0) \
+    X(SETTING_STRATEGY, CHOICE, 0, 0) \
+    X(SETTING_ALPHA, REAL, -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR) \
+    X(SETTING_BETA, REAL, -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR)
 
 #define IMPORT_SETTING_ENUMERATOR(enumerator, ...) enumerator,
-typedef enum Setting { IMPORT_SETTING_LIST(IMPORT_SETTING_ENUMERATOR) SETTING_COUNT } Setting;
+typedef enum Setting {
+    IMPORT_DESCRIBED_LIST(IMPORT_SETTING_ENUMERATOR) IMPORT_OWN_LIST(IMPORT_SETTING_ENUMERATOR) SETTING_COUNT
+} Setting;
 
 typedef enum ImportPresence {
     PRESENCE_UNUSED,
@@ -161,7 +161,7 @@ typedef struct ImportExpectation {
     const char *value;  // JSON
 } ImportExpectation;
 
-enum { IMPORT_LAYOUTS = 4, IMPORT_LAYOUT_TENSORS = 7, IMPORT_OTHER_TENSORS = 16, IMPORT_EXPECTATIONS = 8 };
+enum { IMPORT_LAYOUTS = 6, IMPORT_LAYOUT_TENSORS = 7, IMPORT_OTHER_TENSORS = 16, IMPORT_EXPECTATIONS = 8 };
 
 // One way in which the matrices of the experts lie in checkpoints.
 typedef struct ImportLayout {
@@ -191,8 +191,6 @@ extern const ImportFamily *const import_families[];
 
 // --- steps ---
 
-const char *import_setting_path(Setting setting);
-
 // All settings of a family from a config, checked and adjusted. False with diagnostics.
 bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT]);
 // Replaces a value by one that follows from others.
@@ -218,6 +216,8 @@ typedef struct ImportCheckpoint {
 } ImportCheckpoint;
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);
 void import_checkpoint_close(ImportCheckpoint *checkpoint);
+// Refuses a checkpoint with tensors that say that its layers compute what no description says.
+bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 // How the checkpoint is quantised: quantization_config.quant_method ("unknown" if it says none), or NULL.
 const char *import_quantisation(const ImportConfig *config);
 // Refuses checkpoints that are quantised in a way that the family has no layout for; with `remarks` it only says so there.
@@ -235,8 +235,11 @@ bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint
 // but not readable.
 bool import_megatron_find(const char *path, char *file, size_t size, Diagnostics *diagnostics);
 extern const ImportFamily import_megatron;
-// Whether a description can name its tensors.
-bool import_megatron_readable(const TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics);
+// Gives the tensors that hold all experts side by side (GroupedMLP) the shape that their elements lie in. False with diagnostics.
+bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics);
+// Writes the tensors of sparse layers as safetensors and compares them with `model`. Returns 0, or -1 with diagnostics and no file.
+int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
+                          Diagnostics *diagnostics);
 
 // JSON as a person would write it: what fits on a line is on one. Owned by the caller.
 char *import_text(const json_t *value);

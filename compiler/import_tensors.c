@@ -43,6 +43,27 @@ void import_checkpoint_close(ImportCheckpoint *checkpoint) {
     *checkpoint = (ImportCheckpoint){NULL, NULL, NULL};
 }
 
+// The newest code of Chain-of-Experts turns an MoE into a chain by a sum of its iterations, weighted by vectors, where x is what an
+// iteration reads and y what its experts give: x_1 = y_0, x_{t+1} = x_t + coe_weights[t - 1] * y_t. What descriptions say, and the
+// scripts of that repository do, is one number for each iteration but the last.
+bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagnostics) {
+    static const char newer[] = "coe_weights";
+    for (int64_t i = 0; checkpoint->tensors && i < safetensors_count(checkpoint->tensors); i++) {
+        const SafetensorsEntry *entry = safetensors_entry(checkpoint->tensors, i);
+        const char *found = strstr(entry->name, newer), *next = found ? found + sizeof newer - 1 : NULL;
+        if (found && (found == entry->name || found[-1] == '.') && (!*next || *next == '.')) {
+            diagnostics_add(
+                diagnostics, entry->file, 0, 0,
+                "tensor '%s' is of a chain made of an MoE by x_1 = y_0, x_{t+1} = x_t + coe_weights[t - 1] * y_t, with a "
+                "vector for each iteration: no description says that; understood is 'coe_weight', a number c_t for each "
+                "iteration but the last, x_{t+1} = x_t + c_t y_t, and the last y",
+                entry->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 static const char quantisation_key[] = "quantization_config";
 
 const char *import_quantisation(const ImportConfig *config) {

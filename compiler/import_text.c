@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "import_read.h"
+#include "spec_keys.h"
 
 enum { LINE_WIDTH = 120, INDENT = 2 };
 
@@ -114,7 +115,6 @@ char *import_text(const json_t *value) {
 // --- in words ---
 
 #define CHOICE_NAME(enumerator, name, ...) name,
-static const char *const scores[] = {SCORE_LIST(CHOICE_NAME)};
 static const char *const activations[] = {ACTIVATION_LIST(CHOICE_NAME)};
 static const char *const formats[] = {FORMAT_LIST(CHOICE_NAME)};
 static const char *const computes[] = {COMPUTE_LIST(CHOICE_NAME)};
@@ -158,22 +158,33 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
     fputc('\n', stream);
 }
 
-static void summarise_choice(const Layer *layer, FILE *stream) {
-    switch ((Selection)layer->selection) {
-    case SELECTION_TOP_K:
-        if (layer->k_per_token) {
-            fprintf(stream, "as many as the caller says, from %lld to ", (long long)layer->least_k);
+// The value of a number of the router.
+static void print_router_number(const ModelLayer *entry, const char *name, size_t length, FILE *stream) {
+    for (size_t i = 0; i < spec_router.count; i++) {
+        const Key *key = &spec_router.keys[i];
+        const char *field = (const char *)entry + key->offset;
+        bool named = strlen(key->name) == length && !memcmp(key->name, name, length);
+        if (named && key->type == KEY_INTEGER) {
+            fprintf(stream, "%lld", (long long)*(const int64_t *)field);
+        } else if (named && key->type == KEY_REAL) {
+            fprintf(stream, "%g", (double)*(const float *)field);
         }
-        fprintf(stream, "the %lld best", (long long)layer->top_k);
-        break;
-    case SELECTION_THRESHOLD:
-        fprintf(stream, "all above %g (about %lld)", (double)layer->threshold, (long long)layer->expected_k);
-        break;
-    case SELECTION_TOP_P: fprintf(stream, "the best that sum to %g", (double)layer->top_p); break;
-    case SELECTION_SPARSEMIXER:
-        fprintf(stream, "%lld by sparsemixer, jitter %g", (long long)layer->top_k, (double)layer->jitter);
-        break;
-    case SELECTION_COUNT: break;
+    }
+}
+
+static void summarise_choice(const ModelLayer *entry, FILE *stream) {
+    const Layer *layer = &entry->layer;
+    if (layer->k_per_token) {
+        fprintf(stream, "as many as the caller says, from %lld to ", (long long)layer->least_k);
+    }
+    for (const char *c = selection_facts[layer->selection].words; *c; c++) {
+        const char *end = *c == '{' ? strchr(c, '}') : NULL;
+        if (end) {
+            print_router_number(entry, c + 1, (size_t)(end - c - 1), stream);
+            c = end;
+        } else {
+            fputc(*c, stream);
+        }
     }
     fputs(layer->rank == RANK_LOGIT ? " by logit" : "", stream);
     fputs(layer->correction ? " after a correction that is added for choosing only" : "", stream);
@@ -184,12 +195,13 @@ static void summarise_choice(const Layer *layer, FILE *stream) {
     }
 }
 
-static void summarise_router(const Layer *layer, FILE *stream) {
-    fprintf(stream, "  router      %s%s%s\n  chooses     ", scores[layer->score],
+static void summarise_router(const ModelLayer *entry, FILE *stream) {
+    const Layer *layer = &entry->layer;
+    const char *weighs = selection_facts[layer->selection].weighs;
+    fprintf(stream, "  router      %s%s%s\n  chooses     ", score_names[layer->score],
             layer->router_bias ? " of logits with a bias" : "", layer->gate_per_iteration ? ", a router for each iteration" : "");
-    summarise_choice(layer, stream);
-    fprintf(stream, "\n  weights     %s",
-            layer->selection == SELECTION_SPARSEMIXER ? "softmax of those near the best" : "the scores");
+    summarise_choice(entry, stream);
+    fprintf(stream, "\n  weights     %s", weighs ? weighs : "the scores");
     if (layer->normalize) {
         fprintf(stream, ", divided by their %s (%s %g)", layer->normalize_p == 1 ? "sum" : "norm",
                 layer->normalize_clamp ? "at least" : "plus", (double)layer->normalize_eps);
@@ -247,7 +259,7 @@ void import_summary_layer(const ModelLayer *entry, FILE *stream) {
     }
     fprintf(stream, "\n  hidden      %lld\n", (long long)layer->hidden);
     summarise_norm(layer, stream);
-    summarise_router(layer, stream);
+    summarise_router(entry, stream);
     summarise_experts(layer, stream);
     summarise_residual(layer, stream);
     fprintf(stream, "  packed as   %s, compute class %s\n", formats[layer->weights], computes[layer->compute]);

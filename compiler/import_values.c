@@ -1,19 +1,14 @@
 // A family's rules and a config make values; the values make a layer of a description.
+#define _GNU_SOURCE
 #include <math.h>
 #include <string.h>
 
 #include "import_read.h"
 
-typedef struct SettingFacts {
-    const char *path;
-    ImportType type;
-    double minimum, maximum;
-    double fallback;  // what the description takes for granted
-} SettingFacts;
-
-#define SETTING_FACTS(enumerator, type, path, minimum, maximum, fallback) \
-    [enumerator] = {path, IMPORT_##type, minimum, maximum, fallback},
-static const SettingFacts facts[SETTING_COUNT] = {IMPORT_SETTING_LIST(SETTING_FACTS)};
+#define DESCRIBED_PATH(enumerator, path) [enumerator] = path,
+static const char *const paths[SETTING_COUNT] = {IMPORT_DESCRIBED_LIST(DESCRIBED_PATH)};
+#define OWN_KEY(enumerator, type_, low, high) [enumerator] = {.type = KEY_##type_, .minimum = low, .maximum = high},
+static const Key own_keys[SETTING_COUNT] = {IMPORT_OWN_LIST(OWN_KEY)};
 
 // Names of activations in configs (transformers' ACT2FN). quick_gelu is silu with a slope.
 static const struct {
@@ -34,8 +29,22 @@ static const struct {
     {"relu2", "relu2", 1},
 };
 
-const char *import_setting_path(Setting setting) {
-    return facts[setting].path;
+// Type, bounds and default: those of the key of descriptions that the setting goes into.
+static Key key_of(Setting setting) {
+    if (!paths[setting]) {
+        return own_keys[setting];
+    }
+    const Key *key = spec_find_key(&spec_root, "layers");
+    char copy[64], *rest = copy, *step;
+    snprintf(copy, sizeof copy, "%s", paths[setting]);
+    while ((step = strsep(&rest, "."))) {
+        key = spec_find_key(key->section, step);
+    }
+    Key result = *key;
+    if (setting == SETTING_SHARED_WIDTH) {
+        result.minimum = 0;  // configurations without shared experts
+    }
+    return result;
 }
 
 void import_value_set(ImportValue *value, double number) {
@@ -49,37 +58,29 @@ void import_value_word(ImportValue *value, const char *word) {
     value->word = word;
 }
 
-static void expected(const SettingFacts *fact, char *text, size_t size) {
-    switch (fact->type) {
-    case IMPORT_INTEGER: snprintf(text, size, "an integer from %.10g to %.10g", fact->minimum, fact->maximum); break;
-    case IMPORT_REAL: snprintf(text, size, "a number from %.10g to %.10g", fact->minimum, fact->maximum); break;
-    case IMPORT_FLAG: snprintf(text, size, "true or false"); break;
-    case IMPORT_WORD: snprintf(text, size, "text"); break;
-    }
+static bool number_within(const Key *key, const json_t *json) {
+    return json_number_value(json) >= key->minimum && json_number_value(json) <= key->maximum;
 }
 
-static bool number_within(const SettingFacts *fact, const json_t *json) {
-    return json_number_value(json) >= fact->minimum && json_number_value(json) <= fact->maximum;
-}
-
-// Takes a value that is there, if it has the right type and size.
-static bool take(const SettingFacts *fact, const json_t *json, ImportValue *value) {
+// Takes a value that is there, if it has the right type and size. Words of configurations are not those of descriptions.
+static bool take(const Key *key, const json_t *json, ImportValue *value) {
     value->source = SOURCE_CONFIG;
-    switch (fact->type) {
-    case IMPORT_INTEGER: value->number = json_number_value(json); return json_is_integer(json) && number_within(fact, json);
-    case IMPORT_REAL: value->number = json_number_value(json); return json_is_number(json) && number_within(fact, json);
-    case IMPORT_FLAG: value->number = json_is_true(json); return json_is_boolean(json);
-    case IMPORT_WORD: value->word = json_string_value(json); return json_is_string(json);
+    value->number = json_is_boolean(json) ? json_is_true(json) : json_number_value(json);
+    value->word = json_string_value(json);
+    switch (key->type) {
+    case KEY_INTEGER: return json_is_integer(json) && number_within(key, json);
+    case KEY_REAL: return json_is_number(json) && number_within(key, json);
+    case KEY_FLAG: return json_is_boolean(json);
+    default: return json_is_string(json);
     }
-    return false;
 }
 
 // A number for every layer, where a number for all is usual.
-static bool take_list(const SettingFacts *fact, const json_t *json, ImportValue *value) {
+static bool take_list(const Key *key, const json_t *json, ImportValue *value) {
     size_t index;
     json_t *entry;
     json_array_foreach(json, index, entry) {
-        if (!take(fact, entry, value)) {
+        if (!take(key, entry, value)) {
             return false;
         }
     }
@@ -89,9 +90,11 @@ static bool take_list(const SettingFacts *fact, const json_t *json, ImportValue 
 
 static void read_setting(const ImportConfig *config, const ImportFamily *family, Setting setting, ImportValue *value) {
     const ImportRule *rule = &family->rules[setting];
-    const SettingFacts *fact = &facts[setting];
-    char wanted[128], found[IMPORT_VALUE_BYTES];
-    expected(fact, wanted, sizeof wanted);
+    const Key key = key_of(setting);
+    char wanted[SPEC_TEXT_BYTES] = "text", found[SPEC_TEXT_BYTES];
+    if (key.type != KEY_CHOICE) {
+        spec_expected(&key, wanted);
+    }
     const json_t *json = rule->keys ? import_config_get(config, rule->keys, value->key) : NULL;
     if (json_is_array(json) && family->types && !strcmp(family->types, value->key)) {
         return;  // import_layers.c reads it
@@ -100,9 +103,9 @@ static void read_setting(const ImportConfig *config, const ImportFamily *family,
         return;
     }
     if (json) {
-        bool taken = setting == SETTING_K && json_is_array(json) ? take_list(fact, json, value) : take(fact, json, value);
+        bool taken = setting == SETTING_K && json_is_array(json) ? take_list(&key, json, value) : take(&key, json, value);
         if (!taken) {
-            import_describe(json, found);
+            spec_describe(json, found);
             import_error(config, value->key, "%s must be %s, found %s", value->key, wanted, found);
         }
     } else if (rule->presence == PRESENCE_REQUIRED) {
@@ -123,8 +126,8 @@ static void check_expectations(const ImportConfig *config, const ImportFamily *f
         json_t *wanted = json_loads(expectation->value, JSON_DECODE_ANY, NULL);
         bool same = json_is_number(value) ? json_number_value(value) == json_number_value(wanted) : json_equal(value, wanted);
         if (value && !same) {
-            char found[IMPORT_VALUE_BYTES];
-            import_describe(value, found);
+            char found[SPEC_TEXT_BYTES];
+            spec_describe(value, found);
             import_error(config, expectation->key, "%s is %s, but catena knows %s with %s only", expectation->key, found,
                          family->name, expectation->value);
         }
@@ -150,19 +153,32 @@ static void read_activation(const ImportConfig *config, ImportValue *values) {
     }
 }
 
-// DeepSeek's names of selection rules say whether the groups of the config count.
-static void read_groups(const ImportConfig *config, ImportValue *values) {
-    ImportValue *groups = &values[SETTING_GROUPS], *top = &values[SETTING_TOP_GROUPS], *method = &values[SETTING_METHOD];
-    bool limited = true;
-    if (method->word) {
-        limited = !strcmp(method->word, "group_limited_greedy");
-        if (!limited && strcmp(method->word, "greedy") && strcmp(method->word, "gready")) {  // (sic) the default of CoE's code
-            import_error(config, method->key, "%s is \"%.40s\": expected \"greedy\" or \"group_limited_greedy\"", method->key,
-                         method->word);
-        }
+// Whether the groups of the config count, by DeepSeek's names of selection rules; where there are none, they do.
+static bool groups_count(const ImportConfig *config, const ImportValue *method) {
+    bool limited = !method->word || !strcmp(method->word, "group_limited_greedy");
+    if (!limited && strcmp(method->word, "greedy") && strcmp(method->word, "gready")) {  // (sic) the default of CoE's code
+        import_error(config, method->key, "%s is \"%.40s\": expected \"greedy\" or \"group_limited_greedy\"", method->key,
+                     method->word);
     }
-    bool all = groups->number <= 1 || groups->number == top->number;  // nobody loses
-    if (!limited || all || groups->source == SOURCE_NONE || top->source == SOURCE_NONE) {
+    return limited;
+}
+
+static void read_groups(const ImportConfig *config, const ImportFamily *family, ImportValue *values) {
+    ImportValue *groups = &values[SETTING_GROUPS], *top = &values[SETTING_TOP_GROUPS];
+    const char *lacking =
+        groups->source == SOURCE_NONE ? family->rules[SETTING_GROUPS].keys : family->rules[SETTING_TOP_GROUPS].keys;
+    const ImportValue *experts = &values[SETTING_EXPERTS], *method = &values[SETTING_METHOD];
+    bool limited = groups_count(config, method), several = groups->source != SOURCE_NONE && groups->number > 1;
+    if (limited && (several || method->word) && (groups->source == SOURCE_NONE || top->source == SOURCE_NONE)) {
+        import_error(config, NULL, "the configuration lacks \"%s\": experts are chosen from the best of their groups", lacking);
+    } else if (limited && top->source != SOURCE_NONE && groups->source != SOURCE_NONE && top->number > groups->number) {
+        import_error(config, top->key, "%s is %g, but %s is %g: more groups cannot remain than there are", top->key, top->number,
+                     groups->key, groups->number);
+    } else if (limited && several && (int64_t)experts->number % (int64_t)groups->number) {
+        import_error(config, groups->key, "%s is %g: so many groups of the same size cannot be made of %g experts (%s)",
+                     groups->key, groups->number, experts->number, experts->key);
+    }
+    if (!limited || !several || groups->number == top->number) {  // nobody loses
         groups->source = top->source = values[SETTING_GROUP_SCORE].source = values[SETTING_GROUP_MASK].source = SOURCE_NONE;
     }
 }
@@ -205,7 +221,7 @@ bool import_values_read(const ImportConfig *config, const ImportFamily *family, 
         return false;
     }
     read_activation(config, values);
-    read_groups(config, values);
+    read_groups(config, family, values);
     read_shared(family, values);
     if (config->diagnostics->count > before || (family->adjust && !family->adjust(config, values))) {
         return false;
@@ -214,12 +230,12 @@ bool import_values_read(const ImportConfig *config, const ImportFamily *family, 
     return true;
 }
 
-static json_t *value_json(const SettingFacts *fact, const ImportValue *value) {
-    switch (fact->type) {
-    case IMPORT_FLAG: return json_boolean(value->number != 0);
-    case IMPORT_WORD: return json_string(value->word);
-    case IMPORT_INTEGER:
-    case IMPORT_REAL: break;
+static json_t *value_json(const Key *key, const ImportValue *value) {
+    if (key->type == KEY_FLAG) {
+        return json_boolean(value->number != 0);
+    }
+    if (key->type == KEY_CHOICE) {
+        return json_string(value->word);
     }
     bool whole = value->number == floor(value->number) && fabs(value->number) < 1e9;
     return whole ? json_integer((json_int_t)value->number) : json_real(value->number);
@@ -241,9 +257,10 @@ static void put(json_t *object, const char *path, json_t *value) {
 json_t *import_values_layer(const ImportValue values[SETTING_COUNT]) {
     json_t *layer = json_object();
     for (Setting s = 0; s < SETTING_COUNT; s++) {
-        bool needless = facts[s].type != IMPORT_WORD && values[s].number == facts[s].fallback;
-        if (facts[s].path && values[s].source != SOURCE_NONE && !needless) {
-            put(layer, facts[s].path, value_json(&facts[s], &values[s]));
+        const Key key = key_of(s);
+        bool needless = key.type != KEY_CHOICE && values[s].number == key.fallback;
+        if (paths[s] && values[s].source != SOURCE_NONE && !needless) {
+            put(layer, paths[s], value_json(&key, &values[s]));
         }
     }
     return layer;

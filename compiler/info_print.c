@@ -8,8 +8,7 @@
 // --- names of the X-macro lists --------------------------------------------------------------------------------------------------
 
 #define LIST_NAME(enumerator, name, ...) name,
-static const char *const norms[] = {NORM_LIST(LIST_NAME) NULL}, *const scores[] = {SCORE_LIST(LIST_NAME) NULL},
-                         *const selections[] = {SELECTION_LIST(LIST_NAME) NULL}, *const ranks[] = {RANK_LIST(LIST_NAME) NULL},
+static const char *const norms[] = {NORM_LIST(LIST_NAME) NULL}, *const ranks[] = {RANK_LIST(LIST_NAME) NULL},
                          *const group_scores[] = {GROUP_SCORE_LIST(LIST_NAME) NULL},
                          *const group_masks[] = {GROUP_MASK_LIST(LIST_NAME) NULL},
                          *const weight_ons[] = {WEIGHT_ON_LIST(LIST_NAME) NULL},
@@ -22,8 +21,8 @@ typedef struct NameList {
 } NameList;
 
 static const NameList name_lists[] = {{"norm", norms},
-                                      {"score", scores},
-                                      {"selection", selections},
+                                      {"score", score_names},
+                                      {"selection", selection_names},
                                       {"rank", ranks},
                                       {"group score", group_scores},
                                       {"group mask", group_masks},

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "temporary.h"
+
 extern const char embedded_runtime_x86_64_begin[], embedded_runtime_x86_64_end[];
 extern const char embedded_runtime_aarch64_begin[], embedded_runtime_aarch64_end[];
 extern char **environ;
@@ -167,11 +169,10 @@ static int add_objects(Link *link, const Target *target, const Object *objects, 
 }
 
 static void remove_temporaries(Link *link) {
+    temporary_remove(link->directory);
     for (int i = 0; i < link->file_count; i++) {
-        unlink(link->files[i]);
         free(link->files[i]);
     }
-    rmdir(link->directory);
 }
 
 static int link_in_directory(Link *link, const Target *target, const char *name, const Object *objects, int count,
@@ -210,7 +211,7 @@ int link_library(const Target *target, const char *name, const Object *objects, 
         diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
         return -1;
     }
-    if (mkdtemp(link.directory)) {
+    if (temporary_directory(link.directory)) {
         status = link_in_directory(&link, target, name, objects, count, path);
         remove_temporaries(&link);
     } else {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "temporary.h"
 
 typedef struct Command {
     const char *name;
@@ -44,6 +45,7 @@ int main(int argc, char **argv) {
     argp_err_exit_status = EXIT_USAGE;
     signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, which cleans up
     atexit(close_output);
+    temporary_handle_signals();
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;

@@ -29,6 +29,12 @@ typedef struct Model {
     char *source;  // the description's own text, owned; embedded in libraries
 } Model;
 
+// Names in descriptions; -1 if there is none of that name.
+const char *format_name(Format format);
+int format_find(const char *name);
+const char *compute_name(Compute compute);
+int compute_find(const char *name);
+
 // Reads a description from a file. On failure returns NULL with every problem found in `diagnostics` (file:line:column).
 Model *model_read_file(const char *path, Diagnostics *diagnostics);
 // The same from memory; `name` is used in messages.

@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+
+#include "../runtime/file.h"
 
 static const char magic[] = "\x93NUMPY";
-enum { MAGIC_BYTES = 6, MAX_HEADER_BYTES = 1 << 16, ELEMENT_BYTES = 4, DATA_ALIGNMENT = 64 };
+enum { MAGIC_BYTES = 6, MAX_HEADER_BYTES = 1 << 16, ELEMENT_BYTES = 4, DATA_ALIGNMENT = 64, START_BYTES = 512 };
 static const char *const type_names[] = {[NPY_FLOAT32] = "<f4", [NPY_INT32] = "<i4"};
 enum { TYPES = sizeof type_names / sizeof *type_names };
 
@@ -173,8 +174,8 @@ int npy_read(const char *path, Npy *array, Diagnostics *diagnostics) {
     return result;
 }
 
-// Magic, version 1.0, and the header padded with spaces so that data start at a multiple of 64 bytes.
-static bool write_header(FILE *file, const Npy *array) {
+// Magic, version 1.0, and the header padded with spaces so that data start at a multiple of 64 bytes. Returns its length.
+static size_t make_header(const Npy *array, char out[START_BYTES]) {
     char shape[80] = "", header[256];
     size_t used = 0;
     for (int i = 0; i < array->dimensions; i++) {
@@ -188,71 +189,44 @@ static bool write_header(FILE *file, const Npy *array) {
     const int before = MAGIC_BYTES + 4;
     int padded = (before + length + DATA_ALIGNMENT) / DATA_ALIGNMENT * DATA_ALIGNMENT - before;
     const unsigned char version[] = {1, 0, (unsigned char)(padded & 0xff), (unsigned char)(padded >> 8)};
-    return fwrite(magic, 1, MAGIC_BYTES, file) == MAGIC_BYTES && fwrite(version, 1, sizeof version, file) == sizeof version &&
-           fprintf(file, "%-*s\n", padded - 1, header) == padded;
-}
-
-static bool write_all(FILE *file, const Npy *array) {
-    size_t elements = (size_t)npy_elements(array);
-    bool complete = write_header(file, array) && (!elements || fwrite(array->data, ELEMENT_BYTES, elements, file) == elements);
-    return complete && !fflush(file);
-}
-
-static int write_failed(Diagnostics *diagnostics, const char *path, int reason) {
-    return fail(diagnostics, path, strerror(reason));
+    memcpy(out, magic, MAGIC_BYTES);
+    memcpy(out + MAGIC_BYTES, version, sizeof version);
+    snprintf(out + before, START_BYTES - (size_t)before, "%-*s\n", padded - 1, header);
+    return (size_t)(before + padded);
 }
 
 // A device or pipe is written directly: renaming over it would replace it by a file.
-static int write_directly(const char *path, const Npy *array, Diagnostics *diagnostics) {
+static int write_directly(const char *path, const char *header, size_t header_bytes, const Npy *array, Diagnostics *diagnostics) {
+    size_t elements = (size_t)npy_elements(array);
     FILE *file = fopen(path, "wb");
-    bool complete = file && write_all(file, array);
+    bool complete = file && fwrite(header, 1, header_bytes, file) == header_bytes &&
+                    (!elements || fwrite(array->data, ELEMENT_BYTES, elements, file) == elements) && !fflush(file);
     int reason = errno;
     if (file && fclose(file) && complete) {
         reason = errno;
         complete = false;
     }
-    return complete ? 0 : write_failed(diagnostics, path, reason);
-}
-
-// mkstemp's files are private: give this one the mode that fopen would have given it.
-static bool share(int descriptor) {
-    mode_t mask = umask(0);
-    umask(mask);
-    return !fchmod(descriptor, 0666 & ~mask);
-}
-
-static int write_and_rename(const char *path, char *temporary, const Npy *array, Diagnostics *diagnostics) {
-    int descriptor = mkstemp(temporary);
-    if (descriptor < 0) {
-        return write_failed(diagnostics, path, errno);
-    }
-    FILE *file = fdopen(descriptor, "wb");
-    bool complete = file && share(descriptor) && write_all(file, array);
-    int reason = errno;
-    if (file ? fclose(file) : close(descriptor)) {
-        reason = complete ? errno : reason;
-        complete = false;
-    }
-    if (complete && !rename(temporary, path)) {
-        return 0;
-    }
-    reason = complete ? errno : reason;
-    unlink(temporary);
-    return write_failed(diagnostics, path, reason);
+    return complete ? 0 : fail(diagnostics, path, strerror(reason));
 }
 
 int npy_write(const char *path, const Npy *array, Diagnostics *diagnostics) {
-    struct stat status;
-    if (!stat(path, &status) && !S_ISREG(status.st_mode)) {
-        return write_directly(path, array, diagnostics);
+    char header[START_BYTES], error[512] = "";
+    const Failure failure = {error, sizeof error};
+    int64_t header_bytes = (int64_t)make_header(array, header), bytes = npy_elements(array) * ELEMENT_BYTES;
+    struct stat facts;
+    if (!stat(path, &facts) && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode)) {
+        return write_directly(path, header, (size_t)header_bytes, array, diagnostics);
     }
-    size_t bytes = strlen(path) + sizeof ".XXXXXX";
-    char *temporary = malloc(bytes);
-    if (!temporary) {
-        return fail(diagnostics, path, "out of memory");
+    Output output;
+    Status status = output_open(path, header_bytes + bytes, &output, &failure);
+    if (status == LIBRARY_OK) {
+        status = output_write(&output, header, header_bytes, 0, &failure);
+        status = status == LIBRARY_OK ? output_write(&output, array->data, bytes, header_bytes, &failure) : status;
+        if (status == LIBRARY_OK) {
+            status = output_commit(&output, &failure);
+        } else {
+            output_discard(&output);
+        }
     }
-    snprintf(temporary, bytes, "%s.XXXXXX", path);
-    int result = write_and_rename(path, temporary, array, diagnostics);
-    free(temporary);
-    return result;
+    return status == LIBRARY_OK ? 0 : fail(diagnostics, NULL, error);
 }

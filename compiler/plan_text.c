@@ -17,8 +17,7 @@ typedef struct Field {
 } Field;
 
 #define NAME(enumerator, name, ...) name,
-static const char *const norms[] = {NORM_LIST(NAME) NULL}, *const scores[] = {SCORE_LIST(NAME) NULL};
-static const char *const selections[] = {SELECTION_LIST(NAME) NULL}, *const activations[] = {ACTIVATION_LIST(NAME) NULL};
+static const char *const norms[] = {NORM_LIST(NAME) NULL}, *const activations[] = {ACTIVATION_LIST(NAME) NULL};
 static const char *const ranks[] = {RANK_LIST(NAME) NULL}, *const group_scores[] = {GROUP_SCORE_LIST(NAME) NULL};
 static const char *const group_masks[] = {GROUP_MASK_LIST(NAME) NULL}, *const weight_ons[] = {WEIGHT_ON_LIST(NAME) NULL};
 static const char *const formats[] = {FORMAT_LIST(NAME) NULL}, *const computes[] = {COMPUTE_LIST(NAME) NULL};
@@ -39,8 +38,8 @@ static const Field layer_fields[] = {
     CHOICE(Layer, norm, norms) REAL(Layer, norm_eps) CHOICE(Layer, norm_bias, booleans)
     CHOICE(Layer, inner_residual, booleans) REAL(Layer, inner_alpha)
     CHOICE(Layer, outer_residual, booleans) REAL(Layer, alpha) REAL(Layer, multiplier) CHOICE(Layer, coe_weight, booleans)
-    CHOICE(Layer, score, scores) REAL(Layer, logit_scale) REAL(Layer, softcap)
-    CHOICE(Layer, selection, selections) CHOICE(Layer, rank, ranks) CHOICE(Layer, correction, booleans)
+    CHOICE(Layer, score, score_names) REAL(Layer, logit_scale) REAL(Layer, softcap)
+    CHOICE(Layer, selection, selection_names) CHOICE(Layer, rank, ranks) CHOICE(Layer, correction, booleans)
     REAL(Layer, threshold) REAL(Layer, top_p) REAL(Layer, jitter)
     WIDE(Layer, groups) WIDE(Layer, top_groups) CHOICE(Layer, group_score, group_scores) CHOICE(Layer, group_mask, group_masks)
     CHOICE(Layer, k_per_token, booleans)

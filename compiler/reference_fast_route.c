@@ -1,4 +1,5 @@
-// The straightforward implementation's router: scores, ranking, selection and weights of one row, as reference_fast.h says.
+// The straightforward implementation's router: scores, ranking, selection and weights of one row, as reference_fast.h says. Scores
+// and rules are the functions opponent_score_SYMBOL and opponent_select_SYMBOL of templates/routers/.
 #include <math.h>
 #include <string.h>
 
@@ -6,44 +7,14 @@
 
 // Scores ----------------------------------------------------------------------------------------------------------------------
 
-// The score of a row of SCORE_LIST is the function score_SYMBOL.
-static void score_softmax(int64_t count, const float *z, float *scores) {
-    float most = z[0], sum = 0;
-    for (int64_t e = 1; e < count; e++) {
-        most = z[e] > most ? z[e] : most;
-    }
-    for (int64_t e = 0; e < count; e++) {
-        scores[e] = expf(z[e] - most);
-        sum += scores[e];
-    }
-    for (int64_t e = 0; e < count; e++) {
-        scores[e] /= sum;
-    }
-}
-
-static void score_sigmoid(int64_t count, const float *z, float *scores) {
-    for (int64_t e = 0; e < count; e++) {
-        scores[e] = 1 / (1 + expf(-z[e]));
-    }
-}
-
-static void score_sqrtsoftplus(int64_t count, const float *z, float *scores) {
-    for (int64_t e = 0; e < count; e++) {
-        scores[e] = sqrtf((z[e] > 0 ? z[e] : 0) + log1pf(expf(-fabsf(z[e]))));
-    }
-}
-
-static void score_relu(int64_t count, const float *z, float *scores) {
-    for (int64_t e = 0; e < count; e++) {
-        scores[e] = z[e] > 0 ? z[e] : 0;
-    }
-}
+#define SCORE_OPPONENT
+#include "../templates/routers/list.h"
 
 static void score_row(const Layer *layer, const float *z, float *scores) {
-#define SCORE_CASE(enumerator, name, symbol, ...) \
-    case enumerator: score_##symbol(layer_choices(layer), z, scores); return;
     switch ((Score)layer->score) {
-        SCORE_LIST(SCORE_CASE)
+#define SCORE_ROW(enumerator, symbol, ...) \
+    case enumerator: opponent_score_##symbol(layer_choices(layer), z, scores); return;
+#include "../templates/routers/list.h"
     case SCORE_COUNT: return;
     }
 }
@@ -79,7 +50,7 @@ static void mask_groups(const Layer *layer, float *scores, float *ranks) {
 
 // Logits rank like the scores that grow with them, and do not tie where scores saturate.
 static int ranks_by_logits(const Layer *layer) {
-    int plain = score_is_strict((Score)layer->score) && !select_needs_scores((Selection)layer->selection) && !layer->correction &&
+    int plain = score_facts[layer->score].strict && !selection_facts[layer->selection].needs_scores && !layer->correction &&
                 layer->groups <= 1;
     return layer->rank == RANK_LOGIT || plain;
 }
@@ -97,67 +68,45 @@ static void rank_row(const Layer *layer, const float *z, const float *correction
 
 // Selection -------------------------------------------------------------------------------------------------------------------
 
-static int32_t best_of(const float *ranks, int64_t count) {
+// One row's choices while they are made, what rules of selection are written with.
+typedef struct OpponentRow {
+    const float *z, *scores;  // [choices]
+    float *ranks;             // [choices]; what is taken, or in a group that loses, is minus infinity
+    int64_t choices, k;       // a rule takes k at most
+    int32_t *experts;         // [k] out
+    float *weights;           // [k] out
+} OpponentRow;
+
+// The best that is left, the lowest of equal ones; -1: none is.
+static int32_t opponent_best(const OpponentRow *row) {
     int32_t best = 0;
-    for (int32_t e = 1; e < count; e++) {
-        best = ranks[e] > ranks[best] ? e : best;
+    for (int32_t e = 1; e < row->choices; e++) {
+        best = row->ranks[e] > row->ranks[best] ? e : best;
     }
-    return best;
+    return row->ranks[best] > -INFINITY ? best : -1;
 }
 
-// 1 / sum of exp(z_e - m) over those left that are close to the best; see reference_score.c.
-static float sparsemixer_weight(const Layer *layer, const float *z, const float *ranks, int32_t best) {
-    float sum = 0, m = z[best];
-    for (int64_t e = 0; e < layer_choices(layer); e++) {
-        float factor = fabsf(z[e]) > m ? fabsf(z[e]) : m;
-        if (ranks[e] > -INFINITY && !((m - z[e]) / factor > 2 * layer->jitter)) {
-            sum += expf(z[e] - m);
-        }
-    }
-    return 1 / sum;
+static void opponent_take(const OpponentRow *row, int64_t slot, int32_t e) {
+    row->experts[slot] = e;
+    row->weights[slot] = row->scores[e];
+    row->ranks[e] = -INFINITY;
 }
 
-// No default: the compiler asks for a new rule. Whether the rule stops before a choice of that rank, the scores taken so far having
-// this sum.
-static int stops(const Layer *layer, float rank, float sum) {
+#define SELECTION_OPPONENT
+#include "../templates/routers/list.h"
+
+// Returns the number of choices.
+static int64_t select_row(const Layer *layer, const OpponentRow *row) {
     switch ((Selection)layer->selection) {
-    case SELECTION_THRESHOLD: return !(rank > layer->threshold);
-    case SELECTION_TOP_P: return sum >= layer->top_p;
-    case SELECTION_TOP_K:
-    case SELECTION_SPARSEMIXER:
+#define SELECTION_ROW(enumerator, symbol, ...) \
+    case enumerator: return opponent_select_##symbol(layer, row);
+#include "../templates/routers/list.h"
     case SELECTION_COUNT: break;
     }
     return 0;
 }
 
-// Takes the head of the ranking; what is taken leaves it. Returns the number of choices.
-static int64_t take_best(const Layer *layer, const float *z, const float *scores, int64_t k, float *ranks, int32_t *experts,
-                         float *weights) {
-    float sum = 0;
-    for (int64_t s = 0; s < k; s++) {
-        int32_t best = best_of(ranks, layer_choices(layer));
-        if (ranks[best] == -INFINITY || stops(layer, ranks[best], sum)) {
-            return s;
-        }
-        experts[s] = best;
-        weights[s] = layer->selection == SELECTION_SPARSEMIXER ? sparsemixer_weight(layer, z, ranks, best) : scores[best];
-        sum += weights[s];
-        ranks[best] = -INFINITY;
-    }
-    return k;
-}
-
-// All above the threshold, in ascending order.
-static int64_t take_all(const Layer *layer, const float *scores, const float *ranks, int32_t *experts, float *weights) {
-    int64_t count = 0;
-    for (int32_t e = 0; e < layer_choices(layer); e++) {
-        if (ranks[e] > layer->threshold) {
-            experts[count] = e;
-            weights[count++] = scores[e];
-        }
-    }
-    return count;
-}
+// Weights -----------------------------------------------------------------------------------------------------------------------
 
 // (sum of s^p)^(1/p), relative to the largest, so that powers do not vanish.
 static float norm_of(const Layer *layer, int64_t count, const float *scores) {
@@ -187,11 +136,10 @@ static void normalise(const Layer *layer, int64_t count, float *weights) {
 void fast_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks, int32_t *experts,
                      float *weights) {
     float *scores = ranks + layer_choices(layer), *groups = scores + layer_choices(layer);
-    int all = layer->selection == SELECTION_THRESHOLD && k == layer_choices(layer);
+    const OpponentRow row = {logits, scores, ranks, layer_choices(layer), k, experts, weights};
     score_row(layer, logits, scores);
     rank_row(layer, logits, correction, scores, groups, ranks);
-    int64_t count =
-        all ? take_all(layer, scores, ranks, experts, weights) : take_best(layer, logits, scores, k, ranks, experts, weights);
+    int64_t count = select_row(layer, &row);
     if (layer->normalize) {
         normalise(layer, count, weights);
     }

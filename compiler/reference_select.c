@@ -1,8 +1,9 @@
 // The oracle's router, second half: ranking with correction and groups, and the rules of selection.
 //
-// Every rule takes the ranking's head, choice after choice: a rule is one function that says whether a token goes on, and one
-// case of reference_takes. It answers with a Certainty, because scores carry errors: without errors (reference_select) the
-// answer is yes or no and makes the oracle's own choices, with errors it judges a library's (reference_check.c).
+// Every rule takes the ranking's head, choice after choice: a rule is a function that says whether a token goes on, in the
+// OracleRule of its file in templates/routers/. It answers with a Certainty, because scores carry errors: without errors
+// (reference_select) the answer is yes or no and makes the oracle's own choices, with errors it judges a library's
+// (reference_check.c).
 #include <math.h>
 #include <string.h>
 
@@ -95,7 +96,7 @@ static void mask_groups(const Layer *layer, Ranking *r) {
 
 int reference_ranks_by_logits(const Layer *layer) {
     int grouped = is_grouped(layer) && (layer->group_score != GROUP_MAX || layer->group_mask != MASK_MINUS_INFINITY);
-    return layer->rank == RANK_LOGIT || (score_is_strict((Score)layer->score) && !layer->correction && !grouped);
+    return layer->rank == RANK_LOGIT || (score_facts[layer->score].strict && !layer->correction && !grouped);
 }
 
 void reference_rank(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int by_logits, Ranking *r) {
@@ -123,25 +124,29 @@ void reference_rank(const Layer *layer, const ReferenceWeights *weights, int64_t
 
 // Rules -----------------------------------------------------------------------------------------------------------------------
 
-static Certainty takes_above_threshold(const Layer *layer, const Ranking *r, int64_t e) {
-    return exceeds(r->rank[e], bounded_exact(layer->threshold));
-}
+// A rule of selection. What is not set is as usual.
+typedef struct OracleRule {
+    Certainty (*takes)(const Layer *layer, const Ranking *r, int64_t e);  // whether the ranking's head e; NULL: always
+    Bounded (*weight)(const Layer *layer, const Bounded *z, const int32_t *chosen, int64_t slot);  // NULL: its score
+    int ascends;  // lists choices by index where k leaves none out
+} OracleRule;
 
-// Until the scores taken sum to top_p.
-static Certainty takes_below_sum(const Layer *layer, const Ranking *r) {
-    return exceeds(bounded_exact(layer->top_p), r->sum);
-}
+#define SELECTION_ORACLE
+#include "../templates/routers/list.h"
 
-// Switches over SELECTION_LIST have no default: the compiler asks for new rows.
+static const OracleRule *const rules[] = {
+#define SELECTION_ROW(enumerator, symbol, ...) &oracle_##symbol,
+#include "../templates/routers/list.h"
+};
+
 static Certainty rule_takes(const Layer *layer, const Ranking *r, int64_t e) {
-    switch ((Selection)layer->selection) {
-    case SELECTION_THRESHOLD: return takes_above_threshold(layer, r, e);
-    case SELECTION_TOP_P: return takes_below_sum(layer, r);
-    case SELECTION_TOP_K:
-    case SELECTION_SPARSEMIXER: return SURELY;
-    case SELECTION_COUNT: break;
-    }
-    return SURELY_NOT;
+    const OracleRule *rule = rules[layer->selection];
+    return rule->takes ? rule->takes(layer, r, e) : SURELY;
+}
+
+Bounded reference_rule_weight(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t slot) {
+    const OracleRule *rule = rules[layer->selection];
+    return rule->weight ? rule->weight(layer, z, chosen, slot) : s[chosen[slot]];
 }
 
 Certainty reference_present(const Layer *layer, const Ranking *r, int64_t e) {
@@ -160,7 +165,7 @@ void reference_take(Ranking *r, int64_t e) {
 }
 
 int reference_slots_ascend(const Layer *layer) {
-    return layer->selection == SELECTION_THRESHOLD && layer->top_k == layer_choices(layer);
+    return rules[layer->selection]->ascends && layer->top_k == layer_choices(layer);
 }
 
 int64_t reference_select(const Layer *layer, Ranking *r, int32_t *chosen) {

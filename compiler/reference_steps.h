@@ -15,6 +15,11 @@ typedef struct Operand {
     ErrorModel model;
 } Operand;
 
+// Functions built on exp, log and tanh are allowed so many units of relative error each: within a few in the last place, doubled
+// for safety. Results too small for fp32 may be taken as zero.
+static const double function_units = 8;
+static const double exp_floor = 0x1p-124;  // e^x is zero from x = -87 on
+
 // How surely something holds of quantities that carry errors.
 typedef enum Certainty { SURELY_NOT, UNCERTAIN, SURELY } Certainty;
 
@@ -94,6 +99,8 @@ Certainty reference_takes(const Layer *layer, const Ranking *r, int64_t e);
 // Whether a choice can be made at all: its group does not lose, or losing is no exclusion.
 Certainty reference_present(const Layer *layer, const Ranking *r, int64_t e);
 void reference_take(Ranking *r, int64_t e);
+// What the rule makes the weight of the choice in a slot, before it is normalised: its score, as a rule.
+Bounded reference_rule_weight(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t slot);
 // Slots are in ascending order of choices instead of ranking order.
 int reference_slots_ascend(const Layer *layer);
 // Makes a token's choices from a ranking without errors. Returns their number; the other slots become -1.

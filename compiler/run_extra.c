@@ -69,25 +69,30 @@ int run_extra_prepare(const RunExtraPaths *paths, const ModelLayer *layer, int64
     return 0;
 }
 
-static int write_routing(const char *prefix, const char *suffix, const Npy *array, Diagnostics *diagnostics) {
-    size_t bytes = strlen(prefix) + strlen(suffix) + 1;
-    char *path = malloc(bytes);
-    if (!path) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
-        return -1;
+int run_extra_outputs(const RunExtraPaths *paths, char *outputs[RUN_EXTRA_OUTPUTS]) {
+    static const char *const suffixes[] = {".experts.npy", ".weights.npy", ""};
+    for (int i = 0; i < RUN_EXTRA_OUTPUTS; i++) {
+        const char *stem = *suffixes[i] ? paths->routing : paths->scores;
+        size_t bytes = stem ? strlen(stem) + strlen(suffixes[i]) + 1 : 0;
+        outputs[i] = stem ? malloc(bytes) : NULL;
+        if (stem && !outputs[i]) {
+            return -1;
+        }
+        if (stem) {
+            snprintf(outputs[i], bytes, "%s%s", stem, suffixes[i]);
+        }
     }
-    snprintf(path, bytes, "%s%s", prefix, suffix);
-    int result = npy_write(path, array, diagnostics);
-    free(path);
-    return result;
+    return 0;
 }
 
-int run_extra_write(const RunExtraPaths *paths, const RunExtra *arrays, Diagnostics *diagnostics) {
-    if (paths->routing && (write_routing(paths->routing, ".experts.npy", &arrays->experts, diagnostics) ||
-                           write_routing(paths->routing, ".weights.npy", &arrays->weights, diagnostics))) {
-        return -1;
+int run_extra_write(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics) {
+    const Npy *const written[RUN_EXTRA_OUTPUTS] = {&arrays->experts, &arrays->weights, &arrays->scores};
+    for (int i = 0; i < RUN_EXTRA_OUTPUTS; i++) {
+        if (outputs[i] && npy_write(outputs[i], written[i], diagnostics)) {
+            return -1;
+        }
     }
-    return paths->scores ? npy_write(paths->scores, &arrays->scores, diagnostics) : 0;
+    return 0;
 }
 
 static int64_t largest(const int64_t *load, int64_t choices) {

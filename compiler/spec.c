@@ -23,6 +23,12 @@ static void read_root(Spec *spec, const json_t *root, Model *model) {
         spec_error(spec, &place, PLACE_VALUE, "a description is an object");
         return;
     }
+    // Hugging Face's files always say one of these. Hundreds of unknown keys would say less.
+    if (!json_object_get(root, "layers") && (json_object_get(root, "model_type") || json_object_get(root, "architectures"))) {
+        spec_error(spec, &place, PLACE_VALUE, "a model's configuration, not a description: 'catena import %s' makes one of it",
+                   spec->name);
+        return;
+    }
     spec_read_section(spec, &spec_root, root, &place, model);
     spec_check_model(spec, model);
 }

@@ -73,7 +73,9 @@ typedef struct Rule {
 
 static void check_rules(Spec *spec, const Layer *layer, size_t index) {
     int64_t choices = layer_choices(layer), group = layer->groups ? choices / layer->groups : choices;
-    bool grouped = layer->groups > 1, sparsemixer = layer->selection == SELECTION_SPARSEMIXER;
+    const SelectionFacts *selection = &selection_facts[layer->selection];
+    bool grouped = layer->groups > 1, always_k = selection->takes_k && !layer->k_per_token;
+    bool at_most_1 = layer->score == SCORE_SOFTMAX || layer->score == SCORE_SIGMOID;
     bool by_score = layer->selection == SELECTION_THRESHOLD && layer->rank == RANK_SCORE && !layer->correction;
     const Rule rules[] = {
         {"norm", "bias", layer->norm_bias && layer->norm != NORM_LAYER, "only a layer norm has a bias"},
@@ -81,22 +83,27 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
         {"router", "k", layer->top_k > SPEC_MAX_TOP_K,
          "is missing: without it a token may choose the whole pool, which is more than the 1024 that it may"},
         {"router", "expected_k", layer->expected_k > layer->top_k, "is more than k, the most that a token may choose"},
+        {"router", "expected_k", layer->expected_k < layer->top_k && always_k, "is less than k, which every token chooses"},
         {"router", "k_min", layer->k_per_token && layer->least_k > layer->top_k, "is more than k"},
         {"router", "k_per_token", layer->k_per_token && layer->selection != SELECTION_TOP_K,
          "goes with \"top_k\" only: the other rules find each token's k themselves"},
         {"router", "top_p", layer->selection == SELECTION_TOP_P && layer->top_p <= 0, "must be above 0: no expert would be chosen"},
-        {"router", "score", layer->selection == SELECTION_TOP_P && layer->score != SCORE_SOFTMAX,
-         "must be \"softmax\": top_p adds up probabilities"},
-        {"router", "score", sparsemixer && layer->score != SCORE_SOFTMAX, "must be \"softmax\": that is what sparsemixer computes"},
-        {"router", "correction", sparsemixer && layer->correction, "does not go with sparsemixer, which ranks by logits"},
-        {"router", "groups", sparsemixer && grouped, "do not go with sparsemixer, which ranks the whole pool"},
+        {"router", "score", selection->softmax && layer->score != SCORE_SOFTMAX, selection->softmax},
+        {"router", "correction", selection->logits_alone && layer->correction,
+         "does not go with this rule of selection, which ranks by logits"},
+        {"router", "groups", selection->logits_alone && grouped,
+         "do not go with this rule of selection, which ranks the whole pool"},
         {"router", "groups", grouped && choices % layer->groups, "must divide the choices evenly"},
         {"router", "groups", layer->top_groups > layer->groups, "keep more groups than there are"},
         {"router", "groups", grouped && layer->group_score == GROUP_TOP2_SUM && group < 2,
          "of one expert have no two best to add: score them by \"max\""},
-        {"router", "groups", grouped && layer->selection == SELECTION_TOP_K && layer->top_k > layer->top_groups * group,
+        {"router", "groups", grouped && selection->takes_k && layer->top_k > layer->top_groups * group,
          "that remain have fewer than k experts"},
         {"router", "threshold", by_score && layer->threshold < 0, "is below every score: all experts would always be chosen"},
+        {"router", "threshold", by_score && at_most_1 && layer->threshold >= 1,
+         "is above every score, which is at most 1: no expert would ever be chosen"},
+        {"router", "normalize_clamp", layer->normalize_clamp && layer->normalize_eps == 0,
+         "needs a normalize_eps above 0: no norm is below 0"},
         {"router", "scale", layer->scale == 0, "must not be 0: every weight would be"},
         {"router", "logit_scale", layer->logit_scale == 0, "must not be 0: logits would not depend on the token"},
         {"residual", "coe_weight", layer->coe_weight && layer->iterations < 2, "weighs what one iteration hands to the next"},

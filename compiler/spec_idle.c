@@ -12,10 +12,15 @@ typedef struct IdleKey {
 } IdleKey;
 
 const char *spec_idle_reason(const Layer *layer, const char *section, const char *key) {
+    const SelectionFacts *selection = &selection_facts[layer->selection];
+    bool nobody_loses = layer->top_groups == layer->groups;
     const IdleKey keys[] = {
         {"norm", "eps", layer->norm == NORM_NONE, "means nothing without a norm"},
         {"residual", "inner_alpha", !layer->inner_residual, "means nothing without inner"},
         {"residual", "alpha", !layer->outer_residual, "means nothing without outer"},
+        {"router", "rank", selection->logits_alone, "means nothing with this rule of selection, which ranks by logits"},
+        {"groups", "score", nobody_loses, "means nothing where all groups remain"},
+        {"groups", "mask", nobody_loses, "means nothing where all groups remain"},
         {"router", "k_min", !layer->k_per_token, "means nothing without k_per_token"},
         {"router", "threshold", layer->selection != SELECTION_THRESHOLD, "is a parameter of \"threshold\""},
         {"router", "top_p", layer->selection != SELECTION_TOP_P, "is a parameter of \"top_p\""},

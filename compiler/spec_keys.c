@@ -2,6 +2,7 @@
 #include "spec_keys.h"
 
 #include <stddef.h>
+#include <string.h>
 
 // Bounds of sizes: far above any model, and low enough that the sizes in bytes that spec_check.c multiplies mean something.
 enum {
@@ -16,8 +17,6 @@ enum {
 
 #define CHOICE_NAME(enumerator, name, ...) name,
 static const char *const norms[] = {NORM_LIST(CHOICE_NAME) NULL};
-static const char *const scores[] = {SCORE_LIST(CHOICE_NAME) NULL};
-static const char *const selections[] = {SELECTION_LIST(CHOICE_NAME) NULL};
 static const char *const ranks[] = {RANK_LIST(CHOICE_NAME) NULL};
 static const char *const group_scores[] = {GROUP_SCORE_LIST(CHOICE_NAME) NULL};
 static const char *const group_masks[] = {GROUP_MASK_LIST(CHOICE_NAME) NULL};
@@ -32,108 +31,147 @@ static const char *const encodings[] = {ENCODING_LIST(CHOICE_NAME) NULL};
 // Rows. `field` is a member of ModelLayer; REQUIRED ones have no value when absent.
 #define REQUIRED .required = true
 #define DEFAULT(value) .fallback = value
-#define ROW(name_, type_, field) .name = name_, .type = type_, .offset = offsetof(ModelLayer, field)
-#define INTEGER(name, field, low, high, presence) {ROW(name, KEY_INTEGER, field), .minimum = low, .maximum = high, presence}
-#define REAL(name, field, low, high, presence) {ROW(name, KEY_REAL, field), .minimum = low, .maximum = high, presence}
-#define FLAG(name, field, presence) {ROW(name, KEY_FLAG, field), presence}
-#define CHOICE(name, field, list, presence) {ROW(name, KEY_CHOICE, field), .choices = list, presence}
-#define SECTION(name_, keys_, required_) {.name = name_, .type = KEY_SECTION, .required = required_, .section = &keys_}
+#define ROW(name_, help_, type_, field) .name = name_, .help = help_, .type = type_, .offset = offsetof(ModelLayer, field)
+#define INTEGER(name, help, field, low, high, presence) \
+    {ROW(name, help, KEY_INTEGER, field), .minimum = low, .maximum = high, presence}
+#define REAL(name, help, field, low, high, presence) {ROW(name, help, KEY_REAL, field), .minimum = low, .maximum = high, presence}
+#define FLAG(name, help, field, presence) {ROW(name, help, KEY_FLAG, field), presence}
+#define CHOICE(name, help, field, list, presence) {ROW(name, help, KEY_CHOICE, field), .choices = list, presence}
+#define SECTION(name_, help_, keys_, required_) \
+    {.name = name_, .help = help_, .type = KEY_SECTION, .required = required_, .section = &keys_}
 #define SECTION_DEFINE(variable, name_, rows) static const Section variable = {name_, rows, sizeof rows / sizeof *rows}
 
 static const Key norm_rows[] = {
-    CHOICE("kind", layer.norm, norms, DEFAULT(NORM_NONE)),
-    REAL("eps", layer.norm_eps, 0, 1, DEFAULT(1e-6)),
-    FLAG("bias", layer.norm_bias, DEFAULT(0)),
+    CHOICE("kind", "Kind of norm.", layer.norm, norms, DEFAULT(NORM_NONE)),
+    REAL("eps", "Added to the variance.", layer.norm_eps, 0, 1, DEFAULT(1e-6)),
+    FLAG("bias", "A layer norm has a bias.", layer.norm_bias, DEFAULT(0)),
 };
 SECTION_DEFINE(norm_section, "norm", norm_rows);
 
 static const Key residual_rows[] = {
-    FLAG("inner", layer.inner_residual, DEFAULT(0)),
-    REAL("inner_alpha", layer.inner_alpha, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    FLAG("outer", layer.outer_residual, DEFAULT(0)),
-    REAL("alpha", layer.alpha, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    REAL("multiplier", layer.multiplier, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    FLAG("coe_weight", layer.coe_weight, DEFAULT(0)),
+    FLAG("inner", "x_{t+1} = inner_alpha x_t + y in every iteration.", layer.inner_residual, DEFAULT(0)),
+    REAL("inner_alpha", "Factor of x_t in the inner residual.", layer.inner_alpha, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    FLAG("outer", "The layer's input, times alpha, is added to the result.", layer.outer_residual, DEFAULT(0)),
+    REAL("alpha", "Factor of the layer's input in the outer residual.", layer.alpha, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    REAL("multiplier", "Factor of x_T in the result.", layer.multiplier, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    FLAG("coe_weight",
+         "A converted MoE: x_{t+1} = x_t + coe_weight y before the last iteration, whose y stands alone. A learnt number.",
+         layer.coe_weight, DEFAULT(0)),
 };
 SECTION_DEFINE(residual_section, "residual", residual_rows);
 
 static const Key group_rows[] = {
-    INTEGER("count", layer.groups, 1, MAX_EXPERTS, REQUIRED),
-    INTEGER("k", layer.top_groups, 1, MAX_EXPERTS, REQUIRED),
-    CHOICE("score", layer.group_score, group_scores, DEFAULT(GROUP_MAX)),
-    CHOICE("mask", layer.group_mask, group_masks, DEFAULT(MASK_MINUS_INFINITY)),
+    INTEGER("count", "Groups.", layer.groups, 1, MAX_EXPERTS, REQUIRED),
+    INTEGER("k", "Groups that remain.", layer.top_groups, 1, MAX_EXPERTS, REQUIRED),
+    CHOICE("score", "A group's best expert, or the sum of its two best.", layer.group_score, group_scores, DEFAULT(GROUP_MAX)),
+    CHOICE("mask", "What experts of the other groups are ranked by.", layer.group_mask, group_masks, DEFAULT(MASK_MINUS_INFINITY)),
 };
 SECTION_DEFINE(group_section, "groups", group_rows);
 
 // An absent k is the whole pool where the rule itself limits the choices, an absent expected_k is k (0 stands for both until the
 // layer is complete: spec_value.c).
 static const Key router_rows[] = {
-    CHOICE("score", layer.score, scores, DEFAULT(SCORE_SOFTMAX)),
-    REAL("logit_scale", layer.logit_scale, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    REAL("softcap", layer.softcap, 0, MAX_FACTOR, DEFAULT(0)),
-    CHOICE("select", layer.selection, selections, DEFAULT(SELECTION_TOP_K)),
-    CHOICE("rank", layer.rank, ranks, DEFAULT(RANK_SCORE)),
-    FLAG("correction", layer.correction, DEFAULT(0)),
-    SECTION("groups", group_section, false),
-    INTEGER("k", layer.top_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
-    FLAG("k_per_token", layer.k_per_token, DEFAULT(0)),
-    INTEGER("k_min", layer.least_k, 0, SPEC_MAX_TOP_K, DEFAULT(1)),
-    INTEGER("expected_k", layer.expected_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
-    REAL("threshold", layer.threshold, -MAX_FACTOR, MAX_FACTOR, DEFAULT(0)),
-    REAL("top_p", layer.top_p, 0, 1, DEFAULT(1)),
-    REAL("jitter", layer.jitter, 0, 1, DEFAULT(0.01)),
-    FLAG("normalize", layer.normalize, DEFAULT(0)),
-    REAL("normalize_p", layer.normalize_p, 1, 64, DEFAULT(1)),
-    REAL("normalize_eps", layer.normalize_eps, 0, 1, DEFAULT(1e-20)),
-    FLAG("normalize_clamp", layer.normalize_clamp, DEFAULT(0)),
-    REAL("scale", layer.scale, 0, MAX_FACTOR, DEFAULT(1)),
-    CHOICE("weight_on", layer.weight_on, weight_ons, DEFAULT(WEIGHT_ON_OUTPUT)),
-    FLAG("bias", layer.router_bias, DEFAULT(0)),
-    FLAG("per_iteration", layer.gate_per_iteration, DEFAULT(0)),
-    CHOICE("weights", layer.router_weights, formats, DEFAULT(FORMAT_FP32)),
+    CHOICE("score", "From logits to scores.", layer.score, score_names, DEFAULT(SCORE_SOFTMAX)),
+    REAL("logit_scale", "Factor of W x in the logits; not 0.", layer.logit_scale, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    REAL("softcap", "Logits become softcap tanh(z / softcap); 0: they stay.", layer.softcap, 0, MAX_FACTOR, DEFAULT(0)),
+    CHOICE("select", "Rule that chooses experts.", layer.selection, selection_names, DEFAULT(SELECTION_TOP_K)),
+    CHOICE("rank", "What experts are ranked by, before the correction.", layer.rank, ranks, DEFAULT(RANK_SCORE)),
+    FLAG("correction", "A learnt number per expert is added for ranking, never to a weight.", layer.correction, DEFAULT(0)),
+    SECTION("groups", "Experts compete in consecutive groups of equal size, and only the best groups remain.", group_section,
+            false),
+    INTEGER("k",
+            "Most experts per token and iteration. Needed by rules that stop at nothing else; for others the whole pool when "
+            "absent, if that has at most 1024.",
+            layer.top_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
+    FLAG("k_per_token", "The caller may give each token's k, or an importance that becomes one.", layer.k_per_token, DEFAULT(0)),
+    INTEGER("k_min", "Fewest experts of a token. Only with k_per_token.", layer.least_k, 0, SPEC_MAX_TOP_K, DEFAULT(1)),
+    INTEGER("expected_k",
+            "Mean number of experts per token: sizes buffers and synthetic loads, target of ReMoE's sparsity. k when absent.",
+            layer.expected_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
+    REAL("threshold", "threshold chooses experts that rank above this. Only with select threshold.", layer.threshold, -MAX_FACTOR,
+         MAX_FACTOR, DEFAULT(0)),
+    REAL("top_p", "top_p chooses the fewest experts whose scores sum to this. Only with select top_p.", layer.top_p, 0, 1,
+         DEFAULT(1)),
+    REAL(
+        "jitter",
+        "sparsemixer's weights are softmaxes over logits within twice this, relatively, of the best. Only with select sparsemixer.",
+        layer.jitter, 0, 1, DEFAULT(0.01)),
+    FLAG("normalize", "Chosen scores are divided by (their norm + normalize_eps).", layer.normalize, DEFAULT(0)),
+    REAL("normalize_p", "The norm is (sum of |s|^p)^(1/p). Only with normalize.", layer.normalize_p, 1, 64, DEFAULT(1)),
+    REAL("normalize_eps", "See normalize. Only with it.", layer.normalize_eps, 0, 1, DEFAULT(1e-20)),
+    FLAG("normalize_clamp", "The divisor is the norm, but at least normalize_eps. Only with normalize.", layer.normalize_clamp,
+         DEFAULT(0)),
+    REAL("scale", "Factor of the weights, after normalising; not 0.", layer.scale, 0, MAX_FACTOR, DEFAULT(1)),
+    CHOICE("weight_on", "What the weight multiplies: an expert's output or its input.", layer.weight_on, weight_ons,
+           DEFAULT(WEIGHT_ON_OUTPUT)),
+    FLAG("bias", "Logits have a bias.", layer.router_bias, DEFAULT(0)),
+    FLAG("per_iteration", "A router matrix per iteration instead of one for all.", layer.gate_per_iteration, DEFAULT(0)),
+    CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, formats, DEFAULT(FORMAT_FP32)),
 };
-SECTION_DEFINE(router_section, "router", router_rows);
+const Section spec_router = {"router", router_rows, sizeof router_rows / sizeof *router_rows};
 
 static const Key expert_rows[] = {
-    INTEGER("count", layer.experts, 1, MAX_EXPERTS, REQUIRED),
-    INTEGER("intermediate", layer.intermediate, 1, MAX_WIDTH, REQUIRED),
-    FLAG("gated", layer.gated, DEFAULT(1)),
-    CHOICE("activation", layer.activation, activations, DEFAULT(ACTIVATION_SILU)),
-    REAL("slope", layer.slope, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    REAL("limit", layer.limit, 0, MAX_FACTOR, DEFAULT(0)),
-    REAL("up_offset", layer.up_offset, -MAX_FACTOR, MAX_FACTOR, DEFAULT(0)),
-    FLAG("bias", layer.expert_bias, DEFAULT(0)),
-    INTEGER("identity", layer.identity_experts, 0, MAX_EXPERTS, DEFAULT(0)),
-    INTEGER("null", layer.null_experts, 0, MAX_EXPERTS, DEFAULT(0)),
+    INTEGER("count", "Experts in the pool.", layer.experts, 1, MAX_EXPERTS, REQUIRED),
+    INTEGER("intermediate", "Width of an expert.", layer.intermediate, 1, MAX_WIDTH, REQUIRED),
+    FLAG("gated", "down(act(gate x) * (up x)) instead of down(act(up x)).", layer.gated, DEFAULT(1)),
+    CHOICE("activation", "Activation function.", layer.activation, activations, DEFAULT(ACTIVATION_SILU)),
+    REAL("slope", "silu becomes x sigmoid(slope x).", layer.slope, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    REAL("limit", "Gate is clamped to at most this, up to within +- this; 0: neither.", layer.limit, 0, MAX_FACTOR, DEFAULT(0)),
+    REAL("up_offset", "act(gate) (up + up_offset).", layer.up_offset, -MAX_FACTOR, MAX_FACTOR, DEFAULT(0)),
+    FLAG("bias", "Gate, up and down have biases.", layer.expert_bias, DEFAULT(0)),
+    INTEGER("identity", "Choices that return their input and compute nothing; they follow the experts.", layer.identity_experts, 0,
+            MAX_EXPERTS, DEFAULT(0)),
+    INTEGER("null", "Choices that return nothing; they come last.", layer.null_experts, 0, MAX_EXPERTS, DEFAULT(0)),
 };
 SECTION_DEFINE(expert_section, "experts", expert_rows);
 
 // An absent intermediate is the routed experts' (spec_value.c: 0 stands for it until the layer is complete).
 static const Key shared_rows[] = {
-    INTEGER("count", layer.shared_experts, 0, MAX_SHARED, REQUIRED),
-    INTEGER("intermediate", layer.shared_intermediate, 1, MAX_WIDTH, DEFAULT(0)),
-    FLAG("bias", layer.shared_bias, DEFAULT(0)),
-    FLAG("gated", layer.shared_gated, DEFAULT(0)),
-    REAL("scale", layer.shared_scale, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    INTEGER("count", "How many; several that are stored as one wide MLP count as one.", layer.shared_experts, 0, MAX_SHARED,
+            REQUIRED),
+    INTEGER("intermediate", "Width of a shared expert; that of a routed expert when absent.", layer.shared_intermediate, 1,
+            MAX_WIDTH, DEFAULT(0)),
+    FLAG("bias", "Gate, up and down have biases.", layer.shared_bias, DEFAULT(0)),
+    FLAG("gated", "Each is weighted by the sigmoid of a product of its own with x.", layer.shared_gated, DEFAULT(0)),
+    REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
 };
 SECTION_DEFINE(shared_section, "shared_experts", shared_rows);
 
 // A tensor in words: the long form of an entry of "tensors". Its base is a TensorSource.
 static const Key source_rows[] = {
     {.name = "name",
+     .help = "Its name.",
      .type = KEY_PATTERN,
      .offset = offsetof(TensorSource, pattern),
      .required = true,
      .text_bytes = TENSOR_PATTERN_BYTES},
-    {.name = "rows", .type = KEY_CHOICE, .offset = offsetof(TensorSource, rows), .choices = tensor_parts},
-    {.name = "order", .type = KEY_CHOICE, .offset = offsetof(TensorSource, order), .choices = tensor_orders},
-    {.name = "encoding", .type = KEY_CHOICE, .offset = offsetof(TensorSource, encoding), .choices = encodings},
-    {.name = "add", .type = KEY_REAL, .offset = offsetof(TensorSource, add), .minimum = -MAX_FACTOR, .maximum = MAX_FACTOR},
+    {.name = "rows",
+     .help = "Rows of the tensor that are this matrix's: gate and up may share one tensor.",
+     .type = KEY_CHOICE,
+     .offset = offsetof(TensorSource, rows),
+     .choices = tensor_parts},
+    {.name = "order",
+     .help = "Order of the matrix's dimensions.",
+     .type = KEY_CHOICE,
+     .offset = offsetof(TensorSource, order),
+     .choices = tensor_orders},
+    {.name = "encoding",
+     .help = "plain numbers, or mxfp4: 4-bit floats in NAME_blocks, exponents in NAME_scales.",
+     .type = KEY_CHOICE,
+     .offset = offsetof(TensorSource, encoding),
+     .choices = encodings},
+    {.name = "add",
+     .help = "Added to every element.",
+     .type = KEY_REAL,
+     .offset = offsetof(TensorSource, add),
+     .minimum = -MAX_FACTOR,
+     .maximum = MAX_FACTOR},
 };
 SECTION_DEFINE(source_section, "tensor", source_rows);
 
 #define TENSOR_ROW(tensor, name_, shape) \
     {.name = name_, \
+     .help = shape, \
      .type = KEY_TENSOR, \
      .offset = offsetof(ModelLayer, checkpoint.tensors[tensor]), \
      .text_bytes = TENSOR_PATTERN_BYTES, \
@@ -142,39 +180,85 @@ static const Key tensor_rows[] = {TENSOR_LIST(TENSOR_ROW)};
 SECTION_DEFINE(tensor_section, "tensors", tensor_rows);
 
 static const Key checkpoint_rows[] = {
-    INTEGER("first_layer", checkpoint.first_layer, 0, MAX_LAYER_NUMBER, DEFAULT(0)),
-    INTEGER("layer_step", checkpoint.layer_step, 1, MAX_LAYER_NUMBER, DEFAULT(1)),
-    SECTION("tensors", tensor_section, true),
+    INTEGER("first_layer", "{layer} of the first instance.", checkpoint.first_layer, 0, MAX_LAYER_NUMBER, DEFAULT(0)),
+    INTEGER("layer_step", "{layer} grows by this from instance to instance.", checkpoint.layer_step, 1, MAX_LAYER_NUMBER,
+            DEFAULT(1)),
+    SECTION("tensors",
+            "Names of tensors, with {layer}, {iteration} and {expert} for numbers. All that the layer has must be named.",
+            tensor_section, true),
 };
 SECTION_DEFINE(checkpoint_section, "checkpoint", checkpoint_rows);
 
 static const Key layer_rows[] = {
-    {ROW("name", KEY_IDENTIFIER, name), REQUIRED, .text_bytes = LAYER_NAME_BYTES},
-    INTEGER("count", count, 1, MAX_INSTANCES, DEFAULT(1)),
-    INTEGER("hidden", layer.hidden, 1, MAX_WIDTH, REQUIRED),
-    INTEGER("iterations", layer.iterations, 1, LAYER_MAX_ITERATIONS, DEFAULT(1)),
-    SECTION("norm", norm_section, false),
-    SECTION("residual", residual_section, false),
-    SECTION("router", router_section, true),
-    SECTION("experts", expert_section, true),
-    SECTION("shared_experts", shared_section, false),
-    CHOICE("weights", layer.weights, formats, DEFAULT(FORMAT_BF16)),
-    CHOICE("compute", layer.compute, computes, DEFAULT(COMPUTE_FP32)),
-    CHOICE("activations", layer.activations, formats, DEFAULT(FORMAT_FP32)),
-    SECTION("checkpoint", checkpoint_section, false),
+    {ROW("name", "Name of the layer in the library; unique in the description.", KEY_IDENTIFIER, name), REQUIRED,
+     .text_bytes = LAYER_NAME_BYTES},
+    INTEGER("count", "Instances of this layer, each with weights of its own.", count, 1, MAX_INSTANCES, DEFAULT(1)),
+    INTEGER("hidden", "Width of a token's hidden state.", layer.hidden, 1, MAX_WIDTH, REQUIRED),
+    INTEGER("iterations", "Passes of a token through the pool; more than one makes a Chain-of-Experts.", layer.iterations, 1,
+            LAYER_MAX_ITERATIONS, DEFAULT(1)),
+    SECTION("norm", "Applied once, before the chain.", norm_section, false),
+    SECTION("residual", "What is added to the experts' sum.", residual_section, false),
+    SECTION("router", "How experts are chosen and weighted.", spec_router, true),
+    SECTION("experts", "The pool of routed experts.", expert_section, true),
+    SECTION("shared_experts", "Experts that every token visits in every iteration.", shared_section, false),
+    CHOICE("weights", "Format of the packed expert matrices.", layer.weights, formats, DEFAULT(FORMAT_BF16)),
+    CHOICE("compute", "Compute class: fp32, or bf16 (activations are rounded before a product; needs bf16 weights).", layer.compute,
+           computes, DEFAULT(COMPUTE_FP32)),
+    CHOICE("activations", "Format of inputs and outputs at the library's interface.", layer.activations, formats,
+           DEFAULT(FORMAT_FP32)),
+    SECTION("checkpoint", "Where the weights are in a checkpoint.", checkpoint_section, false),
 };
 SECTION_DEFINE(layer_section, "layer", layer_rows);
 
 static const Key workload_rows[] = {
-    {.name = "tokens", .type = KEY_COUNTS, .offset = offsetof(Model, workload), .minimum = 1, .maximum = MAX_TOKENS},
-    {.name = "routing", .type = KEY_ROUTING, .offset = offsetof(Model, workload.routing), .text_bytes = WORKLOAD_ROUTING_BYTES},
+    {.name = "tokens",
+     .help = "Token counts.",
+     .type = KEY_COUNTS,
+     .offset = offsetof(Model, workload),
+     .minimum = 1,
+     .maximum = MAX_TOKENS},
+    {.name = "routing",
+     .help = "How tokens spread over experts.",
+     .type = KEY_ROUTING,
+     .offset = offsetof(Model, workload.routing),
+     .text_bytes = WORKLOAD_ROUTING_BYTES},
 };
 SECTION_DEFINE(workload_section, "workload", workload_rows);
 
 static const Key root_rows[] = {
-    {.name = "$schema", .type = KEY_IGNORED},
-    {.name = "name", .type = KEY_IDENTIFIER, .required = true, .offset = offsetof(Model, name), .text_bytes = MODEL_NAME_BYTES},
-    {.name = "layers", .type = KEY_LAYERS, .required = true, .section = &layer_section},
-    SECTION("workload", workload_section, false),
+    {.name = "$schema", .help = "For editors; ignored.", .type = KEY_IGNORED},
+    {.name = "name",
+     .help = "Prefix of the library's functions: a C identifier.",
+     .type = KEY_IDENTIFIER,
+     .required = true,
+     .offset = offsetof(Model, name),
+     .text_bytes = MODEL_NAME_BYTES},
+    {.name = "layers", .help = "Kinds of layers in the library.", .type = KEY_LAYERS, .required = true, .section = &layer_section},
+    SECTION("workload", "What the layers are optimised for.", workload_section, false),
 };
 const Section spec_root = {"description", root_rows, sizeof root_rows / sizeof *root_rows};
+
+const char *format_name(Format format) {
+    return formats[format];
+}
+
+const char *compute_name(Compute compute) {
+    return computes[compute];
+}
+
+static int find_name(const char *const *names, const char *name) {
+    for (int i = 0; names[i]; i++) {
+        if (!strcmp(names[i], name)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+int format_find(const char *name) {
+    return find_name(formats, name);
+}
+
+int compute_find(const char *name) {
+    return find_name(computes, name);
+}

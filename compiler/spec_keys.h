@@ -1,37 +1,38 @@
-// The keys of a description as tables: what the parser reads, what it suggests for a misspelt key, and what the test of
-// examples/schema.json compares with. A new field of Layer is one row in spec_keys.c.
+// The keys of a description as tables: what the parser reads, what it suggests for a misspelt key, and what examples/schema.json is
+// made from (spec_schema.c). A new field of Layer is one row in spec_keys.c.
 #ifndef CATENA_SPEC_KEYS_H
 #define CATENA_SPEC_KEYS_H
 
 #include "model.h"
 
 typedef enum KeyType {
-    KEY_IGNORED,     // any value: for editors
-    KEY_INTEGER,     // int64_t
-    KEY_REAL,        // float
-    KEY_FLAG,        // int32_t 0 or 1
-    KEY_CHOICE,      // int32_t index into choices
+    KEY_IGNORED,  // any value: for editors
+    KEY_INTEGER,  // int64_t
+    KEY_REAL,  // float
+    KEY_FLAG,  // int32_t 0 or 1
+    KEY_CHOICE,  // int32_t index into choices
     KEY_IDENTIFIER,  // char[text_bytes]
-    KEY_PATTERN,     // char[text_bytes]: name of a tensor with {layer}, {iteration}, {expert}
-    KEY_TENSOR,      // TensorSource: a name, or an object with a name and how the matrix lies in the tensor
-    KEY_ROUTING,     // char[text_bytes]: a routing of the workload
-    KEY_COUNTS,      // int64_t[maximum list length] and its length
-    KEY_SECTION,     // an object with keys of its own, at the same base
-    KEY_LAYERS,      // the list of layers: each a section at a base of its own
+    KEY_PATTERN,  // char[text_bytes]: name of a tensor with {layer}, {iteration}, {expert}
+    KEY_TENSOR,  // TensorSource: a name, or an object with a name and how the matrix lies in the tensor
+    KEY_ROUTING,  // char[text_bytes]: a routing of the workload
+    KEY_COUNTS,  // int64_t[maximum list length] and its length
+    KEY_SECTION,  // an object with keys of its own, at the same base
+    KEY_LAYERS,  // the list of layers: each a section at a base of its own
 } KeyType;
 
 typedef struct Section Section;
 
 typedef struct Key {
     const char *name;
+    const char *help;  // what it means, for examples/schema.json
     KeyType type;
-    bool required;              // in its section; a section that is absent takes every default
-    size_t offset;              // within the section's base: ModelLayer below "layers", Model above
-    double minimum, maximum;    // of numbers (all bounds are exact in double)
-    double fallback;            // value when absent: number, flag or index into choices
-    const char *const *choices; // NULL-terminated
-    size_t text_bytes;          // capacity of a text, with its zero
-    const Section *section;     // of KEY_SECTION, KEY_TENSOR and KEY_LAYERS
+    bool required;  // in its section; a section that is absent takes every default
+    size_t offset;  // within the section's base: ModelLayer below "layers", Model above
+    double minimum, maximum;  // of numbers (all bounds are exact in double)
+    double fallback;  // value when absent: number, flag or index into choices
+    const char *const *choices;  // NULL-terminated
+    size_t text_bytes;  // capacity of a text, with its zero
+    const Section *section;  // of KEY_SECTION, KEY_TENSOR and KEY_LAYERS
 } Key;
 
 struct Section {
@@ -45,5 +46,7 @@ enum { SPEC_MAX_TOP_K = 1 << 10 };
 
 // The whole description.
 extern const Section spec_root;
+// A layer's router; its base is a ModelLayer.
+extern const Section spec_router;
 
 #endif

@@ -93,7 +93,10 @@ static int enter(Scanner *scanner, const Place *step, size_t *key) {
         }
         skip_value(scanner);
         skip_space(scanner);
-        scanner->at++;  // the comma
+        if (peek(scanner) != ',') {
+            return 0;  // the last member: what was looked for is not there
+        }
+        scanner->at++;
     }
 }
 

@@ -73,7 +73,7 @@ static json_t *print_tensor(const Key *key, const TensorSource *source) {
 
 // What complete_layer (spec_value.c) derives from other fields becomes absent again.
 static void make_implicit(Layer *layer) {
-    bool limits_itself = !select_takes_k((Selection)layer->selection);
+    bool limits_itself = !selection_facts[layer->selection].takes_k;
     layer->expected_k = layer->expected_k == layer->top_k ? 0 : layer->expected_k;
     layer->top_k = limits_itself && layer->top_k == layer_choices(layer) ? 0 : layer->top_k;
     layer->shared_intermediate = layer->shared_intermediate == layer->intermediate ? 0 : layer->shared_intermediate;

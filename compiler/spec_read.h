@@ -1,4 +1,4 @@
-// Inside of the description's parser: shared by the files spec*.c only.
+// Inside of the description's parser: shared by the files spec*.c, and with import*.c, which read other JSON by the same keys.
 #ifndef CATENA_SPEC_READ_H
 #define CATENA_SPEC_READ_H
 
@@ -30,6 +30,10 @@ void spec_read_value(Spec *spec, const Key *key, const json_t *value, const Plac
 void spec_default_value(const Key *key, void *base);
 // What a key wants: "an integer from 1 to 16".
 void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]);
+// A value as it stands in the text, shortened; containers by their kind alone.
+void spec_describe(const json_t *value, char text[SPEC_TEXT_BYTES]);
+// NULL if the section has no such key.
+const Key *spec_find_key(const Section *section, const char *name);
 // The known name that is most like an unknown one, or NULL if none is like it.
 const char *spec_nearest_key(const Section *section, const char *name);
 

@@ -62,9 +62,34 @@ static size_t edit_distance(const char *a, const char *b) {
     return row[length_b];
 }
 
+// What other programs call our keys: transformers' configurations, papers.
+static const struct {
+    const char *section, *theirs, *ours;
+} synonyms[] = {
+    {"router", "top_k", "k"},
+    {"router", "num_experts_per_tok", "k"},
+    {"router", "norm_topk_prob", "normalize"},
+    {"router", "scoring_func", "score"},
+    {"router", "routed_scaling_factor", "scale"},
+    {"experts", "num_experts", "count"},
+    {"experts", "n_routed_experts", "count"},
+    {"experts", "num_local_experts", "count"},
+    {"experts", "moe_intermediate_size", "intermediate"},
+    {"experts", "hidden_act", "activation"},
+    {"shared_experts", "n_shared_experts", "count"},
+    {"layer", "d_model", "hidden"},
+    {"layer", "num_experts", "experts"},
+    {"layer", "dtype", "weights"},
+};
+
 const char *spec_nearest_key(const Section *section, const char *name) {
     const char *nearest = NULL;
     size_t best = SIZE_MAX;
+    for (size_t i = 0; i < sizeof synonyms / sizeof *synonyms; i++) {
+        if (!strcmp(section->name, synonyms[i].section) && !strcmp(name, synonyms[i].theirs)) {
+            return synonyms[i].ours;
+        }
+    }
     for (size_t i = 0; i < section->count; i++) {
         size_t distance = edit_distance(name, section->keys[i].name);
         if (distance < best) {
@@ -89,7 +114,7 @@ static void reject_unknown(Spec *spec, const Section *section, const char *name,
     spec_error(spec, place, PLACE_KEY, "unknown key \"%.60s\" in %s: it has %s", name, section->name, known);
 }
 
-static const Key *find_key(const Section *section, const char *name) {
+const Key *spec_find_key(const Section *section, const char *name) {
     for (size_t i = 0; i < section->count; i++) {
         if (!strcmp(section->keys[i].name, name)) {
             return &section->keys[i];
@@ -109,7 +134,7 @@ void spec_read_section(Spec *spec, const Section *section, const json_t *object,
     const char *name;
     json_t *ignored;
     json_object_foreach((json_t *)object, name, ignored) {
-        if (!find_key(section, name)) {
+        if (!spec_find_key(section, name)) {
             reject_unknown(spec, section, name, &(Place){place, name, 0});
         }
     }

@@ -45,8 +45,7 @@ void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]) {
     }
 }
 
-// A value as it stands in the text, shortened; containers by their kind alone.
-static void describe(const json_t *value, char text[SPEC_TEXT_BYTES]) {
+void spec_describe(const json_t *value, char text[SPEC_TEXT_BYTES]) {
     if (json_is_object(value)) {
         snprintf(text, SPEC_TEXT_BYTES, "an object");
     } else if (json_is_array(value)) {
@@ -62,7 +61,7 @@ static void reject(Spec *spec, const Key *key, const json_t *value, const Place 
     char where[SPEC_TEXT_BYTES], expected[SPEC_TEXT_BYTES], found[SPEC_TEXT_BYTES];
     spec_place_print(place, where);
     spec_expected(key, expected);
-    describe(value, found);
+    spec_describe(value, found);
     spec_error(spec, place, PLACE_VALUE, "%s must be %s, found %s", where, expected, found);
 }
 
@@ -165,7 +164,7 @@ static void complete_layer(Layer *layer) {
     if (layer->shared_experts && !layer->shared_intermediate) {
         layer->shared_intermediate = layer->intermediate;
     }
-    bool limits_itself = !select_takes_k((Selection)layer->selection);
+    bool limits_itself = !selection_facts[layer->selection].takes_k;
     layer->top_k = layer->top_k || !limits_itself ? layer->top_k : layer_choices(layer);
     layer->expected_k = layer->expected_k ? layer->expected_k : layer->top_k;
 }
@@ -234,7 +233,7 @@ void spec_read_value(Spec *spec, const Key *key, const json_t *value, const Plac
     } else if (real_vanishes(key, value)) {
         char where[SPEC_TEXT_BYTES], found[SPEC_TEXT_BYTES];
         spec_place_print(place, where);
-        describe(value, found);
+        spec_describe(value, found);
         spec_error(spec, place, PLACE_VALUE, "%s must be 0 or a number that fp32 can hold, found %s", where, found);
     }
 }

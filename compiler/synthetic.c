@@ -242,7 +242,7 @@ static double threshold_logit(const Layer *layer) {
 // Added to every logit of a layer that takes choices above a threshold, so that expected_k of them are above it on average. The
 // softmax of a pool does not change with a common shift.
 static double threshold_shift(const Layer *layer) {
-    if (layer->selection != SELECTION_THRESHOLD || (layer->rank != RANK_LOGIT && score_needs_whole((Score)layer->score))) {
+    if (layer->selection != SELECTION_THRESHOLD || (layer->rank != RANK_LOGIT && score_facts[layer->score].whole)) {
         return 0;
     }
     double share = (double)layer->expected_k / (double)layer_choices(layer), scale = fabs((double)layer->logit_scale);

@@ -334,6 +334,24 @@ const TorchTensor *torch_checkpoint_find(const TorchCheckpoint *checkpoint, cons
     return checkpoint->count ? bsearch(&key, checkpoint->tensors, (size_t)checkpoint->count, sizeof key, compare_names) : NULL;
 }
 
+bool torch_checkpoint_view(TorchCheckpoint *checkpoint, int64_t index, int rank, const int64_t *shape) {
+    TorchTensor *tensor = &checkpoint->tensors[index];
+    int64_t strides[TORCH_MAX_RANK], bytes = tensor->element_bytes;
+    for (int i = rank; i-- > 0;) {
+        strides[i] = bytes / tensor->element_bytes;
+        if (__builtin_mul_overflow(bytes, shape[i], &bytes)) {
+            return false;
+        }
+    }
+    if (!tensor->contiguous || bytes != tensor->bytes) {
+        return false;
+    }
+    tensor->rank = rank;
+    memcpy(tensor->shape, shape, (size_t)rank * sizeof *shape);
+    memcpy(tensor->strides, strides, (size_t)rank * sizeof *strides);
+    return true;
+}
+
 const json_t *torch_checkpoint_arguments(const TorchCheckpoint *checkpoint) {
     return checkpoint->arguments;
 }

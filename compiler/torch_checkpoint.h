@@ -27,6 +27,9 @@ const TorchTensor *torch_checkpoint_tensor(const TorchCheckpoint *checkpoint, in
 // NULL if there is none.
 const TorchTensor *torch_checkpoint_find(const TorchCheckpoint *checkpoint, const char *name);
 
+// Gives a tensor another shape with as many elements, as view() does in PyTorch; false if it has no such view.
+bool torch_checkpoint_view(TorchCheckpoint *checkpoint, int64_t index, int rank, const int64_t *shape);
+
 // The namespace (or dict) under "args": its integers of 64 bits, finite floats, booleans, texts, None and lists and tuples of such;
 // a global such as torch.bfloat16 is its name. NULL if there is none. Owned by the checkpoint.
 const json_t *torch_checkpoint_arguments(const TorchCheckpoint *checkpoint);

@@ -167,11 +167,16 @@ static void print_result(const Torch *torch) {
 
 static void print_forward(const Torch *torch) {
     const Layer *layer = torch->layer;
-    const char *k = layer->k_per_token ? ", k=None" : "";
-    torch_line(torch, 1, "def forward(self, h%s):", k);
-    torch_line(torch, 2,
-               "\"\"\"h [tokens, %lld] -> output of the same shape, and (experts, weights, scores) of each iteration.%s\"\"\"",
-               (long long)layer->hidden, layer->k_per_token ? " k [tokens]: experts of each token." : "");
+    torch_line(torch, 1, "def forward(self, h%s):", layer->k_per_token ? ", k=None, importance=None" : "");
+    torch_line(torch, 2, "\"\"\"h [tokens, %lld] -> output of the same shape, and (experts, weights, scores) of each iteration.%s",
+               (long long)layer->hidden, layer->k_per_token ? "" : "\"\"\"");
+    if (layer->k_per_token) {  // importance_to_k of runtime/importance.h, whose product is rounded to float too
+        torch_line(torch, 0, "%s", "");
+        torch_line(torch, 2, "k [tokens]: experts of each token; or importance [tokens], within 0..1, from which k follows.");
+        torch_line(torch, 2, "\"\"\"");
+        torch_line(torch, 2, "if importance is not None:");
+        torch_line(torch, 3, "k = torch.ceil(importance.float() * %lld).clamp(self.k_min, self.k)", (long long)layer->experts);
+    }
     print_norm(torch);
     torch_line(torch, 2, "routing = []");
     torch_line(torch, 2, "for t in range(%lld):", (long long)layer->iterations);
@@ -204,6 +209,7 @@ static void print_main(const Torch *torch, const char *class) {
                (long long)layer->hidden);
     if (layer->k_per_token) {
         torch_line(torch, 1, "parser.add_argument(\"--k\", help=\".npy, int32 [tokens]\")");
+        torch_line(torch, 1, "parser.add_argument(\"--importance\", help=\".npy, float32 [tokens] within 0..1, instead of --k\")");
     }
     torch_line(torch, 1, "parser.add_argument(\"--output\", required=True, help=\".npy\")");
     torch_line(torch, 1, "arguments = parser.parse_args()");
@@ -213,10 +219,11 @@ static void print_main(const Torch *torch, const char *class) {
     }
     torch_line(torch, 1, "h = torch.from_numpy(numpy.load(arguments.input))");
     if (layer->k_per_token) {
-        torch_line(torch, 1, "k = torch.from_numpy(numpy.load(arguments.k)) if arguments.k else None");
+        torch_line(torch, 1, "k, importance = (torch.from_numpy(numpy.load(path)) if path else None");
+        torch_line(torch, 1, "                 for path in (arguments.k, arguments.importance))");
     }
     torch_line(torch, 1, "with torch.no_grad():");
-    torch_line(torch, 2, "y, _ = layer(h%s)", layer->k_per_token ? ", k" : "");
+    torch_line(torch, 2, "y, _ = layer(h%s)", layer->k_per_token ? ", k, importance" : "");
     torch_line(torch, 1, "numpy.save(arguments.output, y.numpy())");
 }
 

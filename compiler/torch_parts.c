@@ -18,17 +18,6 @@ static void print_logits(const Torch *torch) {
     }
 }
 
-static const char *score_expression(Score score) {
-    switch (score) {
-    case SCORE_SOFTMAX: return "torch.softmax(z, -1)";
-    case SCORE_SIGMOID: return "torch.sigmoid(z)";
-    case SCORE_SQRTSOFTPLUS: return "torch.sqrt(F.softplus(z))";
-    case SCORE_RELU: return "torch.relu(z)";
-    case SCORE_COUNT: break;
-    }
-    return "z";
-}
-
 static void print_groups(const Torch *torch) {
     const Layer *layer = torch->layer;
     long long groups = layer->groups, size = layer_choices(layer) / groups;
@@ -41,49 +30,29 @@ static void print_groups(const Torch *torch) {
                layer->group_mask == MASK_ZERO ? "0.0" : "float(\"-inf\")");
 }
 
-// Each of the k: the best that is left; its weight is a softmax over those left within 2 jitter of it.
-static void print_sparsemixer(const Torch *torch) {
-    const Layer *layer = torch->layer;
-    torch_line(torch, 2, "left, experts, weights = z, [], []");
-    torch_line(torch, 2, "for _ in range(%lld):", (long long)layer->top_k);
-    torch_line(torch, 3, "best, index = left.max(-1, keepdim=True)");
-    torch_line(torch, 3, "far = (best - z) / z.abs().clamp(min=best) > %s", TORCH_NUMBER(2 * layer->jitter));
-    torch_line(torch, 3, "experts.append(index)");
-    torch_line(torch, 3, "weights.append(torch.softmax(left.masked_fill(far, float(\"-inf\")), -1).gather(1, index))");
-    torch_line(torch, 3, "left = left.scatter(1, index, float(\"-inf\"))");
-    torch_line(torch, 2, "experts, weights = torch.cat(experts, 1), torch.cat(weights, 1)");
-    torch_line(torch, 2, "used = torch.ones_like(experts, dtype=torch.bool)");
-}
-
-static void print_ranking(const Torch *torch) {
-    const Layer *layer = torch->layer;
-    long long k = layer->top_k;
+// The head of the ranking, which most rules begin with: ranked, experts and weights [tokens, k].
+static void torch_ranking(const Torch *torch) {
+    long long k = torch->layer->top_k;
     torch_line(torch, 2, "ranked, experts = torch.sort(c, dim=-1, descending=True, stable=True)  # ties: the lower index");
     torch_line(torch, 2, "ranked, experts = ranked[:, :%lld], experts[:, :%lld]", k, k);
     torch_line(torch, 2, "weights = s.gather(1, experts)");
 }
 
+// Of each file of routers/list.h torch_select_SYMBOL: experts and weights [tokens, k] from z, s and c [tokens, choices], and which
+// of them are used.
+#define SELECTION_TORCH
+#include "../templates/routers/list.h"
+
 static void print_selection(const Torch *torch) {
-    const Layer *layer = torch->layer;
-    switch ((Selection)layer->selection) {
-    case SELECTION_TOP_K:
-        print_ranking(torch);
-        torch_line(torch, 2, "used = ranked > float(\"-inf\")");
-        if (layer->k_per_token) {
-            torch_line(torch, 2, "if k is not None:");
-            torch_line(torch, 3, "used = used & (torch.arange(%lld) < k[:, None])", (long long)layer->top_k);
-        }
-        return;
-    case SELECTION_THRESHOLD:
-        print_ranking(torch);
-        torch_line(torch, 2, "used = ranked > %s", TORCH_NUMBER(layer->threshold));
-        return;
-    case SELECTION_TOP_P:
-        print_ranking(torch);
-        torch_line(torch, 2, "used = (ranked > float(\"-inf\")) & (weights.cumsum(-1) - weights < %s)", TORCH_NUMBER(layer->top_p));
-        return;
-    case SELECTION_SPARSEMIXER: print_sparsemixer(torch); return;
-    case SELECTION_COUNT: return;
+    switch ((Selection)torch->layer->selection) {
+#define SELECTION_ROW(enumerator, symbol, ...) \
+    case enumerator: torch_select_##symbol(torch); break;
+#include "../templates/routers/list.h"
+    case SELECTION_COUNT: break;
+    }
+    if (torch->layer->k_per_token) {
+        torch_line(torch, 2, "if k is not None:");
+        torch_line(torch, 3, "used = used & (torch.arange(%lld, device=x.device) < k[:, None])", (long long)torch->layer->top_k);
     }
 }
 
@@ -103,6 +72,10 @@ static void print_weights(const Torch *torch) {
     torch_line(torch, 2, "weights = weights * used");
     if (layer->normalize) {
         print_norm(torch);
+    }
+    if (layer->normalize && layer->normalize_eps == 0) {
+        torch_line(torch, 2, "weights = weights / norm.masked_fill(norm == 0, 1)  # where all are 0 they stay 0");
+    } else if (layer->normalize) {
         torch_line(torch, 2, layer->normalize_clamp ? "weights = weights / norm.clamp(min=%s)" : "weights = weights / (norm + %s)",
                    TORCH_NUMBER(layer->normalize_eps));
     }
@@ -117,8 +90,8 @@ void torch_print_route(const Torch *torch) {
     torch_line(torch, 2, "\"\"\"Experts and weights [tokens, %lld] (-1 and 0: unused), and the scores of all [tokens, %lld].\"\"\"",
                (long long)layer->top_k, (long long)layer_choices(layer));
     print_logits(torch);
-    torch_line(torch, 2, "s = %s", score_expression((Score)layer->score));
-    if (layer->selection != SELECTION_SPARSEMIXER) {
+    torch_line(torch, 2, "s = %s", score_facts[layer->score].torch);
+    if (!selection_facts[layer->selection].logits_alone) {
         torch_line(torch, 2, "c = %s%s", layer->rank == RANK_SCORE ? "s" : "z",
                    !layer->correction          ? ""
                    : layer->gate_per_iteration ? " + self.correction[t]  # ranks, never weighs"

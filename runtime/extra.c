@@ -89,6 +89,54 @@ static Status check_size(const Layer *layer, int64_t tokens, const Failure *fail
     return LIBRARY_OK;
 }
 
+static bool overlap(const Area *a, const Area *b) {
+    uintptr_t first = (uintptr_t)a->start, second = (uintptr_t)b->start;
+    return second - first < (uintptr_t)a->bytes || first - second < (uintptr_t)b->bytes;  // modulo 2^64: neither end is computed
+}
+
+// Extra areas against each other and against the rows.
+static Status compare_areas(const Area *areas, int count, const Failure *failure) {
+    for (int a = AREA_ROWS; a < count; a++) {
+        if (!areas[a].start || areas[a].bytes <= 0) {
+            continue;
+        }
+        if ((uintptr_t)areas[a].start % (uintptr_t)areas[a].alignment) {
+            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s must be aligned to its elements (%lld bytes)", areas[a].name,
+                               (long long)areas[a].alignment);
+        }
+        for (int b = 0; b < a; b++) {
+            bool there = areas[b].start && areas[b].bytes > 0, written = areas[a].written || areas[b].written;
+            if (there && written && overlap(&areas[a], &areas[b])) {
+                return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s and %s overlap", areas[b].name, areas[a].name);
+            }
+        }
+    }
+    return LIBRARY_OK;
+}
+
+static Status check_areas(const Layer *layer, int64_t tokens, const Area rows[AREA_ROWS], const Extra *e, const Failure *failure) {
+    enum { INT = sizeof(int32_t), FLOAT = sizeof(float), LONG = sizeof(int64_t) };
+    const int64_t slots = layer->iterations * tokens * layer->top_k, choices = layer->iterations * layer_choices(layer);
+    int64_t figures;
+    if (__builtin_mul_overflow(layer->iterations, (int64_t)e->figures_size, &figures)) {
+        figures = INT64_MAX;
+    }
+    const Area areas[] = {
+        rows[AREA_X],
+        rows[AREA_Y],
+        {"experts", e->experts, slots * INT, INT, true},
+        {"weights", e->weights, slots * FLOAT, FLOAT, true},
+        {"given_experts", e->given_experts, slots * INT, INT, false},
+        {"given_weights", e->given_weights, slots * FLOAT, FLOAT, false},
+        {"k", e->k, tokens * INT, INT, false},
+        {"importance", e->importance, tokens * FLOAT, FLOAT, false},
+        {"load", e->load, choices * LONG, LONG, true},
+        {"scores", e->scores, choices * tokens * FLOAT, FLOAT, true},
+        {"figures", e->figures, figures, LONG, true},
+    };
+    return compare_areas(areas, sizeof areas / sizeof *areas, failure);
+}
+
 // One token in one iteration. `seen` is zero before and after.
 static Status check_slots(const Layer *layer, int64_t tokens, const Extra *extra, int64_t slot, uint8_t *seen,
                           const Failure *failure) {
@@ -142,17 +190,21 @@ static Status check_counts(const Layer *layer, int64_t tokens, const Extra *extr
     for (int64_t token = 0; extra->importance && token < tokens; token++) {
         float importance = extra->importance[token];
         if (!(importance >= 0 && importance <= 1)) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "token %lld: importance is %g, must be within 0..1",
+            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "token %lld: importance is %.9g, must be within 0..1",
                                (long long)token, (double)importance);
         }
     }
     return LIBRARY_OK;
 }
 
-Status extra_check(const Layer *layer, int64_t tokens, const Extra *extra, uint8_t *seen, const Failure *failure) {
+Status extra_check(const Layer *layer, int64_t tokens, const Area rows[AREA_ROWS], const Extra *extra, uint8_t *seen,
+                   const Failure *failure) {
     Status status = check_fields(layer, extra, failure);
     if (status == LIBRARY_OK) {
         status = check_size(layer, tokens, failure);
+    }
+    if (status == LIBRARY_OK) {
+        status = check_areas(layer, tokens, rows, extra, failure);
     }
     if (status == LIBRARY_OK && extra->given_experts) {
         status = check_routing(layer, tokens, extra, seen, failure);

@@ -2,6 +2,8 @@
 #ifndef CATENA_EXTRA_H
 #define CATENA_EXTRA_H
 
+#include <stdbool.h>
+
 #include "failure.h"
 
 // Offsets of what a chunk of tokens needs, behind the layer's own workspace. Pages that no call asks for are never touched.
@@ -20,7 +22,19 @@ ExtraSpace extra_space(const Layer *layer, int64_t tokens);
 // header can have are an error.
 Status extra_read(const Extra *given, Extra *out, const Failure *failure);
 
-// Whether this can be had of the layer, and all values given for its tokens (if any) are right. `seen`: a bit per choice.
-Status extra_check(const Layer *layer, int64_t tokens, const Extra *extra, uint8_t *seen, const Failure *failure);
+// Memory of the caller's that a call reads or writes. start NULL, or no bytes: none.
+typedef struct Area {
+    const char *name;
+    const void *start;
+    int64_t bytes, alignment;
+    bool written;
+} Area;
+
+enum { AREA_X, AREA_Y, AREA_ROWS };
+
+// Whether this can be had of the layer, memory is aligned and nothing is written over anything else (rows: x and y, which were
+// compared with each other before), and all values given for the layer's tokens (if any) are right. `seen`: a bit per choice.
+Status extra_check(const Layer *layer, int64_t tokens, const Area rows[AREA_ROWS], const Extra *extra, uint8_t *seen,
+                   const Failure *failure);
 
 #endif

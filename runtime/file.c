@@ -59,10 +59,20 @@ void mapping_free(Mapping *mapping) {
 static void output_release(Output *output) {
     if (output->fd >= 0) {
         close(output->fd);
+        temporary_end(output->temporary);
     }
     free(output->path);
     free(output->temporary);
     *output = (Output){-1, NULL, NULL};
+}
+
+// What a program replaces that takes its temporary files away when a signal ends it.
+__attribute__((weak)) int temporary_create(const char *path) {
+    return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+}
+
+__attribute__((weak)) void temporary_end(const char *path) {
+    (void)path;
 }
 
 // A fresh name beside the target. Not mkstemp: that would make a private file instead of following the umask.
@@ -76,17 +86,21 @@ static Status create_temporary(Output *output, const Failure *failure) {
             output->temporary = NULL;
             return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
         }
-        output->fd = open(output->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        output->fd = temporary_create(output->temporary);
         if (output->fd >= 0 || errno != EEXIST) {
             break;
         }
     }
-    return output->fd >= 0 ? LIBRARY_OK : failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->temporary);
+    return output->fd >= 0 ? LIBRARY_OK : failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->path);
 }
 
 Status output_open(const char *path, int64_t bytes, Output *out, const Failure *failure) {
     *out = (Output){-1, NULL, NULL};
     struct stat facts;
+    size_t length = strlen(path);
+    if (!length || path[length - 1] == '/') {
+        return failure_set(failure, LIBRARY_IO_ERROR, "'%s' is not the name of a file", path);
+    }
     if (!stat(path, &facts) && !S_ISREG(facts.st_mode)) {
         return failure_set(failure, LIBRARY_IO_ERROR, "'%s' exists and is not a regular file", path);
     }
@@ -142,7 +156,7 @@ Status output_commit(Output *output, const Failure *failure) {
     if (fsync(output->fd)) {
         status = failure_system(failure, LIBRARY_IO_ERROR, "cannot write '%s'", output->path);
     } else if (rename(output->temporary, output->path)) {
-        status = failure_system(failure, LIBRARY_IO_ERROR, "cannot rename '%s' to '%s'", output->temporary, output->path);
+        status = failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->path);
     }
     if (status != LIBRARY_OK) {
         output_discard(output);
@@ -160,21 +174,37 @@ void output_discard(Output *output) {
     output_release(output);
 }
 
+// The folder that a path names a file in; false if there is none.
+static bool folder_of(const char *path, struct stat *facts) {
+    const char *slash = strrchr(path, '/');
+    char folder[4096] = ".";
+    if (slash && (size_t)snprintf(folder, sizeof folder, "%.*s", (int)(slash == path ? 1 : slash - path), path) >= sizeof folder) {
+        return false;
+    }
+    return !stat(folder, facts);
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+bool file_same(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    if (!stat(a, &of_a) && !stat(b, &of_b)) {
+        return same_inode(&of_a, &of_b) && S_ISREG(of_a.st_mode);
+    }
+    const char *name_a = strrchr(a, '/'), *name_b = strrchr(b, '/');
+    return !strcmp(name_a ? name_a + 1 : a, name_b ? name_b + 1 : b) && folder_of(a, &of_a) && folder_of(b, &of_b) &&
+           same_inode(&of_a, &of_b);
+}
+
 bool file_replaces(const char *output, const char *source) {
     struct stat to, from, parent;
     if (stat(output, &to) || stat(source, &from)) {
         return false;
     }
-    if (to.st_dev == from.st_dev && to.st_ino == from.st_ino) {
-        return true;
-    }
-    const char *name = strrchr(output, '/');
     const char *ending = strrchr(output, '.');
-    char folder[4096] = ".";
-    if (name) {
-        snprintf(folder, sizeof folder, "%.*s", (int)(name == output ? 1 : name - output), output);
-    }
     bool of_checkpoint = ending && (!strcmp(ending, ".safetensors") || !strcmp(ending, ".json"));
-    return S_ISDIR(from.st_mode) && of_checkpoint && !stat(folder, &parent) && parent.st_dev == from.st_dev &&
-           parent.st_ino == from.st_ino;
+    return same_inode(&to, &from) ||
+           (S_ISDIR(from.st_mode) && of_checkpoint && folder_of(output, &parent) && same_inode(&parent, &from));
 }

@@ -18,8 +18,16 @@ Status file_map(const char *path, Mapping *out, const Failure *failure);
 Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure);
 void mapping_free(Mapping *mapping);
 
+// Whether two paths mean one regular file, which need not be there yet. (Devices may be written to any number of times.)
+bool file_same(const char *a, const char *b);
+
 // Whether writing `output` would replace `source` itself, or one of the files of a checkpoint in the directory `source`.
 bool file_replaces(const char *output, const char *source);
+
+// Creates a file of mode 0666 that must not be there yet: a descriptor, or -1 with errno. temporary_end: it is renamed or removed.
+// Here they do nothing else; catena itself has its own (compiler/temporary.c), which know the files when a signal comes.
+int temporary_create(const char *path);
+void temporary_end(const char *path);
 
 // A file that is being written under a temporary name in the target's directory.
 typedef struct Output {

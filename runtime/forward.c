@@ -53,7 +53,8 @@ static bool rows_overlap(const Forward *f, int64_t x_bytes, int64_t y_bytes, int
     return distance < row || distance > stride - row;
 }
 
-static Status check_tensors(const Layer *layer, const Forward *f, const Failure *failure) {
+// rows: what they take, from the first to the last element.
+static Status check_tensors(const Layer *layer, const Forward *f, Area rows[AREA_ROWS], const Failure *failure) {
     int64_t hidden = layer->hidden, element = format_bytes((Format)layer->activations);
     if (!f->x || !f->y) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s is NULL", f->x ? "y" : "x");
@@ -76,6 +77,8 @@ static Status check_tensors(const Layer *layer, const Forward *f, const Failure 
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT,
                            "x and y overlap (they may be the same matrix, with the same stride)");
     }
+    rows[AREA_X] = (Area){"x", f->x, x_bytes, element, false};
+    rows[AREA_Y] = (Area){"y", f->y, y_bytes, element, true};
     return LIBRARY_OK;
 }
 
@@ -101,9 +104,10 @@ static Status forward_locked(Library *library, const Forward *f, const Extra *ex
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "tokens is %lld, must not be negative", (long long)f->tokens);
     }
     const Layer *layer = &library->kinds[kind].plan.layer;
-    Status status = f->tokens ? check_tensors(layer, f, failure) : LIBRARY_OK;
+    Area rows[AREA_ROWS] = {0};
+    Status status = f->tokens ? check_tensors(layer, f, rows, failure) : LIBRARY_OK;
     if (status == LIBRARY_OK) {
-        status = extra_check(layer, f->tokens, extra, library->workspace.data, failure);
+        status = extra_check(layer, f->tokens, rows, extra, library->workspace.data, failure);
     }
     if (status != LIBRARY_OK) {
         return status;

@@ -148,7 +148,8 @@ int64_t instance_chunk(const Library *library, const Plan *plan) {
     return library->max_tokens && library->max_tokens < plan->chunk_tokens ? library->max_tokens : plan->chunk_tokens;
 }
 
-// The layers' own part comes first, so that it is the same memory whatever calls ask for.
+// The layers' own part comes first, so that it is the same memory whatever calls ask for. What forward_with may ask for lies behind
+// it: reserved now, because a forward allocates nothing, but address space alone until a call writes there.
 static Status prepare_workspace(Library *library, const Options *options, const Failure *failure) {
     int64_t own = 1, extra = 0;
     for (int64_t k = 0; k < library->contents->kinds; k++) {

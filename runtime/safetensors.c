@@ -64,6 +64,14 @@ static Status bad(const Failure *failure, const char *file, const char *tensor, 
     return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s': %s", file, tensor, problem);
 }
 
+// What stands where a text should.
+static const char *kind_of(const json_t *value) {
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list", [JSON_STRING] = "a text", [JSON_INTEGER] = "a number",
+        [JSON_REAL] = "a number",    [JSON_TRUE] = "true",    [JSON_FALSE] = "false",   [JSON_NULL] = "null"};
+    return value ? kinds[json_typeof(value)] : "nothing";
+}
+
 static Status read_shape(const json_t *value, const char *file, const char *name, SafetensorsEntry *entry, const Failure *failure) {
     if (!json_is_array(value)) {
         return bad(failure, file, name, "no list \"shape\"");
@@ -117,9 +125,11 @@ static Status read_entry(const char *name, const json_t *value, const char *file
     memset(entry, 0, sizeof *entry);
     entry->name = name;
     entry->file = file;
-    const char *dtype = json_string_value(json_object_get(value, "dtype"));
+    const json_t *stored = json_object_get(value, "dtype");
+    const char *dtype = json_string_value(stored);
     if (!dtype) {
-        return bad(failure, file, name, "no \"dtype\"");
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s': \"dtype\" must be a text such as \"F32\", found %s",
+                           file, name, kind_of(stored));
     }
     int element = dtype_bytes(dtype);
     if (!element) {
@@ -304,7 +314,7 @@ static Status add_file(Safetensors *tensors, const char *path, const json_t *map
 
 // A shard's name in an index must be a plain file name: an index must not make us read outside its directory.
 static bool plain_name(const char *name) {
-    return name && *name && *name != '.' && !strchr(name, '/');
+    return *name && *name != '.' && !strchr(name, '/');
 }
 
 static Status read_index(Safetensors *tensors, const char *path, json_t **index, json_t **map, const Failure *failure) {
@@ -327,9 +337,14 @@ static Status read_index(Safetensors *tensors, const char *path, json_t **index,
     const char *tensor;
     json_t *value;
     json_object_foreach(*map, tensor, value) {
+        if (!json_is_string(value)) {
+            return failure_set(failure, LIBRARY_BAD_WEIGHTS,
+                               "%s: tensor '%s': \"weight_map\" must hold the name of a file in the same directory, found %s", path,
+                               tensor, kind_of(value));
+        }
         if (!plain_name(json_string_value(value))) {
             return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s': '%.100s' is not a file name in the same directory",
-                               path, tensor, json_string_value(value) ? json_string_value(value) : "");
+                               path, tensor, json_string_value(value));
         }
     }
     return LIBRARY_OK;

@@ -2,8 +2,8 @@
 //
 // The same header is read by the compiler, by the skeletons (which see a constant Layer inside a constant Plan) and by the
 // runtime. Fields have fixed widths and there are no pointers, so a Layer can be copied into a library as bytes.
-// The lists below are the one place where a name of the description, an enumerator and its implementations meet:
-// adding a row to a list (and the function it names) is all that a new norm, score, selection rule, activation or format takes.
+// The lists below, and routers/list.h of scores and rules of selection, are the one place where a name of the description, an
+// enumerator and its implementations meet.
 #ifndef CATENA_LAYER_H
 #define CATENA_LAYER_H
 
@@ -11,29 +11,6 @@
 
 // X(enumerator, name in the description)
 #define NORM_LIST(X) X(NORM_NONE, "none") X(NORM_RMS, "rms") X(NORM_LAYER, "layer")
-// Scores of a token's choices from its logits: softmax over all choices, 1 / (1 + exp(-z)), sqrt(log(1 + exp z)), max(z, 0). None
-// is negative, none falls where its logit rises. X(enumerator, name, symbol in its functions' names,
-//   strict: a higher logit always scores higher, so that logits rank choices as well as scores do,
-//   whole: the score depends on all of a token's logits together)
-#define SCORE_LIST(X) \
-    X(SCORE_SOFTMAX, "softmax", softmax, 1, 1) \
-    X(SCORE_SIGMOID, "sigmoid", sigmoid, 1, 0) \
-    X(SCORE_SQRTSOFTPLUS, "sqrtsoftplus", sqrtsoftplus, 1, 0) \
-    X(SCORE_RELU, "relu", relu, 0, 0)
-// Rules that choose among a token's choices, ranked by c = (score or logit) + correction; ties go to the lower index.
-//   top_k        the k best
-//   threshold    those with c > threshold, the best k of them
-//   top_p        the shortest prefix of the ranking whose scores sum to p, at most k
-//   sparsemixer  k times: the best that is left; its weight is a softmax over those left within 2 jitter of it (Liu et al., 2023)
-// X(enumerator, name, symbol in its functions' names,
-//   weighs: weighs what it chooses by itself, instead of by scores,
-//   needs scores: compares scores with something other than each other, so that logits in their place will not do,
-//   takes k: stops at nothing else, as long as there are k choices with finite ranks)
-#define SELECTION_LIST(X) \
-    X(SELECTION_TOP_K, "top_k", top_k, 0, 0, 1) \
-    X(SELECTION_THRESHOLD, "threshold", threshold, 0, 1, 0) \
-    X(SELECTION_TOP_P, "top_p", top_p, 0, 1, 0) \
-    X(SELECTION_SPARSEMIXER, "sparsemixer", sparsemixer, 1, 0, 1)
 // What choices are ranked by, before the correction.
 #define RANK_LIST(X) X(RANK_SCORE, "score") X(RANK_LOGIT, "logit")
 // A group's score is its best c, or the sum of its two best.
@@ -52,8 +29,6 @@
 
 #define LAYER_ENUMERATOR(enumerator, ...) enumerator,
 typedef enum Norm { NORM_LIST(LAYER_ENUMERATOR) NORM_COUNT } Norm;
-typedef enum Score { SCORE_LIST(LAYER_ENUMERATOR) SCORE_COUNT } Score;
-typedef enum Selection { SELECTION_LIST(LAYER_ENUMERATOR) SELECTION_COUNT } Selection;
 typedef enum Rank { RANK_LIST(LAYER_ENUMERATOR) RANK_COUNT } Rank;
 typedef enum GroupScore { GROUP_SCORE_LIST(LAYER_ENUMERATOR) GROUP_SCORE_COUNT } GroupScore;
 typedef enum GroupMask { GROUP_MASK_LIST(LAYER_ENUMERATOR) GROUP_MASK_COUNT } GroupMask;
@@ -73,27 +48,58 @@ static inline int64_t format_bytes(Format format) {
     return 0;
 }
 
-// Attributes of a row, as the lists explain them.
-#define LAYER_SCORE_STRICT(enumerator, name, symbol, strict, whole) enumerator == score ? strict:
-#define LAYER_SCORE_WHOLE(enumerator, name, symbol, strict, whole) enumerator == score ? whole:
-#define LAYER_SELECT_WEIGHS(enumerator, name, symbol, weighs, needs_scores, takes_k) enumerator == selection ? weighs:
-#define LAYER_SELECT_NEEDS_SCORES(enumerator, name, symbol, weighs, needs_scores, takes_k) enumerator == selection ? needs_scores:
-#define LAYER_SELECT_TAKES_K(enumerator, name, symbol, weighs, needs_scores, takes_k) enumerator == selection ? takes_k:
-static inline int score_is_strict(Score score) {
-    return SCORE_LIST(LAYER_SCORE_STRICT) 0;
-}
-static inline int score_needs_whole(Score score) {
-    return SCORE_LIST(LAYER_SCORE_WHOLE) 0;
-}
-static inline int select_weighs(Selection selection) {
-    return SELECTION_LIST(LAYER_SELECT_WEIGHS) 0;
-}
-static inline int select_needs_scores(Selection selection) {
-    return SELECTION_LIST(LAYER_SELECT_NEEDS_SCORES) 0;
-}
-static inline int select_takes_k(Selection selection) {
-    return SELECTION_LIST(LAYER_SELECT_TAKES_K) 0;
-}
+// Scores and rules of selection: the files that routers/list.h names.
+typedef enum Score {
+#define SCORE_ROW(enumerator, ...) enumerator,
+#include "routers/list.h"
+    SCORE_COUNT
+} Score;
+
+typedef enum Selection {
+#define SELECTION_ROW(enumerator, ...) enumerator,
+#include "routers/list.h"
+    SELECTION_COUNT
+} Selection;
+
+// What a score's row says of it; what it does not say is 0. No score is negative, none falls where its logit rises.
+typedef struct ScoreFacts {
+    int strict;         // a higher logit always scores higher, so that logits rank choices as well as scores do
+    int whole;          // depends on all of a token's logits together
+    const char *torch;  // the score of logits z [tokens, choices] in PyTorch
+} ScoreFacts;
+
+// What a rule's row says of it. Rules choose among a token's choices, ranked by c = (score or logit) + correction; ties go to the
+// lower index.
+typedef struct SelectionFacts {
+    const char *words;    // what it chooses; {key} stands for the value of that key of the router
+    const char *weighs;   // what its choices' weights are, of a rule that makes them itself; NULL: they are the scores
+    const char *softmax;  // what to say of other scores than softmax, if they make no sense
+    int needs_scores;     // compares scores with something other than each other, so that logits in their place will not do
+    int takes_k;          // stops at nothing else, as long as there are k choices with finite ranks
+    int least;            // fewest choices of a token, where it does not take k
+    int logits_alone;     // ranks the whole pool by logits: without correction or groups
+} SelectionFacts;
+
+static const ScoreFacts score_facts[] = {
+#define SCORE_ROW(enumerator, symbol, ...) {__VA_ARGS__},
+#include "routers/list.h"
+};
+
+static const SelectionFacts selection_facts[] = {
+#define SELECTION_ROW(enumerator, symbol, ...) {__VA_ARGS__},
+#include "routers/list.h"
+};
+
+// Names in descriptions, NULL-terminated.
+static const char *const score_names[] = {
+#define SCORE_ROW(enumerator, symbol, ...) #symbol,
+#include "routers/list.h"
+    0};
+
+static const char *const selection_names[] = {
+#define SELECTION_ROW(enumerator, symbol, ...) #symbol,
+#include "routers/list.h"
+    0};
 
 enum { LAYER_MAX_ITERATIONS = 16 };
 

@@ -5,15 +5,15 @@
 #include "layer.h"
 #include "math.h"
 
-// What a rule of selection (select_RULE.h) works on. Arrays hold `width` values: all choices, in whole vectors.
+// What a rule of selection (routers/select_RULE.h) works on. Arrays hold `width` values: all choices, in whole vectors.
 typedef struct Ranking {
     const float *logits;  // z; minus infinity behind the last choice
-    const float *scores;  // s, where the rule needs them (select_needs_scores)
+    const float *scores;  // s, where the rule needs_scores
     float *ranks;         // c, what choices are ranked by; minus infinity behind the last choice. A rule may use it up
     int64_t width;
     int64_t most;      // slots of this token: a rule chooses at most so many
     int32_t *experts;  // out: the chosen ones, in the order of the rule
-    float *weights;    // out: what their scores are replaced by, of rules that weigh by themselves (select_weighs)
+    float *weights;    // out: what their scores are replaced by, of a rule that weighs
 } Ranking;
 
 // The index of the highest rank, the lowest such index where several are equal; -1 if none is above minus infinity (NaN never is).

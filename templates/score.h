@@ -1,5 +1,4 @@
-// Scores of choices from their logits. SCORE_LIST (layer.h) names them; the score of a row's symbol is the function score_SYMBOL
-// here. Error bounds stand in compiler/reference_score.c beside their scalar references.
+// Scores of choices from their logits: of each file of routers/list.h the function score_SYMBOL.
 #ifndef CATENA_SCORE_H
 #define CATENA_SCORE_H
 
@@ -11,11 +10,6 @@ typedef struct ScoreWhole {
     float largest;  // logit
     float sum;      // of exp(z - largest)
 } ScoreWhole;
-
-// softmax: exp(z - max) / sum of all exp(z - max)
-INLINE Vector score_softmax(Vector z, ScoreWhole whole) {
-    return vector_exp(z - whole.largest) / whole.sum;
-}
 
 // `count` logits, whole vectors; padding is minus infinity. The sum is sixteen chains, then the lane tree.
 INLINE ScoreWhole score_sum_whole(const float *logits, int64_t count) {
@@ -31,33 +25,18 @@ INLINE ScoreWhole score_sum_whole(const float *logits, int64_t count) {
     return whole;
 }
 
-// sigmoid: 1 / (1 + exp(-z))
-INLINE Vector score_sigmoid(Vector z, ScoreWhole whole) {
-    (void)whole;
-    return vector_sigmoid(z);
-}
-
-// sqrtsoftplus: sqrt(ln(1 + e^z)), below -17 e^(z/2) to within rounding
-INLINE Vector score_sqrtsoftplus(Vector z, ScoreWhole whole) {
-    (void)whole;
-    return vector_select(z < -17.0f, vector_exp(z * 0.5f), vector_sqrt(vector_softplus(z)));
-}
-
-// relu: max(z, 0)
-INLINE Vector score_relu(Vector z, ScoreWhole whole) {
-    (void)whole;
-    return vector_select(z > 0.0f, z, vector_set(0));
-}
+#define SCORE_SKELETON
+#include "routers/list.h"
 
 INLINE ScoreWhole score_whole(Score score, const float *logits, int64_t count) {
-    return score_needs_whole(score) ? score_sum_whole(logits, count) : (ScoreWhole){0, 0};
+    return score_facts[score].whole ? score_sum_whole(logits, count) : (ScoreWhole){0, 0};
 }
 
 INLINE Vector score_apply(Score score, Vector z, ScoreWhole whole) {
-#define SCORE_APPLY(enumerator, name, symbol, ...) \
-    case enumerator: return score_##symbol(z, whole);
     switch (score) {
-        SCORE_LIST(SCORE_APPLY)
+#define SCORE_ROW(enumerator, symbol, ...) \
+    case enumerator: return score_##symbol(z, whole);
+#include "routers/list.h"
     case SCORE_COUNT: break;
     }
     return z;

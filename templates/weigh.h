@@ -69,7 +69,7 @@ INLINE void weigh_normalize(float *weights, const Layer *layer, int64_t count) {
 
 // The weights of the `count` choices that a rule has taken; what remains of the slots holds no choice and weight 0.
 INLINE void weigh_chosen(const Ranking *r, const Layer *layer, ScoreWhole whole, int64_t count) {
-    if (!select_weighs((Selection)layer->selection)) {
+    if (!selection_facts[layer->selection].weighs) {
         weigh_scores(r, layer, whole, count);
     }
     if (layer->normalize) {

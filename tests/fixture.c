@@ -49,7 +49,7 @@ static void draw_shape(uint64_t *state, Layer *layer) {
     layer->hidden = width(state);
     layer->intermediate = width(state);
     layer->iterations = 1 + below(state, 3);
-    layer->experts = PICK(state, 1, 2, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40);
+    layer->experts = below(state, 16) ? PICK(state, 1, 2, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40, 64) : 256;
     layer->identity_experts = rarely(state) ? PICK(state, 1, 2, 7) : 0;
     layer->null_experts = rarely(state) ? PICK(state, 1, 3, 8) : 0;
     layer->shared_experts = below(state, 3);
@@ -92,32 +92,33 @@ static float usual_rank(const Layer *layer) {
     reference_scores(layer, logits, scores);  // of logits that are all 0
     float score = (float)scores[0].value;
     free(logits);
-    return layer->rank == RANK_LOGIT ? 0 : score;
+    return layer->rank == RANK_LOGIT ? 0 : choices == 1 ? score / 2 : score;  // alone it is 1, which nothing is above
 }
 
 static void draw_selection(uint64_t *state, Layer *layer) {
     int64_t choices = layer_choices(layer);
     layer->selection = flip(state) ? SELECTION_TOP_K : (int32_t)below(state, SELECTION_COUNT);
-    int softmax = layer->selection == SELECTION_TOP_P || layer->selection == SELECTION_SPARSEMIXER;
-    layer->score = softmax || flip(state) ? SCORE_SOFTMAX : (int32_t)below(state, SCORE_COUNT);
-    layer->rank = rarely(state) ? RANK_LOGIT : RANK_SCORE;
-    layer->correction = layer->selection != SELECTION_SPARSEMIXER && rarely(state);
+    const SelectionFacts *facts = &selection_facts[layer->selection];
+    layer->score = facts->softmax || flip(state) ? SCORE_SOFTMAX : (int32_t)below(state, SCORE_COUNT);
+    layer->rank = !facts->logits_alone && rarely(state) ? RANK_LOGIT : RANK_SCORE;
+    layer->correction = !facts->logits_alone && rarely(state);
     layer->top_k = 1 + below(state, choices) % 9;
-    if ((layer->selection == SELECTION_THRESHOLD || layer->selection == SELECTION_TOP_P) && flip(state)) {
+    if (!facts->takes_k && flip(state)) {
         layer->top_k = choices;
     }
-    layer->expected_k = flip(state) ? layer->top_k : 1 + below(state, layer->top_k);
     layer->threshold = layer->selection == SELECTION_THRESHOLD ? usual_rank(layer) : 0;
     layer->top_p = layer->selection == SELECTION_TOP_P ? PICK_REAL(state, 0.2f, 0.6f, 0.95f, 1) : 1;
     layer->jitter = layer->selection == SELECTION_SPARSEMIXER ? PICK_REAL(state, 0, 0.01f, 0.1f, 0.4f) : 0.01f;
     layer->k_per_token = layer->selection == SELECTION_TOP_K && rarely(state);
     layer->least_k = layer->k_per_token ? below(state, layer->top_k + 1) : 1;
+    bool always_k = facts->takes_k && !layer->k_per_token;
+    layer->expected_k = always_k || flip(state) ? layer->top_k : 1 + below(state, layer->top_k);
 }
 
 // Groups that divide the choices and leave enough of them. A mask of 0 tells only where other ranking values are below it.
 static void draw_groups(uint64_t *state, Layer *layer) {
     int64_t choices = layer_choices(layer), divisors[8] = {1}, count = 1;
-    if (layer->selection == SELECTION_SPARSEMIXER || rarely(state)) {
+    if (selection_facts[layer->selection].logits_alone || rarely(state)) {
         return;
     }
     for (int64_t divisor = 2; divisor < 8; divisor++) {
@@ -129,6 +130,9 @@ static void draw_groups(uint64_t *state, Layer *layer) {
     int64_t size = choices / layer->groups, least = (layer->top_k + size - 1) / size;
     least = layer->selection == SELECTION_TOP_K ? least : 1;
     layer->top_groups = least + below(state, layer->groups - least + 1);
+    if (layer->top_groups == layer->groups) {
+        return;  // nobody loses
+    }
     layer->group_score = size > 1 && flip(state) ? GROUP_TOP2_SUM : GROUP_MAX;
     layer->group_mask = flip(state) ? MASK_ZERO : MASK_MINUS_INFINITY;
     layer->rank = layer->group_mask == MASK_ZERO && flip(state) ? RANK_LOGIT : layer->rank;
@@ -142,7 +146,7 @@ static void draw_weights(uint64_t *state, Layer *layer) {
     layer->normalize = flip(state);
     layer->normalize_p = layer->normalize ? PICK_REAL(state, 1, 1, 2, 1.5f, 64) : 1;
     layer->normalize_eps = layer->normalize ? PICK_REAL(state, 0, 1e-20f, 1e-12f, 0.125f) : 1e-20f;
-    layer->normalize_clamp = layer->normalize && rarely(state);
+    layer->normalize_clamp = layer->normalize && layer->normalize_eps > 0 && rarely(state);
     layer->scale = flip(state) ? 1.0f : 2.5f;
     layer->weight_on = rarely(state) ? WEIGHT_ON_INPUT : WEIGHT_ON_OUTPUT;
 }

@@ -2,11 +2,17 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "../compiler/bench.h"
 #include "../compiler/command.h"
 #include "../compiler/plan.h"
+#include "../compiler/temporary.h"
+#include "../runtime/file.h"
 #include "../runtime/packed.h"
 #include "fixture.h"
 #include "shell.h"
@@ -33,7 +39,7 @@ START_TEST(every_command_explains_itself) {
     shell_expect(EXIT_OK, "catena " CATENA_VERSION, "$CATENA %s --version", name);
     shell_expect(EXIT_USAGE, "--no-such-option", "$CATENA %s --no-such-option", name);
     shell_expect(EXIT_OK, name, "$CATENA --help");
-    if (strcmp(name, "info")) {  // the only command that needs nothing
+    if (strcmp(name, "info") && strcmp(name, "schema")) {  // these two need nothing
         shell_expect(EXIT_USAGE, "--help", "$CATENA %s", name);
     }
 }
@@ -60,6 +66,8 @@ START_TEST(usage_errors) {
         {"verify --cases -1 a.so", "not '-1'"},
         {"verify a.so b.so", "'b.so'"},
         {"run a.so", "--weights, --layer, --input and --output are needed"},
+        {"run a.so -w w -l l -i i -o o --format json", "--format goes with --figures"},
+        {"run a.so -w w -l l -i i -o o --figures --sequence 0", "run: --sequence takes"},
         {"pack a.so -o x", "--weights"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -78,6 +86,8 @@ START_TEST(wrong_descriptions) {
     } rows[] = {
         {"8s/1e-5/1e-5,}/", "spec.json:8:"},
         {"s/\"residual\"/\"residul\"/", "spec.json:9:5: error: unknown key \"residul\" in layer: did you mean \"residual\"?"},
+        {"s/\"k\": 2/\"top_k\": 2/", "unknown key \"top_k\" in router: did you mean \"k\"?"},
+        {"s/\"count\": 8/\"num_experts\": 8/", "unknown key \"num_experts\" in experts: did you mean \"count\"?"},
         {"s/\"count\": 8/\"count\": 0/",
          "spec.json:11:26: error: layers[0].experts.count must be an integer from 1 to 65536, found 0"},
         {"s/\"count\": 8/\"count\": 1000000000/", "found 1000000000"},
@@ -94,6 +104,9 @@ START_TEST(wrong_descriptions) {
         ck_assert_int_eq(shell_run("sed '%s' %s >$D/spec.json", rows[i].edit, spec), 0);
         shell_expect(EXIT_FAILED, rows[i].words, "$CATENA compile $D/spec.json -o $D/out");
     }
+    shell_expect(EXIT_FAILED,
+                 "config.json:1:1: error: a model's configuration, not a description: 'catena import tests/golden/mixtral/",
+                 "$CATENA compile tests/golden/mixtral/config.json -o $D/out");
     shell_expect(EXIT_FAILED, "missing.json: error: No such file", "$CATENA compile $D/missing.json -o $D/out");
     shell_expect(EXIT_FAILED, "Is a directory", "$CATENA compile $D -o $D/out");
     shell_expect(EXIT_FAILED, "missing.json", "$CATENA explain $D/missing.json");
@@ -115,6 +128,19 @@ START_TEST(unwritable_places) {
     shell_expect(EXIT_FAILED, "/dev/full", "$CATENA compile %s -o /dev/full", spec);
     shell_expect(EXIT_FAILED, "unknown target 'z80'", "$CATENA compile %s -o $D/out --target z80", spec);
     shell_expect(EXIT_FAILED, "no-such-linker", "CATENA_LLD=$D/no-such-linker $CATENA compile %s -o $D/out", spec);
+    shell_expect(EXIT_FAILED, "no place for a library: pkg-config", "$CATENA compile %s -o '$D/a$b'", spec);
+    shell_expect(EXIT_FAILED, "no place for a library: pkg-config", "$CATENA compile %s -o $D/a%%b", spec);
+    compile_small();
+    shell_expect(EXIT_FAILED, "'new/' is not the name of a file", "$CATENA pack %s -w %s -o new/", library, data);
+    shell_expect(EXIT_FAILED, "cannot create 'no/such/packed': No such", "$CATENA pack %s -w %s -o no/such/packed", library, data);
+}
+END_TEST
+
+// A path with blanks and quotes gets through pkg-config as it is.
+START_TEST(pkgconfig_quotes_paths) {
+    shell_expect(EXIT_OK, "", "$CATENA compile %s -o \"$D/a 'b\"", spec);
+    shell_expect(0, "",
+                 "eval \"set -- $(PKG_CONFIG_PATH=\"$D/a 'b\" pkg-config --cflags mixtral_small)\"; test \"$1\" = \"-I$D/a 'b\"");
 }
 END_TEST
 
@@ -143,6 +169,53 @@ START_TEST(ended_benchmarks_leave_nothing) {
 }
 END_TEST
 
+// The linker is where a compile can be met half-way: this one writes, and sends a signal to the compiler.
+static const char rude_linker[] =
+    "#!/bin/sh\nfor a; do test \"$before\" = -o && echo half >\"$a\"; before=$a; done\nkill -s $SENT $PPID\nsleep 0.1\nexit 1\n";
+
+START_TEST(signals_leave_nothing) {
+    static const struct {
+        const char *name;
+        int number;
+    } sent[] = {{"INT", SIGINT}, {"TERM", SIGTERM}, {"HUP", SIGHUP}};
+    shell_write_file("$D/linker", rude_linker, sizeof rude_linker - 1);
+    shell_expect(0, "", "chmod +x $D/linker");
+    for (size_t i = 0; i < sizeof sent / sizeof *sent; i++) {
+        shell_expect(128 + sent[i].number, "", "SENT=%s CATENA_LLD=$D/linker env --default-signal=%s $CATENA compile %s -o $D/out",
+                     sent[i].name, sent[i].name, spec);
+        shell_expect(0, "0\n", "ls -A $D/out | wc -l");
+    }
+    shell_expect(EXIT_FAILED, "linking failed", "trap '' TERM; SENT=TERM CATENA_LLD=$D/linker $CATENA compile %s -o $D/out", spec);
+    shell_expect(0, "0\n", "ls -A $D/out | wc -l");
+}
+END_TEST
+
+// The same for what is written by way of runtime/file.c: packed weights, arrays, imported descriptions.
+START_TEST(signals_leave_no_file) {
+    char path[SHELL_PATH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/packed", shell_folder());
+    for (int handled = 0; handled < 2; handled++) {
+        pid_t child = fork();
+        if (!child) {
+            Output output, second, kept;
+            signal(SIGTERM, SIG_DFL);
+            if (handled) {
+                temporary_handle_signals();
+            }
+            if (output_open(path, 10, &output, NULL) == LIBRARY_OK && output_open(path, 10, &second, NULL) == LIBRARY_OK &&
+                output_open(path, 10, &kept, NULL) == LIBRARY_OK && output_commit(&kept, NULL) == LIBRARY_OK) {
+                raise(SIGTERM);
+            }
+            _exit(1);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+        shell_expect(0, handled ? "1\n" : "3\n", "ls $D | wc -l; rm $D/packed*");
+    }
+}
+END_TEST
+
 // A full disk, as far as one process can have it: files may not grow beyond some blocks of 512 bytes. What was there survives,
 // and nothing else is left behind.
 START_TEST(failed_writes_leave_what_was_there) {
@@ -161,7 +234,7 @@ START_TEST(failed_writes_leave_what_was_there) {
         shell_expect(0, "5\n", "ls $D | wc -l");
     }
     shell_expect(
-        EXIT_FAILED, "y.npy: error: File too large",
+        EXIT_FAILED, "y.npy': File too large",
         "trap '' XFSZ; ulimit -f 1; $CATENA run %s --weights $D/packed --layer sparse --input %s/0.layer_in.npy --output $D/y.npy",
         library, data);
     shell_expect(EXIT_FAILED, "No space left on device",
@@ -273,7 +346,8 @@ END_TEST
 
 START_TEST(packed_weights_give_the_same_rows) {
     compile_small();
-    shell_expect(EXIT_OK, "", "$CATENA pack %s --weights %s/model.safetensors --check -o $D/packed", library, data);
+    shell_expect(EXIT_OK, "/packed\n", "$CATENA pack %s --weights %s/model.safetensors --check -o $D/packed", library, data);
+    shell_expect(EXIT_OK, "/packed: undamaged\n", "$CATENA pack %s --check -o $D/packed", library);
     for (int instance = 0; instance < 2; instance++) {
         shell_expect(EXIT_OK, "",
                      "for w in $D/packed %s/model.safetensors %s; do $CATENA run %s --weights $w --layer sparse.%d "
@@ -301,6 +375,26 @@ START_TEST(outputs_spare_inputs) {
                  "$CATENA run %s -w $D/own/model.safetensors -l sparse -i %s/0.layer_in.npy -o $D/own/model.safetensors", library,
                  data);
     shell_expect(0, "", "cmp $D/own/model.safetensors %s/model.safetensors", data);
+    shell_expect(EXIT_FAILED, "is the library itself", "$CATENA pack %s -w %s -o $D/../$(basename $D)/libmixtral_small.so", library,
+                 data);
+}
+END_TEST
+
+// Two outputs in one file would leave one of them. Noticed before anything is read.
+START_TEST(outputs_are_different_files) {
+    static const char *const pairs[] = {"-o $D/y.npy --scores $D/y.npy", "-o $D/y.npy --scores $D/./y.npy",
+                                        "-o $D/old.npy --scores $D/link.npy", "-o $D/r.experts.npy --routing $D/r",
+                                        "--scores $D/r.weights.npy --routing $D/r -o $D/y.npy"};
+    compile_small();
+    shell_expect(0, "", "echo >$D/old.npy; ln $D/old.npy $D/link.npy");
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        shell_expect(EXIT_FAILED, "two outputs cannot be one file", "$CATENA run %s -w $D/none -l sparse -i $D/none %s", library,
+                     pairs[i]);
+    }
+    shell_expect(0, "", "cp %s/0.layer_in.npy $D/r.weights.npy", data);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA run %s -w %s -l sparse -i $D/r.weights.npy -o $D/y.npy -r $D/r", library,
+                 data);
+    shell_expect(EXIT_OK, "", "$CATENA run %s -w %s -l sparse -i $D/r.weights.npy -o /dev/null --scores /dev/null", library, data);
 }
 END_TEST
 
@@ -370,7 +464,7 @@ static json_t *read_document(const char *arguments) {
     return document;
 }
 
-START_TEST(bench_document) {
+START_TEST(bench_prints_a_document) {
     static const char *const keys[] = {"layer",
                                        "tokens",
                                        "routing",
@@ -412,7 +506,32 @@ START_TEST(bench_document) {
 }
 END_TEST
 
-START_TEST(info_document) {
+// Tiny layers would need a hundred thousand instances, each with a huge page of its own.
+START_TEST(banks_of_tiny_layers_end) {
+    static const char tiny[] =
+        "{\"name\": \"tiny\", \"layers\": [{\"name\": \"sparse\", \"hidden\": 16, \"router\": {\"k\": 1},"
+        "\"experts\": {\"count\": 4, \"intermediate\": 16}}]}";
+    char path[SHELL_PATH_BYTES + 16];
+    BenchRouting routing;
+    Diagnostics diagnostics = {0};
+    shell_write_file("$D/tiny.json", tiny, sizeof tiny - 1);
+    shell_expect(EXIT_OK, "", "$CATENA compile $D/tiny.json -o $D");
+    snprintf(path, sizeof path, "%s/libtiny.so", shell_folder());
+    ck_assert_int_eq(bench_routing_parse("uniform", &routing), 0);
+    for (int64_t mib = 1; mib <= 64; mib *= 64) {
+        Loaded *loaded = loaded_open(path, &diagnostics);
+        ck_assert_ptr_nonnull(loaded);
+        BenchLibrary *bank = bench_library_open(loaded, NULL, &routing, mib << 20, 1, true, &diagnostics);
+        ck_assert_msg(bank != NULL, "%s", diagnostics.text);
+        ck_assert_int_eq(bank->is_capped, mib == 64);
+        ck_assert(mib == 64 ? bank->slots == BENCH_MAX_SLOTS : bank->slots * bank->plan->instance_bytes >= mib << 20);
+        ck_assert_int_lt(bank->memory_bytes, 64 << 20);
+        bench_library_close(bank);
+    }
+}
+END_TEST
+
+START_TEST(info_prints_a_document) {
     json_t *document = read_document("info --format json");
     ck_assert(json_is_object(document));
     json_decref(document);
@@ -448,7 +567,10 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, usage_errors);
     tcase_add_test(cases, wrong_descriptions);
     tcase_add_test(cases, unwritable_places);
+    tcase_add_test(cases, pkgconfig_quotes_paths);
     tcase_add_test(cases, unwritable_output);
+    tcase_add_test(cases, signals_leave_nothing);
+    tcase_add_test(cases, signals_leave_no_file);
     tcase_add_test(cases, ended_benchmarks_leave_nothing);
     tcase_add_test(cases, failed_writes_leave_what_was_there);
     tcase_add_test(cases, explain_gives_the_same_text_of_both);
@@ -457,10 +579,12 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, not_a_library);
     tcase_add_test(cases, packed_weights_give_the_same_rows);
     tcase_add_test(cases, outputs_spare_inputs);
+    tcase_add_test(cases, outputs_are_different_files);
     tcase_add_test(cases, damaged_packed_weights);
     tcase_add_test(cases, damaged_checkpoints);
-    tcase_add_test(cases, bench_document);
-    tcase_add_test(cases, info_document);
+    tcase_add_test(cases, bench_prints_a_document);
+    tcase_add_test(cases, banks_of_tiny_layers_end);
+    tcase_add_test(cases, info_prints_a_document);
     tcase_add_test(cases, program_uses_a_library_through_pkgconfig);
     suite_add_tcase(suite, cases);
     return suite;

@@ -222,8 +222,9 @@ START_TEST(reproduces_recorded_layers) {
     Diagnostics diagnostics = {0};
     ImportOptions options = IMPORT_DEFAULTS;
     options.name = "golden";
-    char *text = import_description(folder, &options, &diagnostics);
-    ck_assert_msg(text, "%s", diagnostics.text);
+    Import *import = import_open(folder, &options, &diagnostics);
+    ck_assert_msg(import, "%s", diagnostics.text);
+    const char *text = import_result(import)->description;
     Model *model = model_read_text(text, strlen(text), "imported", &diagnostics);
     ck_assert_msg(model, "%s", diagnostics.text);
     Safetensors *tensors = NULL;
@@ -234,7 +235,7 @@ START_TEST(reproduces_recorded_layers) {
     }
     safetensors_close(tensors);
     model_free(model);
-    free(text);
+    import_close(import);
     diagnostics_free(&diagnostics);
 }
 END_TEST

@@ -118,7 +118,7 @@ START_TEST(attention_is_probabilities) {
     ck_assert_int_eq(importance_from_attention(attention, INT64_MAX / 2, 2, 2, rule, found), bad);
     ck_assert_int_eq(importance_from_attention(attention, 1, 2, 2, -1, found), bad);
     ck_assert_int_eq(importance_from_attention(attention, 1, 2, 2, IMPORTANCE_RULE_COUNT, found), bad);
-    static const float wrong[] = {-0.01f, 1.01f, NAN, INFINITY};
+    static const float wrong[] = {-0.01f, 1.01f, 1.00000012f, NAN, INFINITY};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         attention[3] = wrong[i];
         ck_assert_int_eq(importance_from_attention(attention, 1, 2, 2, rule, found), bad);
@@ -126,6 +126,22 @@ START_TEST(attention_is_probabilities) {
     ck_assert_float_eq(found[0], -1);
     attention[3] = 0.5f;
     ck_assert_int_eq(importance_from_attention(attention, 1, 2, 2, rule, found), LIBRARY_OK);
+}
+END_TEST
+
+// What the rules make may be given to a forward: no rounding of a mean of ones exceeds 1.
+START_TEST(importances_never_exceed_one) {
+    enum { HEADS = 49, TOKENS = 3 };
+    float attention[HEADS * TOKENS * TOKENS], found[TOKENS];
+    for (size_t i = 0; i < sizeof attention / sizeof *attention; i++) {
+        attention[i] = i % 5 ? 1 : 0.99999994f;
+    }
+    for (int rule = 0; rule < IMPORTANCE_RULE_COUNT; rule++) {
+        ck_assert_int_eq(importance_from_attention(attention, HEADS, TOKENS, TOKENS, rule, found), LIBRARY_OK);
+        for (int t = 0; t < TOKENS; t++) {
+            ck_assert_msg(found[t] <= 1, "rule %d: %.9g", rule, (double)found[t]);
+        }
+    }
 }
 END_TEST
 
@@ -388,6 +404,10 @@ START_TEST(runs_by_importance) {
     shell_expect(EXIT_USAGE, "goes with --figures", "%s --sequence 5 -o $D/c.npy", da_moe_run);
     shell_expect(EXIT_FAILED, "takes int32 [24] here", "%s --k $D/importance.npy -o $D/c.npy", da_moe_run);
     shell_expect(EXIT_FAILED, "would replace", "%s --k $D/k.npy -o $D/c.npy --scores $D/k.npy", da_moe_run);
+    shares[2] = 1.00000012f;
+    write_array("importance", NPY_FLOAT32, 1, shape[0], 0, shares);
+    shell_expect(EXIT_FAILED, "token 2: importance is 1.00000012, must", "%s --importance $D/importance.npy -o $D/c.npy",
+                 da_moe_run);
     counts[3] = 7;
     write_array("k", NPY_INT32, 1, shape[0], 0, counts);
     shell_expect(EXIT_FAILED, "token 3: k is 7, must be 1..6", "%s --k $D/k.npy -o $D/c.npy", da_moe_run);
@@ -436,6 +456,7 @@ Suite *suite_importance(void) {
     tcase_add_loop_test(cases, recorded_attention, 0, IMPORTANCE_RULE_COUNT);
     tcase_add_loop_test(cases, attention_of_any_shape, 0, 6);
     tcase_add_test(cases, attention_is_probabilities);
+    tcase_add_test(cases, importances_never_exceed_one);
     tcase_add_test(cases, figures_agree_with_pytorch);
     tcase_add_loop_test(cases, importances_agree_with_pytorch, 0, IMPORTANCE_RULE_COUNT);
     tcase_add_test(cases, remoe_figures_agree_with_pytorch);

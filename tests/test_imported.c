@@ -38,26 +38,25 @@ static bool write_record(const Safetensors *tensors, const char *prefix, const c
     return true;
 }
 
-static void compare(const Safetensors *tensors, const char *prefix, const char *folder) {
-    char full[128], path[SHELL_PATH_BYTES + 64];
+// Compares $D/y.npy with the rows that should be there.
+static void compare(const uint8_t *expected, int64_t bytes, const char *what) {
+    char path[SHELL_PATH_BYTES + 64];
     Diagnostics diagnostics = {0};
     Npy found;
-    snprintf(full, sizeof full, "%s.layer_out", prefix);
     snprintf(path, sizeof path, "%s/y.npy", shell_folder());
     ck_assert_msg(!npy_read(path, &found, &diagnostics), "%s", diagnostics.text);
-    const SafetensorsEntry *expected = safetensors_find(tensors, full);
-    ck_assert_msg(expected && expected->bytes == npy_elements(&found) * 4, "%s: %s", folder, full);
+    ck_assert_msg(bytes == npy_elements(&found) * 4, "%s: %lld bytes", what, (long long)bytes);
     int64_t hidden = found.shape[1];
     for (int64_t row = 0; row < found.shape[0]; row++) {
         double difference = 0, norm = 0;
         for (int64_t i = 0; i < hidden; i++) {
             float wanted;
-            memcpy(&wanted, expected->data + (row * hidden + i) * 4, sizeof wanted);
+            memcpy(&wanted, expected + (row * hidden + i) * 4, sizeof wanted);
             difference += pow((double)((float *)found.data)[row * hidden + i] - (double)wanted, 2);
             norm += pow((double)wanted, 2);
         }
-        ck_assert_msg(sqrt(difference) <= tolerance * sqrt(norm), "%s, %s, row %lld: relative error %g", folder, prefix,
-                      (long long)row, sqrt(difference / norm));
+        ck_assert_msg(sqrt(difference) <= tolerance * sqrt(norm), "%s, row %lld: relative error %g", what, (long long)row,
+                      sqrt(difference / norm));
     }
     npy_free(&found);
 }
@@ -88,11 +87,39 @@ START_TEST(import_compile_run) {
             shell_expect(EXIT_OK, "",
                          "$CATENA run $D/libgolden.so --weights %s --layer %s.%lld --input $D/layer_in.npy --output $D/y.npy %s",
                          folder, entry->name, (long long)i, important ? "--importance $D/importance.npy" : "");
-            compare(tensors, prefix, folder);
+            char name[128];
+            snprintf(name, sizeof name, "%s.layer_out", prefix);
+            const SafetensorsEntry *expected = safetensors_find(tensors, name);
+            ck_assert_msg(expected, "%s: %s", folder, name);
+            compare(expected->data, expected->bytes, folder);
         }
     }
     safetensors_close(tensors);
     model_free(model);
+}
+END_TEST
+
+// ReMoE's checkpoints of Megatron-LM, in every layout of experts.
+static const char *const megatron[] = {"remoe_sequential", "remoe_grouped", "remoe_te_grouped"};
+
+START_TEST(import_compile_run_megatron) {
+    static const char data[] = "tests/data/torch";
+    shell_expect(EXIT_OK, "",
+                 "$CATENA import %s/%s --name golden --weights fp32 -o $D/golden.json && $CATENA compile $D/golden.json -o $D",
+                 data, megatron[_i]);
+    for (int layer = 0; layer < 2; layer++) {
+        char path[PATH_BYTES];
+        Diagnostics diagnostics = {0};
+        Npy expected;
+        snprintf(path, sizeof path, "%s/%d.layer_out.npy", data, layer);
+        ck_assert_msg(!npy_read(path, &expected, &diagnostics), "%s", diagnostics.text);
+        shell_expect(EXIT_OK, "",
+                     "$CATENA run $D/libgolden.so --weights $D/golden.safetensors --layer moe.%d --input %s/%d.layer_in.npy "
+                     "--output $D/y.npy",
+                     layer, data, layer);
+        compare(expected.data, npy_elements(&expected) * 4, megatron[_i]);
+        npy_free(&expected);
+    }
 }
 END_TEST
 
@@ -104,6 +131,7 @@ Suite *suite_imported(void) {
     if (!glob("tests/golden/*/io.safetensors", 0, NULL, &folders)) {
         tcase_add_loop_test(cases, import_compile_run, 0, (int)folders.gl_pathc);
     }
+    tcase_add_loop_test(cases, import_compile_run_megatron, 0, sizeof megatron / sizeof *megatron);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -168,7 +168,7 @@ START_TEST(reports_failed_writes) {
     diagnostics_free(&diagnostics);
     ck_assert_int_eq(access("/dev/full", F_OK), 0);
     ck_assert_int_eq(npy_write("/nonexistent/x.npy", &array, &diagnostics), -1);
-    ck_assert_str_eq(diagnostics.text, "/nonexistent/x.npy: error: No such file or directory\n");
+    ck_assert_str_eq(diagnostics.text, "error: cannot create '/nonexistent/x.npy': No such file or directory\n");
     diagnostics_free(&diagnostics);
 }
 END_TEST

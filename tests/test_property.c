@@ -59,10 +59,27 @@ typedef struct Seed {
     const char *text;  // the description
 } Seed;
 
+// The command that runs a seed again, with what this one was given.
+static const char *reproduction(const Seed *seed) {
+    static const char *const names[] = {"CATENA", "BUILD"};
+    static char command[2 * SHELL_PATH_BYTES];
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        used +=
+            value && used < sizeof command ? (size_t)snprintf(command + used, sizeof command - used, "%s=%s ", names[i], value) : 0;
+    }
+    if (used < sizeof command) {
+        snprintf(command + used, sizeof command - used, "CATENA_SEED=%llu %s property", (unsigned long long)seed->number,
+                 program_invocation_name);
+    }
+    return command;
+}
+
 // Fails with all that it takes to see it again.
 #define seed_fail(seed, format, ...) \
-    ck_abort_msg("seed %llu: " format "\nto reproduce: CATENA_SEED=%llu %s property\n%s", (unsigned long long)(seed)->number, \
-                 __VA_ARGS__, (unsigned long long)(seed)->number, program_invocation_name, (seed)->text)
+    ck_abort_msg("seed %llu: " format "\nto reproduce: %s\n%s", (unsigned long long)(seed)->number, __VA_ARGS__, \
+                 reproduction(seed), (seed)->text)
 #define seed_assert(seed, condition, format, ...) \
     do { \
         if (!(condition)) { \

@@ -227,6 +227,48 @@ START_TEST(checks_arguments) {
 }
 END_TEST
 
+static float four_x[4 * HIDDEN], four_y[4 * HIDDEN];
+
+static void extra_refused(Library *library, Extra extra, const char *text) {
+    Forward forward = plain(0, 4, four_x, HIDDEN, four_y, HIDDEN);
+    extra.size = sizeof extra;
+    calls = 0;
+    ck_assert_int_eq(instance_forward_with(library, &forward, &extra), LIBRARY_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(instance_error(library), text), "'%s' has no '%s'", instance_error(library), text);
+    ck_assert_int_eq(calls, 0);
+}
+
+// What the header says of memory: no output lies over anything else, all is aligned. Inputs may share memory.
+START_TEST(checks_extra_memory) {
+    Library *library = open_instance(1);
+    _Alignas(8) int32_t memory[128] = {0};
+    void *half = (char *)memory + 2, *unit = memory + 1;
+    const int slots = ITERATIONS * 4 * TOP_K;
+    Figures *figures = (Figures *)(void *)memory;
+    extra_refused(library, (Extra){.experts = half}, "experts must be aligned to its elements (4 bytes)");
+    extra_refused(library, (Extra){.scores = half}, "scores must be aligned");
+    extra_refused(library, (Extra){.load = unit}, "load must be aligned to its elements (8 bytes)");
+    extra_refused(library, (Extra){.figures = unit, .figures_size = sizeof *figures}, "figures must be aligned");
+    extra_refused(library, (Extra){.weights = four_y + 1}, "y and weights overlap");
+    extra_refused(library, (Extra){.experts = (void *)four_x}, "x and experts overlap");
+    extra_refused(library, (Extra){.experts = memory, .weights = (float *)memory + slots - 1}, "experts and weights overlap");
+    extra_refused(library, (Extra){.weights = (float *)memory, .experts = memory + slots - 1}, "experts and weights overlap");
+    extra_refused(library, (Extra){.scores = (float *)memory, .load = (void *)memory}, "load and scores overlap");
+    extra_refused(library, (Extra){.scores = (float *)memory, .figures = figures, .figures_size = sizeof *figures},
+                  "scores and figures overlap");
+    kinds[0].plan.layer.k_per_token = 1;
+    extra_refused(library, (Extra){.k = memory, .scores = (float *)memory}, "k and scores overlap");
+    extra_refused(library, (Extra){.importance = four_y + 2}, "y and importance overlap");
+    Forward forward = plain(0, 4, four_x, HIDDEN, four_y, HIDDEN);
+    Extra extra = {
+        .size = sizeof extra, .experts = memory, .weights = (float *)memory + slots, .load = (void *)(memory + 2 * slots)};
+    ck_assert_msg(instance_forward_with(library, &forward, &extra) == LIBRARY_OK, "%s", instance_error(library));
+    extra = (Extra){.size = sizeof extra, .importance = four_x};  // inputs share memory
+    ck_assert_msg(instance_forward_with(library, &forward, &extra) == LIBRARY_OK, "%s", instance_error(library));
+    instance_close(library);
+}
+END_TEST
+
 START_TEST(allows_in_place_and_interleaved) {
     Library *library = open_instance(1);
     float memory[64];
@@ -602,6 +644,7 @@ Suite *suite_runtime(void) {
     tcase_add_loop_test(forward, cuts_into_chunks, 0, 5);
     tcase_add_test(forward, returns_and_takes_routing);
     tcase_add_test(forward, checks_arguments);
+    tcase_add_test(forward, checks_extra_memory);
     tcase_add_test(forward, allows_in_place_and_interleaved);
     tcase_add_test(forward, counts_nonfinite);
 #if defined(__x86_64__)

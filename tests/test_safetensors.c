@@ -89,8 +89,9 @@ static const struct {
     {TENSOR_A("F32", "[9223372036854775807,9223372036854775807]", "[0,4]"), 4, "disagree"},
     {TENSOR_A("F32", "[99999999999999999999]", "[0,4]"), 4, "too big integer"},
     {TENSOR_A("Q3", "[2]", "[0,8]"), 8, "unknown dtype 'Q3'"},
-    {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "no \"dtype\""},
-    {"{\"a\":[1]}", 8, "no \"dtype\""},
+    {"{\"a\":{\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "\"dtype\" must be a text such as \"F32\", found nothing"},
+    {"{\"a\":{\"dtype\":5,\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "\"dtype\" must be a text such as \"F32\", found a number"},
+    {"{\"a\":[1]}", 8, "\"dtype\" must be"},
     {"{\"a\\u001b[2J\\n\\u009b1m\\u007f\u00e9\":[1]}", 8, "tensor 'a?[2J???1m?\u00e9'"},  // nothing that a terminal obeys
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[3,7]}"
      "}",
@@ -195,7 +196,8 @@ START_TEST(reads_an_index) {
         {"{\"weight_map\":{\"x\":\"/etc/passwd\"}}", "not a file name"},
         {"{\"weight_map\":{\"x\":\"..\"}}", "not a file name"},
         {"{\"weight_map\":{\"x\":\"\"}}", "not a file name"},
-        {"{\"weight_map\":{\"x\":1}}", "not a file name"},
+        {"{\"weight_map\":{\"x\":1}}",
+         "index.json: tensor 'x': \"weight_map\" must hold the name of a file in the same directory, found a number"},
         {"{\"weight_map\":{\"x\":\"3.safetensors\"}}", "cannot open"},
         {"{\"weight_map\":{\"x\":\"1.safetensors\",\"z\":\"2.safetensors\"}}", "'z' is not in '2.safetensors'"},
         {"{\"weight_map\":{\"x\":\"2.safetensors\",\"y\":\"1.safetensors\"}}", "where the index places it"},

@@ -1,162 +1,85 @@
-// examples/schema.json says what the parser's table of keys says, and every example is accepted.
+// examples/schema.json is what `catena schema` prints, a key of each type is described as the parser reads it, and every example is
+// accepted.
 #include <glob.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "compiler/spec_keys.h"
+#include "compiler/import_read.h"
+#include "compiler/model.h"
+#include "compiler/spec_schema.h"
+#include "shell.h"
 #include "suites.h"
 
-static const json_t *member(const json_t *object, const char *name, const Key *key) {
-    const json_t *found = json_object_get(object, name);
-    ck_assert_msg(found, "the schema of \"%s\" lacks \"%s\"", key->name, name);
-    return found;
-}
-
-static void expect_text(const json_t *schema, const char *name, const char *text, const Key *key) {
-    const char *found = json_string_value(member(schema, name, key));
-    ck_assert_msg(found && !strcmp(found, text), "the schema of \"%s\" has %s %s, not %s", key->name, name, found, text);
-}
-
-static void expect_number(const json_t *schema, const char *name, double number, const Key *key) {
-    double found = json_number_value(member(schema, name, key));
-    ck_assert_msg(found == number, "the schema of \"%s\" has %s %g, not %g", key->name, name, found, number);
-}
-
-static void expect_default(const json_t *schema, const Key *key) {
-    bool number = key->type == KEY_INTEGER || key->type == KEY_REAL;
-    const json_t *found = json_object_get(schema, "default");
-    if (key->required || (number && key->fallback < key->minimum)) {  // no default, or one that depends on other keys
-        ck_assert_msg(!found, "the schema of \"%s\" has a default", key->name);
-    } else if (number) {
-        expect_number(schema, "default", key->fallback, key);
-    } else if (key->type == KEY_FLAG) {
-        ck_assert_msg(json_is_boolean(found) && json_is_true(found) == (key->fallback != 0), "the default of \"%s\"", key->name);
-    } else if (key->type == KEY_CHOICE) {
-        expect_text(schema, "default", key->choices[(int)key->fallback], key);
-    }
-}
-
-static void expect_choices(const json_t *schema, const Key *key) {
-    const json_t *list = member(schema, "enum", key);
-    size_t count = 0;
-    for (; key->choices[count]; count++) {
-        const char *name = json_string_value(json_array_get(list, count));
-        ck_assert_msg(name && !strcmp(name, key->choices[count]), "the schema of \"%s\" lacks the choice %s", key->name,
-                      key->choices[count]);
-    }
-    ck_assert_msg(json_array_size(list) == count, "the schema of \"%s\" has too many choices", key->name);
-}
-
-static void expect_section(const json_t *schema, const Section *section, const Key *key);
-
-static void expect_key(const json_t *schema, const Key *key) {
-    switch (key->type) {
-    case KEY_IGNORED: return;
-    case KEY_INTEGER:
-    case KEY_REAL:
-        expect_text(schema, "type", key->type == KEY_INTEGER ? "integer" : "number", key);
-        expect_number(schema, "minimum", key->minimum, key);
-        expect_number(schema, "maximum", key->maximum, key);
-        break;
-    case KEY_FLAG: expect_text(schema, "type", "boolean", key); break;
-    case KEY_CHOICE: expect_choices(schema, key); break;
-    case KEY_IDENTIFIER:
-    case KEY_PATTERN:
-    case KEY_ROUTING:
-        expect_text(schema, "type", "string", key);
-        expect_number(schema, "maxLength", (double)key->text_bytes - 1, key);
-        break;
-    case KEY_TENSOR: expect_text(schema, "$ref", "#/$defs/tensor", key); break;
-    case KEY_COUNTS:
-        expect_text(schema, "type", "array", key);
-        expect_number(schema, "maxItems", WORKLOAD_MAX_TOKENS, key);
-        expect_number(member(schema, "items", key), "minimum", key->minimum, key);
-        expect_number(member(schema, "items", key), "maximum", key->maximum, key);
-        break;
-    case KEY_SECTION: expect_section(schema, key->section, key); break;
-    case KEY_LAYERS:
-        expect_text(schema, "type", "array", key);
-        expect_number(schema, "minItems", 1, key);
-        expect_number(schema, "maxItems", MODEL_MAX_LAYERS, key);
-        expect_section(member(schema, "items", key), key->section, key);
-        break;
-    }
-    expect_default(schema, key);
-}
-
-static bool lists(const json_t *array, const char *name) {
-    for (size_t i = 0; i < json_array_size(array); i++) {
-        if (!strcmp(json_string_value(json_array_get(array, i)), name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void expect_section(const json_t *schema, const Section *section, const Key *key) {
-    const json_t *properties = member(schema, "properties", key), *required = json_object_get(schema, "required");
-    size_t required_count = 0;
-    expect_text(schema, "type", "object", key);
-    ck_assert_msg(json_is_false(member(schema, "additionalProperties", key)), "\"%s\" allows other keys", key->name);
-    for (size_t i = 0; i < section->count; i++) {
-        const Key *inner = &section->keys[i];
-        ck_assert_msg(lists(required, inner->name) == inner->required, "is \"%s\" in \"%s\" required?", inner->name, key->name);
-        required_count += inner->required;
-        expect_key(member(properties, inner->name, key), inner);
-    }
-    ck_assert_msg(json_object_size(properties) == section->count, "the schema of \"%s\" has keys that the parser lacks", key->name);
-    ck_assert_msg(json_array_size(required) == required_count, "the schema of \"%s\" requires keys that the parser lacks",
-                  key->name);
-}
-
-// Any key whose value is a tensor: their values have one definition.
-static const Key *find_tensor_key(const Section *section) {
-    for (size_t i = 0; i < section->count; i++) {
-        const Key *key = &section->keys[i], *inner = key->type == KEY_TENSOR ? key : NULL;
-        if (!inner && key->section) {
-            inner = find_tensor_key(key->section);
-        }
-        if (inner) {
-            return inner;
-        }
-    }
-    return NULL;
-}
-
-START_TEST(schema_agrees_with_parser) {
-    json_error_t error;
-    json_t *schema = json_load_file("examples/schema.json", JSON_REJECT_DUPLICATES, &error);
-    ck_assert_msg(schema, "examples/schema.json:%d: %s", error.line, error.text);
-    expect_section(schema, &spec_root, &(Key){.name = "the description"});
-    const Key *tensor = find_tensor_key(&spec_root);
-    const json_t *forms;
-    ck_assert(tensor && !json_unpack(schema, "{s:{s:{s:o}}}", "$defs", "tensor", "oneOf", &forms));
-    expect_text(json_array_get(forms, 0), "type", "string", tensor);
-    expect_number(json_array_get(forms, 0), "maxLength", (double)tensor->text_bytes - 1, tensor);
-    expect_section(json_array_get(forms, 1), tensor->section, tensor);
+START_TEST(file_is_what_is_printed) {
+    size_t size;
+    char *file = shell_read_file("examples/schema.json", &size);
+    json_t *schema = spec_schema();
+    char *text = import_text(schema);
+    ck_assert_msg(!strcmp(file, text), "examples/schema.json is not what `catena schema` prints: make schema");
+    free(file);
+    free(text);
     json_decref(schema);
 }
 END_TEST
 
-// The schema's defaults of the two keys whose default is not in the table.
-START_TEST(schema_agrees_with_default_workload) {
-    static const char text[] =
-        "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 1},"
-        "\"experts\": {\"count\": 1, \"intermediate\": 1}}]}";
-    Diagnostics diagnostics = {0};
-    Model *model = model_read_text(text, sizeof text - 1, "text", &diagnostics);
-    json_t *schema = json_load_file("examples/schema.json", 0, NULL), *tokens;
-    const char *routing;
-    ck_assert(model && schema);
-    ck_assert(!json_unpack(schema, "{s:{s:{s:{s:{s:o}, s:{s:s}}}}}", "properties", "workload", "properties", "tokens", "default",
-                           &tokens, "routing", "default", &routing));
-    ck_assert_str_eq(routing, model->workload.routing);
-    ck_assert_int_eq(json_array_size(tokens), model->workload.token_counts);
-    for (size_t i = 0; i < json_array_size(tokens); i++) {
-        ck_assert_int_eq(json_integer_value(json_array_get(tokens, i)), model->workload.tokens[i]);
+// Schemas of keys, without their descriptions.
+static const struct {
+    const char *path, *schema;
+} keys[] = {
+    {"name", "{'type': 'string', 'pattern': '^[A-Za-z][A-Za-z0-9_]*$', 'maxLength': 63}"},
+    {"layers/iterations", "{'type': 'integer', 'minimum': 1, 'maximum': 16, 'default': 1}"},
+    {"layers/hidden", "{'type': 'integer', 'minimum': 1, 'maximum': 1048576}"},  // required: no default
+    {"layers/router/expected_k", "{'type': 'integer', 'minimum': 1, 'maximum': 1024}"},  // its default is k
+    {"layers/router/normalize_eps", "{'type': 'number', 'minimum': 0, 'maximum': 1, 'default': 1e-20}"},
+    {"layers/experts/gated", "{'type': 'boolean', 'default': true}"},
+    {"layers/compute", "{'enum': ['fp32', 'bf16'], 'default': 'fp32'}"},
+    {"layers/weights", "{'enum': ['fp32', 'bf16'], 'default': 'bf16'}"},
+    {"layers/checkpoint/tensors/router", "{'$ref': '#/$defs/tensor'}"},
+    {"workload/routing",
+     "{'type': 'string', 'pattern': '^(uniform|one|zipf:.+|trace:.+)$', 'maxLength': 255, 'default': 'uniform'}"},
+    {"workload/tokens",
+     "{'type': 'array', 'minItems': 1, 'maxItems': 32, 'items': {'type': 'integer', 'minimum': 1, 'maximum': 1048576},"
+     " 'default': [1, 8, 64, 512, 2048]}"},
+};
+enum { KEYS = sizeof keys / sizeof *keys };
+
+static json_t *json_of(const char *quoted) {
+    char *text = strdup(quoted);
+    for (char *c = text; (c = strchr(c, '\''));) {
+        *c = '"';
     }
+    json_t *json = json_loads(text, 0, NULL);
+    ck_assert_ptr_nonnull(json);
+    free(text);
+    return json;
+}
+
+// The schema of "a/b/c", layers being those of the list.
+static json_t *schema_at(json_t *schema, const char *path) {
+    char *words = strdup(path), *rest = NULL;
+    for (char *word = strtok_r(words, "/", &rest); word; word = strtok_r(NULL, "/", &rest)) {
+        ck_assert_msg(json_is_false(json_object_get(schema, "additionalProperties")), "%s: other keys are allowed", path);
+        schema = json_object_get(json_object_get(schema, "properties"), word);
+        ck_assert_msg(schema, "the schema lacks %s", path);
+        schema = strcmp(word, "layers") ? schema : json_object_get(schema, "items");
+    }
+    free(words);
+    return schema;
+}
+
+START_TEST(says_what_the_parser_reads) {
+    json_t *schema = json_load_file("examples/schema.json", JSON_REJECT_DUPLICATES, NULL), *due = json_of(keys[_i].schema);
+    ck_assert_ptr_nonnull(schema);
+    json_t *found = schema_at(schema, keys[_i].path);
+    ck_assert(json_is_string(json_object_get(found, "description")));
+    json_object_del(found, "description");
+    ck_assert_msg(json_equal(found, due), "%s: %s", keys[_i].path, keys[_i].schema);
+    json_decref(due);
+    due = json_of("['name', 'hidden', 'router', 'experts']");
+    ck_assert(json_equal(json_object_get(schema_at(schema, "layers"), "required"), due));
+    json_decref(due);
     json_decref(schema);
-    model_free(model);
 }
 END_TEST
 
@@ -184,8 +107,8 @@ Suite *suite_schema(void) {
     Suite *suite = suite_create("schema");
     TCase *cases = tcase_create("schema");
     tcase_set_timeout(cases, TEST_TIMEOUT);
-    tcase_add_test(cases, schema_agrees_with_parser);
-    tcase_add_test(cases, schema_agrees_with_default_workload);
+    tcase_add_test(cases, file_is_what_is_printed);
+    tcase_add_loop_test(cases, says_what_the_parser_reads, 0, KEYS);
     tcase_add_test(cases, accepts_every_example);
     suite_add_tcase(suite, cases);
     return suite;

@@ -38,11 +38,19 @@ static uint64_t contents(const void *data, size_t size) {
     return hash;
 }
 
+// Natively every place of a file is damaged. Under sanitizers a case takes so much longer that only every STRIDEth is, another
+// residue per test; the fuzzer (fuzz_torch.c) damages them at random.
+#ifdef __SANITIZE_ADDRESS__
+enum { STRIDE = 13 };
+#else
+enum { STRIDE = 1 };
+#endif
+
 START_TEST(truncated_archives_are_refused) {
     size_t size;
     char *data = shell_read_file(DATA "plain.pt", &size);
     ck_assert(contents(data, size));
-    for (size_t length = 0; length < size; length++) {
+    for (size_t length = 0; length < size; length += STRIDE) {
         ck_assert_msg(!contents(data, length), "accepted with %zu of %zu bytes", length, size);
     }
     free(data);
@@ -55,15 +63,17 @@ START_TEST(damaged_archives_are_refused) {
     char *data = shell_read_file(DATA "plain.pt", &size);
     uint64_t whole = contents(data, size);
     size_t refused = 0;
-    for (size_t i = 0; i < size; i++) {
+    size_t tried = 0;
+    for (size_t i = 1 % STRIDE; i < size; i += STRIDE) {
         char bit = (char)(1 << (i % 8));
         data[i] ^= bit;
         uint64_t found = contents(data, size);
         ck_assert_msg(!found || found == whole, "other contents without an error, byte %zu", i);
         refused += !found;
+        tried++;
         data[i] ^= bit;
     }
-    ck_assert_uint_gt(refused, size / 4);  // much of this one is padding
+    ck_assert_uint_gt(refused, tried / 4);  // much of this one is padding
     free(data);
 }
 END_TEST
@@ -90,10 +100,10 @@ START_TEST(damaged_tensors_do_no_harm) {
     size_t size;
     char *pickle = shell_read_file(DATA "tiny.pkl", &size);
     ck_assert(pickle_contents(pickle, size));
-    for (size_t length = 0; length < size; length++) {
+    for (size_t length = 3 % STRIDE; length < size; length += STRIDE) {
         ck_assert_msg(!pickle_contents(pickle, length), "accepted with %zu of %zu bytes", length, size);
     }
-    for (size_t i = 0; i < size * 8; i++) {
+    for (size_t i = 2 % STRIDE; i < size * 8; i += STRIDE) {
         pickle[i / 8] ^= (char)(1 << (i % 8));
         pickle_contents(pickle, size);
         pickle[i / 8] ^= (char)(1 << (i % 8));

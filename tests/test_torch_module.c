@@ -108,9 +108,32 @@ START_TEST(equals_compiled_layer) {
     shell_expect(EXIT_OK, "",
                  "$CATENA run $D/librandom_layer.so --weights $D --layer sparse --input $D/x.npy --output $D/ours.npy "
                  "--routing $D/r %s",
-                 layer.k_per_token ? "--k $D/k.npy" : "");
+                 !layer.k_per_token ? ""
+                 : _i % 2           ? "--k $D/k.npy"
+                                    : "--importance $D/importance.npy");
     compare(&layer, _i);
     free(text);
+}
+END_TEST
+
+// Where all scores are 0 and nothing is added to their norm, weights are 0, and so are gradients.
+START_TEST(zero_norms_give_zero_weights) {
+    if (!available_torch()) {
+        return;
+    }
+    shell_expect(
+        EXIT_OK, "",
+        "sed 's/\"normalize\": false/\"normalize\": true, \"normalize_eps\": 0, \"normalize_p\": %d/; "
+        "s/: 1024/: 16/; s/: 704/: 8/' "
+        "examples/remoe_64.json >$D/spec.json && $CATENA reference --torch $D/spec.json >$D/module.py && cd $D && " AVAILABLE_PYTHON
+        " -c 'import module, torch\n"
+        "layer = next(c for c in vars(module).values() if isinstance(c, type))()\n"
+        "layer.router.data.zero_()\n"
+        "x = torch.randn(3, layer.hidden, requires_grad=True)\n"
+        "y, [(experts, weights, scores)] = layer(x)\n"
+        "y.sum().backward()\n"
+        "assert (experts == -1).all() and (weights == 0).all() and x.grad.isfinite().all()'",
+        _i + 1);
 }
 END_TEST
 
@@ -205,6 +228,7 @@ Suite *suite_torch_module(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_checked_fixture(cases, shell_begin, shell_end);
     tcase_add_test(cases, prints_a_program);
+    tcase_add_loop_test(cases, zero_norms_give_zero_weights, 0, 2);
     tcase_add_loop_test(cases, paths_stay_text, 0, 4);
     tcase_add_loop_test(cases, classes_have_names_of_their_own, 0, 4);
     tcase_add_loop_test(cases, counts_ways_to_choose, 0, CHOICES);

@@ -6,7 +6,8 @@
 # The skeletons compiled natively, with the plan as a variable and plain C tiles.
 PLAIN := $(SKELETON) $(wildcard templates/tiles_plain.c)
 
-$(BUILD)/tests: $(call objects,native,$(TESTS) $(NATIVE) $(PLAIN)) $(BUILD)/embed.o
+# They come first: compiling layer.c takes longest, so that it had better not be what is left at the end.
+$(BUILD)/tests: $(call objects,native,$(PLAIN) $(TESTS) $(NATIVE)) $(BUILD)/embed.o
 	$(CC) $(SANITIZE) -fopenmp -o $@ $^ $(LIBS) $(shell pkg-config --libs check)
 
 # A program that loads a compiled library, for this machine and for aarch64 under qemu.
@@ -40,6 +41,7 @@ FUZZERS      := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
 packed_SECONDS ?= 10
 npy_SECONDS    ?= 10
 plan_SECONDS   ?= 10
+import_SECONDS ?= 15
 FUZZ_FLAGS    = -std=gnu17 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DEFINES)
 
 spec_SOURCES        := $(wildcard compiler/spec*.c) compiler/diagnostic.c
@@ -51,7 +53,7 @@ safetensors_LENGTH  := 65536
 packed_SOURCES      := runtime/packed_image.c runtime/failure.c
 packed_SEEDS        :=
 packed_LENGTH       := 16384
-npy_SOURCES         := compiler/npy.c compiler/diagnostic.c
+npy_SOURCES         := compiler/npy.c compiler/diagnostic.c runtime/file.c runtime/failure.c
 npy_SEEDS           := tests/data/mixtral_small
 npy_LENGTH          := 16384
 plan_SOURCES        := compiler/artifact.c compiler/plan_text.c compiler/plan_layout.c $(TARGETS) $(spec_SOURCES)
@@ -63,8 +65,13 @@ torch_SOURCES       := tests/archive.c compiler/pickle.c compiler/pickle_operati
 torch_LIBS          := -lzip
 torch_SEEDS         := tests/data/torch
 torch_LENGTH        := 16384
+import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import*.c runtime/weights*.c runtime/packed*.c) \
+	compiler/temporary.c runtime/safetensors.c)
+import_LIBS         := $(torch_LIBS) $(plan_LIBS)
+import_SEEDS         = $(BUILD)/seeds_import
+import_LENGTH       := 4096
 
-$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*.h runtime/*.h templates/*.h)
+$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*.h runtime/*.h templates/*.h templates/routers/*.h)
 	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm
 
 # A library's description and its plan.
@@ -74,6 +81,12 @@ $(BUILD)/seeds_plan/plan: $(BUILD)/catena
 	@$< compile tests/data/mixtral_small.json -o $(BUILD)/seeds_library >/dev/null
 	@objcopy -O binary --only-section=.catena $(BUILD)/seeds_library/libmixtral_small.so $(@D)/description
 	@$< explain --text $(BUILD)/seeds_library/libmixtral_small.so | tail -n +2 >$@
+
+# Every family's configuration.
+fuzz-import: $(patsubst tests/golden/%/config.json,$(BUILD)/seeds_import/%.json,$(wildcard tests/golden/*/config.json))
+$(BUILD)/seeds_import/%.json: tests/golden/%/config.json
+	@mkdir -p $(@D)
+	@cp $< $@
 
 # Files under 64 KiB of the seeds' folders are copied: large ones would only slow the fuzzer down.
 fuzz-%: $(BUILD)/fuzz_%

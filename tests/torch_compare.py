@@ -3,7 +3,7 @@
     torch_compare.py MODULE.py FOLDER SEED
 
 FOLDER gets model.safetensors (the module's parameters; one tensor per iteration where the description says so), x.npy, y.npy,
-experts.npy and, where the layer takes it, k.npy. A backward pass shows that the module can be trained.
+experts.npy and, where the layer takes them, k.npy (odd seeds) or importance.npy. A backward pass shows that the module can be trained.
 """
 import importlib.util
 import inspect
@@ -41,11 +41,13 @@ def main():
     save_file(tensors, folder / "model.safetensors")
     layer.load(str(folder))
     x = torch.randn(TOKENS, cls.hidden)
-    given = []
+    given = {}
     if "k" in inspect.signature(layer.forward).parameters:
-        given = [torch.randint(cls.k_min, cls.k + 1, (TOKENS,), dtype=torch.int32)]
-        numpy.save(folder / "k.npy", given[0].numpy())
-    y, routing = layer(x, *given)
+        k, importance = torch.randint(cls.k_min, cls.k + 1, (TOKENS,), dtype=torch.int32), torch.rand(TOKENS)
+        given = {"k": k} if int(sys.argv[3]) % 2 else {"importance": importance}
+        for name, value in given.items():
+            numpy.save(folder / f"{name}.npy", value.numpy())
+    y, routing = layer(x, **given)
     y.square().mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in layer.parameters() if p.grad is not None)
     assert layer.down.grad is not None

@@ -408,7 +408,13 @@ static int parse(int argc, char **argv, Settings *settings) {
             settings->threads = atoi(argv[i + 1]);
         } else if (!strcmp(argv[i], "--seconds")) {
             settings->seconds = atof(argv[i + 1]);
-        } else if (!known && !(!strcmp(argv[i], "--layer") && !strcmp(argv[i + 1], "moe_8of64"))) {
+        } else if (!strcmp(argv[i], "--layer") && strcmp(argv[i + 1], "moe_8of64")) {
+            fprintf(stderr,
+                    "ggml: '%s' is not run here: softmax, top-k, gated silu and no shared experts are all there is. It is one of\n"
+                    "      moe_8of64 and coe_2x4of64, or such a layer given by its sizes (--hidden, ...)\n",
+                    argv[i + 1]);
+            return -1;
+        } else if (!known && strcmp(argv[i], "--layer")) {
             return -1;
         }
     }

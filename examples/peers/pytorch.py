@@ -19,16 +19,31 @@ LAYERS = {
 }
 
 
+def known_layer(name):
+    """Other descriptions have what is not run here: comparing with them would compare different layers."""
+    if name not in LAYERS:
+        raise argparse.ArgumentTypeError(
+            f"'{name}' is not run here: softmax, top-k, gated silu and no shared experts are all there is. "
+            f"It is one of {', '.join(sorted(LAYERS))}, or such a layer given by its sizes (--hidden, ...)"
+        )
+    return name
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description="PyTorch on the layers that catena benchmarks.")
-    parser.add_argument("--layer", choices=sorted(LAYERS), default="moe_8of64")
+    parser.add_argument("--layer", type=known_layer, default="moe_8of64")
     for name in ("hidden", "intermediate", "experts", "k", "iterations"):
         parser.add_argument("--" + name, type=int)
     parser.add_argument("--tokens", default="1,8,64,512,2048")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", choices=["eager_fp32", "eager_bf16", "grouped_bf16"], action="append")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    given = {key: getattr(arguments, key) for key in LAYERS["moe_8of64"] if getattr(arguments, key) is not None}
+    shape = {**LAYERS[arguments.layer], **given}
+    if min(shape.values()) < 1 or shape["k"] > shape["experts"]:
+        parser.error("sizes are at least 1, and --k at most --experts")
+    return arguments
 
 
 def last_level_cache_bytes():
