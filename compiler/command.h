@@ -9,6 +9,7 @@
 #define COMMAND_LIST(X) \
     X(compile, "compile a layer description into a shared library") \
     X(explain, "show the plan of a description or library and why it was chosen") \
+    X(tune, "search for the fastest plan on this machine") \
     X(info, "show this machine: topology, capabilities, measured peaks") \
     X(bench, "measure a library against a reference and the machine's limits") \
     X(verify, "check a library against the double-precision reference") \
@@ -16,6 +17,7 @@
     X(pack, "pack a checkpoint's weights for a library") \
     X(import, "write the description of a model from its config.json") \
     X(reference, "print a layer as a PyTorch module") \
+    X(wisdom, "show and change what searches found out") \
     X(schema, "print the JSON schema of descriptions")
 
 // Exit codes of every command.

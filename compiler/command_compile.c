@@ -16,6 +16,7 @@ static const struct argp_option argp_options[] = {
     {"target", 't', "TARGET", 0, "host (default), avx512, avx2, neon or generic", 0},
     {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer", 0},
     {"emit", 'e', "LIST", 0, "Also write intermediate texts: a list of ir, asm, plan", 0},
+    {"wisdom", 'w', "FILE|none", 0, "What searches found out (default: yours, see catena tune)", 0},
     {0},
 };
 
@@ -44,6 +45,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
             argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
         }
         return 0;
+    case 'w': arguments->options.wisdom = argument; return 0;
     case 'e': parse_emit(argument, &arguments->options, state); return 0;
     case ARGP_KEY_ARG:
         if (arguments->spec) {

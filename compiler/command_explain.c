@@ -9,6 +9,7 @@
 #include "explain.h"
 #include "input.h"
 #include "plan.h"
+#include "recall.h"
 #include "table.h"
 
 typedef struct Arguments {
@@ -91,8 +92,10 @@ static int subject_read(Subject *subject, const char *input, const Arguments *ar
         return -1;
     }
     subject->plans = calloc((size_t)subject->model->layer_count, sizeof *subject->plans);
-    return subject->plans ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics)
-                          : -1;
+    return subject->plans
+               ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics) ||
+                     recall_plans(NULL, subject->model, subject->target, machine, subject->plans, diagnostics) < 0
+               : -1;
 }
 
 static void subject_free(Subject *subject) {

@@ -14,6 +14,7 @@
 #include "link.h"
 #include "plan.h"
 #include "planner.h"
+#include "recall.h"
 #include "temporary.h"
 
 enum { PATH_BYTES = 4096 };
@@ -313,6 +314,7 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
     Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
+        recall_plans(options->wisdom, model, target, &machine, plans, diagnostics) >= 0 &&
         !make_directory(directory, diagnostics) && !check_place_name(directory, diagnostics)) {
         Compilation compilation = {
             .model = model, .target = target, .plans = plans, .directory = directory, .diagnostics = diagnostics};

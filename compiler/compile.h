@@ -17,6 +17,7 @@ typedef struct CompileOptions {
     int emit_asm;
     int emit_plan;
     int compute;         // -1: as described; otherwise a Compute that replaces every layer's
+    const char *wisdom;  // a file; NULL: the user's and the system's; "none"
 } CompileOptions;
 
 // Writes DIRECTORY/libNAME.so, DIRECTORY/NAME.h and DIRECTORY/NAME.pc (all made beside them first, then renamed, the library last).

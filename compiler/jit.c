@@ -27,11 +27,31 @@ Jit *jit_load(Object object, Diagnostics *diagnostics) {
         return NULL;
     }
     LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->engine);
-    if (failed(LLVMOrcLLJITAddObjectFile(jit->engine, library, object), diagnostics)) {
+    LLVMOrcDefinitionGeneratorRef process;
+    if (failed(LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, 0, NULL, NULL), diagnostics)) {
+        LLVMDisposeMemoryBuffer(object);
+        jit_free(jit);
+        return NULL;
+    }
+    LLVMOrcJITDylibAddGenerator(library, process);
+    if (jit_add(jit, object, diagnostics)) {
         jit_free(jit);
         return NULL;
     }
     return jit;
+}
+
+int jit_add(Jit *jit, Object object, Diagnostics *diagnostics) {
+    LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->engine);
+    return failed(LLVMOrcLLJITAddObjectFile(jit->engine, library, object), diagnostics) ? -1 : 0;
+}
+
+int jit_define(Jit *jit, const char *name, void (*function)(void), Diagnostics *diagnostics) {
+    LLVMOrcCSymbolMapPair pair = {
+        LLVMOrcLLJITMangleAndIntern(jit->engine, name),
+        {(LLVMOrcExecutorAddress)(uintptr_t)function, {LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0}}};
+    LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->engine);
+    return failed(LLVMOrcJITDylibDefine(library, LLVMOrcAbsoluteSymbols(&pair, 1)), diagnostics) ? -1 : 0;
 }
 
 void *jit_function(Jit *jit, const char *name) {

@@ -44,7 +44,7 @@ bool plan_needs_peaks(const Layer *layer, const Target *target) {
     return legal > 1;
 }
 
-static int64_t l2_bytes(const Machine *machine) {
+int64_t planner_l2_bytes(const Machine *machine) {
     for (int64_t i = 0; i < machine->cache_count; i++) {
         if (machine->caches[i].level == 2) {
             return machine->caches[i].bytes / clamp(machine->caches[i].shared_by, 1, 64);
@@ -56,14 +56,14 @@ static int64_t l2_bytes(const Machine *machine) {
 // Widening a panel once pays from three tiles on (its stores cost about a tile's tenth; each tile then saves a fourteenth), as
 // long as the fp32 panel stays in a quarter of L2.
 static int32_t widen_tiles(const Role *role, int r, const Machine *machine) {
-    bool fits = role->depth_padded * PANEL_COLUMNS * 4 <= l2_bytes(machine) / 4;
+    bool fits = role->depth_padded * PANEL_COLUMNS * 4 <= planner_l2_bytes(machine) / 4;
     return role->matrices && r != ROLE_ROUTER && role->path == PATH_BF16_WIDENED && fits ? 3 : 0;
 }
 
 // Rows whose activations take half of a core's L2; the other half is for the panels that pass by.
 static int64_t block_rows(const Plan *plan, const Machine *machine) {
     const Role *up = &plan->roles[ROLE_GATE_UP];
-    int64_t rows = l2_bytes(machine) / 2 / up->input_stride;
+    int64_t rows = planner_l2_bytes(machine) / 2 / up->input_stride;
     return clamp(rows, up->max_rows, 256) / up->max_rows * up->max_rows;
 }
 

@@ -13,4 +13,7 @@ Plan plan_default(const Layer *layer, const Target *target, const Machine *machi
 // Whether choosing paths for a layer needs measured peaks at all (more than one path is legal).
 bool plan_needs_peaks(const Layer *layer, const Target *target);
 
+// Bytes of the second-level cache that a core has to itself; a small one where that is unknown.
+int64_t planner_l2_bytes(const Machine *machine);
+
 #endif

@@ -10,6 +10,9 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
 
 #define SUITE_LIST(X) \
     X(spec, NATIVE_AND_SANITIZED) \
+    X(search, NATIVE_AND_SANITIZED) \
+    X(space, NATIVE_AND_SANITIZED) \
+    X(tune, NATIVE) \
     X(schema, NATIVE_AND_SANITIZED) \
     X(npy, NATIVE_AND_SANITIZED) \
     X(reference, NATIVE_AND_SANITIZED) \
@@ -38,6 +41,8 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(runtime, NATIVE_AND_SANITIZED) \
     X(figures, NATIVE_AND_SANITIZED) \
     X(importance, NATIVE_AND_SANITIZED) \
+    X(wisdom, NATIVE_AND_SANITIZED) \
+    X(wisdom_command, NATIVE_AND_SANITIZED) \
     X(torch_module, NATIVE) \
     X(machine, NATIVE) \
     X(bench, NATIVE)

@@ -42,6 +42,7 @@ packed_SECONDS ?= 10
 npy_SECONDS    ?= 10
 plan_SECONDS   ?= 10
 import_SECONDS ?= 15
+wisdom_SECONDS ?= 10
 FUZZ_FLAGS    = -std=gnu17 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DEFINES)
 
 spec_SOURCES        := $(wildcard compiler/spec*.c) compiler/diagnostic.c
@@ -70,6 +71,11 @@ import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compil
 import_LIBS         := $(torch_LIBS) $(plan_LIBS)
 import_SEEDS         = $(BUILD)/seeds_import
 import_LENGTH       := 4096
+wisdom_SOURCES      := $(wildcard compiler/wisdom_*.c) compiler/spec_position.c compiler/plan_text.c compiler/table.c \
+	compiler/diagnostic.c runtime/file.c runtime/failure.c
+wisdom_LIBS         := $(LLVM_CFLAGS)  # the version that entries are compared with
+wisdom_SEEDS        := tests/data/wisdom
+wisdom_LENGTH       := 16384
 
 $(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*.h runtime/*.h templates/*.h templates/routers/*.h)
 	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm

@@ -1,0 +1,24 @@
+// A plan made runnable in this process: the objects that would be linked into a library, loaded as they are, on a bank.
+#ifndef CATENA_CANDIDATE_H
+#define CATENA_CANDIDATE_H
+
+#include "../runtime/instance.h"
+#include "../targets/target.h"
+#include "bank.h"
+
+typedef struct Candidate Candidate;
+
+// Compiled objects of roles that candidates share: most of them differ from each other in one role or none.
+typedef struct CandidateCache CandidateCache;
+CandidateCache *candidate_cache_create(const Target *target);
+void candidate_cache_free(CandidateCache *cache);
+
+// max_tokens: of any call. NULL with diagnostics.
+Candidate *candidate_open(CandidateCache *cache, const Plan *plan, const Bank *bank, int threads, int64_t max_tokens,
+                          Diagnostics *diagnostics);
+void candidate_close(Candidate *candidate);
+
+// The instance: layers 0..slots-1 of it are the bank's.
+Library *candidate_library(const Candidate *candidate);
+
+#endif

@@ -1,0 +1,329 @@
+// `catena tune`: options, progress, what was found, wisdom.
+#define _GNU_SOURCE
+#include <argp.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "compile.h"
+#include "tune.h"
+
+enum {
+    OPTION_TOKENS = 256,
+    OPTION_ROUTING,
+    OPTION_THREADS,
+    OPTION_COMPUTE,
+    OPTION_LAYER,
+    OPTION_BUDGET,
+    OPTION_SEED,
+    OPTION_START,
+    OPTION_METHOD,
+    OPTION_WISDOM
+};
+
+typedef struct CommandOptions {
+    TuneOptions tune;
+    const char *input, *layer, *wisdom;
+    int compute;
+} CommandOptions;
+
+static const struct argp_option option_table[] = {
+    {"budget", OPTION_BUDGET, "SECONDS", 0, "Time for each layer (default 60)", 0},
+    {"tokens", OPTION_TOKENS, "N[:W],...", 0,
+     "Token counts and their weights (default: the description's workload, or 1,4,16,64,512)", 0},
+    {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S or one", 0},
+    {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
+    {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "In this compute class", 0},
+    {"layer", OPTION_LAYER, "NAME", 0, "Only this layer", 0},
+    {"seed", OPTION_SEED, "N", 0, "Of random choices (default 1)", 0},
+    {"start", OPTION_START, "default|worst", 0, "Where the search begins: worst shows whether it recovers", 0},
+    {"method", OPTION_METHOD, "race|random|model", 0, "race (default), or what it is compared with", 0},
+    {"wisdom", OPTION_WISDOM, "FILE|none", 0, "Where to look for what is known and to keep what is found (default: yours)", 0},
+    {0},
+};
+
+static int parse_tokens(const char *text, TuneOptions *options) {
+    char *end;
+    RecallWorkload *workload = &options->workload;
+    workload->parts = 0;
+    do {
+        long long value = strtoll(text, &end, 10);
+        if (end == text || value < 1 || value > 1 << 20 || workload->parts == SEARCH_MAX_PARTS) {
+            return -1;
+        }
+        workload->tokens[workload->parts] = value;
+        workload->weight[workload->parts] = 1;
+        if (*end == ':') {
+            text = end + 1;
+            workload->weight[workload->parts] = strtod(text, &end);
+            if (end == text || !(workload->weight[workload->parts] > 0) || isinf(workload->weight[workload->parts])) {
+                return -1;
+            }
+        }
+        workload->parts++;
+        text = end + 1;
+    } while (*end == ',');
+    return *end ? -1 : 0;
+}
+
+static double parse_seconds(const char *text) {
+    char *end;
+    double value = strtod(text, &end);
+    if (end > text && *end == 's') {
+        end++;
+    }
+    return end > text && !*end && value >= 1 && value <= 86400 ? value : -1;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    static const char *const methods[] = {"race", "random", "model"};
+    CommandOptions *options = state->input;
+    switch (key) {
+    case OPTION_BUDGET:
+        options->tune.budget = parse_seconds(argument);
+        if (options->tune.budget < 0) {
+            argp_error(state, "--budget takes seconds from 1 to 86400, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_TOKENS:
+        if (parse_tokens(argument, &options->tune)) {
+            argp_error(
+                state,
+                "--tokens takes up to %d numbers from 1 to 1048576, each with a positive weight after ':' if wanted, not '%s'",
+                SEARCH_MAX_PARTS, argument);
+        }
+        return 0;
+    case OPTION_ROUTING:
+        if (synthetic_routing_parse(argument, &options->tune.routing)) {
+            argp_error(state, "--routing takes uniform, zipf:S or one, not '%s'", argument);
+        }
+        snprintf(options->tune.workload.routing, sizeof options->tune.workload.routing, "%s", argument);
+        return 0;
+    case OPTION_WISDOM: options->wisdom = argument; return 0;
+    case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
+    case OPTION_COMPUTE:
+        options->compute = compute_find(argument);
+        if (options->compute < 0) {
+            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_LAYER: options->layer = argument; return 0;
+    case OPTION_SEED: options->tune.seed = (uint64_t)command_parse_number(argument, 0, INT64_MAX, "--seed", state); return 0;
+    case OPTION_START:
+        options->tune.start_worst = !strcmp(argument, "worst");
+        if (!options->tune.start_worst && strcmp(argument, "default")) {
+            argp_error(state, "--start takes default or worst, not '%s'", argument);
+        }
+        return 0;
+    case OPTION_METHOD:
+        for (int m = 0; m < 3; m++) {
+            if (!strcmp(argument, methods[m])) {
+                options->tune.method = (SearchMethod)m;
+                return 0;
+            }
+        }
+        argp_error(state, "--method takes race, random or model, not '%s'", argument);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->input) {
+            argp_error(state, "one description, not also '%s'", argument);
+        }
+        options->input = argument;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp_tune = {
+    option_table,
+    parse_option,
+    "SPEC",
+    "Searches for the plan that this machine runs fastest.\vEvery candidate gives the bits of the default plan, or is not timed. "
+    "The "
+    "default stays unless another plan beats it beyond the noise. Ctrl-C ends the search and keeps what was found.",
+    NULL,
+    NULL,
+    NULL};
+
+// --- progress ------------------------------------------------------------------------------------------------------------------
+
+static void show_progress(void *context, const Search *search, const char *layer, double budget) {
+    static const char *const stages[] = {"predict", "halve", "improve", "confirm", "done"};
+    enum { WIDTH = 24 };
+    double share = search_seconds(search) / budget, left = budget - search_seconds(search);
+    int filled = (int)(fmin(share, 1) * WIDTH);
+    char bar[WIDTH + 1];
+    (void)context;
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', (size_t)filled);
+    bar[WIDTH] = 0;
+    fprintf(stderr, "\r%s [%s] %3.0f s left, %s, %zu plans, best %.3fx \033[K", layer, bar, fmax(left, 0),
+            stages[search_stage(search)], search_trials(search), search_best_gain(search));
+    fflush(stderr);
+}
+
+static void stop(int signal_number) {
+    (void)signal_number;
+    tune_stopped = 1;
+}
+
+static void handle_signals(void) {
+    const struct sigaction action = {.sa_handler = stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+// --- output --------------------------------------------------------------------------------------------------------------------
+
+static void print_result(const char *layer, const TuneResult *result) {
+    const SearchResult *search = &result->search;
+    json_t *decisions = space_decisions(&result->space, &search->best);
+    char *text = json_dumps(decisions, JSON_SORT_KEYS);
+    printf("layer %s: space of %.3g plans, %d tiles by themselves in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
+           layer, space_size(&result->space), result->rates[0].tiles_measured + result->rates[1].tiles_measured,
+           result->rate_seconds, search->trial_count, result->unusable,
+           search->stopped     ? "stopped"
+           : search->converged ? "nothing left to try"
+                               : "time up",
+           result->total_seconds);
+    if (search->gain > 1) {
+        printf("  gain %.3fx (%.3f to %.3f) over the default plan: %s\n", search->gain, search->low, search->high, text);
+    } else if (search->confirm_rounds) {
+        printf("  a tie with the default plan, which stays: %.3fx (%.3f to %.3f)\n", search->candidate_gain, search->candidate_low,
+               search->candidate_high);
+    } else {
+        printf("  the default plan stays: nothing was faster\n");
+    }
+    free(text);
+    json_decref(decisions);
+}
+
+// What the command line left open: the description's workload.
+static int fill_options(CommandOptions *options, const Workload *described, const Machine *machine, Diagnostics *diagnostics) {
+    TuneOptions *tune = &options->tune;
+    RecallWorkload workload;
+    recall_workload(described, &workload);
+    if (!tune->workload.parts) {
+        memcpy(tune->workload.tokens, workload.tokens, sizeof workload.tokens);
+        memcpy(tune->workload.weight, workload.weight, sizeof workload.weight);
+        tune->workload.parts = workload.parts;
+    }
+    if (!*tune->workload.routing) {
+        memcpy(tune->workload.routing, workload.routing, sizeof workload.routing);
+    }
+    if (synthetic_routing_parse(tune->workload.routing, &tune->routing)) {
+        diagnostics_add(diagnostics, options->input, 0, 0,
+                        "workload.routing is '%s': tune takes uniform, zipf:S or one (--routing)", tune->workload.routing);
+        return -1;
+    }
+    tune->threads = tune->threads ? tune->threads : (int)machine->threads;
+    tune->progress = isatty(2) ? show_progress : NULL;
+    return 0;
+}
+
+// --- wisdom --------------------------------------------------------------------------------------------------------------------
+
+static int wisdom_path(const CommandOptions *options, char path[WISDOM_PATH_BYTES]) {
+    if (!options->wisdom) {
+        return wisdom_user_path(path);
+    }
+    return strcmp(options->wisdom, "none") && snprintf(path, WISDOM_PATH_BYTES, "%s", options->wisdom) < WISDOM_PATH_BYTES ? 0 : -1;
+}
+
+// What an earlier search found: this very layer's decisions and measurements, or the decisions of the nearest one.
+static void recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
+    const json_t *entry = wisdom ? wisdom_find(wisdom, &key->key) : NULL;
+    tune->known = json_object_get(entry, "measurements");
+    if (wisdom && !entry) {
+        entry = wisdom_nearest(wisdom, &key->key);
+        if (wisdom_find_outdated(wisdom, &key->key)) {
+            printf("layer %s: what another version of catena or LLVM found is not trusted, the search begins anew\n", layer);
+        }
+    }
+    tune->start = json_object_get(entry, "decisions");
+}
+
+static int remember(const CommandOptions *options, const RecallKey *key, const TuneResult *result, Diagnostics *diagnostics) {
+    const SearchResult *search = &result->search;
+    char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES] = "";
+    if (wisdom_path(options, path)) {
+        return 0;
+    }
+    json_t *decisions = space_decisions(&result->space, &search->best), *measurements = tune_measurements(result);
+    json_t *entry =
+        wisdom_entry(&key->key, options->tune.machine, decisions, search->gain, search->low, search->high, measurements);
+    int status = entry ? wisdom_update(path, &key->key, entry, note, diagnostics) : -1;
+    if (*note) {
+        fprintf(stderr, "catena: %s\n", note);
+    }
+    json_decref(decisions);
+    json_decref(measurements);
+    json_decref(entry);
+    return status;
+}
+
+static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *name, const Plan *plan, Diagnostics *diagnostics) {
+    RecallKey key;
+    TuneResult result;
+    TuneOptions *tune = &options->tune;
+    recall_key(&plan->layer, tune->target, tune->machine, tune->threads, &tune->workload, &key);
+    recall_start(tune, wisdom, &key, name);
+    int status = tune_layer(name, plan, tune, &result, diagnostics);
+    if (tune->progress) {
+        fprintf(stderr, "\r\033[K");
+    }
+    if (!status) {
+        print_result(name, &result);
+        status = remember(options, &key, &result, diagnostics);
+    }
+    tune_result_free(&result);
+    return status;
+}
+
+static int tune_model(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
+    Plan plans[MODEL_MAX_LAYERS];
+    int status = 0;
+    options->tune.machine = machine;
+    options->tune.target = compile_target(NULL, machine, diagnostics);
+    if (!options->tune.target || fill_options(options, &model->workload, machine, diagnostics) ||
+        compile_plans(model, options->tune.target, machine, options->compute, plans, diagnostics)) {
+        return -1;
+    }
+    size_t before = diagnostics->count;
+    Wisdom *wisdom = recall_open(options->wisdom, diagnostics);
+    bool found = false;
+    for (int64_t i = 0; i < model->layer_count && !status && !tune_stopped && diagnostics->count == before; i++) {
+        if (!options->layer || !strcmp(options->layer, model->layers[i].name)) {
+            found = true;
+            status = tune_one(options, wisdom, model->layers[i].name, &plans[i], diagnostics);
+        }
+    }
+    wisdom_free(wisdom);
+    if (!found && diagnostics->count == before) {
+        diagnostics_add(diagnostics, options->input, 0, 0, "there is no layer '%s'", options->layer);
+    }
+    return status || diagnostics->count > before ? -1 : 0;
+}
+
+int command_tune(int argc, char **argv) {
+    CommandOptions options = {.compute = -1, .tune = {.budget = 60, .seed = 1}};
+    Machine machine;
+    Diagnostics diagnostics = {0};
+    argp_parse(&argp_tune, argc, argv, 0, NULL, &options);
+    handle_signals();
+    if (machine_detect(&machine)) {
+        perror("catena tune");
+        return EXIT_FAILED;
+    }
+    Model *model = model_read_file(options.input, &diagnostics);
+    int status = model ? tune_model(&options, model, &machine, &diagnostics) : -1;
+    if (model) {
+        model_free(model);
+    }
+    diagnostics_print(&diagnostics, stderr);
+    diagnostics_free(&diagnostics);
+    return status ? EXIT_FAILED : EXIT_OK;
+}

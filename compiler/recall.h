@@ -1,0 +1,42 @@
+// Wisdom and plans: the key that a layer's search is remembered under, and plans made of what is remembered.
+#ifndef CATENA_RECALL_H
+#define CATENA_RECALL_H
+
+#include "model.h"
+#include "search.h"
+#include "space.h"
+#include "wisdom.h"
+
+// Token counts with their weights, and where tokens go.
+typedef struct RecallWorkload {
+    int64_t tokens[SEARCH_MAX_PARTS];
+    double weight[SEARCH_MAX_PARTS];
+    int parts;
+    char routing[WORKLOAD_ROUTING_BYTES];
+} RecallWorkload;
+
+// What a description is optimised for: its workload, or 1, 4, 16, 64, 512 tokens, uniform.
+void recall_workload(const Workload *described, RecallWorkload *workload);
+
+// A key with the texts that it points to.
+typedef struct RecallKey {
+    WisdomKey key;
+    char cpu[MACHINE_FINGERPRINT_BYTES];
+    char topology[96];
+    char workload[1024];
+} RecallKey;
+
+// Fills `key` in place (it points into itself). layer: as the plan has it, and borrowed.
+void recall_key(const Layer *layer, const Target *target, const Machine *machine, int threads, const RecallWorkload *workload,
+                RecallKey *key);
+
+// Reads the wisdom that `option` names: NULL, the user's and the system's; "none", nothing; otherwise that file. Notes go to
+// stderr. NULL with diagnostics, or without where there is none.
+Wisdom *recall_open(const char *option, Diagnostics *diagnostics);
+
+// Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any. What
+// does not fit is said on stderr and left out. Returns how many plans changed, or -1 with diagnostics.
+int recall_plans(const char *option, const Model *model, const Target *target, const Machine *machine, Plan *plans,
+                 Diagnostics *diagnostics);
+
+#endif

@@ -1,0 +1,303 @@
+// The stages of a search. What two points' race is: search_race.c.
+#include "search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "search_race.h"
+
+enum { FINALISTS = 8, RESTARTS = 12 };
+static const double nearly = 0.01;         // a neighbour that lost by less gets a second race in the last sweep
+static const double far_behind = 0.10;     // a neighbour that lost by more is not tried again where the incumbent has changed
+
+// A prediction that may become a finalist.
+typedef struct Predicted {
+    SearchPoint point;
+    double value;
+} Predicted;
+
+static double random_unit(Search *s) {  // xorshift64*
+    s->random ^= s->random >> 12, s->random ^= s->random << 25, s->random ^= s->random >> 27;
+    return (double)((s->random * 0x2545F4914F6CDD1Dull) >> 11) * 0x1p-53;
+}
+
+static int random_below(Search *s, int count) {
+    return (int)(random_unit(s) * count);
+}
+
+static bool same(const SearchPoint *a, const SearchPoint *b) {
+    return !memcmp(a, b, sizeof *a);
+}
+
+// A valid point; the default where chance finds none.
+static SearchPoint random_point(Search *s) {
+    enum { ATTEMPTS = 1000 };
+    for (int i = 0; i < ATTEMPTS; i++) {
+        SearchPoint point = {{0}};
+        for (int k = 0; k < s->problem->knobs; k++) {
+            point.value[k] = (uint8_t)random_below(s, s->problem->values[k]);
+        }
+        if (s->problem->valid(s->problem->context, &point)) {
+            return point;
+        }
+    }
+    return s->problem->standard;
+}
+
+// --- predict -------------------------------------------------------------------------------------------------------------------
+
+// The best predictions so far, ascending, each once.
+static void keep_prediction(Predicted *best, int *count, const SearchPoint *point, double value) {
+    for (int i = 0; i < *count; i++) {
+        if (same(&best[i].point, point)) {
+            return;
+        }
+    }
+    int at = *count < FINALISTS ? (*count)++ : FINALISTS;
+    if (at == FINALISTS && value >= best[--at].value) {
+        return;
+    }
+    for (; at > 0 && best[at - 1].value > value; at--) {
+        best[at] = best[at - 1];
+    }
+    best[at] = (Predicted){*point, value};
+}
+
+// Goes to the best neighbour as long as there is a better one.
+static void descend(Search *s, SearchPoint point, Predicted *best, int *count) {
+    double value = search_predict(s, &point);
+    keep_prediction(best, count, &point, value);
+    for (bool moved = true; moved;) {
+        SearchPoint from = point;
+        moved = false;
+        for (int k = 0; k < s->problem->knobs; k++) {
+            for (int v = 0; v < s->problem->values[k]; v++) {
+                SearchPoint next = from;
+                next.value[k] = (uint8_t)v;
+                if (v == from.value[k] || !s->problem->valid(s->problem->context, &next)) {
+                    continue;
+                }
+                double predicted = search_predict(s, &next);
+                keep_prediction(best, count, &next, predicted);
+                if (predicted < value) {
+                    value = predicted, point = next, moved = true;
+                }
+            }
+        }
+    }
+}
+
+static int predict_finalists(Search *s, const SearchPoint *start, Predicted *best) {
+    int count = 0;
+    s->stage = SEARCH_PREDICT;
+    descend(s, *start, best, &count);
+    for (int i = 0; i < RESTARTS; i++) {
+        descend(s, random_point(s), best, &count);
+    }
+    return count;
+}
+
+// --- halve ---------------------------------------------------------------------------------------------------------------------
+
+typedef struct Runner {
+    SearchPoint point;
+    double sum;
+    int rounds;
+} Runner;
+
+static int by_mean(const void *a, const void *b) {
+    double left = ((const Runner *)a)->sum / ((const Runner *)a)->rounds,
+           right = ((const Runner *)b)->sum / ((const Runner *)b)->rounds;
+    return (left > right) - (left < right);
+}
+
+// One more round for each runner against the incumbent; those that cannot run leave. Returns how many are left.
+static int halve_round(Search *s, Runner *runners, int count) {
+    uint32_t all = search_all_parts(s->problem);
+    int left = 0;
+    for (int i = 0; i < count && !search_over(s); i++) {
+        double differences[SEARCH_MAX_PARTS];
+        if (search_prepare(s, &runners[i].point) || search_round(s, &runners[i].point, all, differences)) {
+            continue;
+        }
+        runners[i].sum += search_combine(s->problem, differences);
+        runners[i].rounds++;
+        runners[left++] = runners[i];
+    }
+    return left;
+}
+
+static void halve(Search *s, const Predicted *best, int count) {
+    Runner runners[FINALISTS];
+    int running = 0;
+    s->stage = SEARCH_HALVE;
+    if (!same(&best[0].point, &s->incumbent)) {
+        search_challenge(s, &best[0].point, search_all_parts(s->problem));  // where time is short this is the whole search
+    }
+    for (int i = 1; i < count; i++) {
+        if (!same(&best[i].point, &s->incumbent)) {
+            runners[running++] = (Runner){.point = best[i].point};
+        }
+    }
+    while (running > 1 && !search_over(s)) {
+        running = halve_round(s, runners, running);
+        qsort(runners, (size_t)running, sizeof *runners, by_mean);
+        running = (running + 1) / 2;
+    }
+    if (running && !search_over(s)) {
+        search_challenge(s, &runners[0].point, search_all_parts(s->problem));
+    }
+}
+
+// --- improve -------------------------------------------------------------------------------------------------------------------
+
+typedef struct Neighbour {
+    SearchPoint point;
+    int knob;
+    double predicted, order;
+} Neighbour;
+
+static int by_prediction(const void *a, const void *b) {
+    const Neighbour *left = a, *right = b;
+    if (left->predicted != right->predicted) {
+        return left->predicted < right->predicted ? -1 : 1;
+    }
+    return (left->order > right->order) - (left->order < right->order);
+}
+
+// Whether a neighbour needs no race: its value lost clearly, or against this very incumbent, or in an earlier search. In the last
+// sweep values that lost against another incumbent, and those that nearly won, have another chance, once.
+static bool is_settled(const Search *s, int knob, const SearchPoint *point) {
+    int value = point->value[knob], lost_at = s->lost_at[knob][value];
+    double margin = s->lost[knob][value];
+    const SearchTrial *trial = search_find(s, point);
+    if ((trial && trial->unusable) || margin > far_behind) {
+        return true;
+    }
+    if (lost_at == s->changes) {
+        return !s->patient || margin > nearly || s->retried[knob][value] == s->changes;
+    }
+    if (lost_at) {
+        return !s->patient && margin > nearly;
+    }
+    return trial && trial->rounds >= SEARCH_SURE_ROUNDS && trial->difference - s->incumbent_difference > nearly;
+}
+
+// Neighbours of the incumbent that are worth a race, the most promising first.
+static int list_neighbours(Search *s, Neighbour *out) {
+    int count = 0;
+    for (int k = 0; k < s->problem->knobs; k++) {
+        for (int v = 0; v < s->problem->values[k]; v++) {
+            Neighbour n = {.point = s->incumbent, .knob = k};
+            n.point.value[k] = (uint8_t)v;
+            if (v == s->incumbent.value[k] || !s->problem->valid(s->problem->context, &n.point)) {
+                continue;
+            }
+            if (is_settled(s, k, &n.point)) {
+                continue;
+            }
+            n.predicted = search_predict(s, &n.point);
+            n.order = random_unit(s);
+            out[count++] = n;
+        }
+    }
+    qsort(out, (size_t)count, sizeof *out, by_prediction);
+    return count;
+}
+
+static void improve(Search *s) {
+    int room = 0;
+    for (int k = 0; k < s->problem->knobs; k++) {
+        room += s->problem->values[k];
+    }
+    Neighbour *neighbours = malloc((size_t)(room > 0 ? room : 1) * sizeof *neighbours);
+    s->stage = SEARCH_IMPROVE;
+    while (neighbours && !search_over(s)) {
+        int count = list_neighbours(s, neighbours);
+        if (!count && s->patient) {
+            s->converged = true;
+            break;
+        }
+        s->patient |= !count;
+        int changes = s->changes;
+        for (int i = 0; i < count && changes == s->changes && !search_over(s); i++) {
+            const Neighbour *n = &neighbours[i];
+            int value = n->point.value[n->knob];
+            double margin = search_challenge(s, &n->point, s->problem->parts_of[n->knob] & search_all_parts(s->problem));
+            if (changes == s->changes) {
+                s->lost[n->knob][value] = margin;
+                s->lost_at[n->knob][value] = s->changes;
+                s->retried[n->knob][value] = s->patient ? s->changes : 0;
+            }
+        }
+        s->patient &= changes == s->changes;
+    }
+    free(neighbours);
+}
+
+static void improve_randomly(Search *s) {
+    s->stage = SEARCH_IMPROVE;
+    while (!search_over(s)) {
+        SearchPoint point = random_point(s);
+        search_challenge(s, &point, search_all_parts(s->problem));
+    }
+}
+
+// --- confirm -------------------------------------------------------------------------------------------------------------------
+
+// The incumbent against the default, on all parts.
+static void confirm(Search *s, SearchResult *result) {
+    SearchPoint candidate = s->incumbent;
+    s->stage = SEARCH_CONFIRM;
+    s->reserve = 0;
+    result->best = s->problem->standard;
+    result->gain = result->low = result->high = 1;
+    result->candidate_gain = result->candidate_low = result->candidate_high = 1;
+    if (same(&candidate, &s->problem->standard)) {
+        return;
+    }
+    s->incumbent = s->problem->standard;
+    SearchRace race = search_race(s, &candidate, search_all_parts(s->problem), SEARCH_MAX_ROUNDS, SEARCH_CONFIRMING);
+    if (race.rounds < s->direct.rounds && !s->stopped && same(&candidate, &s->direct_point)) {
+        race = s->direct;
+    }
+    result->confirm_rounds = race.rounds;
+    result->candidate_gain = exp(-race.median);
+    result->candidate_low = exp(-race.high);
+    result->candidate_high = exp(-race.low);
+    if (race.rounds >= SEARCH_SURE_ROUNDS && race.high < 0) {
+        result->best = candidate;
+        result->gain = result->candidate_gain, result->low = result->candidate_low, result->high = result->candidate_high;
+    }
+}
+
+int search_run(const SearchProblem *problem, const SearchOptions *options, SearchResult *result) {
+    Search *s = calloc(1, sizeof *s);
+    if (!s) {
+        return -1;
+    }
+    memset(result, 0, sizeof *result);
+    search_begin(s, problem, options);
+    Predicted best[FINALISTS];
+    if (options->method == SEARCH_RANDOM) {
+        improve_randomly(s);
+    } else {
+        int count = predict_finalists(s, &s->incumbent, best);
+        if (options->method == SEARCH_MODEL) {
+            s->incumbent = search_prepare(s, &best[0].point) ? problem->standard : best[0].point;
+        } else {
+            halve(s, best, count);
+            improve(s);
+        }
+    }
+    result->converged = s->converged;
+    confirm(s, result);
+    result->stopped = s->stopped;
+    s->stage = SEARCH_DONE;
+    result->trials = s->trials;
+    result->trial_count = s->trial_count;
+    int status = s->out_of_memory ? -1 : 0;
+    free(s);
+    return status;
+}

@@ -1,0 +1,96 @@
+// The search: which point of a grid of knobs is fastest, by racing points against each other. It knows neither plans nor machines:
+// a problem predicts and measures points, so that tests can hand in a simulated machine whose best point is known.
+//
+// The objective is the weighted geometric mean of the parts' times (a part is a token count of the workload). Two points are
+// compared in rounds: in each both are timed on the same parts, one right after the other, and the round's difference is that of
+// the logarithms, part by part. Rounds go on until the confidence interval of their medians says which is faster, or that it does
+// not matter. What disturbs the machine disturbs both, or a sample, which medians withstand.
+//
+//     1. predict: descend in the predicted time from the start and from random points; the best predictions are finalists
+//     2. halve: all finalists run a round against the incumbent, the better half one more, ... the last one races the incumbent
+//     3. improve: neighbours of the incumbent (one knob changed), the most promising first; one that wins becomes the incumbent
+//     4. confirm: the incumbent against the default. Within the noise it is a tie, and the default stays.
+#ifndef CATENA_SEARCH_H
+#define CATENA_SEARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { SEARCH_MAX_KNOBS = 48, SEARCH_MAX_PARTS = 16, SEARCH_KNOWN_ROUNDS = 1000 };
+
+// A point: the index of each knob's value. Bytes behind the last knob are 0, so that points compare as bytes.
+typedef struct SearchPoint {
+    uint8_t value[SEARCH_MAX_KNOBS];
+} SearchPoint;
+
+// What is known of a point that was timed.
+typedef struct SearchTrial {
+    SearchPoint point;
+    int rounds;
+    double difference;  // of the logarithm of the objective, relative to the default; negative: faster
+    double predicted;   // logarithm of the objective; comparable between points only
+    double seconds;     // since the search began, when the last round ended
+    bool unusable;      // the problem could not prepare it
+} SearchTrial;
+
+typedef enum SearchStage { SEARCH_PREDICT, SEARCH_HALVE, SEARCH_IMPROVE, SEARCH_CONFIRM, SEARCH_DONE } SearchStage;
+
+typedef enum SearchMethod {
+    SEARCH_RACE,    // all of the above
+    SEARCH_RANDOM,  // random points race the incumbent: what the search is compared with
+    SEARCH_MODEL,   // the best prediction, not measured but in the end
+} SearchMethod;
+
+typedef struct Search Search;
+
+// Everything that the search needs to be told; functions get `context`.
+typedef struct SearchProblem {
+    void *context;
+    int knobs;
+    int values[SEARCH_MAX_KNOBS];        // of each knob, at least 1
+    uint32_t parts_of[SEARCH_MAX_KNOBS]; // bit p: the knob can matter in part p. A change is raced on the parts of its knob only
+    int parts;
+    double weight[SEARCH_MAX_PARTS];     // positive
+    SearchPoint standard;                // the default
+    bool (*valid)(void *context, const SearchPoint *point);
+    double (*predict)(void *context, const SearchPoint *point, int part);  // seconds
+    // Makes a point ready to be timed (code, verification). 0; 1: it is unusable; -1: the search ends.
+    int (*prepare)(void *context, const SearchPoint *point);
+    // Seconds of one call, as one sample; negative: the search ends.
+    double (*measure)(void *context, const SearchPoint *point, int part);
+    double (*clock)(void *context);  // seconds, ascending
+    void (*progress)(void *context, const Search *search);  // may be NULL; called after every round
+} SearchProblem;
+
+typedef struct SearchOptions {
+    double budget;         // seconds
+    uint64_t seed;         // of random points and of the order among equals
+    SearchMethod method;
+    const SearchPoint *start;  // NULL: the default
+    const SearchTrial *known;  // trials of an earlier search, not timed again; may be NULL
+    size_t known_count;
+} SearchOptions;
+
+typedef struct SearchResult {
+    SearchPoint best;       // the default where nothing else won
+    double gain, low, high;  // how many times faster than the default: estimate and 95 % interval. 1, 1, 1 where the default stays
+    double candidate_gain, candidate_low, candidate_high;  // of the incumbent in the confirming race, winner or not
+    int confirm_rounds;
+    bool converged;  // no neighbour was left to try
+    bool stopped;  // by the problem
+    SearchTrial *trials;  // owned by the caller: free
+    size_t trial_count;
+} SearchResult;
+
+// Runs the search. Returns 0, or -1 when out of memory. Not thread-safe with the same context.
+int search_run(const SearchProblem *problem, const SearchOptions *options, SearchResult *result);
+
+// What progress may look at.
+SearchStage search_stage(const Search *search);
+double search_seconds(const Search *search);
+size_t search_trials(const Search *search);
+const SearchPoint *search_incumbent(const Search *search);
+double search_best_gain(const Search *search);  // estimate over the default
+
+#endif

@@ -1,0 +1,238 @@
+// Rounds, races, and what is remembered of them.
+#include "search_race.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double negligible = 0.003;  // a difference of no interest
+enum { RESERVED_ROUNDS = 12 };
+static const double reserved_share = 0.25;  // of the budget at most is kept for the confirming race
+static const double finest = 0.0005;   // no clock and no machine is steadier
+static const double narrow = 0.01;     // a confirming race ends with an interval of this width
+
+SearchTrial *search_find(const Search *s, const SearchPoint *point) {
+    for (size_t i = 0; i < s->trial_count; i++) {
+        if (!memcmp(&s->trials[i].point, point, sizeof *point)) {
+            return &s->trials[i];
+        }
+    }
+    return NULL;
+}
+
+// The point's trial, a new one if it has none. NULL when out of memory.
+static SearchTrial *add_trial(Search *s, const SearchPoint *point) {
+    SearchTrial *found = search_find(s, point);
+    if (!found && s->trial_count == s->trial_room) {
+        size_t room = s->trial_room ? 2 * s->trial_room : 64;
+        SearchTrial *grown = realloc(s->trials, room * sizeof *grown);
+        s->out_of_memory |= !grown;
+        s->trials = grown ? grown : s->trials;
+        s->trial_room = grown ? room : s->trial_room;
+    }
+    if (!found && s->trial_count < s->trial_room) {
+        found = &s->trials[s->trial_count++];
+        *found = (SearchTrial){.point = *point};
+    }
+    return found;
+}
+
+void search_begin(Search *s, const SearchProblem *problem, const SearchOptions *options) {
+    s->problem = problem;
+    s->random = options->seed * 2 + 1;
+    for (int i = 0; i < 8; i++) {  // seeds that differ in few bits
+        s->random = s->random * 6364136223846793005ull + 1442695040888963407ull;
+    }
+    s->random |= 1;
+    s->begin = problem->clock(problem->context);
+    s->end = s->begin + options->budget;
+    s->incumbent = options->start ? *options->start : problem->standard;
+    s->changes = 1;
+    for (size_t i = 0; i < options->known_count; i++) {
+        SearchTrial *trial = add_trial(s, &options->known[i].point);
+        if (trial) {
+            *trial = options->known[i];
+        }
+    }
+    const SearchTrial *start = search_find(s, &s->incumbent);
+    s->incumbent_difference = start ? start->difference : 0;
+}
+
+bool search_over(const Search *s) {
+    return s->stopped || s->out_of_memory || s->problem->clock(s->problem->context) >= s->end - s->reserve;
+}
+
+uint32_t search_all_parts(const SearchProblem *problem) {
+    return (1u << problem->parts) - 1;
+}
+
+double search_predict(const Search *s, const SearchPoint *point) {
+    double values[SEARCH_MAX_PARTS];
+    for (int p = 0; p < s->problem->parts; p++) {
+        values[p] = log(s->problem->predict(s->problem->context, point, p));
+    }
+    return search_combine(s->problem, values);
+}
+
+int search_prepare(Search *s, const SearchPoint *point) {
+    SearchTrial *trial = add_trial(s, point);
+    int status = trial ? s->problem->prepare(s->problem->context, point) : -1;
+    s->stopped |= status < 0;
+    if (trial) {
+        trial->predicted = search_predict(s, point);
+        trial->unusable = status > 0;
+    }
+    return status;
+}
+
+// --- rounds --------------------------------------------------------------------------------------------------------------------
+
+int search_round(Search *s, const SearchPoint *point, uint32_t parts, double differences[SEARCH_MAX_PARTS]) {
+    const SearchProblem *problem = s->problem;
+    double begin = problem->clock(problem->context);
+    s->rounds++;
+    for (int p = 0; p < problem->parts; p++) {
+        const SearchPoint *pair[2] = {point, &s->incumbent};
+        double seconds[2] = {1, 1};
+        for (int i = 0; i < 2 && parts & 1u << p && !s->stopped; i++) {
+            int side = (i + s->rounds) % 2;  // who goes first changes from round to round
+            seconds[side] = problem->measure(problem->context, pair[side], p);
+            s->stopped = !(seconds[side] > 0);
+        }
+        if (s->stopped) {
+            return -1;
+        }
+        differences[p] = log(seconds[0] / seconds[1]);
+    }
+    s->round_seconds = fmax(s->round_seconds, problem->clock(problem->context) - begin);
+    s->reserve = s->stage == SEARCH_CONFIRM ? 0 : fmin(reserved_share * (s->end - s->begin), RESERVED_ROUNDS * s->round_seconds);
+    if (problem->progress) {
+        problem->progress(problem->context, s);
+    }
+    return 0;
+}
+
+double search_combine(const SearchProblem *problem, const double values[SEARCH_MAX_PARTS]) {
+    double sum = 0, weights = 0;
+    for (int p = 0; p < problem->parts; p++) {
+        sum += problem->weight[p] * values[p];
+        weights += problem->weight[p];
+    }
+    return sum / weights;
+}
+
+static int ascending(const void *a, const void *b) {
+    double left = *(const double *)a, right = *(const double *)b;
+    return (left > right) - (left < right);
+}
+
+static double median_of(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, ascending);
+    return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
+// Median and its standard error from the median absolute deviation: both withstand outliers. 1.4826 makes the deviation that of a
+// normal distribution, 1.2533 is how much a median varies more than a mean (Rousseeuw and Croux, 1993).
+static void judge_part(const double (*differences)[SEARCH_MAX_PARTS], int count, int part, double *median, double *error) {
+    double values[SEARCH_MAX_ROUNDS];
+    for (int i = 0; i < count; i++) {
+        values[i] = differences[i][part];
+    }
+    *median = median_of(values, count);
+    for (int i = 0; i < count; i++) {
+        values[i] = fabs(values[i] - *median);
+    }
+    *error = 1.2533 * 1.4826 * fmax(median_of(values, count), finest) / sqrt(count);
+}
+
+// Student's t for 95 % of both sides, to 1 % from three degrees of freedom on.
+static double student(int freedom) {
+    return 1.96 + 2.37 / freedom + 2.8 / freedom / freedom;
+}
+
+static SearchRace judge(const SearchProblem *problem, const double (*differences)[SEARCH_MAX_PARTS], int count, uint32_t parts) {
+    double medians[SEARCH_MAX_PARTS] = {0}, variance = 0, weights = 0;
+    SearchRace race = {.rounds = count};
+    for (int p = 0; p < problem->parts; p++) {
+        double error = 0;
+        if (parts & 1u << p) {
+            judge_part(differences, count, p, &medians[p], &error);
+        }
+        variance += problem->weight[p] * problem->weight[p] * error * error;
+        weights += problem->weight[p];
+    }
+    double half = count > 1 ? student(count - 1) * sqrt(variance) / weights : INFINITY;
+    race.median = search_combine(problem, medians);
+    race.low = race.median - half;
+    race.high = race.median + half;
+    return race;
+}
+
+// Whether more rounds would not change what is done.
+static bool decided(const Search *s, const SearchRace *race, SearchPatience patience) {
+    if (patience == SEARCH_CONFIRMING) {
+        return race->rounds >= SEARCH_SURE_ROUNDS && race->high - race->low < narrow;
+    }
+    if (race->rounds >= SEARCH_SURE_ROUNDS && (race->high < 0 || race->low > -negligible)) {
+        return true;
+    }
+    return (race->rounds >= 3 && race->low > 0) || (race->rounds >= 4 && race->median > 0 && !s->patient);
+}
+
+SearchRace search_race(Search *s, const SearchPoint *point, uint32_t parts, int most, SearchPatience patience) {
+    double differences[SEARCH_MAX_ROUNDS][SEARCH_MAX_PARTS];
+    SearchRace race = {0};
+    while (race.rounds < most && !search_over(s) && !(race.rounds && decided(s, &race, patience))) {
+        if (search_round(s, point, parts, differences[race.rounds])) {
+            break;
+        }
+        race = judge(s->problem, differences, race.rounds + 1, parts);
+    }
+    return race;
+}
+
+double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
+    if (search_prepare(s, point)) {
+        return INFINITY;
+    }
+    SearchRace race = search_race(s, point, parts, SEARCH_CHALLENGE_ROUNDS, SEARCH_CHALLENGING);
+    SearchTrial *trial = search_find(s, point);
+    if (!race.rounds || !trial) {
+        return 0;
+    }
+    trial->rounds = race.rounds;
+    trial->difference = s->incumbent_difference + race.median;
+    trial->seconds = s->problem->clock(s->problem->context) - s->begin;
+    if (race.rounds >= SEARCH_SURE_ROUNDS && race.high < 0) {
+        if (!memcmp(&s->incumbent, &s->problem->standard, sizeof s->incumbent) && parts == search_all_parts(s->problem)) {
+            s->direct_point = *point;
+            s->direct = race;
+        }
+        s->incumbent = *point;
+        s->incumbent_difference += race.median;
+        s->changes++;
+    }
+    return race.median;
+}
+
+// --- what progress may look at ---------------------------------------------------------------------------------------------------
+
+SearchStage search_stage(const Search *search) {
+    return search->stage;
+}
+
+double search_seconds(const Search *search) {
+    return search->problem->clock(search->problem->context) - search->begin;
+}
+
+size_t search_trials(const Search *search) {
+    return search->trial_count;
+}
+
+const SearchPoint *search_incumbent(const Search *search) {
+    return &search->incumbent;
+}
+
+double search_best_gain(const Search *search) {
+    return exp(-search->incumbent_difference);
+}

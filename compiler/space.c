@@ -1,0 +1,314 @@
+// Knobs: what they are called, which values they take, and how a plan is made of them.
+#include "space.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "planner.h"
+
+// X(enumerator, name, of a role, reach, field of Role or Plan)
+//
+// tile: rows * 100 + columns of the tallest tile. block: percent of a core's L2 that a block of activations may take.
+#define KNOB_LIST(X) \
+    X(KNOB_TILE, "tile", true, SPACE_ALL) \
+    X(KNOB_UNROLL, "unroll", true, SPACE_ALL) \
+    X(KNOB_PREFETCH, "prefetch", true, SPACE_LOW) \
+    X(KNOB_WIDE, "wide_rows", true, SPACE_LOW) \
+    X(KNOB_WIDEN, "widen_tiles", true, SPACE_TALL) \
+    X(KNOB_BLOCK, "block", false, SPACE_TALL) \
+    X(KNOB_FEW, "few_tokens", false, SPACE_FEW) \
+    X(KNOB_UP_TASKS, "up_tasks", false, SPACE_ALL) \
+    X(KNOB_DOWN_TASKS, "down_tasks", false, SPACE_ALL) X(KNOB_FLOOR, "floor_rows", false, SPACE_LOW)
+
+#define KNOB_ENUMERATOR(enumerator, ...) enumerator,
+typedef enum KnobKind { KNOB_LIST(KNOB_ENUMERATOR) KNOB_COUNT } KnobKind;
+
+#define KNOB_ROW(enumerator, name, of_role, reach) {name, of_role, reach},
+static const struct {
+    const char *name;
+    bool of_role;
+    SpaceReach reach;
+} knob_rows[] = {KNOB_LIST(KNOB_ROW)};
+
+#define ROLE_NAME(enumerator, name) name,
+static const char *const role_names[] = {ROLE_LIST(ROLE_NAME)};
+
+// Knobs of a routed role are those of the shared experts' role too.
+static const int searched_roles[] = {ROLE_GATE_UP, ROLE_DOWN};
+
+static int shared_role(int role) {
+    return role == ROLE_GATE_UP ? ROLE_SHARED_GATE_UP : ROLE_SHARED_DOWN;
+}
+
+static int64_t percent_of_l2(const Space *space, const Plan *plan) {
+    return plan->block_rows * plan->roles[ROLE_GATE_UP].input_stride * 100 / space->l2_bytes;
+}
+
+// --- values --------------------------------------------------------------------------------------------------------------------
+
+static int64_t value_of(const Space *space, const Plan *plan, const SpaceKnob *knob) {
+    const Role *role = &plan->roles[knob->role < ROLE_COUNT ? knob->role : 0];
+    switch ((KnobKind)knob->kind) {
+    case KNOB_TILE: return role->max_rows * SPACE_TILE_SCALE + role->tile_columns;
+    case KNOB_UNROLL: return role->unroll;
+    case KNOB_PREFETCH: return role->prefetch;
+    case KNOB_WIDE: return role->wide_rows;
+    case KNOB_WIDEN: return role->widen_tiles;
+    case KNOB_BLOCK: return percent_of_l2(space, plan);
+    case KNOB_FEW: return plan->few_tokens;
+    case KNOB_UP_TASKS: return plan->up_tasks;
+    case KNOB_DOWN_TASKS: return plan->down_tasks;
+    case KNOB_FLOOR: return plan->floor_rows;
+    case KNOB_COUNT: break;
+    }
+    return 0;
+}
+
+// Adds a value at its place, once.
+static void add_value(SpaceKnob *knob, int64_t value) {
+    int at = knob->count;
+    for (int i = 0; i < knob->count; i++) {
+        if (knob->values[i] == value) {
+            return;
+        }
+    }
+    assert(knob->count < SPACE_MAX_VALUES);
+    for (; at > 0 && knob->values[at - 1] > value; at--) {
+        knob->values[at] = knob->values[at - 1];
+    }
+    knob->values[at] = value;
+    knob->count++;
+}
+
+static void add_values(SpaceKnob *knob, const int64_t *values, int count) {
+    for (int i = 0; i < count; i++) {
+        add_value(knob, values[i]);
+    }
+}
+#define ADD_VALUES(knob, ...) \
+    add_values(knob, (const int64_t[]){__VA_ARGS__}, (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
+
+// Tiles of 16 and 32 columns whose accumulators take from half of the registers that the default's take to two more: fewer leave
+// multiply-adds waiting for each other, more are spilled.
+static void add_tiles(const Space *space, SpaceKnob *knob) {
+    const Role *role = &space->standard.roles[knob->role];
+    int lanes = space->target->lanes, most = role->max_rows * role->tile_columns / lanes + 2;
+    for (int columns = lanes > 16 ? lanes : 16; columns <= PANEL_COLUMNS; columns *= 2) {
+        int step = columns < PANEL_COLUMNS ? 2 : 1;
+        for (int rows = step; rows <= TILE_MAX_ROWS; rows += step) {
+            int used = rows * columns / lanes;
+            if (used <= most && used >= most / 2) {
+                add_value(knob, rows * SPACE_TILE_SCALE + columns);
+            }
+        }
+    }
+}
+
+static void fill_knob(const Space *space, SpaceKnob *knob) {
+    const Role *role = &space->standard.roles[knob->role < ROLE_COUNT ? knob->role : 0];
+    add_value(knob, value_of(space, &space->standard, knob));
+    switch ((KnobKind)knob->kind) {
+    case KNOB_TILE: add_tiles(space, knob); break;
+    case KNOB_UNROLL: ADD_VALUES(knob, 1, 2, 4, 8); break;
+    case KNOB_PREFETCH: ADD_VALUES(knob, 0, 256, 512, 1024, 2048, 4096, 8192); break;
+    case KNOB_WIDE:
+        for (int64_t rows = 1; rows <= role->max_rows / 2; rows += rows < 4 ? rows : 2) {
+            add_value(knob, rows);
+        }
+        break;
+    case KNOB_WIDEN:
+        if (role->widen_tiles) {  // elsewhere a widened panel has no place in the cache
+            ADD_VALUES(knob, 0, 2, 3, 4, 6);
+        }
+        break;
+    case KNOB_BLOCK: ADD_VALUES(knob, 12, 25, 50, 75, 100); break;
+    case KNOB_FEW: ADD_VALUES(knob, 1, 4, 8, 16, 32, 64, 128); break;
+    case KNOB_UP_TASKS: ADD_VALUES(knob, 1, 2, 4, 8, 16, 32); break;
+    case KNOB_DOWN_TASKS: ADD_VALUES(knob, 1, 2, 4, 8); break;
+    case KNOB_FLOOR: ADD_VALUES(knob, 1, 2, 4, 8); break;
+    case KNOB_COUNT: break;
+    }
+}
+
+// Instructions whose registers are tiles themselves have one shape.
+static bool has_knob(const Space *space, int kind, int role) {
+    bool fixed = role < ROLE_COUNT && space->standard.roles[role].path == PATH_BF16_AMX;
+    return !(fixed && (kind == KNOB_TILE || kind == KNOB_UNROLL));
+}
+
+static void add_knob(Space *space, int kind, int role) {
+    SpaceKnob *knob = &space->knobs[space->knob_count];
+    *knob = (SpaceKnob){.kind = kind, .role = role, .reach = knob_rows[kind].reach};
+    snprintf(knob->name, sizeof knob->name, "%s%s%s", role < ROLE_COUNT ? role_names[role] : "", role < ROLE_COUNT ? "." : "",
+             knob_rows[kind].name);
+    fill_knob(space, knob);
+    space->knob_count += knob->count > 1;
+}
+
+void space_make(const Plan *standard, const Target *target, const Machine *machine, Space *space) {
+    *space = (Space){.standard = *standard, .target = target, .l2_bytes = planner_l2_bytes(machine)};
+    for (size_t i = 0; i < sizeof searched_roles / sizeof *searched_roles; i++) {
+        for (int kind = 0; kind < KNOB_COUNT; kind++) {
+            if (knob_rows[kind].of_role && has_knob(space, kind, searched_roles[i])) {
+                add_knob(space, kind, searched_roles[i]);
+            }
+        }
+    }
+    for (int kind = 0; kind < KNOB_COUNT; kind++) {
+        if (!knob_rows[kind].of_role) {
+            add_knob(space, kind, ROLE_COUNT);
+        }
+    }
+}
+
+double space_size(const Space *space) {
+    double size = 1;
+    for (int k = 0; k < space->knob_count; k++) {
+        size *= space->knobs[k].count;
+    }
+    return size;
+}
+
+// --- points --------------------------------------------------------------------------------------------------------------------
+
+static void set_role(Role *role, KnobKind kind, int64_t value) {
+    switch (kind) {
+    case KNOB_TILE:
+        role->max_rows = (int32_t)(value / SPACE_TILE_SCALE);
+        role->tile_columns = (int32_t)(value % SPACE_TILE_SCALE);
+        break;
+    case KNOB_UNROLL: role->unroll = (int32_t)value; break;
+    case KNOB_PREFETCH: role->prefetch = (int32_t)value; break;
+    case KNOB_WIDE: role->wide_rows = (int32_t)value; break;
+    case KNOB_WIDEN: role->widen_tiles = (int32_t)value; break;
+    default: break;
+    }
+}
+
+static void set_plan(Plan *plan, KnobKind kind, int64_t value) {
+    switch (kind) {
+    case KNOB_FEW: plan->few_tokens = value; break;
+    case KNOB_UP_TASKS: plan->up_tasks = value; break;
+    case KNOB_DOWN_TASKS: plan->down_tasks = value; break;
+    case KNOB_FLOOR: plan->floor_rows = value; break;
+    default: break;
+    }
+}
+
+// Whole tiles in a share of the second-level cache.
+static void set_block(const Space *space, Plan *plan, int64_t percent) {
+    const Role *up = &plan->roles[ROLE_GATE_UP];
+    bool standard = percent == percent_of_l2(space, &space->standard);  // which was rounded down
+    int64_t rows = standard ? space->standard.block_rows : space->l2_bytes * percent / 100 / up->input_stride;
+    plan->block_rows = rows > up->max_rows ? rows / up->max_rows * up->max_rows : up->max_rows;
+}
+
+void space_plan(const Space *space, const SearchPoint *point, Plan *plan) {
+    *plan = space->standard;
+    const SearchPoint standard = space_standard(space);
+    if (!memcmp(point, &standard, sizeof standard)) {
+        return;
+    }
+    for (int k = 0; k < space->knob_count; k++) {
+        const SpaceKnob *knob = &space->knobs[k];
+        int64_t value = knob->values[point->value[k]];
+        if (knob->role == ROLE_COUNT) {
+            set_plan(plan, (KnobKind)knob->kind, value);
+            continue;
+        }
+        set_role(&plan->roles[knob->role], (KnobKind)knob->kind, value);
+        Role *shared = &plan->roles[shared_role(knob->role)];
+        if (shared->matrices && shared->path == plan->roles[knob->role].path) {
+            set_role(shared, (KnobKind)knob->kind, knob->kind == KNOB_WIDEN && !shared->widen_tiles ? 0 : value);
+        }
+    }
+    for (int k = 0; k < space->knob_count; k++) {  // in rows of the tile that was just set
+        if (space->knobs[k].kind == KNOB_BLOCK) {
+            set_block(space, plan, space->knobs[k].values[point->value[k]]);
+        }
+    }
+}
+
+// Two panels at once are for low tiles: up to half of the tallest.
+bool space_valid(const Space *space, const SearchPoint *point) {
+    Plan plan;
+    space_plan(space, point, &plan);
+    for (size_t i = 0; i < sizeof searched_roles / sizeof *searched_roles; i++) {
+        const Role *role = &plan.roles[searched_roles[i]], *standard = &space->standard.roles[searched_roles[i]];
+        if (role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int index_of(const SpaceKnob *knob, int64_t value) {
+    for (int i = 0; i < knob->count; i++) {
+        if (knob->values[i] == value) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+SearchPoint space_standard(const Space *space) {
+    SearchPoint point = {{0}};
+    for (int k = 0; k < space->knob_count; k++) {
+        point.value[k] = (uint8_t)index_of(&space->knobs[k], value_of(space, &space->standard, &space->knobs[k]));
+    }
+    return point;
+}
+
+// --- decisions -----------------------------------------------------------------------------------------------------------------
+
+json_t *space_decisions(const Space *space, const SearchPoint *point) {
+    json_t *decisions = json_object();
+    const SearchPoint standard = space_standard(space);
+    for (int k = 0; k < space->knob_count; k++) {
+        const SpaceKnob *knob = &space->knobs[k];
+        if (point->value[k] != standard.value[k] &&
+            json_object_set_new(decisions, knob->name, json_integer(knob->values[point->value[k]]))) {
+            json_decref(decisions);
+            return NULL;
+        }
+    }
+    return decisions;
+}
+
+static int find_knob(const Space *space, const char *name) {
+    for (int k = 0; k < space->knob_count; k++) {
+        if (!strcmp(space->knobs[k].name, name)) {
+            return k;
+        }
+    }
+    return -1;
+}
+
+int space_read(const Space *space, const json_t *decisions, SearchPoint *point, char *reason, size_t reason_bytes) {
+    const char *name;
+    json_t *value;
+    *point = space_standard(space);
+    if (!json_is_object(decisions)) {
+        snprintf(reason, reason_bytes, "decisions are no object");
+        return -1;
+    }
+    json_object_foreach((json_t *)decisions, name, value) {
+        int k = find_knob(space, name),
+            at = k < 0 || !json_is_integer(value) ? -1 : index_of(&space->knobs[k], json_integer_value(value));
+        if (at < 0) {
+            char *text = json_dumps(value, JSON_ENCODE_ANY);
+            snprintf(reason, reason_bytes, k < 0 ? "there is no knob '%.60s'" : "%.60s cannot be %.40s here", name,
+                     text ? text : "that");
+            free(text);
+            return -1;
+        }
+        point->value[k] = (uint8_t)at;
+    }
+    if (!space_valid(space, point)) {
+        snprintf(reason, reason_bytes, "the decisions do not go together");
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,160 @@
+// The space of the search: points are plans, decisions are points, and nothing in it touches bits or the packed layout.
+#include <stdlib.h>
+#include <string.h>
+
+#include "../compiler/plan.h"
+#include "../compiler/space.h"
+#include "../compiler/synthetic.h"
+#include "fixture.h"
+#include "suites.h"
+
+enum { LAYERS = 24, POINTS = 200 };
+static const char *const target_names[] = {"avx512", "avx2", "neon", "generic"};
+
+static Space space_of(uint64_t seed) {
+    const Machine machine = {.cache_count = 1, .caches = {{.level = 2, .bytes = 1 << 20, .line_bytes = 64, .shared_by = 1}}};
+    const Target *target = target_find(target_names[seed % 4]);
+    Layer layer = fixture_layer(seed);
+    Plan plan = plan_default(&layer, target, &machine, NULL);
+    Space space;
+    space_make(&plan, target, &machine, &space);
+    return space;
+}
+
+static SearchPoint random_point(const Space *space, uint64_t *state) {
+    SearchPoint point = {{0}};
+    for (int k = 0; k < space->knob_count; k++) {
+        point.value[k] = (uint8_t)(synthetic_next(state) % (uint64_t)space->knobs[k].count);
+    }
+    return point;
+}
+
+START_TEST(test_standard) {
+    Space space = space_of((uint64_t)_i);
+    SearchPoint point = space_standard(&space);
+    Plan plan;
+    ck_assert(space_valid(&space, &point));
+    space_plan(&space, &point, &plan);
+    ck_assert_mem_eq(&plan, &space.standard, sizeof plan);
+    json_t *decisions = space_decisions(&space, &point);
+    ck_assert_uint_eq(json_object_size(decisions), 0);
+    json_decref(decisions);
+    ck_assert(space_size(&space) > 1000);
+}
+END_TEST
+
+// Tiles fit their registers and tables, blocks are whole tiles, and what the packed layout follows from is the default's.
+static void check_plan(const Space *space, const Plan *plan) {
+    const Plan *standard = &space->standard;
+    Plan again = *plan;
+    plan_layout(&again);
+    ck_assert_mem_eq(&again, plan, sizeof again);
+    ck_assert_int_eq(plan->instance_bytes, standard->instance_bytes);
+    ck_assert_int_eq(plan->chunk_tokens, standard->chunk_tokens);
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        const Role *role = &plan->roles[r];
+        if (!role->matrices) {
+            continue;
+        }
+        ck_assert_int_eq(role->path, standard->roles[r].path);
+        ck_assert_int_eq(role->offset, standard->roles[r].offset);
+        ck_assert_msg(role->max_rows >= 1 && role->max_rows <= TILE_MAX_ROWS && role->wide_rows <= role->max_rows,
+                      "role %d: %d rows, two panels up to %d", r, role->max_rows, role->wide_rows);
+        ck_assert_int_le(role->max_rows * role->tile_columns / space->target->lanes,
+                         standard->roles[r].max_rows * standard->roles[r].tile_columns / space->target->lanes + 2);
+        ck_assert(role->unroll >= 1 && role->prefetch >= 0 && role->widen_tiles >= 0);
+    }
+    ck_assert_int_eq(plan->block_rows % plan->roles[ROLE_GATE_UP].max_rows, 0);
+    ck_assert(plan->block_rows > 0 && plan->few_tokens >= 1 && plan->up_tasks >= 1 && plan->down_tasks >= 1);
+}
+
+START_TEST(test_points_are_plans) {
+    Space space = space_of((uint64_t)_i);
+    uint64_t state = (uint64_t)_i;
+    int valid = 0;
+    for (int i = 0; i < POINTS; i++) {
+        SearchPoint point = random_point(&space, &state);
+        Plan plan, parsed;
+        Diagnostics diagnostics = {0};
+        if (!space_valid(&space, &point)) {
+            continue;
+        }
+        valid++;
+        space_plan(&space, &point, &plan);
+        check_plan(&space, &plan);
+        char *text = plan_print(&plan);
+        ck_assert_int_eq(plan_parse(text, "plan", &parsed, &diagnostics), 0);
+        ck_assert_mem_eq(&parsed, &plan, sizeof plan);
+        free(text);
+    }
+    ck_assert_int_gt(valid, POINTS / 20);
+}
+END_TEST
+
+// Each value of each knob makes another plan, but for blocks: two shares of a cache may hold the same whole tiles.
+START_TEST(test_knobs_matter) {
+    Space space = space_of((uint64_t)_i);
+    Plan plan;
+    for (int k = 0; k < space.knob_count; k++) {
+        for (int v = 0; v < space.knobs[k].count; v++) {
+            SearchPoint point = space_standard(&space);
+            bool same = v == point.value[k] || !strcmp(space.knobs[k].name, "block");
+            point.value[k] = (uint8_t)v;
+            space_plan(&space, &point, &plan);
+            ck_assert_msg(same || memcmp(&plan, &space.standard, sizeof plan), "%s = %lld changes nothing", space.knobs[k].name,
+                          (long long)space.knobs[k].values[v]);
+            ck_assert(!v || space.knobs[k].values[v] > space.knobs[k].values[v - 1]);
+        }
+    }
+}
+END_TEST
+
+START_TEST(test_decisions) {
+    Space space = space_of((uint64_t)_i);
+    uint64_t state = (uint64_t)_i + 99;
+    for (int i = 0; i < POINTS; i++) {
+        SearchPoint point = random_point(&space, &state), back;
+        char reason[128];
+        if (!space_valid(&space, &point)) {
+            continue;
+        }
+        json_t *decisions = space_decisions(&space, &point);
+        ck_assert_int_eq(space_read(&space, decisions, &back, reason, sizeof reason), 0);
+        ck_assert_mem_eq(&back, &point, sizeof back);
+        json_decref(decisions);
+    }
+}
+END_TEST
+
+static void expect_reason(const char *text, const char *words) {
+    Space space = space_of(4);
+    SearchPoint point;
+    char reason[128] = "";
+    json_t *decisions = json_loads(text, JSON_DECODE_ANY, NULL);
+    ck_assert_ptr_nonnull(decisions);
+    ck_assert_int_ne(space_read(&space, decisions, &point, reason, sizeof reason), 0);
+    ck_assert_msg(strstr(reason, words) != NULL, "%s", reason);
+    json_decref(decisions);
+}
+
+START_TEST(test_decision_errors) {
+    expect_reason("[]", "no object");
+    expect_reason("{\"gate_up.colour\": 3}", "no knob 'gate_up.colour'");
+    expect_reason("{\"gate_up.unroll\": 3}", "gate_up.unroll cannot be 3");
+    expect_reason("{\"few_tokens\": \"all\"}", "few_tokens cannot be \"all\"");
+    expect_reason("{\"few_tokens\": 4.5}", "few_tokens cannot be 4.5");
+    expect_reason("{\"gate_up.tile\": 99999999999}", "gate_up.tile cannot be 99999999999");
+}
+END_TEST
+
+Suite *suite_space(void) {
+    Suite *suite = suite_create("space");
+    TCase *cases = tcase_create("points");
+    tcase_add_loop_test(cases, test_standard, 0, LAYERS);
+    tcase_add_loop_test(cases, test_points_are_plans, 0, LAYERS);
+    tcase_add_loop_test(cases, test_knobs_matter, 0, LAYERS);
+    tcase_add_loop_test(cases, test_decisions, 0, LAYERS);
+    tcase_add_test(cases, test_decision_errors);
+    suite_add_tcase(suite, cases);
+    return suite;
+}
