@@ -40,8 +40,12 @@ int bank_open(Bank *bank, const Plan *plan, const SyntheticRouting *routing, int
     packed_image_begin(&bank->kind, 1, bank->image);
     const uint8_t *first = packed_image_instance(bank->image, 0, 0);
     synthetic_fill(plan, packed_image_instance(bank->image, 0, 0), SEED, routing);
-    for (int64_t s = 1; s < bank->slots; s++) {  // their values do not matter, their addresses do
-        memcpy(packed_image_instance(bank->image, 0, s), first, (size_t)plan->instance_bytes);
+    // Their values do not matter, their addresses do. By all threads: it is the kernel's zeroing of pages that takes time.
+    const int64_t piece = HUGE_PAGE, pieces = (plan->instance_bytes + piece - 1) / piece;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = pieces; i < bank->slots * pieces; i++) {
+        int64_t offset = i % pieces * piece, left = plan->instance_bytes - offset;
+        memcpy(packed_image_instance(bank->image, 0, i / pieces) + offset, first + offset, (size_t)(left < piece ? left : piece));
     }
     packed_image_seal(bank->image);  // without the weights' checksums, which nobody asks for
     return 0;

@@ -11,22 +11,24 @@ struct Candidate {
     Jit *jit;
     Contents contents;
     Kind kind;
+    Plan tuned;  // what a shared skeleton reads
     LayerForward *forwards[1];
     Library *library;
 };
 
-// The tiles of one set of roles. The schedule is not part of them.
-typedef struct CachedTiles {
-    Role roles[ROLE_COUNT];
+// One compiled part: the tiles of a role, tile_leave, or a skeleton. `plan` is all that it was made from, the rest of it zero.
+typedef struct CachedObject {
+    unsigned part;  // a role, EMIT_LEAVE, or one of the following
+    Plan plan;
     Object object;
     uint64_t used;
-} CachedTiles;
+} CachedObject;
 
-enum { CACHE_ENTRIES = 64 };
+enum { PART_SHIPPED = EMIT_LEAVE + 1, PART_SHARED, CACHE_ENTRIES = 128 };
 
 struct CandidateCache {
     const Target *target;
-    CachedTiles entries[CACHE_ENTRIES];
+    CachedObject entries[CACHE_ENTRIES];
     uint64_t clock;
 };
 
@@ -47,41 +49,102 @@ void candidate_cache_free(CandidateCache *cache) {
     free(cache);
 }
 
-static Object copy_object(Object object) {
-    return LLVMCreateMemoryBufferWithMemoryRangeCopy(LLVMGetBufferStart(object), LLVMGetBufferSize(object), "tiles");
+// What a skeleton reads from layer_tuned alone.
+static void strip_tuned(Plan *plan) {
+    for (int r = ROLE_ROUTER + 1; r < ROLE_COUNT; r++) {
+        Role *role = &plan->roles[r];
+        role->max_rows = role->wide_rows = role->widen_tiles = role->unroll = role->prefetch = role->tile_columns = 0;
+    }
+    plan->few_tokens = plan->block_rows = plan->up_tasks = plan->down_tasks = plan->floor_rows = 0;
 }
 
-// A copy of the roles' tiles, which the JIT takes over; the one that was not asked for longest makes room.
-static Object cached_tiles(CandidateCache *cache, const Plan *plan, Diagnostics *diagnostics) {
-    CachedTiles *oldest = &cache->entries[0];
-    for (int i = 0; i < CACHE_ENTRIES; i++) {
-        CachedTiles *entry = &cache->entries[i];
-        if (entry->object && !memcmp(entry->roles, plan->roles, sizeof entry->roles)) {
-            entry->used = ++cache->clock;
-            return copy_object(entry->object);
+// What a part is made from.
+static void strip(const Plan *plan, unsigned part, Plan *out) {
+    memset(out, 0, sizeof *out);
+    if (part == PART_SHIPPED || part == PART_SHARED) {
+        *out = *plan;
+    }
+    if (part == PART_SHARED) {
+        strip_tuned(out);
+    }
+    for (unsigned r = 0; r < ROLE_COUNT; r++) {
+        Role *role = &out->roles[r];
+        if (part == EMIT_LEAVE) {
+            role->path = plan->roles[r].path;
+            role->matrices = plan->roles[r].matrices;
+        } else if (part == r) {
+            *role = plan->roles[r];
         }
-        oldest = entry->used < oldest->used ? entry : oldest;
     }
-    Object made = emit_tiles(cache->target, plan, 0, NULL, diagnostics);
-    if (!made) {
-        return NULL;
-    }
-    if (oldest->object) {
-        LLVMDisposeMemoryBuffer(oldest->object);
-    }
-    memcpy(oldest->roles, plan->roles, sizeof oldest->roles);
-    oldest->object = made;
-    oldest->used = ++cache->clock;
-    return copy_object(made);
 }
 
-static int load(Candidate *candidate, CandidateCache *cache, const Plan *plan, Diagnostics *diagnostics) {
-    Object tiles = cached_tiles(cache, plan, diagnostics);
-    Object layer = tiles ? emit_layer(cache->target, plan, 0, NULL, diagnostics) : NULL;
-    candidate->jit = layer ? jit_load(tiles, diagnostics) : NULL;
-    if (!candidate->jit || jit_define(candidate->jit, "team_barrier", (void (*)(void))team_barrier, diagnostics) ||
-        jit_add(candidate->jit, layer, diagnostics)) {
+// A copy of a part's object, which the JIT takes over; the one that was not asked for longest makes room.
+static Object cached_part(CandidateCache *cache, const Plan *plan, unsigned part, Diagnostics *diagnostics) {
+    CachedObject *place = &cache->entries[0];
+    Plan from;
+    strip(plan, part, &from);
+    for (int i = 0; i < CACHE_ENTRIES; i++) {
+        CachedObject *entry = &cache->entries[i];
+        if (entry->object && entry->part == part && !memcmp(&entry->plan, &from, sizeof from)) {
+            place = entry;
+            break;
+        }
+        place = entry->used < place->used ? entry : place;
+    }
+    if (!place->object || place->part != part || memcmp(&place->plan, &from, sizeof from)) {
+        Object made = part == PART_SHIPPED  ? emit_layer(cache->target, &from, 0, NULL, diagnostics)
+                      : part == PART_SHARED ? emit_tunable_layer(cache->target, &from, diagnostics)
+                                            : emit_tiles(cache->target, &from, 0, 1u << part, NULL, diagnostics);
+        if (!made) {
+            return NULL;
+        }
+        if (place->object) {
+            LLVMDisposeMemoryBuffer(place->object);
+        }
+        *place = (CachedObject){.part = part, .plan = from, .object = made};
+    }
+    place->used = ++cache->clock;
+    return LLVMCreateMemoryBufferWithMemoryRangeCopy(LLVMGetBufferStart(place->object), LLVMGetBufferSize(place->object), "part");
+}
+
+// Stands for tiles that the shared skeleton names and this plan never calls.
+static void never_called(void) {
+    abort();
+}
+
+static int define_all(Candidate *candidate, Diagnostics *diagnostics) {
+    static const char *const kinds[] = {"widening", "widened"};
+    int status = jit_define(candidate->jit, "team_barrier", (const void *)team_barrier, diagnostics) ||
+                 jit_define(candidate->jit, "layer_tuned", &candidate->tuned, diagnostics);
+    for (int i = 0; i < 2 * ROLE_COUNT && !status; i++) {
+        char name[96];
+        const Role *role = &candidate->tuned.roles[i / 2];
+        if (!role->matrices || !role->widen_tiles) {
+            snprintf(name, sizeof name, "tile_%s_%s_0", emit_role_name(i / 2), kinds[i % 2]);
+            status = jit_define(candidate->jit, name, (const void *)never_called, diagnostics);
+        }
+    }
+    return status ? -1 : 0;
+}
+
+static int load_part(Candidate *candidate, CandidateCache *cache, const Plan *plan, unsigned part, Diagnostics *diagnostics) {
+    Object object = cached_part(cache, plan, part, diagnostics);
+    if (!object) {
         return -1;
+    }
+    if (candidate->jit) {
+        return jit_add(candidate->jit, object, diagnostics);
+    }
+    candidate->jit = jit_load(object, diagnostics);
+    return candidate->jit ? define_all(candidate, diagnostics) : -1;
+}
+
+static int load(Candidate *candidate, CandidateCache *cache, const Plan *plan, bool shipped, Diagnostics *diagnostics) {
+    for (unsigned part = 0; part <= PART_SHARED; part++) {
+        bool absent = part < ROLE_COUNT ? !plan->roles[part].matrices : part == (shipped ? PART_SHARED : PART_SHIPPED);
+        if (!absent && load_part(candidate, cache, plan, part, diagnostics)) {
+            return -1;
+        }
     }
     candidate->forwards[0] = (LayerForward *)jit_function(candidate->jit, "layer_forward_0");
     if (!candidate->forwards[0]) {
@@ -90,11 +153,15 @@ static int load(Candidate *candidate, CandidateCache *cache, const Plan *plan, D
     return candidate->forwards[0] ? 0 : -1;
 }
 
-Candidate *candidate_open(CandidateCache *cache, const Plan *plan, const Bank *bank, int threads, int64_t max_tokens,
+Candidate *candidate_open(CandidateCache *cache, const Plan *plan, bool shipped, const Bank *bank, int threads, int64_t max_tokens,
                           Diagnostics *diagnostics) {
     char error[256] = "";
     Candidate *candidate = calloc(1, sizeof *candidate);
-    if (!candidate || load(candidate, cache, plan, diagnostics)) {
+    if (!candidate) {
+        return NULL;
+    }
+    candidate->tuned = *plan;
+    if (load(candidate, cache, plan, shipped, diagnostics)) {
         candidate_close(candidate);
         return NULL;
     }

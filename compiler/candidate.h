@@ -8,13 +8,15 @@
 
 typedef struct Candidate Candidate;
 
-// Compiled objects of roles that candidates share: most of them differ from each other in one role or none.
+// Compiled parts that candidates share: most of them differ from each other in one role, or in the schedule alone.
 typedef struct CandidateCache CandidateCache;
 CandidateCache *candidate_cache_create(const Target *target);
 void candidate_cache_free(CandidateCache *cache);
 
-// max_tokens: of any call. NULL with diagnostics.
-Candidate *candidate_open(CandidateCache *cache, const Plan *plan, const Bank *bank, int threads, int64_t max_tokens,
+// max_tokens: of any call. `shipped`: the very skeleton that a library would have, specialised for this plan; otherwise one that
+// all plans of the layer share and that reads from the plan what the search varies. Nearly as fast, it is compiled once, not for
+// every plan. NULL with diagnostics.
+Candidate *candidate_open(CandidateCache *cache, const Plan *plan, bool shipped, const Bank *bank, int threads, int64_t max_tokens,
                           Diagnostics *diagnostics);
 void candidate_close(Candidate *candidate);
 

@@ -134,7 +134,7 @@ static char *make_description(const Model *model, const Target *target, const Pl
 static int emit_objects(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
                         const EmitTexts *texts, Object *objects, int *count, Diagnostics *diagnostics) {
     for (int64_t i = 0; i < contents->kinds; i++) {
-        objects[*count] = emit_tiles(target, &kinds[i].plan, i, texts, diagnostics);
+        objects[*count] = emit_tiles(target, &kinds[i].plan, i, EMIT_ALL, texts, diagnostics);
         *count += objects[*count] != NULL;
         objects[*count] = emit_layer(target, &kinds[i].plan, i, texts, diagnostics);
         *count += objects[*count] != NULL;

@@ -9,6 +9,10 @@ extern const char embedded_layer_begin[], embedded_layer_end[], embedded_entry_b
 #define ROLE_NAME(enumerator, name) name,
 static const char *const role_names[] = {ROLE_LIST(ROLE_NAME)};
 
+const char *emit_role_name(int role) {
+    return role_names[role];
+}
+
 // LLVM features of all paths that a plan uses; a name may come more than once.
 static void plan_features(const Target *target, const Plan *plan, char *features, size_t size) {
     features[0] = 0;
@@ -87,15 +91,18 @@ static void emit_leave(Emission *e, const Plan *plan, int64_t kind) {
     LLVMBuildRetVoid(e->builder);
 }
 
-Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
+Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, unsigned parts, const EmitTexts *texts,
+                  Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "tiles");
     char part[32], features[256];
     for (int r = 0; r < ROLE_COUNT; r++) {
-        if (plan->roles[r].matrices) {
+        if (plan->roles[r].matrices && parts & 1u << r) {
             emit_role(&e, &plan->roles[r], role_names[r], kind);
         }
     }
-    emit_leave(&e, plan, kind);
+    if (parts & 1u << EMIT_LEAVE) {
+        emit_leave(&e, plan, kind);
+    }
     snprintf(part, sizeof part, "tiles%lld", (long long)kind);
     plan_features(target, plan, features, sizeof features);
     return emission_finish(&e, features, false, part, texts, diagnostics);
@@ -169,7 +176,8 @@ static void rename_tiles(Emission *e, int64_t kind) {
     }
 }
 
-Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
+static Object emit_skeleton(const Target *target, const Plan *plan, bool tunable, int64_t kind, const EmitTexts *texts,
+                            Diagnostics *diagnostics) {
     Emission e = emission_begin_bitcode(target, embedded_layer_begin, embedded_layer_end, diagnostics);
     if (!e.module) {
         return NULL;
@@ -179,7 +187,10 @@ Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const Em
     replace_global(&e, "layer_plan", constant);
     LLVMSetLinkage(constant, LLVMInternalLinkage);
     LLVMSetVisibility(constant, LLVMDefaultVisibility);
-    drop_widening(&e, plan);
+    if (!tunable) {
+        replace_global(&e, "layer_tuned", constant);
+        drop_widening(&e, plan);
+    }
     rename_tiles(&e, kind);
     snprintf(name, sizeof name, "layer_forward_%lld", (long long)kind);
     LLVMSetValueName2(LLVMGetNamedFunction(e.module, "layer_forward"), name, strlen(name));
@@ -188,6 +199,14 @@ Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const Em
     }
     snprintf(part, sizeof part, "layer%lld", (long long)kind);
     return emission_finish(&e, "", true, part, texts, diagnostics);
+}
+
+Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics) {
+    return emit_skeleton(target, plan, false, kind, texts, diagnostics);
+}
+
+Object emit_tunable_layer(const Target *target, const Plan *plan, Diagnostics *diagnostics) {
+    return emit_skeleton(target, plan, true, 0, NULL, diagnostics);
 }
 
 // Entry points are compiled under the names entry_X and exported as NAME_X.

@@ -20,13 +20,22 @@ typedef struct EmitTexts {
     bool assembly;
 } EmitTexts;
 
-// The tiles of all roles of a plan and the dispatchers tile_ROLE_<kind>. NULL with diagnostics on failure.
-Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics);
+// The tiles of a plan's roles (bit r: role r, if the layer has it) and the dispatchers tile_ROLE_<kind>; with bit EMIT_LEAVE also
+// tile_leave_<kind>. NULL with diagnostics on failure.
+enum { EMIT_LEAVE = ROLE_COUNT, EMIT_ALL = (1 << (ROLE_COUNT + 1)) - 1 };
+Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, unsigned parts, const EmitTexts *texts,
+                  Diagnostics *diagnostics);
 // The skeleton, specialised: layer_forward_<kind>.
 Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics);
+// The same with what the search varies left open: read from the plan layer_tuned, which whoever loads the object defines. Refers to
+// the widening tiles of all roles. layer_forward_0.
+Object emit_tunable_layer(const Target *target, const Plan *plan, Diagnostics *diagnostics);
 // The exported functions NAME_... and the library's constants.
 Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
                   const EmitTexts *texts, Diagnostics *diagnostics);
+// A role's name in plans and in its tiles' names.
+const char *emit_role_name(int role);
+
 // An object without contents: what stands for libraries that are not here when linking for another architecture.
 Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 

@@ -46,10 +46,10 @@ int jit_add(Jit *jit, Object object, Diagnostics *diagnostics) {
     return failed(LLVMOrcLLJITAddObjectFile(jit->engine, library, object), diagnostics) ? -1 : 0;
 }
 
-int jit_define(Jit *jit, const char *name, void (*function)(void), Diagnostics *diagnostics) {
+int jit_define(Jit *jit, const char *name, const void *address, Diagnostics *diagnostics) {
     LLVMOrcCSymbolMapPair pair = {
         LLVMOrcLLJITMangleAndIntern(jit->engine, name),
-        {(LLVMOrcExecutorAddress)(uintptr_t)function, {LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0}}};
+        {(LLVMOrcExecutorAddress)(uintptr_t)address, {LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0}}};
     LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->engine);
     return failed(LLVMOrcJITDylibDefine(library, LLVMOrcAbsoluteSymbols(&pair, 1)), diagnostics) ? -1 : 0;
 }

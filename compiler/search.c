@@ -7,7 +7,8 @@
 
 #include "search_race.h"
 
-enum { FINALISTS = 8, RESTARTS = 12 };
+enum { FINALISTS = 6, RESTARTS = 12 };
+static const double indistinct = 0.003;   // two predictions that differ by less say the same
 static const double nearly = 0.01;         // a neighbour that lost by less gets a second race in the last sweep
 static const double far_behind = 0.10;     // a neighbour that lost by more is not tried again where the incumbent has changed
 
@@ -47,10 +48,21 @@ static SearchPoint random_point(Search *s) {
 
 // --- predict -------------------------------------------------------------------------------------------------------------------
 
-// The best predictions so far, ascending, each once.
-static void keep_prediction(Predicted *best, int *count, const SearchPoint *point, double value) {
+// Whether the model cannot tell two points apart: it says nearly the same of both, and they are neighbours or nearly so. Races
+// between such points are what the improving stage is for.
+static bool are_alike(const SearchProblem *problem, const Predicted *a, const SearchPoint *point, double value) {
+    int different = 0;
+    for (int k = 0; k < problem->knobs; k++) {
+        different += a->point.value[k] != point->value[k];
+    }
+    return different == 0 || (different <= 3 && fabs(a->value - value) < indistinct);
+}
+
+// The best predictions so far, ascending, none like another.
+static void keep_prediction(const SearchProblem *problem, Predicted *best, int *count, const SearchPoint *point, double value) {
     for (int i = 0; i < *count; i++) {
-        if (same(&best[i].point, point)) {
+        if (are_alike(problem, &best[i], point, value)) {
+            best[i] = value < best[i].value ? (Predicted){*point, value} : best[i];
             return;
         }
     }
@@ -67,7 +79,7 @@ static void keep_prediction(Predicted *best, int *count, const SearchPoint *poin
 // Goes to the best neighbour as long as there is a better one.
 static void descend(Search *s, SearchPoint point, Predicted *best, int *count) {
     double value = search_predict(s, &point);
-    keep_prediction(best, count, &point, value);
+    keep_prediction(s->problem, best, count, &point, value);
     for (bool moved = true; moved;) {
         SearchPoint from = point;
         moved = false;
@@ -79,7 +91,7 @@ static void descend(Search *s, SearchPoint point, Predicted *best, int *count) {
                     continue;
                 }
                 double predicted = search_predict(s, &next);
-                keep_prediction(best, count, &next, predicted);
+                keep_prediction(s->problem, best, count, &next, predicted);
                 if (predicted < value) {
                     value = predicted, point = next, moved = true;
                 }
@@ -252,12 +264,16 @@ static void confirm(Search *s, SearchResult *result) {
     s->stage = SEARCH_CONFIRM;
     s->reserve = 0;
     result->best = s->problem->standard;
+    result->candidate = candidate;
     result->gain = result->low = result->high = 1;
     result->candidate_gain = result->candidate_low = result->candidate_high = 1;
     if (same(&candidate, &s->problem->standard)) {
         return;
     }
     s->incumbent = s->problem->standard;
+    if (s->problem->confirm) {
+        s->problem->confirm(s->problem->context);
+    }
     SearchRace race = search_race(s, &candidate, search_all_parts(s->problem), SEARCH_MAX_ROUNDS, SEARCH_CONFIRMING);
     if (race.rounds < s->direct.rounds && !s->stopped && same(&candidate, &s->direct_point)) {
         race = s->direct;

@@ -32,6 +32,9 @@ typedef struct SearchTrial {
     double predicted;   // logarithm of the objective; comparable between points only
     double seconds;     // since the search began, when the last round ended
     bool unusable;      // the problem could not prepare it
+    bool won;           // it became the incumbent
+    double part_seconds[SEARCH_MAX_PARTS];  // geometric mean of the part's samples in this search; 0: there are none
+    int part_samples[SEARCH_MAX_PARTS];
 } SearchTrial;
 
 typedef enum SearchStage { SEARCH_PREDICT, SEARCH_HALVE, SEARCH_IMPROVE, SEARCH_CONFIRM, SEARCH_DONE } SearchStage;
@@ -60,6 +63,7 @@ typedef struct SearchProblem {
     // Seconds of one call, as one sample; negative: the search ends.
     double (*measure)(void *context, const SearchPoint *point, int part);
     double (*clock)(void *context);  // seconds, ascending
+    void (*confirm)(void *context);  // the last race begins, of the winner and the default; may be NULL
     void (*progress)(void *context, const Search *search);  // may be NULL; called after every round
 } SearchProblem;
 
@@ -75,7 +79,8 @@ typedef struct SearchOptions {
 typedef struct SearchResult {
     SearchPoint best;       // the default where nothing else won
     double gain, low, high;  // how many times faster than the default: estimate and 95 % interval. 1, 1, 1 where the default stays
-    double candidate_gain, candidate_low, candidate_high;  // of the incumbent in the confirming race, winner or not
+    SearchPoint candidate;  // the last incumbent, winner or not
+    double candidate_gain, candidate_low, candidate_high;  // its, in the confirming race
     int confirm_rounds;
     bool converged;  // no neighbour was left to try
     bool stopped;  // by the problem

@@ -87,6 +87,16 @@ int search_prepare(Search *s, const SearchPoint *point) {
 
 // --- rounds --------------------------------------------------------------------------------------------------------------------
 
+// Keeps a sample for those who look at the search afterwards; decisions are made of differences only.
+static void keep_sample(Search *s, const SearchPoint *point, int part, double seconds) {
+    SearchTrial *trial = add_trial(s, point);
+    if (trial) {
+        double *mean = &trial->part_seconds[part];
+        int count = ++trial->part_samples[part];
+        *mean = count > 1 ? exp(log(*mean) + (log(seconds) - log(*mean)) / count) : seconds;
+    }
+}
+
 int search_round(Search *s, const SearchPoint *point, uint32_t parts, double differences[SEARCH_MAX_PARTS]) {
     const SearchProblem *problem = s->problem;
     double begin = problem->clock(problem->context);
@@ -98,6 +108,9 @@ int search_round(Search *s, const SearchPoint *point, uint32_t parts, double dif
             int side = (i + s->rounds) % 2;  // who goes first changes from round to round
             seconds[side] = problem->measure(problem->context, pair[side], p);
             s->stopped = !(seconds[side] > 0);
+            if (!s->stopped) {
+                keep_sample(s, pair[side], p, seconds[side]);
+            }
         }
         if (s->stopped) {
             return -1;
@@ -208,6 +221,7 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
             s->direct_point = *point;
             s->direct = race;
         }
+        trial->won = true;
         s->incumbent = *point;
         s->incumbent_difference += race.median;
         s->changes++;

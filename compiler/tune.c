@@ -12,7 +12,7 @@
 
 volatile sig_atomic_t tune_stopped;
 
-enum { OPEN_CANDIDATES = 4, SEED = 20250102, POOL_TOKENS = 8192, LONGEST_CHECK = 200, SAMPLE_CALLS = 32 };
+enum { OPEN_CANDIDATES = 8, SEED = 20250102, POOL_TOKENS = 8192, SAMPLE_CALLS = 32 };
 static const double shortest_sample = 0.004;  // seconds; shorter calls are repeated
 static const double rates_share = 0.1;        // of the budget at most is for tiles by themselves
 static const double low_rows = 12, tall_rows = 8;
@@ -35,6 +35,7 @@ typedef struct Tuning {
     OpenPoint open[OPEN_CANDIDATES];
     uint64_t clock;
     double begin;  // everything counts, filling the bank too
+    bool shipped;  // the last race is between what would ship
     int64_t cursor, most_tokens;
     uint8_t *x;         // a pool of tokens in the interface's format
     uint8_t *y, *first; // outputs: of a call, and of the default on the tokens that all points are checked with
@@ -53,7 +54,7 @@ static int make_tokens(Tuning *t) {
     float *x = malloc((size_t)elements * sizeof *x);
     t->x = (uint8_t *)x;
     t->y = malloc((size_t)t->most_tokens * t->row_bytes);
-    t->first = malloc(LONGEST_CHECK * t->row_bytes);
+    t->first = malloc((size_t)t->most_tokens * t->row_bytes);
     if (!x || !t->y || !t->first) {
         diagnostics_add(t->diagnostics, NULL, 0, 0, "out of memory for %lld tokens", (long long)t->pool);
         return -1;
@@ -95,23 +96,30 @@ static Candidate *find_open(Tuning *t, const SearchPoint *point) {
     return NULL;
 }
 
-// Bits on a few tokens, on many, and alone. The default's are kept; every other plan must give the same.
+// The same bits for all tokens together, for a few and for one alone. The default's are kept; every plan must give them. The first
+// call also makes the kernel find the workspace's pages.
 static bool same_bits(Tuning *t, const Candidate *candidate, bool standard) {
-    static const int64_t counts[] = {1, 5, 33, LONGEST_CHECK};
-    int64_t most = t->most_tokens < LONGEST_CHECK ? t->most_tokens : LONGEST_CHECK;
-    if (forward(t, candidate, 0, 0, most) < 0) {
-        return false;
-    }
-    if (standard) {
-        memcpy(t->first, t->y, (size_t)most * t->row_bytes);
-    }
+    const int64_t counts[] = {t->most_tokens, 5, 1};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        int64_t count = counts[i] < most ? counts[i] : most;
-        if (forward(t, candidate, 0, 0, count) < 0 || memcmp(t->y, t->first, (size_t)count * t->row_bytes)) {
+        int64_t count = counts[i] < t->most_tokens ? counts[i] : t->most_tokens;
+        if (forward(t, candidate, 0, 0, count) < 0) {
+            return false;
+        }
+        if (standard && i == 0) {
+            memcpy(t->first, t->y, (size_t)count * t->row_bytes);
+        }
+        if (memcmp(t->y, t->first, (size_t)count * t->row_bytes)) {
             return false;
         }
     }
     return true;
+}
+
+static void close_all(Tuning *t) {
+    for (int i = 0; i < OPEN_CANDIDATES; i++) {
+        candidate_close(t->open[i].candidate);
+        t->open[i] = (OpenPoint){0};
+    }
 }
 
 // Compiles, opens and verifies a point, in the place of the one that was not used for longest. 0, 1: unusable.
@@ -130,13 +138,13 @@ static int open_point(Tuning *t, const SearchPoint *point) {
     candidate_close(place->candidate);
     *place = (OpenPoint){0};
     space_plan(&t->result->space, point, &plan);
-    Candidate *candidate =
-        candidate_open(t->cache, &plan, &t->bank, t->options->threads, t->most_tokens, is_standard ? t->diagnostics : &ignored);
+    Candidate *candidate = candidate_open(t->cache, &plan, t->shipped, &t->bank, t->options->threads, t->most_tokens,
+                                          is_standard ? t->diagnostics : &ignored);
     diagnostics_free(&ignored);
     if (!candidate) {
         return 1;
     }
-    if (!same_bits(t, candidate, is_standard) || forward(t, candidate, 0, 0, t->most_tokens) < 0) {
+    if (!same_bits(t, candidate, is_standard)) {
         candidate_close(candidate);
         return 1;
     }
@@ -189,6 +197,12 @@ static double problem_clock(void *context) {
     return statistics_clock();
 }
 
+static void problem_confirm(void *context) {
+    Tuning *t = context;
+    t->shipped = true;
+    close_all(t);
+}
+
 static void problem_progress(void *context, const Search *search) {
     const Tuning *t = context;
     if (t->options->progress) {
@@ -224,6 +238,7 @@ static SearchProblem problem_of(Tuning *t) {
                              .prepare = problem_prepare,
                              .measure = problem_measure,
                              .clock = problem_clock,
+                             .confirm = problem_confirm,
                              .progress = problem_progress};
     for (int p = 0; p < problem.parts; p++) {
         problem.weight[p] = t->options->workload.weight[p];
@@ -369,9 +384,7 @@ int tune_layer(const char *name, const Plan *standard, const TuneOptions *option
     space_make(standard, options->target, options->machine, &result->space);
     int status = prepare_tuning(t) || measure_rates(t) || search(t) ? -1 : 0;
     result->total_seconds = statistics_clock() - t->begin;
-    for (int i = 0; i < OPEN_CANDIDATES; i++) {
-        candidate_close(t->open[i].candidate);
-    }
+    close_all(t);
     candidate_cache_free(t->cache);
     bank_close(&t->bank);
     free(t->x);

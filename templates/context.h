@@ -7,25 +7,34 @@
 
 // In a library the plan is a constant that the emitter supplies and the optimiser folds away; natively (under sanitizers) it is
 // a variable that the tests set.
+//
+// layer_tuned is the same plan. What the search varies is read from it alone: while it tries plans it keeps one skeleton, for which
+// layer_plan is a constant and layer_tuned is not (compiler/candidate.c).
 #ifdef CATENA_NATIVE
 extern Plan layer_plan;
+#define layer_tuned layer_plan
 #else
-extern const Plan layer_plan;
+extern const Plan layer_plan, layer_tuned;
 #endif
+
+// A role of layer_plan, as tuned.
+INLINE const Role *tuned(const Role *role) {
+    return &layer_tuned.roles[role - layer_plan.roles];
+}
 
 typedef struct Context {
     Call *call;
     Team *team;
     int64_t thread, threads;
     Workspace space;
-    int64_t phase;      // phases with tasks that this thread has begun
-    int32_t few;        // every thread selects for all tokens, into its own arrays
+    int64_t phase;  // phases with tasks that this thread has begun
+    int32_t few;  // every thread selects for all tokens, into its own arrays
     int32_t publishes;  // this thread hands out what the caller asked for: routing, scores
-    int32_t *experts;   // [tokens][top_k] of this iteration; -1: no expert
+    int32_t *experts;  // [tokens][top_k] of this iteration; -1: no expert
     float *weights;
-    float *shared_gates; // [tokens][shared_experts]: weights of the shared experts in this iteration, if gated
+    float *shared_gates;  // [tokens][shared_experts]: weights of the shared experts in this iteration, if gated
     uint8_t *rejected;  // [tokens]
-    int64_t *starts;    // buckets of this iteration (thread's own)
+    int64_t *starts;  // buckets of this iteration (thread's own)
     int32_t *rows;
     float *row_weights;
     int64_t first, last;  // pool entries of this wave (buckets.h)

@@ -34,11 +34,11 @@ INLINE float down_row_weight(const Context *c, int64_t iteration, int64_t e, int
 // Panels [first, m->last) of down for all rows of pool entry e.
 INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, int64_t first) {
     const Role *role = m->role;
-    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
+    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.block_rows - 1) / layer_tuned.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
-        int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
+        int64_t width = count <= tuned(role)->wide_rows ? TILE_MAX_PANELS : 1;
         for (int64_t panel = first; panel < m->last; panel += width) {
             Walk walk = panels_walk(c, m, count, panel, minimum(width, m->last - panel));
             for (int64_t t = 0; t < walk.tiles; t++) {
@@ -112,8 +112,8 @@ INLINE void down_phase(Context *c, int64_t iteration) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_DOWN];
     int64_t unit = panels_pairs(role) < 4 * c->threads ? 1 : 2, units = (role->panels + unit - 1) / unit;
-    int64_t tasks = layer_plan.down_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
-    while ((task = context_next_task(c, counter, layer_plan.down_tasks, &previous)) >= 0) {
+    int64_t tasks = layer_tuned.down_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
+    while ((task = context_next_task(c, counter, layer_tuned.down_tasks, &previous)) >= 0) {
         int64_t first = unit * share_start(units, task, tasks);
         int64_t last = minimum(unit * share_start(units, task + 1, tasks), role->panels);
         if (first >= last) {

@@ -27,9 +27,9 @@ typedef struct Walk {
 INLINE Walk panels_walk(const Context *c, const Matrix *m, int64_t count, int64_t panel, int64_t panels) {
     const Role *role = m->role;
     Walk w = {.matrix = m, .panel = m->weights + panel * role->panel_bytes, .panels = panels};
-    w.tiles = (count + role->max_rows - 1) / role->max_rows;
+    w.tiles = (count + tuned(role)->max_rows - 1) / tuned(role)->max_rows;
     w.next = panel + panels < m->last ? w.panel + panels * role->panel_bytes : m->after;
-    if (role->widen_tiles && w.tiles >= role->widen_tiles) {
+    if (tuned(role)->widen_tiles && w.tiles >= tuned(role)->widen_tiles) {
         w.widened = (float *)context_private(c, c->space.widened);
     }
     return w;

@@ -66,7 +66,7 @@ INLINE void up_activate(const float *out, const float *bias, const Role *down, u
 INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, int64_t first) {
     const Role *role = m->role;
     uint8_t *prepared = context_private(c, c->space.prepared);
-    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_plan.block_rows - 1) / layer_plan.block_rows;
+    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.block_rows - 1) / layer_tuned.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
@@ -75,7 +75,7 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
             float weight = buckets_is_shared(e) ? 1.0f : c->row_weights[c->starts[e] + begin + r];
             up_prepare(role, x, weight, prepared + r * role->input_stride);
         }
-        int64_t width = count <= role->wide_rows ? TILE_MAX_PANELS : 1;
+        int64_t width = count <= tuned(role)->wide_rows ? TILE_MAX_PANELS : 1;
         for (int64_t panel = first; panel < m->last; panel += width) {
             Walk walk = panels_walk(c, m, count, panel, minimum(width, m->last - panel));
             for (int64_t t = 0; t < walk.tiles; t++) {
@@ -96,7 +96,7 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
 // Cost of one pair of panels of a pool entry, in rows: below floor_rows an expert is bound by memory, not by arithmetic.
 INLINE int64_t up_cost(const Context *c, int64_t e) {
     int64_t rows = buckets_rows(c, e);
-    return rows == 0 ? 0 : rows < layer_plan.floor_rows ? layer_plan.floor_rows : rows;
+    return rows == 0 ? 0 : rows < layer_tuned.floor_rows ? layer_tuned.floor_rows : rows;
 }
 
 // The gate/up phase of a wave: (expert, pair of panels) in one line, each pair weighted by its expert's cost; a task is a stretch
@@ -107,8 +107,8 @@ INLINE void up_phase(Context *c, int64_t iteration) {
     for (int64_t e = c->first; e < c->last; e++) {
         total += up_cost(c, e) * panels_pairs(&roles[buckets_is_shared(e) ? ROLE_SHARED_GATE_UP : ROLE_GATE_UP]);
     }
-    int64_t tasks = layer_plan.up_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
-    while ((task = context_next_task(c, counter, layer_plan.up_tasks, &previous)) >= 0) {
+    int64_t tasks = layer_tuned.up_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
+    while ((task = context_next_task(c, counter, layer_tuned.up_tasks, &previous)) >= 0) {
         int64_t low = share_start(total, task, tasks), high = share_start(total, task + 1, tasks), base = 0;
         for (int64_t e = c->first; e < c->last && base < high; e++) {
             int shared = buckets_is_shared(e);

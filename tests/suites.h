@@ -13,6 +13,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(search, NATIVE_AND_SANITIZED) \
     X(space, NATIVE_AND_SANITIZED) \
     X(tune, NATIVE) \
+    X(recall, NATIVE) \
     X(schema, NATIVE_AND_SANITIZED) \
     X(npy, NATIVE_AND_SANITIZED) \
     X(reference, NATIVE_AND_SANITIZED) \

@@ -31,7 +31,7 @@ START_TEST(test_bits) {
     Machine machine;
     const Target *target = host(&machine);
     ck_assert_ptr_nonnull(target);
-    enum { PLANS = 3, TOKENS = 70 };
+    enum { PLANS = 4, TOKENS = 70 };
     Layer layer = layer_of((uint64_t)_i);
     Plan standard = plan_default(&layer, target, &machine, NULL);
     Space space;
@@ -55,7 +55,7 @@ START_TEST(test_bits) {
         }
         Plan plan;
         space_plan(&space, &point, &plan);
-        Candidate *candidate = candidate_open(cache, &plan, &bank, 1 + i % 3, TOKENS, &diagnostics);
+        Candidate *candidate = candidate_open(cache, &plan, i % 2, &bank, 1 + i % 3, TOKENS, &diagnostics);
         ck_assert_msg(candidate != NULL, "%s", diagnostics.text);
         const Forward call = {.layer = i % 3, .tokens = TOKENS, .x = x, .x_stride = layer.hidden, .y = y, .y_stride = layer.hidden};
         ck_assert_int_ge(instance_forward(candidate_library(candidate), &call), 0);
@@ -75,9 +75,7 @@ static TuneOptions options_of(const Target *target, const Machine *machine, doub
     return (TuneOptions){.target = target,
                          .machine = machine,
                          .threads = 2,
-                         .tokens = {1, 40},
-                         .weight = {1, 1},
-                         .parts = 2,
+                         .workload = {.tokens = {1, 40}, .weight = {1, 1}, .parts = 2},
                          .budget = budget,
                          .seed = 1};
 }
@@ -97,7 +95,7 @@ START_TEST(test_search_ends) {
     Plan standard = plan_default(&layer, target, &small, NULL);
     TuneOptions options = options_of(target, &small, 2);
     json_t *known = json_pack("{s:i}", _i ? "few_tokens" : "no such knob", 4);
-    options.known = known;
+    options.start = known;
     options.start_worst = _i == 2;
     TuneResult result;
     Diagnostics diagnostics = {0};
