@@ -147,7 +147,8 @@ format:
 
 # The schema of descriptions, which test_schema.c compares with what the compiler prints.
 schema: $(BUILD)/catena
-	$(BUILD)/catena schema >examples/schema.json
+	$(BUILD)/catena schema >$(BUILD)/schema.json
+	mv $(BUILD)/schema.json examples/schema.json
 
 # Outputs of other implementations, made again with the versions of tests/golden/requirements.txt. The results are in git.
 PYTHON ?= python3

@@ -292,5 +292,7 @@ void bench_print_rows(const BenchRow *rows, int64_t count);
 // The whole result in either form: {machine, peaks, bandwidth, rows}, or a paragraph and a table.
 json_t *bench_document(const BenchRun *run);
 void bench_print(const BenchRun *run);
+// The rows as an SVG drawing (bench_plot.c). Returns 0, or -1 with diagnostics.
+int bench_plot_save(const BenchRun *run, const char *path, Diagnostics *diagnostics);
 
 #endif

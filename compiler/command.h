@@ -32,4 +32,8 @@ int64_t command_parse_number(const char *text, int64_t low, int64_t high, const 
 // The same for --threads: from 1 to what a library can be opened with.
 int command_parse_threads(const char *text, const struct argp_state *state);
 
+// For commands that end after the current step when they are told to: `stop` is called at every signal that asks for it. Those that
+// are ignored (nohup) stay ignored.
+void command_handle_signals(void (*stop)(int));
+
 #endif

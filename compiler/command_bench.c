@@ -10,6 +10,7 @@
 #include "command.h"
 #include "compile.h"
 #include "input.h"
+#include "plot.h"
 #include "report.h"
 #include "temporary.h"
 
@@ -23,7 +24,8 @@ enum {
     OPTION_LAYER,
     OPTION_FORMAT,
     OPTION_SECONDS,
-    OPTION_HUGE_PAGES
+    OPTION_HUGE_PAGES,
+    OPTION_PLOT
 };
 
 typedef struct CommandOptions {
@@ -32,11 +34,11 @@ typedef struct CommandOptions {
     const char *routing;  // NULL: as the description's workload says
     int compute;          // -1: as described
     OutputFormat format;
+    const char *plot;     // NULL: no drawing
 } CommandOptions;
 
 static const struct argp_option option_table[] = {
-    {"tokens", OPTION_TOKENS, "N,N,...", 0, "Token counts, a row each (default: the description's workload, or 1,8,64,512,2048)",
-     0},
+    {"tokens", OPTION_TOKENS, "N,N,...", 0, "Token counts, a row each (default: the description's workload)", 0},
     {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S, one, or trace:PREFIX as written by catena run --routing PREFIX", 0},
     {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
     {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "Compile a description in this compute class", 0},
@@ -46,6 +48,7 @@ static const struct argp_option option_table[] = {
     {"format", OPTION_FORMAT, "md|json", 0, "A Markdown table (default) or one JSON document", 0},
     {"seconds", OPTION_SECONDS, "S", 0, "Time for each row (default 3)", 0},
     {"huge-pages", OPTION_HUGE_PAGES, "yes|no", 0, "Ask for huge pages, for every side (default yes)", 0},
+    {"plot", OPTION_PLOT, "FILE.svg", 0, "Also draw GFLOP/s and GB/s over token counts, with the roofline and the opponent", 0},
     {0},
 };
 
@@ -63,17 +66,6 @@ static int parse_tokens(const char *text, BenchOptions *options) {
         text = end + 1;
     } while (*end == ',');
     return *end ? -1 : 0;
-}
-
-static int parse_compute(const char *text) {
-#define COMPUTE_NAME(enumerator, name) name,
-    static const char *const names[] = {COMPUTE_LIST(COMPUTE_NAME)};
-    for (int c = 0; c < COMPUTE_COUNT; c++) {
-        if (!strcmp(names[c], text)) {
-            return c;
-        }
-    }
-    return -1;
 }
 
 static double parse_number(const char *text, double minimum, double maximum) {
@@ -98,7 +90,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_THREADS: options->bench.threads = command_parse_threads(argument, state); return 0;
     case OPTION_COMPUTE:
-        options->compute = parse_compute(argument);
+        options->compute = compute_find(argument);
         if (options->compute < 0) {
             argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
         }
@@ -123,6 +115,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
             argp_error(state, "--huge-pages takes yes or no, not '%s'", argument);
         }
         return 0;
+    case OPTION_PLOT: options->plot = argument; return 0;
     case ARGP_KEY_ARG:
         if (options->input) {
             argp_error(state, "one description or library, not also '%s'", argument);
@@ -189,29 +182,15 @@ static void stop(int signal_number) {
     bench_stopped = 1;
 }
 
-// Signals that end a benchmark after the current call, so that what it compiled is removed. They stay handled: timeout sends its
-// signal twice, and SIGPIPE comes with every write once the reader has gone. Ctrl-\ ends at once.
-static void handle_signals(void) {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    const struct sigaction action = {.sa_handler = stop};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction before;
-        if (!sigaction(signals[i], NULL, &before) && before.sa_handler != SIG_IGN) {  // ignored: by nohup, for example
-            sigaction(signals[i], &action, NULL);
-        }
-    }
-}
-
-// What the command line left open: the description's workload, then our own choice.
+// What the command line left open: the description's workload.
 static void fill_options(CommandOptions *options, const Artifact *artifact, const Machine *machine) {
-    static const int64_t usual[] = {1, 8, 64, 512, 2048};
     const Workload *workload = &artifact->model->workload;
     BenchOptions *bench = &options->bench;
     if (!bench->token_counts) {
-        bench->token_counts = workload->token_counts > 0 ? workload->token_counts : (int64_t)(sizeof usual / sizeof *usual);
-        memcpy(bench->tokens, workload->token_counts > 0 ? workload->tokens : usual, (size_t)bench->token_counts * sizeof *usual);
+        bench->token_counts = workload->token_counts;
+        memcpy(bench->tokens, workload->tokens, (size_t)bench->token_counts * sizeof *bench->tokens);
     }
-    if (!options->routing && (!*workload->routing || bench_routing_parse(workload->routing, &bench->routing))) {
+    if (!options->routing && bench_routing_parse(workload->routing, &bench->routing)) {
         bench_routing_parse("uniform", &bench->routing);
     }
     bench->threads = bench->threads ? bench->threads : (int)machine->threads;
@@ -240,7 +219,7 @@ int command_bench(int argc, char **argv) {
     Diagnostics diagnostics = {0};
     char directory[BENCH_PATH_BYTES], path[BENCH_PATH_BYTES + 128];
     argp_parse(&argp_bench, argc, argv, 0, NULL, &options);
-    handle_signals();
+    command_handle_signals(stop);  // so that what was compiled is removed
     // For the whole process, so that no side, workspace or malloc has what another has not.
     if (!options.bench.huge_pages && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)) {
         perror("catena bench: --huge-pages no");
@@ -251,12 +230,16 @@ int command_bench(int argc, char **argv) {
         return EXIT_FAILED;
     }
     BenchRun run = {.machine = &machine, .options = &options.bench, .directory = directory};
-    int status = find_library(&options, directory, path, &diagnostics);
+    int status = options.plot ? plot_check_path(options.plot, &diagnostics) : 0;
+    status = status ? status : find_library(&options, directory, path, &diagnostics);
     status = status ? status : run_layers(&run, &options, path, &diagnostics);
     if (run.row_count && options.format == OUTPUT_JSON) {
         status = report_print(bench_document(&run)) ? -1 : status;
     } else if (run.row_count) {
         bench_print(&run);
+    }
+    if (run.row_count && options.plot && bench_plot_save(&run, options.plot, &diagnostics)) {
+        status = -1;
     }
     if (bench_stopped) {
         fprintf(stderr, "catena bench: stopped\n");

@@ -1,7 +1,9 @@
 // catena compile SPEC -o DIR: a description to a shared library and its header.
 #include <argp.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "compile.h"
@@ -68,7 +70,11 @@ int command_compile(int argc, char **argv) {
     Arguments arguments = {.options.compute = -1};
     Diagnostics diagnostics = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-    Model *model = model_read_file(arguments.spec, &diagnostics);
+    const char *wisdom = arguments.options.wisdom;
+    if (wisdom && strcmp(wisdom, "none") && access(wisdom, F_OK)) {
+        diagnostics_add(&diagnostics, wisdom, 0, 0, "cannot read: %s", strerror(errno));
+    }
+    Model *model = diagnostics.count ? NULL : model_read_file(arguments.spec, &diagnostics);
     int failed = !model || compile_library(model, &arguments.options, arguments.directory, &diagnostics);
     diagnostics_print(&diagnostics, stderr);
     if (!failed) {

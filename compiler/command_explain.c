@@ -10,10 +10,11 @@
 #include "input.h"
 #include "plan.h"
 #include "recall.h"
+#include "site.h"
 #include "table.h"
 
 typedef struct Arguments {
-    const char *input, *target, *against;
+    const char *input, *target, *against, *topology;
     int compute, text_only, threads;
 } Arguments;
 
@@ -29,6 +30,8 @@ static const struct argp_option argp_options[] = {
     {"target", 't', "TARGET", 0, "Plan a description for this target", 0},
     {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer of a description", 0},
     {"threads", 'j', "N", 0, "Predict for N threads (default: all that this process may use)", 0},
+    {"topology", 'm', "FILE.xml|TEXT", 0,
+     "Plan for a machine that is not there: hwloc's XML, or its synthetic description such as \"pack:2 numa:1 core:24 pu:2\"", 0},
     {"against", 'a', "SPEC|LIB", 0, "Compare its first layer with another's: work, memory, possible choices; nothing is measured",
      0},
     {"text", 'x', NULL, 0, "Print the canonical text of the plans alone", 0},
@@ -46,6 +49,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case 'j': arguments->threads = command_parse_threads(argument, state); return 0;
+    case 'm': arguments->topology = argument; return 0;
     case 'a': arguments->against = argument; return 0;
     case 'x': arguments->text_only = 1; return 0;
     case ARGP_KEY_ARG:
@@ -79,15 +83,16 @@ static int subject_read_library(Subject *subject, const char *input, const Argum
     return subject->target ? 0 : -1;
 }
 
-static int subject_read(Subject *subject, const char *input, const Arguments *arguments, const Machine *machine,
+static int subject_read(Subject *subject, const char *input, const Arguments *arguments, const Site *site,
                         Diagnostics *diagnostics) {
+    const Machine *machine = &site->machine;
     switch (input_kind(input, diagnostics)) {
     case INPUT_LIBRARY: return subject_read_library(subject, input, arguments, diagnostics);
     case INPUT_NEITHER: return -1;
     case INPUT_DESCRIPTION: break;
     }
     subject->model = model_read_file(input, diagnostics);
-    subject->target = subject->model ? compile_target(arguments->target, machine, diagnostics) : NULL;
+    subject->target = subject->model ? site_target(site, arguments->target, diagnostics) : NULL;
     if (!subject->target) {
         return -1;
     }
@@ -134,11 +139,15 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
         }
     }
     for (int64_t i = 0; i < subject->model->layer_count; i++) {
+        PlacementRates rates = host && timed ? placement_measured(machine, &subject->plans[i], &peaks, &bandwidth, threads)
+                                             : placement_nominal(machine);
         Explanation explanation = {.target = subject->target,
                                    .plan = &subject->plans[i],
                                    .layer = &subject->model->layers[i],
                                    .workload = &subject->model->workload,
                                    .threads = threads,
+                                   .machine = machine,
+                                   .rates = &rates,
                                    .peaks = host ? &peaks : NULL,
                                    .bandwidth = timed ? &bandwidth : NULL};
         explain_layer(&explanation, stdout);
@@ -147,9 +156,9 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
     return print_texts(subject);
 }
 
-static int compare(const Subject *subject, const Arguments *arguments, const Machine *machine, Diagnostics *diagnostics) {
+static int compare(const Subject *subject, const Arguments *arguments, const Site *site, Diagnostics *diagnostics) {
     Subject other = {0};
-    int failed = subject_read(&other, arguments->against, arguments, machine, diagnostics);
+    int failed = subject_read(&other, arguments->against, arguments, site, diagnostics);
     if (!failed) {
         explain_comparison(subject->model->name, &subject->plans[0], other.model->name, &other.plans[0], stdout);
     }
@@ -163,13 +172,15 @@ int command_explain(int argc, char **argv) {
     Arguments arguments = {.compute = -1};
     Diagnostics diagnostics = {0};
     Subject subject = {0};
-    Machine machine;
+    Site site;
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-    int failed = machine_detect(&machine) || subject_read(&subject, arguments.input, &arguments, &machine, &diagnostics);
+    int failed = site_open(&site, arguments.topology, &diagnostics) ||
+                 subject_read(&subject, arguments.input, &arguments, &site, &diagnostics);
     if (!failed && arguments.against) {
-        failed = compare(&subject, &arguments, &machine, &diagnostics);
+        failed = compare(&subject, &arguments, &site, &diagnostics);
     } else if (!failed) {
-        failed = arguments.text_only ? print_texts(&subject) : print_explanations(&subject, &arguments, &machine, &diagnostics);
+        failed =
+            arguments.text_only ? print_texts(&subject) : print_explanations(&subject, &arguments, &site.machine, &diagnostics);
     }
     diagnostics_print(&diagnostics, stderr);
     diagnostics_free(&diagnostics);

@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "../runtime/file.h"
 #include "command.h"
 #include "import.h"
 #include "model.h"
+#include "temporary.h"
 
 typedef struct ImportArguments {
     const char *path, *output;
@@ -78,20 +78,27 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 }
 
 // Nothing that is read may be written over. Other files of the folder may: the description may lie beside the model.
-static bool replaces_source(const char *output, const char *path) {
-    static const char *const sources[] = {"config.json", "model.safetensors.index.json"};
+static bool replaces_source(const char *output, const ImportResult *result) {
+    static const char *const names[] = {"model.safetensors.index.json", "latest_checkpointed_iteration.txt"};
     char source[PATH_BYTES];
-    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
-        snprintf(source, sizeof source, "%s/%s", path, sources[i]);
-        if (file_replaces(output, source)) {
-            return true;
-        }
+    bool replaces = file_replaces(output, result->path);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(source, sizeof source, "%s/%s", result->folder, names[i]);
+        replaces |= file_replaces(output, source);
     }
-    const char *ending = strrchr(output, '.');
-    bool json = ending && !strcmp(ending, ".json");
+    return replaces;
+}
+
+// Whether a file of that name holds something else than JSON: a user who mistypes a name must not lose what it names.
+static bool holds_something_else(const char *path) {
     struct stat facts;
-    bool folder = !stat(path, &facts) && S_ISDIR(facts.st_mode);
-    return !(json && folder) && file_replaces(output, path);
+    FILE *file = !stat(path, &facts) && S_ISREG(facts.st_mode) ? fopen(path, "r") : NULL;
+    char first = '{';
+    int count = file ? fscanf(file, " %c", &first) : 0;
+    if (file) {
+        fclose(file);
+    }
+    return count == 1 && first != '{';
 }
 
 // Where tensors go: those of OUT.json to OUT.safetensors.
@@ -116,6 +123,18 @@ static int find_tensors_path(const ImportArguments *arguments, char path[PATH_BY
     return 0;
 }
 
+// Commits the description. Tensors that were written for it stay if it does, and otherwise go, also where a signal comes.
+static Status commit(Output *output, const char *tensors, const Failure *failure) {
+    sigset_t before;
+    temporary_hold_signals(&before);
+    Status status = output_commit(output, failure);
+    if (status == LIBRARY_OK) {
+        temporary_end(tensors);
+    }
+    temporary_release_signals(&before);
+    return status;
+}
+
 // The description and, where `tensors` is a path, the checkpoint's tensors: both or neither. The description is opened first, so
 // that a name that cannot be written is noticed before anything is.
 static int write_files(const char *path, Import *import, const char *tensors, Diagnostics *diagnostics) {
@@ -125,19 +144,23 @@ static int write_files(const char *path, Import *import, const char *tensors, Di
     Output output;
     int64_t bytes = (int64_t)strlen(text);
     Status status = output_open(path, bytes, &output, &failure);
-    if (status == LIBRARY_OK && *tensors && import_write_tensors(import, tensors, diagnostics)) {
-        output_discard(&output);
-        return -1;
+    if (status == LIBRARY_OK && *tensors) {
+        temporary_enter(tensors);
+        if (import_write_tensors(import, tensors, diagnostics)) {
+            temporary_end(tensors);
+            output_discard(&output);
+            return -1;
+        }
     }
     if (status == LIBRARY_OK) {
         status = output_write(&output, text, bytes, 0, &failure);
         if (status == LIBRARY_OK) {
-            status = output_commit(&output, &failure);
+            status = commit(&output, tensors, &failure);
         } else {
             output_discard(&output);
         }
         if (status != LIBRARY_OK && *tensors) {
-            unlink(tensors);
+            temporary_remove(tensors);
         }
     }
     if (status != LIBRARY_OK) {
@@ -154,9 +177,12 @@ static int write_outputs(const ImportArguments *arguments, Import *import, Diagn
     }
     if (!arguments->output) {
         fputs(result->description, stdout);
-    } else if (replaces_source(arguments->output, arguments->path)) {
+    } else if (replaces_source(arguments->output, result)) {
         diagnostics_add(diagnostics, arguments->output, 0, 0, "writing the output here would replace what is read from '%s'",
                         arguments->path);
+        return -1;
+    } else if (holds_something_else(arguments->output)) {
+        diagnostics_add(diagnostics, arguments->output, 0, 0, "exists and is no description: it is not replaced");
         return -1;
     } else if (write_files(arguments->output, import, tensors, diagnostics)) {
         return -1;

@@ -41,12 +41,28 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     }
 }
 
+// Nothing, an empty file, a packed file: a user who mistypes a name must not lose what it names.
+static bool may_be_replaced(const char *path) {
+    char head[sizeof PACKED_MAGIC] = "";
+    FILE *file = fopen(path, "rb");
+    size_t size = file ? fread(head, 1, sizeof head, file) : 0;
+    if (file) {
+        fclose(file);
+    }
+    return !size || packed_image_recognise(head, size);
+}
+
 static Status pack(const PackArguments *arguments, const Artifact *artifact, const Kind *kinds, char *error, size_t error_size) {
     Contents contents = {.kinds = artifact->model->layer_count};
     Status status = LIBRARY_OK;
     if (file_same(arguments->library, arguments->output)) {
         const Failure failure = {error, error_size};
         return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "'%s' is the library itself", arguments->output);
+    }
+    if (arguments->weights && !file_replaces(arguments->output, arguments->weights) && !may_be_replaced(arguments->output)) {
+        const Failure failure = {error, error_size};
+        return failure_set(&failure, LIBRARY_INVALID_ARGUMENT, "'%s' exists and is no packed file: it is not replaced",
+                           arguments->output);
     }
     if (arguments->weights) {
         status = instance_pack(&contents, kinds, arguments->weights, arguments->output, error, error_size);

@@ -8,7 +8,10 @@
 
 #include "command.h"
 #include "compile.h"
+#include "foresee.h"
+#include "site.h"
 #include "tune.h"
+#include "tune_report.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -20,19 +23,21 @@ enum {
     OPTION_SEED,
     OPTION_START,
     OPTION_METHOD,
-    OPTION_WISDOM
+    OPTION_WISDOM,
+    OPTION_REPORT,
+    OPTION_TOPOLOGY
 };
 
 typedef struct CommandOptions {
     TuneOptions tune;
-    const char *input, *layer, *wisdom;
+    const char *input, *layer, *wisdom, *directory, *topology;
     int compute;
+    TuneReport report;  // if there is a directory for it
 } CommandOptions;
 
 static const struct argp_option option_table[] = {
     {"budget", OPTION_BUDGET, "SECONDS", 0, "Time for each layer (default 60)", 0},
-    {"tokens", OPTION_TOKENS, "N[:W],...", 0,
-     "Token counts and their weights (default: the description's workload, or 1,4,16,64,512)", 0},
+    {"tokens", OPTION_TOKENS, "N[:W],...", 0, "Token counts and their weights (default: the description's workload)", 0},
     {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S or one", 0},
     {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
     {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "In this compute class", 0},
@@ -41,6 +46,9 @@ static const struct argp_option option_table[] = {
     {"start", OPTION_START, "default|worst", 0, "Where the search begins: worst shows whether it recovers", 0},
     {"method", OPTION_METHOD, "race|random|model", 0, "race (default), or what it is compared with", 0},
     {"wisdom", OPTION_WISDOM, "FILE|none", 0, "Where to look for what is known and to keep what is found (default: yours)", 0},
+    {"topology", OPTION_TOPOLOGY, "FILE.xml|TEXT", 0,
+     "For a machine that is not there, by prediction alone: hwloc's XML or its synthetic description", 0},
+    {"report", OPTION_REPORT, "DIR", 0, "Write a page that shows why the winner won (DIR/index.html) and its plots", 0},
     {0},
 };
 
@@ -102,6 +110,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         snprintf(options->tune.workload.routing, sizeof options->tune.workload.routing, "%s", argument);
         return 0;
     case OPTION_WISDOM: options->wisdom = argument; return 0;
+    case OPTION_REPORT: options->directory = argument; return 0;
+    case OPTION_TOPOLOGY: options->topology = argument; return 0;
     case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
     case OPTION_COMPUTE:
         options->compute = compute_find(argument);
@@ -133,6 +143,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->input = argument;
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
+    case ARGP_KEY_END:
+        if (options->topology && options->directory) {
+            argp_error(state, "--report shows measurements: there are none with --topology");
+        }
+        return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -170,13 +185,17 @@ static void stop(int signal_number) {
     tune_stopped = 1;
 }
 
-static void handle_signals(void) {
-    const struct sigaction action = {.sa_handler = stop};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 // --- output --------------------------------------------------------------------------------------------------------------------
+
+// Whether any two plans were compared.
+static bool raced(const SearchResult *search) {
+    for (size_t i = 0; i < search->trial_count; i++) {
+        if (search->trials[i].rounds || search->trials[i].unusable) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static void print_result(const char *layer, const TuneResult *result) {
     const SearchResult *search = &result->search;
@@ -191,11 +210,14 @@ static void print_result(const char *layer, const TuneResult *result) {
            result->total_seconds);
     if (search->gain > 1) {
         printf("  gain %.3fx (%.3f to %.3f) over the default plan: %s\n", search->gain, search->low, search->high, text);
+    } else if (search->confirm_rounds && search->confirm_rounds < SEARCH_SURE_ROUNDS) {
+        printf("  too little time for the last race, so the default plan stays: ask for a longer --budget\n");
     } else if (search->confirm_rounds) {
         printf("  a tie with the default plan, which stays: %.3fx (%.3f to %.3f)\n", search->candidate_gain, search->candidate_low,
                search->candidate_high);
     } else {
-        printf("  the default plan stays: nothing was faster\n");
+        printf(raced(search) ? "  the default plan stays: nothing was faster\n"
+                             : "  nothing was compared: too little time; the default plan stays and nothing is remembered\n");
     }
     free(text);
     json_decref(decisions);
@@ -277,26 +299,37 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
     }
     if (!status) {
         print_result(name, &result);
-        status = remember(options, &key, &result, diagnostics);
+        status = raced(&result.search) ? remember(options, &key, &result, diagnostics) : 0;
+        if (options->directory && tune_report_layer(&options->report, name, tune, &result, diagnostics)) {
+            status = -1;
+        }
     }
     tune_result_free(&result);
     return status;
 }
 
-static int tune_model(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
-    Plan plans[MODEL_MAX_LAYERS];
-    int status = 0;
-    options->tune.machine = machine;
-    options->tune.target = compile_target(NULL, machine, diagnostics);
-    if (!options->tune.target || fill_options(options, &model->workload, machine, diagnostics) ||
-        compile_plans(model, options->tune.target, machine, options->compute, plans, diagnostics)) {
-        return -1;
+static bool is_chosen(const CommandOptions *options, const char *layer) {
+    return !options->layer || !strcmp(options->layer, layer);
+}
+
+// What stands in a report's way is said before the time of a search is spent.
+static int open_report(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+    int status = tune_report_open(&options->report, options->directory, diagnostics);
+    for (int64_t i = 0; i < model->layer_count && !status; i++) {
+        status = is_chosen(options, model->layers[i].name)
+                     ? tune_report_expect(&options->report, model->layers[i].name, diagnostics)
+                     : 0;
     }
+    return status;
+}
+
+static int tune_layers(CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
     Wisdom *wisdom = recall_open(options->wisdom, diagnostics);
     bool found = false;
+    int status = 0;
     for (int64_t i = 0; i < model->layer_count && !status && !tune_stopped && diagnostics->count == before; i++) {
-        if (!options->layer || !strcmp(options->layer, model->layers[i].name)) {
+        if (is_chosen(options, model->layers[i].name)) {
             found = true;
             status = tune_one(options, wisdom, model->layers[i].name, &plans[i], diagnostics);
         }
@@ -308,18 +341,51 @@ static int tune_model(CommandOptions *options, const Model *model, const Machine
     return status || diagnostics->count > before ? -1 : 0;
 }
 
+// By prediction alone, for a machine that is not there.
+static int foresee_layers(const CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
+    const TuneOptions *tune = &options->tune;
+    bool found = false;
+    for (int64_t i = 0; i < model->layer_count; i++) {
+        Foresight foresight;
+        if (is_chosen(options, model->layers[i].name)) {
+            found = true;
+            foresee_layer(&plans[i], tune->target, tune->machine, tune->threads, &tune->workload, &foresight);
+            foresee_print(&foresight, &model->layers[i], tune->machine, tune->threads, &tune->workload, stdout);
+        }
+    }
+    if (!found) {
+        diagnostics_add(diagnostics, options->input, 0, 0, "there is no layer '%s'", options->layer);
+    }
+    return found ? 0 : -1;
+}
+
+static int tune_model(CommandOptions *options, const Model *model, const Site *site, Diagnostics *diagnostics) {
+    Plan plans[MODEL_MAX_LAYERS];
+    options->tune.machine = &site->machine;
+    options->tune.target = site_target(site, NULL, diagnostics);
+    if (!options->tune.target || fill_options(options, &model->workload, &site->machine, diagnostics) ||
+        compile_plans(model, options->tune.target, &site->machine, options->compute, plans, diagnostics)) {
+        return -1;
+    }
+    if (site->elsewhere) {
+        return foresee_layers(options, model, plans, diagnostics);
+    }
+    if (!options->directory) {
+        return tune_layers(options, model, plans, diagnostics);
+    }
+    int status = open_report(options, model, diagnostics);
+    status = status ? status : tune_layers(options, model, plans, diagnostics);
+    return tune_report_close(&options->report, model->name, &options->tune, diagnostics) || status ? -1 : 0;
+}
+
 int command_tune(int argc, char **argv) {
     CommandOptions options = {.compute = -1, .tune = {.budget = 60, .seed = 1}};
-    Machine machine;
+    Site site;
     Diagnostics diagnostics = {0};
     argp_parse(&argp_tune, argc, argv, 0, NULL, &options);
-    handle_signals();
-    if (machine_detect(&machine)) {
-        perror("catena tune");
-        return EXIT_FAILED;
-    }
-    Model *model = model_read_file(options.input, &diagnostics);
-    int status = model ? tune_model(&options, model, &machine, &diagnostics) : -1;
+    command_handle_signals(stop);
+    Model *model = site_open(&site, options.topology, &diagnostics) ? NULL : model_read_file(options.input, &diagnostics);
+    int status = model ? tune_model(&options, model, &site, &diagnostics) : -1;
     if (model) {
         model_free(model);
     }

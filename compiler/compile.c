@@ -252,6 +252,15 @@ static int move(const char *from, const char *to) {
     return rename(from, to) ? errno : 0;
 }
 
+// All of them or, where a signal comes before, none.
+static int move_staged(const Compilation *c) {
+    sigset_t before;
+    temporary_hold_signals(&before);
+    int status = for_each_staged(c, move);
+    temporary_release_signals(&before);
+    return status;
+}
+
 static int make_library(const Compilation *c, const CompileOptions *options) {
     Object objects[LINK_MAX_OBJECTS];
     int count = 0, status = -1;
@@ -277,18 +286,23 @@ static int make_library(const Compilation *c, const CompileOptions *options) {
 
 // Characters that no quoting brings through everywhere: pkg-config expands "$" (pkgconf even where it is doubled), its files have
 // lines, and lld makes the "%" of an output's name random.
+// Asked before the directory is made: of its name, and of where the part of it lies that is there.
 static int check_place_name(const char *directory, Diagnostics *diagnostics) {
-    char *absolute = realpath(directory, NULL);
-    bool bad = absolute && strpbrk(absolute, "$%\n\r");
-    if (!absolute) {
-        diagnostics_add(diagnostics, directory, 0, 0, "cannot write: %s", strerror(errno));
-    } else if (bad) {
+    static const char refused[] = "$%\n\r";
+    const char *root = *directory == '/' ? "/" : ".";
+    char there[PATH_BYTES], *absolute;
+    snprintf(there, sizeof there, "%s", directory);
+    while (!(absolute = realpath(*there ? there : root, NULL)) && *there) {
+        char *slash = strrchr(there, '/');
+        *(slash ? slash : there) = 0;
+    }
+    bool bad = strpbrk(directory, refused) || (absolute && strpbrk(absolute, refused));
+    if (bad) {
         diagnostics_add(diagnostics, directory, 0, 0,
                         "no place for a library: pkg-config and the linker do not take every '$', '%%' or line break in a path");
     }
-    int status = absolute && !bad ? 0 : -1;
     free(absolute);
-    return status;
+    return bad ? -1 : 0;
 }
 
 static int compile_in_stage(Compilation *c, const CompileOptions *options) {
@@ -298,8 +312,7 @@ static int compile_in_stage(Compilation *c, const CompileOptions *options) {
         return -1;
     }
     int failed = make_library(c, options) || write_text(c, ".h", write_header) || write_text(c, ".pc", write_pkgconfig) ||
-                 (options->emit_plan && write_text(c, ".plan", write_plans)) || for_each_staged(c, check_place) ||
-                 for_each_staged(c, move);
+                 (options->emit_plan && write_text(c, ".plan", write_plans)) || for_each_staged(c, check_place) || move_staged(c);
     temporary_remove(c->stage);
     return failed ? -1 : 0;
 }
@@ -315,7 +328,7 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
         recall_plans(options->wisdom, model, target, &machine, plans, diagnostics) >= 0 &&
-        !make_directory(directory, diagnostics) && !check_place_name(directory, diagnostics)) {
+        !check_place_name(directory, diagnostics) && !make_directory(directory, diagnostics)) {
         Compilation compilation = {
             .model = model, .target = target, .plans = plans, .directory = directory, .diagnostics = diagnostics};
         status = compile_in_stage(&compilation, options);

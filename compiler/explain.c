@@ -183,4 +183,5 @@ void explain_layer(const Explanation *e, FILE *stream) {
             (long long)plan->chunk_tokens);
     fprintf(stream, "\n### Work and predicted time, uniform routing, cold weights\n\n");
     explain_prediction(e, stream);
+    explain_placement(e, stream);
 }

@@ -1,4 +1,4 @@
-// `catena explain`: a plan for people. Printing only; nothing is decided or measured here.
+// `catena explain`: a plan for people. Printing only; nothing is measured here.
 #ifndef CATENA_EXPLAIN_H
 #define CATENA_EXPLAIN_H
 
@@ -9,6 +9,7 @@
 #include "measure_bandwidth.h"
 #include "model.h"
 #include "peaks.h"
+#include "placement.h"
 
 typedef struct Explanation {
     const Target *target;
@@ -16,11 +17,16 @@ typedef struct Explanation {
     const ModelLayer *layer;
     const Workload *workload;
     int threads;
+    const Machine *machine;
+    const PlacementRates *rates;
     const Peaks *peaks;          // NULL: the target is not this machine
     const Bandwidth *bandwidth;  // NULL likewise
 } Explanation;
 
 void explain_layer(const Explanation *explanation, FILE *stream);
+
+// Its part about threads, nodes and weights, and the number of threads that is recommended.
+void explain_placement(const Explanation *explanation, FILE *stream);
 
 // What two layers cost a token and may choose from, side by side: routed, shared and router work apart.
 void explain_comparison(const char *name, const Plan *plan, const char *other_name, const Plan *other, FILE *stream);

@@ -72,8 +72,9 @@ static const char header_begin[] =
     "                         // of change and headers are compared). NULL: the weights are packed into memory\n"
     "    int32_t bind;        // 1: bind the worker threads to cores, never the caller's thread\n"
     "    int32_t huge_pages;  // 1: ask for huge pages for the workspace and for weights packed into memory\n"
+    "    int32_t interleave;  // 1: spread weights packed into memory over the machine's memory nodes, page by page\n"
     "} $n_options;\n"
-    "#define $N_OPTIONS_INIT {sizeof($n_options), 0, 0, 0, NULL, 0, 0}\n"
+    "#define $N_OPTIONS_INIT {sizeof($n_options), 0, 0, 0, NULL, 0, 0, 0}\n"
     "\n";
 
 // After the constants of the layers, which it refers to.

@@ -425,6 +425,8 @@ static bool run(Import *import, const char *path) {
         fprintf(import->options->summary, "%s: %s, by its %s\n", import->path, import->family->name, import->recognised);
     }
     import->text = describe(import) ? import_text(import->json) : NULL;
+    import->result.path = import->path;
+    import->result.folder = import->folder;
     import->result.family = import->family->name;
     import->result.description = import->text;
     import->result.has_tensors = import->checkpoint.torch;

@@ -24,6 +24,8 @@ typedef struct ImportOptions {
 
 // What was understood.
 typedef struct ImportResult {
+    const char *path;        // of the file that the configuration is in
+    const char *folder;      // that it was looked for in
     const char *family;      // the model's, in words
     const char *description; // a text that model_read_text accepts and that fits the checkpoint's tensors, if they are there
     int64_t sparse, dense;   // layers

@@ -20,7 +20,7 @@ static void find_section(ImportConfig *config) {
 
 static bool parse(ImportConfig *config) {
     json_error_t error;
-    config->root = json_loadb(config->text, config->bytes, 0, &error);
+    config->root = json_loadb(config->text, config->bytes, JSON_REJECT_DUPLICATES, &error);
     if (!config->root) {
         int line = error.line > 0 ? error.line : 1;
         diagnostics_add(config->diagnostics, config->path, line, error.column > 0 ? error.column : 1, "%s", error.text);

@@ -179,7 +179,7 @@ const ImportFamily import_megatron = {
 // Megatron uses weight1 [hidden, experts * width] as weight1.view(experts, hidden, width) (experts.py, GroupedMLP.forward): what
 // its shape calls a row is none. weight2 [experts * width, hidden] is what it says.
 bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics) {
-    static const char suffix[] = "experts.weight1";
+    static const char suffix[] = ".experts.weight1";
     for (int64_t i = 0; i < torch_checkpoint_count(torch); i++) {
         const TorchTensor *tensor = torch_checkpoint_tensor(torch, i);
         size_t length = strlen(tensor->name), stem = length - (sizeof suffix - 1);
@@ -187,7 +187,7 @@ bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics
         if (length < sizeof suffix || strcmp(tensor->name + stem, suffix)) {
             continue;
         }
-        snprintf(name, sizeof name, "%.*srouter.weight", (int)stem, tensor->name);
+        snprintf(name, sizeof name, "%.*s.router.weight", (int)stem, tensor->name);
         const TorchTensor *router = torch_checkpoint_find(torch, name);
         int64_t experts = router && router->rank == 2 ? router->shape[0] : 0, width = tensor->rank == 2 ? tensor->shape[1] : 0;
         bool known = experts > 0 && tensor->shape[0] == router->shape[1] && width > 0 && width % experts == 0;

@@ -17,7 +17,7 @@
 #include "spec_read.h"
 #include "torch_checkpoint.h"
 
-enum { IMPORT_MAX_LAYERS = 1 << 12, IMPORT_MAX_FACTOR = 1000000 };
+enum { IMPORT_MAX_LAYERS = 1 << 12 };
 
 // --- config.json ---
 
@@ -107,8 +107,8 @@ void import_error(const ImportConfig *config, const char *key, const char *forma
     /* what a family's own function turns into the above */ \
     X(SETTING_METHOD, CHOICE, 0, 0) \
     X(SETTING_STRATEGY, CHOICE, 0, 0) \
-    X(SETTING_ALPHA, REAL, -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR) \
-    X(SETTING_BETA, REAL, -IMPORT_MAX_FACTOR, IMPORT_MAX_FACTOR)
+    X(SETTING_ALPHA, REAL, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR) \
+    X(SETTING_BETA, REAL, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR)
 
 #define IMPORT_SETTING_ENUMERATOR(enumerator, ...) enumerator,
 typedef enum Setting {
@@ -129,6 +129,7 @@ typedef struct ImportRule {
     const char *keys;  // names in the config, the first that is there counts
     double number;     // value or default
     const char *word;
+    bool listed;       // the config may have a list with a number for each layer
 } ImportRule;
 
 typedef enum ImportSource { SOURCE_NONE, SOURCE_FAMILY, SOURCE_CONFIG, SOURCE_DEFAULT } ImportSource;

@@ -196,11 +196,6 @@ static Naming choose_naming(const ImportConfig *config, const ImportFamily *fami
     return (Naming){family, prefixes[0], preferred};
 }
 
-#define CHOICE_NAME(enumerator, name) name,
-static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)};
-static const char *const order_names[] = {TENSOR_ORDER_LIST(CHOICE_NAME)};
-static const char *const encoding_names[] = {ENCODING_LIST(CHOICE_NAME)};
-
 static json_t *source_json(const Naming *naming, const ImportTensor *tensor) {
     char pattern[NAME_BYTES];
     make_pattern(naming, tensor->name, pattern);
@@ -209,10 +204,10 @@ static json_t *source_json(const Naming *naming, const ImportTensor *tensor) {
     }
     json_t *object = json_pack("{s:s}", "name", pattern);
     if (tensor->rows) {
-        json_object_set_new(object, "rows", json_string(rows_names[tensor->rows]));
+        json_object_set_new(object, "rows", json_string(tensor_rows_names[tensor->rows]));
     }
     if (tensor->order) {
-        json_object_set_new(object, "order", json_string(order_names[tensor->order]));
+        json_object_set_new(object, "order", json_string(tensor_order_names[tensor->order]));
     }
     if (tensor->encoding) {
         json_object_set_new(object, "encoding", json_string(encoding_names[tensor->encoding]));

@@ -114,12 +114,6 @@ char *import_text(const json_t *value) {
 
 // --- in words ---
 
-#define CHOICE_NAME(enumerator, name, ...) name,
-static const char *const activations[] = {ACTIVATION_LIST(CHOICE_NAME)};
-static const char *const formats[] = {FORMAT_LIST(CHOICE_NAME)};
-static const char *const computes[] = {COMPUTE_LIST(CHOICE_NAME)};
-static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)};
-
 static void summarise_norm(const Layer *layer, FILE *stream) {
     static const char *const words[] = {[NORM_NONE] = "none", [NORM_RMS] = "RMS", [NORM_LAYER] = "layer norm"};
     fprintf(stream, "  norm        %s", words[layer->norm]);
@@ -131,7 +125,7 @@ static void summarise_norm(const Layer *layer, FILE *stream) {
 
 static void summarise_experts(const Layer *layer, FILE *stream) {
     fprintf(stream, "  experts     %lld of width %lld, %s %s", (long long)layer->experts, (long long)layer->intermediate,
-            layer->gated ? "gated" : "plain", activations[layer->activation]);
+            layer->gated ? "gated" : "plain", activation_names[layer->activation]);
     if (layer->slope != 1) {
         fprintf(stream, " with slope %g", (double)layer->slope);
     }
@@ -174,9 +168,6 @@ static void print_router_number(const ModelLayer *entry, const char *name, size_
 
 static void summarise_choice(const ModelLayer *entry, FILE *stream) {
     const Layer *layer = &entry->layer;
-    if (layer->k_per_token) {
-        fprintf(stream, "as many as the caller says, from %lld to ", (long long)layer->least_k);
-    }
     for (const char *c = selection_facts[layer->selection].words; *c; c++) {
         const char *end = *c == '{' ? strchr(c, '}') : NULL;
         if (end) {
@@ -185,6 +176,12 @@ static void summarise_choice(const ModelLayer *entry, FILE *stream) {
         } else {
             fputc(*c, stream);
         }
+    }
+    if (layer->k_per_token) {
+        fprintf(stream, ", or as few as %lld where the caller says so", (long long)layer->least_k);
+    }
+    if (!selection_facts[layer->selection].takes_k && layer->top_k < layer_choices(layer)) {
+        fprintf(stream, ", at most %lld", (long long)layer->top_k);
     }
     fputs(layer->rank == RANK_LOGIT ? " by logit" : "", stream);
     fputs(layer->correction ? " after a correction that is added for choosing only" : "", stream);
@@ -215,10 +212,11 @@ static void summarise_router(const ModelLayer *entry, FILE *stream) {
 static void summarise_residual(const Layer *layer, FILE *stream) {
     fprintf(stream, "  iterations  %lld\n  residual    ", (long long)layer->iterations);
     if (layer->inner_residual) {
-        fprintf(stream, "inner%s", layer->coe_weight ? ", the first result times a learnt weight" : "");
+        fputs("inner", stream);
         if (layer->inner_alpha != 1) {
             fprintf(stream, " times %g", (double)layer->inner_alpha);
         }
+        fputs(layer->coe_weight ? ", each result but the last times a learnt weight" : "", stream);
     }
     fputs(layer->inner_residual && layer->outer_residual ? ", " : "", stream);
     fputs(layer->outer_residual ? "outer" : layer->inner_residual ? "" : "none", stream);
@@ -237,7 +235,7 @@ static void summarise_tensors(const ModelLayer *entry, FILE *stream) {
         fprintf(stream, "  %-18s  %s", layer_tensor_key((Tensor)t), source->pattern);
         fputs(source->encoding == ENCODING_MXFP4 ? " (MXFP4)" : "", stream);
         if (source->rows != ROWS_ALL) {
-            fprintf(stream, ", rows: %s", rows_names[source->rows]);
+            fprintf(stream, ", rows: %s", tensor_rows_names[source->rows]);
         }
         fputs(source->order == ORDER_IN_OUT ? ", [in, out]" : "", stream);
         if (source->add != 0) {
@@ -262,6 +260,6 @@ void import_summary_layer(const ModelLayer *entry, FILE *stream) {
     summarise_router(entry, stream);
     summarise_experts(layer, stream);
     summarise_residual(layer, stream);
-    fprintf(stream, "  packed as   %s, compute class %s\n", formats[layer->weights], computes[layer->compute]);
+    fprintf(stream, "  packed as   %s, compute class %s\n", format_names[layer->weights], compute_names[layer->compute]);
     summarise_tensors(entry, stream);
 }

@@ -59,7 +59,8 @@ void import_value_word(ImportValue *value, const char *word) {
 }
 
 static bool number_within(const Key *key, const json_t *json) {
-    return json_number_value(json) >= key->minimum && json_number_value(json) <= key->maximum;
+    double number = json_number_value(json);
+    return number >= key->minimum && number <= key->maximum && !(key->not_zero && number == 0);
 }
 
 // Takes a value that is there, if it has the right type and size. Words of configurations are not those of descriptions.
@@ -103,7 +104,7 @@ static void read_setting(const ImportConfig *config, const ImportFamily *family,
         return;
     }
     if (json) {
-        bool taken = setting == SETTING_K && json_is_array(json) ? take_list(&key, json, value) : take(&key, json, value);
+        bool taken = rule->listed && json_is_array(json) ? take_list(&key, json, value) : take(&key, json, value);
         if (!taken) {
             spec_describe(json, found);
             import_error(config, value->key, "%s must be %s, found %s", value->key, wanted, found);
@@ -199,12 +200,15 @@ static void read_shared(const ImportFamily *family, ImportValue *values) {
     import_value_set(count, 1);
 }
 
-// What is said of the norm of weights that nobody normalises.
+// What is said of the norm of weights that nobody normalises, and that a norm is at least 0.
 static void drop_needless(ImportValue *values) {
     if (values[SETTING_NORMALIZE].source == SOURCE_NONE || values[SETTING_NORMALIZE].number == 0) {
         for (Setting s = SETTING_NORMALIZE; s <= SETTING_NORMALIZE_CLAMP; s++) {
             values[s].source = SOURCE_NONE;
         }
+    }
+    if (values[SETTING_NORMALIZE_EPS].number == 0) {
+        values[SETTING_NORMALIZE_CLAMP].source = SOURCE_NONE;
     }
 }
 

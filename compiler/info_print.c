@@ -7,29 +7,21 @@
 
 // --- names of the X-macro lists --------------------------------------------------------------------------------------------------
 
-#define LIST_NAME(enumerator, name, ...) name,
-static const char *const norms[] = {NORM_LIST(LIST_NAME) NULL}, *const ranks[] = {RANK_LIST(LIST_NAME) NULL},
-                         *const group_scores[] = {GROUP_SCORE_LIST(LIST_NAME) NULL},
-                         *const group_masks[] = {GROUP_MASK_LIST(LIST_NAME) NULL},
-                         *const weight_ons[] = {WEIGHT_ON_LIST(LIST_NAME) NULL},
-                         *const activations[] = {ACTIVATION_LIST(LIST_NAME) NULL}, *const formats[] = {FORMAT_LIST(LIST_NAME) NULL},
-                         *const computes[] = {COMPUTE_LIST(LIST_NAME) NULL};
-
 typedef struct NameList {
     const char *what;
     const char *const *names;
 } NameList;
 
-static const NameList name_lists[] = {{"norm", norms},
+static const NameList name_lists[] = {{"norm", norm_names},
                                       {"score", score_names},
                                       {"selection", selection_names},
-                                      {"rank", ranks},
-                                      {"group score", group_scores},
-                                      {"group mask", group_masks},
-                                      {"weight on", weight_ons},
-                                      {"activation", activations},
-                                      {"weight format", formats},
-                                      {"compute class", computes}};
+                                      {"rank", rank_names},
+                                      {"group score", group_score_names},
+                                      {"group mask", group_mask_names},
+                                      {"weight on", weight_on_names},
+                                      {"activation", activation_names},
+                                      {"weight format", format_names},
+                                      {"compute class", compute_names}};
 enum { NAME_LISTS = sizeof name_lists / sizeof *name_lists };
 
 // --- Markdown --------------------------------------------------------------------------------------------------------------------
@@ -165,7 +157,7 @@ static void print_winners(const Machine *machine, const InfoMeasured *measured) 
     for (int f = 0; best >= 0 && f < FORMAT_COUNT; f++) {
         for (int c = 0; c < COMPUTE_COUNT; c++) {
             int path = info_winning_path(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
-            table_cell(&table, "%s", formats[f]), table_cell(&table, "%s", computes[c]);
+            table_cell(&table, "%s", format_names[f]), table_cell(&table, "%s", compute_names[c]);
             table_cell(&table, "%s", path < 0 ? "none" : path_name((Path)path)), table_cell(&table, "%s", targets[best]->name);
         }
     }
@@ -255,8 +247,8 @@ static json_t *winners_json(const Machine *machine, const InfoMeasured *measured
     for (int f = 0; best >= 0 && f < FORMAT_COUNT; f++) {
         for (int c = 0; c < COMPUTE_COUNT; c++) {
             int path = info_winning_path(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
-            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "weights", formats[f], "compute", computes[c], "target",
-                                                  targets[best]->name, "path", path < 0 ? NULL : path_name((Path)path)));
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "weights", format_names[f], "compute", compute_names[c],
+                                                  "target", targets[best]->name, "path", path < 0 ? NULL : path_name((Path)path)));
         }
     }
     return list;

@@ -67,6 +67,23 @@ static const char *linker_path(void) {
     return chosen ? chosen : access(CATENA_LLD, X_OK) == 0 ? CATENA_LLD : "ld.lld";
 }
 
+// Spawns a program that writes into the temporary directory. A signal finds it known, or not there yet; it holds none back itself.
+static int spawn_writer(const char *const *arguments, const posix_spawn_file_actions_t *actions, pid_t *child) {
+    sigset_t before;
+    posix_spawnattr_t attributes;
+    temporary_hold_signals(&before);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &before);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    int error = posix_spawnp(child, arguments[0], actions, &attributes, (char *const *)arguments, environ);
+    if (!error) {
+        temporary_writer(*child);
+    }
+    posix_spawnattr_destroy(&attributes);
+    temporary_release_signals(&before);
+    return error;
+}
+
 // Runs lld with its messages in a file; they become the diagnostic when it fails.
 static int run_linker(Link *link, const char *const *arguments) {
     char text[2048] = "";
@@ -79,13 +96,17 @@ static int run_linker(Link *link, const char *const *arguments) {
     posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_TRUNC, 0);
     posix_spawn_file_actions_adddup2(&actions, 2, 1);
     pid_t child;
-    int status = -1, error = posix_spawnp(&child, arguments[0], &actions, NULL, (char *const *)arguments, environ);
+    int status = -1, error = spawn_writer(arguments, &actions, &child);
     posix_spawn_file_actions_destroy(&actions);
     if (error) {
         diagnostics_add(link->diagnostics, NULL, 0, 0, "cannot run the linker '%s': %s (CATENA_LLD names another)", arguments[0],
                         strerror(error));
         return -1;
     }
+    siginfo_t ended;  // its id remains its own until waitpid: a signal must not find that of another process
+    while (waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+    }
+    temporary_writer(0);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {

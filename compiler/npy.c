@@ -195,7 +195,21 @@ static size_t make_header(const Npy *array, char out[START_BYTES]) {
     return (size_t)(before + padded);
 }
 
-// A device or pipe is written directly: renaming over it would replace it by a file.
+// A device or pipe is written directly: renaming over it would replace it by a file. So is a descriptor that has a name: its file
+// is what somebody else holds open.
+static bool must_be_written_directly(const char *path) {
+    static const char *const descriptors[] = {"/dev/std", "/dev/fd/", "/proc/"};
+    struct stat facts;
+    if (stat(path, &facts) || S_ISDIR(facts.st_mode)) {
+        return false;
+    }
+    bool directly = !S_ISREG(facts.st_mode);
+    for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
+        directly |= !strncmp(path, descriptors[i], strlen(descriptors[i]));
+    }
+    return directly;
+}
+
 static int write_directly(const char *path, const char *header, size_t header_bytes, const Npy *array, Diagnostics *diagnostics) {
     size_t elements = (size_t)npy_elements(array);
     FILE *file = fopen(path, "wb");
@@ -213,8 +227,7 @@ int npy_write(const char *path, const Npy *array, Diagnostics *diagnostics) {
     char header[START_BYTES], error[512] = "";
     const Failure failure = {error, sizeof error};
     int64_t header_bytes = (int64_t)make_header(array, header), bytes = npy_elements(array) * ELEMENT_BYTES;
-    struct stat facts;
-    if (!stat(path, &facts) && !S_ISREG(facts.st_mode) && !S_ISDIR(facts.st_mode)) {
+    if (must_be_written_directly(path)) {
         return write_directly(path, header, (size_t)header_bytes, array, diagnostics);
     }
     Output output;

@@ -1,6 +1,6 @@
 // The cache of measured peaks: one JSON file per machine,
 // {"version": 2, "entries": {"avx512 2 threads": {"fp32_fma": {"peak": 300.1, "tile": 120.2}, ...}}}.
-// Written to a temporary name and renamed, so that readers and writers never meet half a file.
+// Readers and writers never meet half a file.
 #include "peaks.h"
 #include "../targets/target.h"
 
@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../runtime/file.h"
 #include "bench.h"
 #include "measure.h"
 
@@ -177,7 +178,7 @@ static json_t *entry_make(const Peaks *peaks) {
 }
 
 int peaks_save(const char *path, const char *target, int threads, Peaks *peaks) {
-    char name[64], temporary[PEAKS_PATH_BYTES + 32];
+    char name[64], error[PEAKS_NOTE_BYTES / 2] = "out of memory";
     char ignored[PEAKS_NOTE_BYTES] = "";  // a damaged file was mentioned when it was read
     make_directories(path);
     json_t *document = document_read(path, ignored);
@@ -187,14 +188,14 @@ int peaks_save(const char *path, const char *target, int threads, Peaks *peaks) 
     }
     entry_name(target, threads, name);
     json_object_set_new(json_object_get(document, "entries"), name, entry_make(peaks));
-    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
-    int failed = json_dump_file(document, temporary, JSON_INDENT(2) | JSON_SORT_KEYS) || rename(temporary, path);
-    if (failed) {
-        snprintf(peaks->note, sizeof peaks->note, "%.120s: measured peaks cannot be remembered: %s", path, strerror(errno));
-        unlink(temporary);
+    char *text = json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS);
+    bool written = text && file_write(path, text, (int64_t)strlen(text), &(Failure){error, sizeof error}) == LIBRARY_OK;
+    if (!written) {
+        snprintf(peaks->note, sizeof peaks->note, "measured peaks cannot be remembered: %s", error);
     }
+    free(text);
     json_decref(document);
-    return failed ? -1 : 0;
+    return written ? 0 : -1;
 }
 
 void peaks_keep(const Machine *machine, const char *target, int threads, Peaks *peaks) {

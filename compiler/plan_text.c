@@ -17,10 +17,6 @@ typedef struct Field {
 } Field;
 
 #define NAME(enumerator, name, ...) name,
-static const char *const norms[] = {NORM_LIST(NAME) NULL}, *const activations[] = {ACTIVATION_LIST(NAME) NULL};
-static const char *const ranks[] = {RANK_LIST(NAME) NULL}, *const group_scores[] = {GROUP_SCORE_LIST(NAME) NULL};
-static const char *const group_masks[] = {GROUP_MASK_LIST(NAME) NULL}, *const weight_ons[] = {WEIGHT_ON_LIST(NAME) NULL};
-static const char *const formats[] = {FORMAT_LIST(NAME) NULL}, *const computes[] = {COMPUTE_LIST(NAME) NULL};
 static const char *const paths[] = {PATH_LIST(NAME) NULL}, *const roles[] = {ROLE_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
 
@@ -35,24 +31,24 @@ static const Field layer_fields[] = {
     WIDE(Layer, experts) WIDE(Layer, identity_experts) WIDE(Layer, null_experts) WIDE(Layer, intermediate)
     WIDE(Layer, top_k) WIDE(Layer, least_k) WIDE(Layer, expected_k)
     WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate)
-    CHOICE(Layer, norm, norms) REAL(Layer, norm_eps) CHOICE(Layer, norm_bias, booleans)
+    CHOICE(Layer, norm, norm_names) REAL(Layer, norm_eps) CHOICE(Layer, norm_bias, booleans)
     CHOICE(Layer, inner_residual, booleans) REAL(Layer, inner_alpha)
     CHOICE(Layer, outer_residual, booleans) REAL(Layer, alpha) REAL(Layer, multiplier) CHOICE(Layer, coe_weight, booleans)
     CHOICE(Layer, score, score_names) REAL(Layer, logit_scale) REAL(Layer, softcap)
-    CHOICE(Layer, selection, selection_names) CHOICE(Layer, rank, ranks) CHOICE(Layer, correction, booleans)
+    CHOICE(Layer, selection, selection_names) CHOICE(Layer, rank, rank_names) CHOICE(Layer, correction, booleans)
     REAL(Layer, threshold) REAL(Layer, top_p) REAL(Layer, jitter)
-    WIDE(Layer, groups) WIDE(Layer, top_groups) CHOICE(Layer, group_score, group_scores) CHOICE(Layer, group_mask, group_masks)
+    WIDE(Layer, groups) WIDE(Layer, top_groups) CHOICE(Layer, group_score, group_score_names) CHOICE(Layer, group_mask, group_mask_names)
     CHOICE(Layer, k_per_token, booleans)
     CHOICE(Layer, normalize, booleans) REAL(Layer, normalize_p) REAL(Layer, normalize_eps)
     CHOICE(Layer, normalize_clamp, booleans)
-    REAL(Layer, scale) CHOICE(Layer, weight_on, weight_ons)
+    REAL(Layer, scale) CHOICE(Layer, weight_on, weight_on_names)
     CHOICE(Layer, router_bias, booleans) CHOICE(Layer, gate_per_iteration, booleans)
-    CHOICE(Layer, gated, booleans) CHOICE(Layer, activation, activations)
+    CHOICE(Layer, gated, booleans) CHOICE(Layer, activation, activation_names)
     REAL(Layer, slope) REAL(Layer, limit) REAL(Layer, up_offset)
     CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
     CHOICE(Layer, shared_gated, booleans) REAL(Layer, shared_scale)
-    CHOICE(Layer, weights, formats) CHOICE(Layer, router_weights, formats)
-    CHOICE(Layer, compute, computes) CHOICE(Layer, activations, formats)};
+    CHOICE(Layer, weights, format_names) CHOICE(Layer, router_weights, format_names)
+    CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, format_names)};
 static const Field plan_fields[] = {
     WIDE(Plan, instance_bytes)
     WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset) WIDE(Plan, coe_weight_offset) WIDE(Plan, correction_offset)
@@ -60,7 +56,7 @@ static const Field plan_fields[] = {
     WIDE(Plan, up_tasks) WIDE(Plan, down_tasks) WIDE(Plan, floor_rows)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-    NARROW(Role, prefetch) NARROW(Role, widen_tiles) CHOICE(Role, weights, formats) CHOICE(Role, input, formats)
+    NARROW(Role, prefetch) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
     CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
     WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
     WIDE(Role, bias_offset) WIDE(Role, input_stride)};

@@ -46,8 +46,9 @@ bool plan_needs_peaks(const Layer *layer, const Target *target) {
 
 int64_t planner_l2_bytes(const Machine *machine) {
     for (int64_t i = 0; i < machine->cache_count; i++) {
-        if (machine->caches[i].level == 2) {
-            return machine->caches[i].bytes / clamp(machine->caches[i].shared_by, 1, 64);
+        const MachineCache *cache = &machine->caches[i];
+        if (cache->level == 2) {  // threads are one a core
+            return cache->bytes / clamp(cache->cores > 0 ? cache->cores : cache->shared_by, 1, 64);
         }
     }
     return assumed_l2_bytes;

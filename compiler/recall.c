@@ -5,15 +5,13 @@
 #include <string.h>
 
 void recall_workload(const Workload *described, RecallWorkload *workload) {
-    static const int64_t usual[] = {1, 4, 16, 64, 512};
-    int64_t count = described->token_counts > 0 ? described->token_counts : (int64_t)(sizeof usual / sizeof *usual);
     memset(workload, 0, sizeof *workload);
-    workload->parts = (int)(count < SEARCH_MAX_PARTS ? count : SEARCH_MAX_PARTS);
+    workload->parts = (int)(described->token_counts < SEARCH_MAX_PARTS ? described->token_counts : SEARCH_MAX_PARTS);
     for (int p = 0; p < workload->parts; p++) {
-        workload->tokens[p] = described->token_counts > 0 ? described->tokens[p] : usual[p];
+        workload->tokens[p] = described->tokens[p];
         workload->weight[p] = 1;
     }
-    snprintf(workload->routing, sizeof workload->routing, "%s", *described->routing ? described->routing : "uniform");
+    snprintf(workload->routing, sizeof workload->routing, "%s", described->routing);
 }
 
 void recall_key(const Layer *layer, const Target *target, const Machine *machine, int threads, const RecallWorkload *workload,
@@ -21,8 +19,7 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
     size_t used = 0;
     memset(key, 0, sizeof *key);
     machine_fingerprint(machine, key->cpu);
-    snprintf(key->topology, sizeof key->topology, "%lld hardware threads of %lld cores, %lld nodes",
-             (long long)machine->units_allowed, (long long)machine->cores_allowed, (long long)machine->numa_nodes);
+    machine_topology_text(machine, key->topology);
     for (int p = 0; p < workload->parts && used < sizeof key->workload; p++) {
         used += (size_t)snprintf(key->workload + used, sizeof key->workload - used, "%lld:%g ", (long long)workload->tokens[p],
                                  workload->weight[p]);

@@ -15,14 +15,14 @@ typedef struct RecallWorkload {
     char routing[WORKLOAD_ROUTING_BYTES];
 } RecallWorkload;
 
-// What a description is optimised for: its workload, or 1, 4, 16, 64, 512 tokens, uniform.
+// What a description is optimised for.
 void recall_workload(const Workload *described, RecallWorkload *workload);
 
 // A key with the texts that it points to.
 typedef struct RecallKey {
     WisdomKey key;
     char cpu[MACHINE_FINGERPRINT_BYTES];
-    char topology[96];
+    char topology[MACHINE_TOPOLOGY_BYTES];
     char workload[1024];
 } RecallKey;
 

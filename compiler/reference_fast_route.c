@@ -50,9 +50,9 @@ static void mask_groups(const Layer *layer, float *scores, float *ranks) {
 
 // Logits rank like the scores that grow with them, and do not tie where scores saturate.
 static int ranks_by_logits(const Layer *layer) {
-    int plain = score_facts[layer->score].strict && !selection_facts[layer->selection].needs_scores && !layer->correction &&
-                layer->groups <= 1;
-    return layer->rank == RANK_LOGIT || plain;
+    const SelectionFacts *selection = &selection_facts[layer->selection];
+    int plain = score_facts[layer->score].strict && !selection->needs_scores && !layer->correction && layer->groups <= 1;
+    return selection->logits_alone || layer->rank == RANK_LOGIT || plain;
 }
 
 static void rank_row(const Layer *layer, const float *z, const float *correction, const float *scores, float *groups,

@@ -96,7 +96,8 @@ static void mask_groups(const Layer *layer, Ranking *r) {
 
 int reference_ranks_by_logits(const Layer *layer) {
     int grouped = is_grouped(layer) && (layer->group_score != GROUP_MAX || layer->group_mask != MASK_MINUS_INFINITY);
-    return layer->rank == RANK_LOGIT || (score_facts[layer->score].strict && !layer->correction && !grouped);
+    int asked = selection_facts[layer->selection].logits_alone || layer->rank == RANK_LOGIT;
+    return asked || (score_facts[layer->score].strict && !layer->correction && !grouped);
 }
 
 void reference_rank(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int by_logits, Ranking *r) {

@@ -19,6 +19,9 @@
 
 enum { SEARCH_MAX_KNOBS = 48, SEARCH_MAX_PARTS = 16, SEARCH_KNOWN_ROUNDS = 1000 };
 
+// A race of fewer rounds decides nothing.
+enum { SEARCH_SURE_ROUNDS = 6 };
+
 // A point: the index of each knob's value. Bytes behind the last knob are 0, so that points compare as bytes.
 typedef struct SearchPoint {
     uint8_t value[SEARCH_MAX_KNOBS];

@@ -4,7 +4,7 @@
 
 #include "search.h"
 
-enum { SEARCH_MAX_VALUES = 64, SEARCH_SURE_ROUNDS = 6, SEARCH_CHALLENGE_ROUNDS = 16, SEARCH_MAX_ROUNDS = 24 };
+enum { SEARCH_MAX_VALUES = 64, SEARCH_CHALLENGE_ROUNDS = 16, SEARCH_MAX_ROUNDS = 24 };
 
 // When a race may end before its last round.
 typedef enum SearchPatience {

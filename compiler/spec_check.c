@@ -75,19 +75,20 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
     int64_t choices = layer_choices(layer), group = layer->groups ? choices / layer->groups : choices;
     const SelectionFacts *selection = &selection_facts[layer->selection];
     bool grouped = layer->groups > 1, always_k = selection->takes_k && !layer->k_per_token;
-    bool at_most_1 = layer->score == SCORE_SOFTMAX || layer->score == SCORE_SIGMOID;
+    const ScoreFacts *score = &score_facts[layer->score];
+    bool loses = layer->top_groups < layer->groups;  // a choice may be in a group that does
+    bool all_above =
+        layer->threshold < 0 ? !loses || layer->group_mask == MASK_ZERO : layer->threshold == 0 && score->strict && !loses;
     bool by_score = layer->selection == SELECTION_THRESHOLD && layer->rank == RANK_SCORE && !layer->correction;
     const Rule rules[] = {
         {"norm", "bias", layer->norm_bias && layer->norm != NORM_LAYER, "only a layer norm has a bias"},
         {"router", "k", !layer->top_k, "is missing: this rule of selection chooses exactly k"},
         {"router", "k", layer->top_k > SPEC_MAX_TOP_K,
-         "is missing: without it a token may choose the whole pool, which is more than the 1024 that it may"},
+         "is missing: without it a token may choose the whole pool, more than the " SPEC_DIGITS(SPEC_MAX_TOP_K) " that it may"},
         {"router", "expected_k", layer->expected_k > layer->top_k, "is more than k, the most that a token may choose"},
         {"router", "expected_k", layer->expected_k < layer->top_k && always_k, "is less than k, which every token chooses"},
         {"router", "k_min", layer->k_per_token && layer->least_k > layer->top_k, "is more than k"},
-        {"router", "k_per_token", layer->k_per_token && layer->selection != SELECTION_TOP_K,
-         "goes with \"top_k\" only: the other rules find each token's k themselves"},
-        {"router", "top_p", layer->selection == SELECTION_TOP_P && layer->top_p <= 0, "must be above 0: no expert would be chosen"},
+        {"router", "k_per_token", layer->k_per_token && layer->selection != SELECTION_TOP_K, "goes with \"top_k\" only"},
         {"router", "score", selection->softmax && layer->score != SCORE_SOFTMAX, selection->softmax},
         {"router", "correction", selection->logits_alone && layer->correction,
          "does not go with this rule of selection, which ranks by logits"},
@@ -99,13 +100,11 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
          "of one expert have no two best to add: score them by \"max\""},
         {"router", "groups", grouped && selection->takes_k && layer->top_k > layer->top_groups * group,
          "that remain have fewer than k experts"},
-        {"router", "threshold", by_score && layer->threshold < 0, "is below every score: all experts would always be chosen"},
-        {"router", "threshold", by_score && at_most_1 && layer->threshold >= 1,
+        {"router", "threshold", by_score && all_above, "leaves nobody out: every choice is above it, only k would limit them"},
+        {"router", "threshold", by_score && score->at_most_1 && layer->threshold >= 1,
          "is above every score, which is at most 1: no expert would ever be chosen"},
         {"router", "normalize_clamp", layer->normalize_clamp && layer->normalize_eps == 0,
          "needs a normalize_eps above 0: no norm is below 0"},
-        {"router", "scale", layer->scale == 0, "must not be 0: every weight would be"},
-        {"router", "logit_scale", layer->logit_scale == 0, "must not be 0: logits would not depend on the token"},
         {"residual", "coe_weight", layer->coe_weight && layer->iterations < 2, "weighs what one iteration hands to the next"},
         {"residual", "coe_weight", layer->coe_weight && !layer->inner_residual,
          "needs inner: a converted MoE hands x + coe_weight y to the next iteration"},
@@ -248,9 +247,14 @@ static const char *const reserved[] = {"alignas",      "alignof",       "and",  
 static const char *const taken[] = {"library", "layer", "team", "tile", "aio", "argp", "iconv", "mq", "sem", "shm"};
 
 // libNAME.so or NAME.h would stand before the system's.
-static const char *const system_names[] = {"assert", "c",      "complex", "ctype", "dl",     "errno",  "fenv",    "float", "gomp",
-                                           "limits", "locale", "m",       "math",  "omp",    "printf", "pthread", "rt",    "setjmp",
-                                           "signal", "stdarg", "stdint",  "stdio", "stdlib", "string", "time",    "util"};
+static const char *const system_names[] = {"assert", "c",      "complex", "ctype",  "dl",    "errno",  "fenv",   "float",   "gomp",
+                                           "limits", "locale", "m",       "malloc", "math",  "omp",    "printf", "pthread", "rt",
+                                           "setjmp", "signal", "stdarg",  "stdint", "stdio", "stdlib", "string", "time",    "util"};
+
+// The handle's type would be what every C program has under that name.
+static const char *const c_names[] = {"abort",    "calloc",   "exit",     "free",    "int16_t",   "int32_t", "int64_t",
+                                      "int8_t",   "intptr_t", "main",     "memcpy",  "ptrdiff_t", "realloc", "size_t",
+                                      "uint16_t", "uint32_t", "uint64_t", "uint8_t", "uintptr_t"};
 
 static bool is_among(const char *name, const char *const *list, size_t count) {
     for (size_t i = 0; i < count; i++) {
@@ -265,6 +269,8 @@ static void check_name(Spec *spec, const Model *model) {
     const Place root = {NULL, NULL, 0}, place = {&root, "name", 0};
     if (is_among(model->name, reserved, sizeof reserved / sizeof *reserved)) {
         spec_error(spec, &place, PLACE_VALUE, "name \"%s\" is a keyword of C or C++", model->name);
+    } else if (is_among(model->name, c_names, sizeof c_names / sizeof *c_names)) {
+        spec_error(spec, &place, PLACE_VALUE, "name \"%s\" is one of C's own", model->name);
     } else if (is_among(model->name, taken, sizeof taken / sizeof *taken)) {
         spec_error(spec, &place, PLACE_VALUE, "name \"%s\": functions such as %s_open exist already", model->name, model->name);
     } else if (is_among(model->name, system_names, sizeof system_names / sizeof *system_names)) {

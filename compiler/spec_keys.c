@@ -12,25 +12,12 @@ enum {
     MAX_INSTANCES = 1 << 12,
     MAX_LAYER_NUMBER = 1 << 20,
     MAX_TOKENS = 1 << 20,
-    MAX_FACTOR = 1000000,
 };
-
-#define CHOICE_NAME(enumerator, name, ...) name,
-static const char *const norms[] = {NORM_LIST(CHOICE_NAME) NULL};
-static const char *const ranks[] = {RANK_LIST(CHOICE_NAME) NULL};
-static const char *const group_scores[] = {GROUP_SCORE_LIST(CHOICE_NAME) NULL};
-static const char *const group_masks[] = {GROUP_MASK_LIST(CHOICE_NAME) NULL};
-static const char *const weight_ons[] = {WEIGHT_ON_LIST(CHOICE_NAME) NULL};
-static const char *const activations[] = {ACTIVATION_LIST(CHOICE_NAME) NULL};
-static const char *const formats[] = {FORMAT_LIST(CHOICE_NAME) NULL};
-static const char *const computes[] = {COMPUTE_LIST(CHOICE_NAME) NULL};
-static const char *const tensor_parts[] = {TENSOR_ROWS_LIST(CHOICE_NAME) NULL};
-static const char *const tensor_orders[] = {TENSOR_ORDER_LIST(CHOICE_NAME) NULL};
-static const char *const encodings[] = {ENCODING_LIST(CHOICE_NAME) NULL};
 
 // Rows. `field` is a member of ModelLayer; REQUIRED ones have no value when absent.
 #define REQUIRED .required = true
 #define DEFAULT(value) .fallback = value
+#define DEFAULT_NOT_ZERO(value) .fallback = value, .not_zero = true
 #define ROW(name_, help_, type_, field) .name = name_, .help = help_, .type = type_, .offset = offsetof(ModelLayer, field)
 #define INTEGER(name, help, field, low, high, presence) \
     {ROW(name, help, KEY_INTEGER, field), .minimum = low, .maximum = high, presence}
@@ -42,18 +29,18 @@ static const char *const encodings[] = {ENCODING_LIST(CHOICE_NAME) NULL};
 #define SECTION_DEFINE(variable, name_, rows) static const Section variable = {name_, rows, sizeof rows / sizeof *rows}
 
 static const Key norm_rows[] = {
-    CHOICE("kind", "Kind of norm.", layer.norm, norms, DEFAULT(NORM_NONE)),
-    REAL("eps", "Added to the variance.", layer.norm_eps, 0, 1, DEFAULT(1e-6)),
+    CHOICE("kind", "Kind of norm.", layer.norm, norm_names, DEFAULT(NORM_NONE)),
+    REAL("eps", "Added to the variance; of kind rms to the mean square.", layer.norm_eps, 0, 1, DEFAULT(1e-6)),
     FLAG("bias", "A layer norm has a bias.", layer.norm_bias, DEFAULT(0)),
 };
 SECTION_DEFINE(norm_section, "norm", norm_rows);
 
 static const Key residual_rows[] = {
     FLAG("inner", "x_{t+1} = inner_alpha x_t + y in every iteration.", layer.inner_residual, DEFAULT(0)),
-    REAL("inner_alpha", "Factor of x_t in the inner residual.", layer.inner_alpha, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    REAL("inner_alpha", "Factor of x_t in the inner residual.", layer.inner_alpha, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     FLAG("outer", "The layer's input, times alpha, is added to the result.", layer.outer_residual, DEFAULT(0)),
-    REAL("alpha", "Factor of the layer's input in the outer residual.", layer.alpha, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    REAL("multiplier", "Factor of x_T in the result.", layer.multiplier, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    REAL("alpha", "Factor of the layer's input in the outer residual.", layer.alpha, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
+    REAL("multiplier", "Factor of x_T in the result.", layer.multiplier, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     FLAG("coe_weight",
          "A converted MoE: x_{t+1} = x_t + coe_weight y before the last iteration, whose y stands alone. A learnt number.",
          layer.coe_weight, DEFAULT(0)),
@@ -63,8 +50,9 @@ SECTION_DEFINE(residual_section, "residual", residual_rows);
 static const Key group_rows[] = {
     INTEGER("count", "Groups.", layer.groups, 1, MAX_EXPERTS, REQUIRED),
     INTEGER("k", "Groups that remain.", layer.top_groups, 1, MAX_EXPERTS, REQUIRED),
-    CHOICE("score", "A group's best expert, or the sum of its two best.", layer.group_score, group_scores, DEFAULT(GROUP_MAX)),
-    CHOICE("mask", "What experts of the other groups are ranked by.", layer.group_mask, group_masks, DEFAULT(MASK_MINUS_INFINITY)),
+    CHOICE("score", "A group's best expert, or the sum of its two best.", layer.group_score, group_score_names, DEFAULT(GROUP_MAX)),
+    CHOICE("mask", "What experts of the other groups are ranked by.", layer.group_mask, group_mask_names,
+           DEFAULT(MASK_MINUS_INFINITY)),
 };
 SECTION_DEFINE(group_section, "groups", group_rows);
 
@@ -72,26 +60,26 @@ SECTION_DEFINE(group_section, "groups", group_rows);
 // layer is complete: spec_value.c).
 static const Key router_rows[] = {
     CHOICE("score", "From logits to scores.", layer.score, score_names, DEFAULT(SCORE_SOFTMAX)),
-    REAL("logit_scale", "Factor of W x in the logits; not 0.", layer.logit_scale, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    REAL("softcap", "Logits become softcap tanh(z / softcap); 0: they stay.", layer.softcap, 0, MAX_FACTOR, DEFAULT(0)),
+    REAL("logit_scale", "Factor of W x in the logits.", layer.logit_scale, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT_NOT_ZERO(1)),
+    REAL("softcap", "Logits become softcap tanh(z / softcap); 0: they stay.", layer.softcap, 0, SPEC_MAX_FACTOR, DEFAULT(0)),
     CHOICE("select", "Rule that chooses experts.", layer.selection, selection_names, DEFAULT(SELECTION_TOP_K)),
-    CHOICE("rank", "What experts are ranked by, before the correction.", layer.rank, ranks, DEFAULT(RANK_SCORE)),
+    CHOICE("rank", "What experts are ranked by, before the correction.", layer.rank, rank_names, DEFAULT(RANK_SCORE)),
     FLAG("correction", "A learnt number per expert is added for ranking, never to a weight.", layer.correction, DEFAULT(0)),
     SECTION("groups", "Experts compete in consecutive groups of equal size, and only the best groups remain.", group_section,
             false),
     INTEGER("k",
             "Most experts per token and iteration. Needed by rules that stop at nothing else; for others the whole pool when "
-            "absent, if that has at most 1024.",
+            "absent, if that has at most " SPEC_DIGITS(SPEC_MAX_TOP_K) ".",
             layer.top_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
     FLAG("k_per_token", "The caller may give each token's k, or an importance that becomes one.", layer.k_per_token, DEFAULT(0)),
     INTEGER("k_min", "Fewest experts of a token. Only with k_per_token.", layer.least_k, 0, SPEC_MAX_TOP_K, DEFAULT(1)),
     INTEGER("expected_k",
             "Mean number of experts per token: sizes buffers and synthetic loads, target of ReMoE's sparsity. k when absent.",
             layer.expected_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
-    REAL("threshold", "threshold chooses experts that rank above this. Only with select threshold.", layer.threshold, -MAX_FACTOR,
-         MAX_FACTOR, DEFAULT(0)),
+    REAL("threshold", "threshold chooses experts that rank above this. Only with select threshold.", layer.threshold,
+         -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(0)),
     REAL("top_p", "top_p chooses the fewest experts whose scores sum to this. Only with select top_p.", layer.top_p, 0, 1,
-         DEFAULT(1)),
+         DEFAULT_NOT_ZERO(1)),
     REAL(
         "jitter",
         "sparsemixer's weights are softmaxes over logits within twice this, relatively, of the best. Only with select sparsemixer.",
@@ -101,12 +89,12 @@ static const Key router_rows[] = {
     REAL("normalize_eps", "See normalize. Only with it.", layer.normalize_eps, 0, 1, DEFAULT(1e-20)),
     FLAG("normalize_clamp", "The divisor is the norm, but at least normalize_eps. Only with normalize.", layer.normalize_clamp,
          DEFAULT(0)),
-    REAL("scale", "Factor of the weights, after normalising; not 0.", layer.scale, 0, MAX_FACTOR, DEFAULT(1)),
-    CHOICE("weight_on", "What the weight multiplies: an expert's output or its input.", layer.weight_on, weight_ons,
+    REAL("scale", "Factor of the weights, after normalising.", layer.scale, 0, SPEC_MAX_FACTOR, DEFAULT_NOT_ZERO(1)),
+    CHOICE("weight_on", "What the weight multiplies: an expert's output or its input.", layer.weight_on, weight_on_names,
            DEFAULT(WEIGHT_ON_OUTPUT)),
     FLAG("bias", "Logits have a bias.", layer.router_bias, DEFAULT(0)),
     FLAG("per_iteration", "A router matrix per iteration instead of one for all.", layer.gate_per_iteration, DEFAULT(0)),
-    CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, formats, DEFAULT(FORMAT_FP32)),
+    CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, format_names, DEFAULT(FORMAT_FP32)),
 };
 const Section spec_router = {"router", router_rows, sizeof router_rows / sizeof *router_rows};
 
@@ -114,10 +102,11 @@ static const Key expert_rows[] = {
     INTEGER("count", "Experts in the pool.", layer.experts, 1, MAX_EXPERTS, REQUIRED),
     INTEGER("intermediate", "Width of an expert.", layer.intermediate, 1, MAX_WIDTH, REQUIRED),
     FLAG("gated", "down(act(gate x) * (up x)) instead of down(act(up x)).", layer.gated, DEFAULT(1)),
-    CHOICE("activation", "Activation function.", layer.activation, activations, DEFAULT(ACTIVATION_SILU)),
-    REAL("slope", "silu becomes x sigmoid(slope x).", layer.slope, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
-    REAL("limit", "Gate is clamped to at most this, up to within +- this; 0: neither.", layer.limit, 0, MAX_FACTOR, DEFAULT(0)),
-    REAL("up_offset", "act(gate) (up + up_offset).", layer.up_offset, -MAX_FACTOR, MAX_FACTOR, DEFAULT(0)),
+    CHOICE("activation", "Activation function.", layer.activation, activation_names, DEFAULT(ACTIVATION_SILU)),
+    REAL("slope", "silu becomes x sigmoid(slope x).", layer.slope, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
+    REAL("limit", "Gate is clamped to at most this, up to within +- this; 0: neither.", layer.limit, 0, SPEC_MAX_FACTOR,
+         DEFAULT(0)),
+    REAL("up_offset", "act(gate) (up + up_offset).", layer.up_offset, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(0)),
     FLAG("bias", "Gate, up and down have biases.", layer.expert_bias, DEFAULT(0)),
     INTEGER("identity", "Choices that return their input and compute nothing; they follow the experts.", layer.identity_experts, 0,
             MAX_EXPERTS, DEFAULT(0)),
@@ -133,7 +122,7 @@ static const Key shared_rows[] = {
             MAX_WIDTH, DEFAULT(0)),
     FLAG("bias", "Gate, up and down have biases.", layer.shared_bias, DEFAULT(0)),
     FLAG("gated", "Each is weighted by the sigmoid of a product of its own with x.", layer.shared_gated, DEFAULT(0)),
-    REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -MAX_FACTOR, MAX_FACTOR, DEFAULT(1)),
+    REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
 };
 SECTION_DEFINE(shared_section, "shared_experts", shared_rows);
 
@@ -149,23 +138,23 @@ static const Key source_rows[] = {
      .help = "Rows of the tensor that are this matrix's: gate and up may share one tensor.",
      .type = KEY_CHOICE,
      .offset = offsetof(TensorSource, rows),
-     .choices = tensor_parts},
+     .choices = tensor_rows_names},
     {.name = "order",
      .help = "Order of the matrix's dimensions.",
      .type = KEY_CHOICE,
      .offset = offsetof(TensorSource, order),
-     .choices = tensor_orders},
+     .choices = tensor_order_names},
     {.name = "encoding",
      .help = "plain numbers, or mxfp4: 4-bit floats in NAME_blocks, exponents in NAME_scales.",
      .type = KEY_CHOICE,
      .offset = offsetof(TensorSource, encoding),
-     .choices = encodings},
+     .choices = encoding_names},
     {.name = "add",
      .help = "Added to every element.",
      .type = KEY_REAL,
      .offset = offsetof(TensorSource, add),
-     .minimum = -MAX_FACTOR,
-     .maximum = MAX_FACTOR},
+     .minimum = -SPEC_MAX_FACTOR,
+     .maximum = SPEC_MAX_FACTOR},
 };
 SECTION_DEFINE(source_section, "tensor", source_rows);
 
@@ -201,10 +190,10 @@ static const Key layer_rows[] = {
     SECTION("router", "How experts are chosen and weighted.", spec_router, true),
     SECTION("experts", "The pool of routed experts.", expert_section, true),
     SECTION("shared_experts", "Experts that every token visits in every iteration.", shared_section, false),
-    CHOICE("weights", "Format of the packed expert matrices.", layer.weights, formats, DEFAULT(FORMAT_BF16)),
+    CHOICE("weights", "Format of the packed expert matrices.", layer.weights, format_names, DEFAULT(FORMAT_BF16)),
     CHOICE("compute", "Compute class: fp32, or bf16 (activations are rounded before a product; needs bf16 weights).", layer.compute,
-           computes, DEFAULT(COMPUTE_FP32)),
-    CHOICE("activations", "Format of inputs and outputs at the library's interface.", layer.activations, formats,
+           compute_names, DEFAULT(COMPUTE_FP32)),
+    CHOICE("activations", "Format of inputs and outputs at the library's interface.", layer.activations, format_names,
            DEFAULT(FORMAT_FP32)),
     SECTION("checkpoint", "Where the weights are in a checkpoint.", checkpoint_section, false),
 };
@@ -239,11 +228,11 @@ static const Key root_rows[] = {
 const Section spec_root = {"description", root_rows, sizeof root_rows / sizeof *root_rows};
 
 const char *format_name(Format format) {
-    return formats[format];
+    return format_names[format];
 }
 
 const char *compute_name(Compute compute) {
-    return computes[compute];
+    return compute_names[compute];
 }
 
 static int find_name(const char *const *names, const char *name) {
@@ -256,9 +245,9 @@ static int find_name(const char *const *names, const char *name) {
 }
 
 int format_find(const char *name) {
-    return find_name(formats, name);
+    return find_name(format_names, name);
 }
 
 int compute_find(const char *name) {
-    return find_name(computes, name);
+    return find_name(compute_names, name);
 }

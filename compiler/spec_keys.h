@@ -29,6 +29,7 @@ typedef struct Key {
     bool required;  // in its section; a section that is absent takes every default
     size_t offset;  // within the section's base: ModelLayer below "layers", Model above
     double minimum, maximum;  // of numbers (all bounds are exact in double)
+    bool not_zero;  // though 0 is within them
     double fallback;  // value when absent: number, flag or index into choices
     const char *const *choices;  // NULL-terminated
     size_t text_bytes;  // capacity of a text, with its zero
@@ -41,8 +42,12 @@ struct Section {
     size_t count;
 };
 
-// Most choices of a token in an iteration: choosing is a scan of the pool for each.
-enum { SPEC_MAX_TOP_K = 1 << 10 };
+// Most choices of a token in an iteration: choosing is a scan of the pool for each. A macro, so that texts can say it.
+#define SPEC_MAX_TOP_K 1024
+#define SPEC_DIGITS_OF(number) #number
+#define SPEC_DIGITS(number) SPEC_DIGITS_OF(number)
+// Largest factor of anything.
+enum { SPEC_MAX_FACTOR = 1000000 };
 
 // The whole description.
 extern const Section spec_root;

@@ -7,7 +7,8 @@
 
 #include "spec_read.h"
 
-static const char identifier_pattern[] = "^[A-Za-z][A-Za-z0-9_]*$", routing_pattern[] = "^(uniform|one|zipf:.+|trace:.+)$";
+static const char identifier_pattern[] = "^[A-Za-z][A-Za-z0-9_]*$",
+                  routing_pattern[] = "^(uniform|one|zipf:([0-9]+[.]?[0-9]*|[.][0-9]+)|trace:.+)$";
 
 // A schema in the making.
 typedef struct Schema {
@@ -29,8 +30,14 @@ static bool has_default(const Key *key) {
 }
 
 static void set_bounds(Schema *schema, json_t *object, const Key *key) {
-    set(schema, object, "minimum", number(key->minimum));
+    bool above = key->not_zero && key->minimum == 0;
+    set(schema, object, above ? "exclusiveMinimum" : "minimum", number(key->minimum));
     set(schema, object, "maximum", number(key->maximum));
+    if (key->not_zero && !above) {
+        json_t *zero = json_object();
+        set(schema, zero, "const", number(0));
+        set(schema, object, "not", zero);
+    }
 }
 
 static void set_choices(Schema *schema, json_t *object, const Key *key) {

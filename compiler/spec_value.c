@@ -1,6 +1,5 @@
 // Values of a description by the type of their key: each reader checks, reports what it found, and stores.
 #include <ctype.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +23,10 @@ void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]) {
     switch (key->type) {
     case KEY_IGNORED: snprintf(text, SPEC_TEXT_BYTES, "any value"); break;
     case KEY_INTEGER: snprintf(text, SPEC_TEXT_BYTES, "an integer from %.10g to %.10g", key->minimum, key->maximum); break;
-    case KEY_REAL: snprintf(text, SPEC_TEXT_BYTES, "a number from %.10g to %.10g", key->minimum, key->maximum); break;
+    case KEY_REAL:
+        snprintf(text, SPEC_TEXT_BYTES, "a number from %.10g to %.10g%s", key->minimum, key->maximum,
+                 key->not_zero ? ", not 0" : "");
+        break;
     case KEY_FLAG: snprintf(text, SPEC_TEXT_BYTES, "true or false"); break;
     case KEY_CHOICE: list_choices(key, text); break;
     case KEY_IDENTIFIER:
@@ -92,7 +94,8 @@ static bool integer_within(const Key *key, const json_t *value) {
 }
 
 static bool real_within(const Key *key, const json_t *value) {
-    return json_is_number(value) && json_number_value(value) >= key->minimum && json_number_value(value) <= key->maximum;
+    double number = json_number_value(value);
+    return json_is_number(value) && number >= key->minimum && number <= key->maximum && !(key->not_zero && number == 0);
 }
 
 // A number that is not 0 must not become 0 in fp32, where 0 often stands for "none".
@@ -119,14 +122,20 @@ static bool is_identifier(const char *text) {
     return isalpha((unsigned char)*text);
 }
 
-// uniform | one | zipf:S with a finite S >= 0 | trace:PREFIX
+// Digits, with a point among them or at an end.
+static bool is_decimal(const char *text) {
+    static const char digits[] = "0123456789";
+    size_t whole = strspn(text, digits), point = text[whole] == '.', fraction = strspn(text + whole + point, digits);
+    return whole + fraction > 0 && !text[whole + point + fraction];
+}
+
+// uniform | one | zipf:S with a decimal S | trace:PREFIX on one line. The field is short enough for S to be finite.
 static bool is_routing(const char *text) {
     if (!strncmp(text, "zipf:", 5)) {
-        char *end;
-        double exponent = strtod(text + 5, &end);
-        return text[5] && !*end && isfinite(exponent) && exponent >= 0;
+        return is_decimal(text + 5);
     }
-    return !strcmp(text, "uniform") || !strcmp(text, "one") || (!strncmp(text, "trace:", 6) && text[6]);
+    bool trace = !strncmp(text, "trace:", 6) && text[6] && !strpbrk(text, "\r\n");
+    return trace || !strcmp(text, "uniform") || !strcmp(text, "one");
 }
 
 // Text types: what may be written into the field. Patterns are looked into by spec_check.c, which knows the layer.
@@ -234,6 +243,7 @@ void spec_read_value(Spec *spec, const Key *key, const json_t *value, const Plac
         char where[SPEC_TEXT_BYTES], found[SPEC_TEXT_BYTES];
         spec_place_print(place, where);
         spec_describe(value, found);
-        spec_error(spec, place, PLACE_VALUE, "%s must be 0 or a number that fp32 can hold, found %s", where, found);
+        spec_error(spec, place, PLACE_VALUE, "%s must be %sa number that fp32 can hold, found %s", where,
+                   key->not_zero ? "" : "0 or ", found);
     }
 }

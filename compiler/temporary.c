@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,8 @@ static struct {
     char path[PATH_BYTES];
     volatile sig_atomic_t used;
 } places[PLACES];
+
+static volatile sig_atomic_t writer;  // process id, or 0
 
 static const int handled[] = {SIGINT, SIGTERM, SIGHUP};
 enum { HANDLED = sizeof handled / sizeof *handled };
@@ -72,20 +73,30 @@ void temporary_remove(const char *path) {
 
 // --- signals -------------------------------------------------------------------------------------------------------
 
-// The linker may be writing still; it takes some hundredths of a second.
+// Signals may come to any thread, and OpenMP's workers hold none back: only the main thread, which creates the files, does not do
+// so while this runs.
 static void remove_all(int number) {
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
+    int reason = errno;
+    if (gettid() != getpid()) {
+        tgkill(getpid(), getpid(), number);
+        errno = reason;
+        return;
+    }
+    if (writer && !kill(writer, SIGKILL)) {
+        while (waitpid(writer, NULL, 0) < 0 && errno == EINTR) {
+        }
     }
     for (int i = 0; i < PLACES; i++) {
         if (places[i].used) {
             remove_within(AT_FDCWD, places[i].path);
         }
     }
-    raise(number);  // SA_RESETHAND: its usual effect, once this handler returns
+    signal(number, SIG_DFL);
+    raise(number);  // its usual effect, once this handler returns
 }
 
 void temporary_handle_signals(void) {
-    const struct sigaction action = {.sa_handler = remove_all, .sa_mask = handled_set(), .sa_flags = (int)SA_RESETHAND};
+    const struct sigaction action = {.sa_handler = remove_all, .sa_mask = handled_set()};
     for (int i = 0; i < HANDLED; i++) {
         struct sigaction before;
         if (!sigaction(handled[i], NULL, &before) && before.sa_handler != SIG_IGN) {
@@ -94,9 +105,22 @@ void temporary_handle_signals(void) {
     }
 }
 
+void temporary_hold_signals(sigset_t *before) {
+    const sigset_t held = handled_set();
+    pthread_sigmask(SIG_BLOCK, &held, before);
+}
+
+void temporary_release_signals(const sigset_t *before) {
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+void temporary_writer(pid_t child) {
+    writer = child;
+}
+
 // --- creating: with signals held back, so that none comes between a file and its entry -------------------------------
 
-static void enter(const char *path) {
+void temporary_enter(const char *path) {
     size_t bytes = strlen(path) + 1;
     for (int i = 0; i < PLACES && bytes <= PATH_BYTES; i++) {
         if (!places[i].used) {
@@ -108,27 +132,27 @@ static void enter(const char *path) {
 }
 
 int temporary_create(const char *path) {
-    sigset_t held = handled_set(), before;
-    sigprocmask(SIG_BLOCK, &held, &before);
+    sigset_t before;
+    temporary_hold_signals(&before);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) {
-        enter(path);
+        temporary_enter(path);
     }
     int reason = errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    temporary_release_signals(&before);
     errno = reason;
     return fd;
 }
 
 char *temporary_directory(char *template) {
-    sigset_t held = handled_set(), before;
-    sigprocmask(SIG_BLOCK, &held, &before);
+    sigset_t before;
+    temporary_hold_signals(&before);
     char *made = mkdtemp(template);
     if (made) {
-        enter(made);
+        temporary_enter(made);
     }
     int reason = errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    temporary_release_signals(&before);
     errno = reason;
     return made;
 }

@@ -1,9 +1,6 @@
 // The loader of a printed PyTorch module: the description's table of tensors, and the few lines of Python that read them.
 #include "torch_text.h"
 
-#define CHOICE_NAME(enumerator, name) name,
-static const char *const rows_names[] = {TENSOR_ROWS_LIST(CHOICE_NAME)}, *const order_names[] = {TENSOR_ORDER_LIST(CHOICE_NAME)};
-
 static int is_router(Tensor tensor) {
     return tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
 }
@@ -41,8 +38,8 @@ static void print_table(const Torch *torch) {
         }
         fprintf(torch->stream, "        \"%s\": (", layer_tensor_key((Tensor)t));
         print_text(torch, source->pattern);
-        fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", rows_names[source->rows],
-                source->encoding == ENCODING_MXFP4 ? "mxfp4" : order_names[source->order], TORCH_NUMBER(source->add),
+        fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", tensor_rows_names[source->rows],
+                source->encoding == ENCODING_MXFP4 ? "mxfp4" : tensor_order_names[source->order], TORCH_NUMBER(source->add),
                 format == FORMAT_BF16 ? "bfloat16" : "float32");
     }
     torch_line(torch, 1, "}");

@@ -174,6 +174,8 @@ static void print_forward(const Torch *torch) {
         torch_line(torch, 0, "%s", "");
         torch_line(torch, 2, "k [tokens]: experts of each token; or importance [tokens], within 0..1, from which k follows.");
         torch_line(torch, 2, "\"\"\"");
+        torch_line(torch, 2, "if k is not None and importance is not None:");
+        torch_line(torch, 3, "raise ValueError(\"k and importance are both given: either decides how many experts a token gets\")");
         torch_line(torch, 2, "if importance is not None:");
         torch_line(torch, 3, "k = torch.ceil(importance.float() * %lld).clamp(self.k_min, self.k)", (long long)layer->experts);
     }
@@ -208,8 +210,9 @@ static void print_main(const Torch *torch, const char *class) {
     torch_line(torch, 1, "parser.add_argument(\"--input\", required=True, help=\".npy, float32 [tokens, %lld]\")",
                (long long)layer->hidden);
     if (layer->k_per_token) {
-        torch_line(torch, 1, "parser.add_argument(\"--k\", help=\".npy, int32 [tokens]\")");
-        torch_line(torch, 1, "parser.add_argument(\"--importance\", help=\".npy, float32 [tokens] within 0..1, instead of --k\")");
+        torch_line(torch, 1, "either = parser.add_mutually_exclusive_group()");
+        torch_line(torch, 1, "either.add_argument(\"--k\", help=\".npy, int32 [tokens]\")");
+        torch_line(torch, 1, "either.add_argument(\"--importance\", help=\".npy, float32 [tokens] within 0..1, instead of --k\")");
     }
     torch_line(torch, 1, "parser.add_argument(\"--output\", required=True, help=\".npy\")");
     torch_line(torch, 1, "arguments = parser.parse_args()");

@@ -363,6 +363,7 @@ static int search(Tuning *t) {
     options.start = &start;
     options.budget = t->options->budget - (statistics_clock() - t->begin);
     int status = search_run(&problem, &options, &t->result->search);
+    t->result->search.stopped = t->result->search.stopped || tune_stopped;
     free(known);
     if (status) {
         diagnostics_add(t->diagnostics, NULL, 0, 0, "out of memory");

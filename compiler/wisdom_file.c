@@ -219,21 +219,12 @@ int wisdom_write(const char *path, const json_t *entries, Diagnostics *diagnosti
     const Failure failure = {error, sizeof error};
     char *text = wisdom_text_write(entries);
     size_t bytes = text ? strlen(text) : 0;
-    Output output;
     Status status = LIBRARY_OUT_OF_MEMORY;
     if (bytes > WISDOM_MAX_BYTES) {
         snprintf(error, sizeof error, "'%s' would have %zu bytes, but has at most %d: catena wisdom prune or forget makes room",
                  path, bytes, WISDOM_MAX_BYTES);
     } else if (text) {
-        status = output_open(path, (int64_t)bytes, &output, &failure);
-    }
-    if (status == LIBRARY_OK) {
-        status = output_write(&output, text, (int64_t)bytes, 0, &failure);
-        if (status == LIBRARY_OK) {
-            status = output_commit(&output, &failure);
-        } else {
-            output_discard(&output);
-        }
+        status = file_write(path, text, (int64_t)bytes, &failure);
     }
     if (status != LIBRARY_OK) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);

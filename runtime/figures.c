@@ -75,7 +75,7 @@ static void add_scores(const Layer *layer, FigureSums *sums, const float *scores
         sums->scores[e] += (double)scores[e];
         total += (double)scores[e];
     }
-    if (layer->score == SCORE_SOFTMAX) {
+    if (score_facts[layer->score].sums_to_1) {
         total = 1;  // but for rounding, which transformers leaves as it is
     }
     for (int64_t e = 0; e < choices; e++) {

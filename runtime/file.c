@@ -94,6 +94,12 @@ static Status create_temporary(Output *output, const Failure *failure) {
     return output->fd >= 0 ? LIBRARY_OK : failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->path);
 }
 
+// Where a path leads: a link stays a link, and what it names is replaced. NULL with errno.
+static char *follow(const char *path) {
+    struct stat facts;
+    return !lstat(path, &facts) && S_ISLNK(facts.st_mode) ? realpath(path, NULL) : strdup(path);
+}
+
 Status output_open(const char *path, int64_t bytes, Output *out, const Failure *failure) {
     *out = (Output){-1, NULL, NULL};
     struct stat facts;
@@ -104,9 +110,9 @@ Status output_open(const char *path, int64_t bytes, Output *out, const Failure *
     if (!stat(path, &facts) && !S_ISREG(facts.st_mode)) {
         return failure_set(failure, LIBRARY_IO_ERROR, "'%s' exists and is not a regular file", path);
     }
-    out->path = strdup(path);
+    out->path = follow(path);
     if (!out->path) {
-        return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+        return failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", path);
     }
     Status status = create_temporary(out, failure);
     if (status != LIBRARY_OK) {
@@ -174,6 +180,20 @@ void output_discard(Output *output) {
     output_release(output);
 }
 
+Status file_write(const char *path, const void *data, int64_t bytes, const Failure *failure) {
+    Output output;
+    Status status = output_open(path, bytes, &output, failure);
+    if (status != LIBRARY_OK) {
+        return status;
+    }
+    status = output_write(&output, data, bytes, 0, failure);
+    if (status != LIBRARY_OK) {
+        output_discard(&output);
+        return status;
+    }
+    return output_commit(&output, failure);
+}
+
 // The folder that a path names a file in; false if there is none.
 static bool folder_of(const char *path, struct stat *facts) {
     const char *slash = strrchr(path, '/');
@@ -203,8 +223,11 @@ bool file_replaces(const char *output, const char *source) {
     if (stat(output, &to) || stat(source, &from)) {
         return false;
     }
-    const char *ending = strrchr(output, '.');
+    char *followed = follow(output);
+    const char *name = followed ? followed : output, *ending = strrchr(name, '.');
     bool of_checkpoint = ending && (!strcmp(ending, ".safetensors") || !strcmp(ending, ".json"));
-    return same_inode(&to, &from) ||
-           (S_ISDIR(from.st_mode) && of_checkpoint && folder_of(output, &parent) && same_inode(&parent, &from));
+    bool replaces = same_inode(&to, &from) ||
+                    (S_ISDIR(from.st_mode) && of_checkpoint && folder_of(name, &parent) && same_inode(&parent, &from));
+    free(followed);
+    return replaces;
 }

@@ -36,13 +36,15 @@ typedef struct Output {
     char *temporary;
 } Output;
 
-// An existing target must be a regular file; it is untouched until output_commit. bytes: what will be written (reserved on the
-// disk where the file system can, so that a full disk is noticed at once).
+// An existing target must be a regular file, or a link to one (the link stays); it is untouched until output_commit. bytes: what
+// will be written (reserved on the disk where the file system can, so that a full disk is noticed at once).
 Status output_open(const char *path, int64_t bytes, Output *out, const Failure *failure);
 Status output_write(Output *output, const void *data, int64_t bytes, int64_t offset, const Failure *failure);
 // Flushes to the disk and renames. Whatever it returns, the output is closed; on failure the temporary file is gone.
 Status output_commit(Output *output, const Failure *failure);
 // Gives up: removes the temporary file.
 void output_discard(Output *output);
+// All of it at once.
+Status file_write(const char *path, const void *data, int64_t bytes, const Failure *failure);
 
 #endif

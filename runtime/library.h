@@ -52,6 +52,7 @@ typedef struct Options {
     const char *cache;      // open of a checkpoint: packed file, made once per source, then mapped; NULL: pack in memory
     int32_t bind;           // 1: bind worker threads to cores (never the caller's)
     int32_t huge_pages;     // 1: ask for huge pages for anonymous weights and workspace
+    int32_t interleave;     // 1: spread anonymous weights over the NUMA nodes, page by page
 } Options;
 
 typedef struct Library Library;  // an open instance: weights, workspace, team size

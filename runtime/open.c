@@ -9,6 +9,7 @@
 #include "cpu.h"
 #include "extra.h"
 #include "instance.h"
+#include "nodes.h"
 #include "options.h"
 #include "weights.h"
 
@@ -62,6 +63,9 @@ static Status pack_in_memory(Library *library, const char *checkpoint, const Opt
         return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "the packed weights are too large");
     }
     Status status = memory_map((size_t)bytes, options->huge_pages, &library->weights, failure);
+    if (status == LIBRARY_OK && options->interleave) {
+        nodes_interleave(library->weights.data, library->weights.size);
+    }
     if (status == LIBRARY_OK) {
         status = weights_pack_memory(library->kinds, library->contents->kinds, checkpoint, library->threads, library->weights.data,
                                      failure);

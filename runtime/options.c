@@ -30,7 +30,7 @@ Status options_read(const Options *given, Options *out, const Failure *failure) 
     const struct {
         const char *name;
         int32_t value;
-    } flags[] = {{"check", out->check}, {"bind", out->bind}, {"huge_pages", out->huge_pages}};
+    } flags[] = {{"check", out->check}, {"bind", out->bind}, {"huge_pages", out->huge_pages}, {"interleave", out->interleave}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (flags[i].value != 0 && flags[i].value != 1) {
             return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.%s is %d, must be 0 or 1", flags[i].name,

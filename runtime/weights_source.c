@@ -11,9 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LAYOUT_NAME(enumerator, name) name,
-static const char *const rows_names[] = {TENSOR_ROWS_LIST(LAYOUT_NAME)};
-
 // --- names -----------------------------------------------------------------------------------------------------------------------
 
 static bool append(char *name, size_t size, size_t *length, const char *text, size_t bytes) {
@@ -143,7 +140,7 @@ static void shape_text(const int64_t *lengths, int rank, char text[SHAPE_TEXT_BY
 
 // How a layout other than the plain one is told in a message: " (rows even, in_out)".
 static void layout_text(const TensorSource *source, const Stored *stored, char *text, size_t size) {
-    const char *rows = source->rows == ROWS_ALL ? "" : rows_names[source->rows];
+    const char *rows = source->rows == ROWS_ALL ? "" : tensor_rows_names[source->rows];
     const char *kind = stored->mxfp4 ? "mxfp4" : stored->in_out ? "in_out" : "";
     if (*rows || *kind) {
         snprintf(text, size, " (%s%s%s%s)", *rows ? "rows " : "", rows, *rows && *kind ? ", " : "", kind);

@@ -3,7 +3,7 @@
 // The same header is read by the compiler, by the skeletons (which see a constant Layer inside a constant Plan) and by the
 // runtime. Fields have fixed widths and there are no pointers, so a Layer can be copied into a library as bytes.
 // The lists below, and routers/list.h of scores and rules of selection, are the one place where a name of the description, an
-// enumerator and its implementations meet.
+// enumerator and its implementations meet. Of each there is an array of the names by enumerator.
 #ifndef CATENA_LAYER_H
 #define CATENA_LAYER_H
 
@@ -37,6 +37,18 @@ typedef enum Activation { ACTIVATION_LIST(LAYER_ENUMERATOR) ACTIVATION_COUNT } A
 typedef enum Format { FORMAT_LIST(LAYER_ENUMERATOR) FORMAT_COUNT } Format;
 typedef enum Compute { COMPUTE_LIST(LAYER_ENUMERATOR) COMPUTE_COUNT } Compute;
 
+// Names in descriptions, NULL-terminated.
+#define LAYER_NAME(enumerator, ...) LAYER_FIRST(__VA_ARGS__, 0)
+#define LAYER_FIRST(first, ...) first,
+static const char *const norm_names[] = {NORM_LIST(LAYER_NAME) 0};
+static const char *const rank_names[] = {RANK_LIST(LAYER_NAME) 0};
+static const char *const group_score_names[] = {GROUP_SCORE_LIST(LAYER_NAME) 0};
+static const char *const group_mask_names[] = {GROUP_MASK_LIST(LAYER_NAME) 0};
+static const char *const weight_on_names[] = {WEIGHT_ON_LIST(LAYER_NAME) 0};
+static const char *const activation_names[] = {ACTIVATION_LIST(LAYER_NAME) 0};
+static const char *const format_names[] = {FORMAT_LIST(LAYER_NAME) 0};
+static const char *const compute_names[] = {COMPUTE_LIST(LAYER_NAME) 0};
+
 // Bytes of one element.
 static inline int64_t format_bytes(Format format) {
 #define LAYER_FORMAT_BYTES(enumerator, name, bytes) \
@@ -65,6 +77,8 @@ typedef enum Selection {
 typedef struct ScoreFacts {
     int strict;         // a higher logit always scores higher, so that logits rank choices as well as scores do
     int whole;          // depends on all of a token's logits together
+    int at_most_1;      // no score is above 1
+    int sums_to_1;      // a token's scores sum to 1, but for rounding
     const char *torch;  // the score of logits z [tokens, choices] in PyTorch
 } ScoreFacts;
 
@@ -254,6 +268,9 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
 typedef enum TensorRows { TENSOR_ROWS_LIST(LAYER_ENUMERATOR) TENSOR_ROWS_COUNT } TensorRows;
 typedef enum TensorOrder { TENSOR_ORDER_LIST(LAYER_ENUMERATOR) TENSOR_ORDER_COUNT } TensorOrder;
 typedef enum Encoding { ENCODING_LIST(LAYER_ENUMERATOR) ENCODING_COUNT } Encoding;
+static const char *const tensor_rows_names[] = {TENSOR_ROWS_LIST(LAYER_NAME) 0};
+static const char *const tensor_order_names[] = {TENSOR_ORDER_LIST(LAYER_NAME) 0};
+static const char *const encoding_names[] = {ENCODING_LIST(LAYER_NAME) 0};
 
 enum { LAYER_NAME_BYTES = 64, TENSOR_PATTERN_BYTES = 160 };
 

@@ -27,9 +27,11 @@ INLINE int select_fills_slots(const Layer *layer) {
 // Whether choices are ranked by the scores themselves. Where logits give the same order they are used instead: it saves the scores
 // of the whole pool, and two scores that differ by less than their rounding are no tie.
 INLINE int select_ranks_scores(const Layer *layer) {
-    int sums = layer->correction || selection_facts[layer->selection].needs_scores;
+    const SelectionFacts *selection = &selection_facts[layer->selection];
+    int sums = layer->correction || selection->needs_scores;
     int group_values = layer->groups > 1 && (layer->group_score == GROUP_TOP2_SUM || layer->group_mask == MASK_ZERO);
-    return layer->rank == RANK_SCORE && (sums || group_values || !score_facts[layer->score].strict);
+    int scores = sums || group_values || !score_facts[layer->score].strict;
+    return !selection->logits_alone && layer->rank == RANK_SCORE && scores;
 }
 
 // Whether the scores of all choices are computed.

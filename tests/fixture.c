@@ -128,7 +128,7 @@ static void draw_groups(uint64_t *state, Layer *layer) {
     }
     layer->groups = pick(state, divisors, (size_t)count);
     int64_t size = choices / layer->groups, least = (layer->top_k + size - 1) / size;
-    least = layer->selection == SELECTION_TOP_K ? least : 1;
+    least = selection_facts[layer->selection].takes_k ? least : 1;
     layer->top_groups = least + below(state, layer->groups - least + 1);
     if (layer->top_groups == layer->groups) {
         return;  // nobody loses

@@ -14,6 +14,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(space, NATIVE_AND_SANITIZED) \
     X(tune, NATIVE) \
     X(recall, NATIVE) \
+    X(plot, NATIVE_AND_SANITIZED) \
     X(schema, NATIVE_AND_SANITIZED) \
     X(npy, NATIVE_AND_SANITIZED) \
     X(reference, NATIVE_AND_SANITIZED) \
@@ -45,6 +46,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(wisdom, NATIVE_AND_SANITIZED) \
     X(wisdom_command, NATIVE_AND_SANITIZED) \
     X(torch_module, NATIVE) \
+    X(placement, NATIVE_AND_SANITIZED) \
     X(machine, NATIVE) \
     X(bench, NATIVE)
 

@@ -1,6 +1,7 @@
 // The commands as users meet them: exit codes, messages, files that survive a failure, documents that parse. No timings.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 
 #include "../compiler/bench.h"
 #include "../compiler/command.h"
+#include "../compiler/peaks.h"
 #include "../compiler/plan.h"
 #include "../compiler/temporary.h"
 #include "../runtime/file.h"
@@ -128,8 +130,12 @@ START_TEST(unwritable_places) {
     shell_expect(EXIT_FAILED, "/dev/full", "$CATENA compile %s -o /dev/full", spec);
     shell_expect(EXIT_FAILED, "unknown target 'z80'", "$CATENA compile %s -o $D/out --target z80", spec);
     shell_expect(EXIT_FAILED, "no-such-linker", "CATENA_LLD=$D/no-such-linker $CATENA compile %s -o $D/out", spec);
-    shell_expect(EXIT_FAILED, "no place for a library: pkg-config", "$CATENA compile %s -o '$D/a$b'", spec);
+    shell_expect(EXIT_FAILED, "no place for a library: pkg-config", "$CATENA compile %s -o \"$D/a\\$b/c\"", spec);
     shell_expect(EXIT_FAILED, "no place for a library: pkg-config", "$CATENA compile %s -o $D/a%%b", spec);
+    shell_expect(0, "absent\n", "test -e \"$D/a\\$b\" || test -e $D/a%%b || echo absent");
+    shell_expect(EXIT_FAILED, "no place for a library: pkg-config",
+                 "mkdir \"$D/c\\$d\" && ln -s 'c$d' $D/link && $CATENA compile %s -o $D/link/new/newer", spec);
+    shell_expect(0, "0\n", "ls $D/link | wc -l; rm -r $D/link $D/c*");
     compile_small();
     shell_expect(EXIT_FAILED, "'new/' is not the name of a file", "$CATENA pack %s -w %s -o new/", library, data);
     shell_expect(EXIT_FAILED, "cannot create 'no/such/packed': No such", "$CATENA pack %s -w %s -o no/such/packed", library, data);
@@ -171,7 +177,8 @@ END_TEST
 
 // The linker is where a compile can be met half-way: this one writes, and sends a signal to the compiler.
 static const char rude_linker[] =
-    "#!/bin/sh\nfor a; do test \"$before\" = -o && echo half >\"$a\"; before=$a; done\nkill -s $SENT $PPID\nsleep 0.1\nexit 1\n";
+    "#!/bin/sh\nfor a; do test \"$before\" = -o && echo half >\"$a\"; before=$a; done\nkill -s $SENT $PPID\n"
+    "test \"$NAP\" && exec sleep $NAP\nsleep 0.1\nexit 1\n";
 
 START_TEST(signals_leave_nothing) {
     static const struct {
@@ -187,6 +194,46 @@ START_TEST(signals_leave_nothing) {
     }
     shell_expect(EXIT_FAILED, "linking failed", "trap '' TERM; SENT=TERM CATENA_LLD=$D/linker $CATENA compile %s -o $D/out", spec);
     shell_expect(0, "0\n", "ls -A $D/out | wc -l");
+    // a linker that does not end by itself, and a child that this process had before it became the compiler
+    shell_expect(128 + SIGTERM, "", "NAP=100 SENT=TERM CATENA_LLD=$D/linker timeout -s KILL 60 $CATENA compile %s -o $D/out", spec);
+    shell_expect(128 + SIGTERM, "",
+                 "(sleep 100 >$D/null 2>&1 & echo $! >$D/child; SENT=TERM CATENA_LLD=$D/linker exec $CATENA compile %s -o $D/out)",
+                 spec);
+    shell_expect(0, "", "kill $(cat $D/child)");
+    shell_expect(0, "0\n", "ls -A $D/out | wc -l");
+}
+END_TEST
+
+// Takes the place of libc's rename: SIGTERM arrives right after that of a file whose name ends as $LAST.
+static const char rude_rename[] =
+    "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n"
+    "#include <string.h>\n#include <unistd.h>\n"
+    "int rename(const char *from, const char *to) {\n"
+    "    const char *last = getenv(\"LAST\"), *end = to + strlen(to) - strlen(last);\n"
+    "    int status = renameat(AT_FDCWD, from, AT_FDCWD, to);\n"
+    "    if (end > to && !strcmp(end, last)) {\n        kill(getpid(), SIGTERM);\n    }\n"
+    "    return status;\n}\n";
+
+// Files that belong together: all or none.
+START_TEST(signals_leave_whole_sets) {
+    static const struct {
+        const char *last, *arguments, *left;
+    } rows[] = {
+        {".h", "compile tests/data/mixtral_small.json -o $D/out", "libmixtral_small.so mixtral_small.h mixtral_small.pc "},
+        {".pc", "compile tests/data/mixtral_small.json -o $D/out", "libmixtral_small.so mixtral_small.h mixtral_small.pc "},
+        {".safetensors", "import tests/data/torch/remoe_sequential -o $D/out/r.json", ""},
+        {".json", "import tests/data/torch/remoe_sequential -o $D/out/r.json", "r.json r.safetensors "},
+    };
+    shell_write_file("$D/rename.c", rude_rename, sizeof rude_rename - 1);
+    shell_expect(0, "", "cc -shared -fPIC -o $D/rename.so $D/rename.c");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(0, "", "rm -rf $D/out; mkdir $D/out");
+        shell_expect(128 + SIGTERM, "",
+                     "LAST=%s ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=$D/rename.so env --default-signal=TERM $CATENA %s",
+                     rows[i].last, rows[i].arguments);
+        shell_expect(0, rows[i].left, "ls -A $D/out | tr '\\n' ' '");
+        shell_expect(0, *rows[i].left ? "" : "0\n", "ls -A $D/out | wc -l");
+    }
 }
 END_TEST
 
@@ -213,6 +260,53 @@ START_TEST(signals_leave_no_file) {
         ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
         shell_expect(0, handled ? "1\n" : "3\n", "ls $D | wc -l; rm $D/packed*");
     }
+}
+END_TEST
+
+// A worker of OpenMP's holds no signal back: one that comes to it must not end the process while the main thread holds them.
+START_TEST(signals_wait_for_the_main_thread) {
+    char held[SHELL_PATH_BYTES + 16], late[SHELL_PATH_BYTES + 16], reached[SHELL_PATH_BYTES + 16];
+    snprintf(held, sizeof held, "%s/held", shell_folder());
+    snprintf(late, sizeof late, "%s/late", shell_folder());
+    snprintf(reached, sizeof reached, "%s/reached", shell_folder());
+    pid_t child = fork();
+    if (!child) {
+        int threads = 0;
+        sigset_t before;
+        signal(SIGTERM, SIG_DFL);
+        temporary_handle_signals();
+#pragma omp parallel num_threads(3) reduction(+ : threads)
+        threads++;
+        temporary_hold_signals(&before);
+        if (threads == 3 && temporary_create(held) >= 0 && !kill(getpid(), SIGTERM) && !usleep(100000) &&
+            temporary_create(late) >= 0 && creat(reached, 0666) >= 0) {
+            temporary_release_signals(&before);
+        }
+        _exit(1);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    shell_expect(0, "reached\n1\n", "ls $D; ls $D | wc -l");
+}
+END_TEST
+
+static volatile sig_atomic_t stops;
+
+static void count_stop(int number) {
+    (void)number;
+    stops++;
+}
+
+START_TEST(ignored_signals_stay_ignored) {
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_DFL);
+    command_handle_signals(count_stop);
+    raise(SIGINT);
+    ck_assert_int_eq(stops, 0);
+    raise(SIGTERM);
+    raise(SIGTERM);
+    ck_assert_int_eq(stops, 2);
 }
 END_TEST
 
@@ -375,8 +469,37 @@ START_TEST(outputs_spare_inputs) {
                  "$CATENA run %s -w $D/own/model.safetensors -l sparse -i %s/0.layer_in.npy -o $D/own/model.safetensors", library,
                  data);
     shell_expect(0, "", "cmp $D/own/model.safetensors %s/model.safetensors", data);
+    shell_expect(EXIT_FAILED, "exists and is no packed file", "echo precious >$D/x && $CATENA pack %s -w %s -o $D/x", library,
+                 data);
+    shell_expect(EXIT_FAILED, "exists and is no description", "$CATENA import tests/golden/mixtral -o $D/x");
+    shell_expect(EXIT_OK, "precious", "cat $D/x");
+    shell_expect(EXIT_FAILED, "nothing.json: error: cannot read", "$CATENA compile %s -o $D --wisdom $D/nothing.json", spec);
     shell_expect(EXIT_FAILED, "is the library itself", "$CATENA pack %s -w %s -o $D/../$(basename $D)/libmixtral_small.so", library,
                  data);
+}
+END_TEST
+
+// A link to a file stays one, also where it leads to a descriptor; one that leads nowhere is not written over.
+START_TEST(outputs_follow_links) {
+    static const char run[] = "$CATENA run $D/libmixtral_small.so -w $DATA -l sparse -i $DATA/0.layer_in.npy -o";
+    char path[SHELL_PATH_BYTES + 16];
+    Peaks peaks = {.gflops = {1}, .tile_gflops = {1}};
+    compile_small();
+    setenv("DATA", data, 1);
+    shell_expect(0, "", "mkdir $D/far && echo old >$D/far/y.npy && ln -s far/y.npy $D/link && %s $D/y.npy && %s $D/link", run, run);
+    shell_expect(0, "", "test -L $D/link && cmp $D/far/y.npy $D/y.npy");
+    shell_expect(0, "", "ln -s /proc/self/fd/1 $D/standard; %s $D/standard >$D/z.npy", run);
+    shell_expect(0, "", "test -L $D/standard && cmp $D/z.npy $D/y.npy");
+    shell_expect(0, "", "exec 3<>$D/open; rm $D/open; %s /dev/fd/3 && cmp - $D/y.npy <&3", run);
+    shell_expect(EXIT_FAILED, "cannot create '", "ln -s gone $D/nowhere; %s $D/nowhere", run);
+    shell_expect(0, "", "test -L $D/nowhere");
+    // what is behind a link may be what is read
+    shell_expect(0, "", "mkdir $D/own && cp %s/model.safetensors $D/own/ && ln -s own/model.safetensors $D/w", data);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA pack %s -w $D/own -o $D/w", library);
+    shell_expect(0, "", "echo >$D/far/peaks && ln -s far/peaks $D/peaks");
+    snprintf(path, sizeof path, "%s/peaks", shell_folder());
+    ck_assert_int_eq(peaks_save(path, "avx2", 1, &peaks), 0);
+    shell_expect(0, "", "test -L $D/peaks && grep -q avx2 $D/far/peaks");
 }
 END_TEST
 
@@ -570,7 +693,10 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, pkgconfig_quotes_paths);
     tcase_add_test(cases, unwritable_output);
     tcase_add_test(cases, signals_leave_nothing);
+    tcase_add_test(cases, signals_leave_whole_sets);
     tcase_add_test(cases, signals_leave_no_file);
+    tcase_add_test(cases, signals_wait_for_the_main_thread);
+    tcase_add_test(cases, ignored_signals_stay_ignored);
     tcase_add_test(cases, ended_benchmarks_leave_nothing);
     tcase_add_test(cases, failed_writes_leave_what_was_there);
     tcase_add_test(cases, explain_gives_the_same_text_of_both);
@@ -579,6 +705,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, not_a_library);
     tcase_add_test(cases, packed_weights_give_the_same_rows);
     tcase_add_test(cases, outputs_spare_inputs);
+    tcase_add_test(cases, outputs_follow_links);
     tcase_add_test(cases, outputs_are_different_files);
     tcase_add_test(cases, damaged_packed_weights);
     tcase_add_test(cases, damaged_checkpoints);

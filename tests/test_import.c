@@ -9,6 +9,7 @@
 
 #include "../compiler/command.h"
 #include "../compiler/import.h"
+#include "../compiler/import_read.h"
 #include "../compiler/model.h"
 #include "available.h"
 #include "shell.h"
@@ -252,6 +253,14 @@ static const struct {
      " \"routed_scaling_factor\": 3}",
      "layers.0.router", "{\"score\": \"softmax\", \"k\": 1, \"scale\": 3, \"per_iteration\": true}"},
     {"{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"mxfp4\"}}", TENSOR("down.encoding"), "\"mxfp4\""},
+    // a norm is at least 0 anyhow
+    {"{\"model_type\": \"ernie4_5_moe\", \"moe_norm_min\": 0}", "layers.0.router",
+     "{\"score\": \"softmax\", \"correction\": true, \"k\": 6, \"normalize\": true, \"normalize_eps\": 0}"},
+    // no shared experts
+    {"{\"model_type\": \"deepseek_v2\", \"num_experts_per_tok\": 6, \"n_shared_experts\": null}", "layers.0.shared_experts",
+     "null"},
+    {"{\"model_type\": \"deepseek_v3\", \"n_shared_experts\": null}", "layers.0.shared_experts", "null"},
+    {"{\"model_type\": \"glm4_moe\", \"n_shared_experts\": null}", "layers.0.shared_experts", "null"},
 };
 enum { CONFIGS = sizeof configs / sizeof *configs };
 
@@ -363,7 +372,14 @@ static const struct {
     {MIXTRAL(", \"rms_norm_eps\": -1"), "rms_norm_eps must be a number from 0 to 1, found -1"},
     {MIXTRAL(", \"hidden_act\": \"swiglu\""), "hidden_act is \"swiglu\": catena has silu, swish, "},
     {MIXTRAL(", \"num_experts_per_tok\": 9"), "router.k is 9, but the pool has only 8 experts"},
-    {MIXTRAL(", \"num_experts_per_tok\": [2, 2]"), "num_experts_per_tok must have a number for each of 32 layers, it has 2"},
+    {"{\"model_type\": \"hunyuan_v1_moe\", \"moe_topk\": [2, 2]}", "moe_topk must have a number for each of 32 layers, it has 2"},
+    // lists only where the model's code has them
+    {"{\"model_type\": \"phimoe\", \"num_hidden_layers\": 2, \"num_experts_per_tok\": [1, 2]}",
+     "num_experts_per_tok must be an integer from 1 to 1024, found a list of 2"},
+    {"{\"model_type\": \"coe\", \"num_hidden_layers\": 2, \"n_routed_experts\": 4, \"num_experts_per_tok\": [1, 2]}",
+     "num_experts_per_tok must be an integer from 1 to 1024, found a list of 2"},
+    {"{\"model_type\": \"deepseek_v3\", \"routed_scaling_factor\": 0}",
+     "routed_scaling_factor must be a number from 0 to 1000000, not 0, found 0"},
     {QWEN("\"norm_topk_prob\": 1"), "norm_topk_prob must be true or false, found 1"},
     {QWEN("\"mlp_only_layers\": 3"), "mlp_only_layers must be a list, found 3"},
     {QWEN("\"mlp_only_layers\": [-1]"), "mlp_only_layers[0] must be the number of a layer, found -1"},
@@ -539,6 +555,20 @@ START_TEST(replaces_nothing_that_is_read) {
     shell_expect(EXIT_OK, "", "$CATENA import $D -o $D/m.json --name again && $CATENA import $D -o $D/m.json --name again");
     ck_assert_int_eq(shell_run("cmp %s/mixtral/config.json $D/config.json", golden), 0);
     shell_expect(EXIT_FAILED, "no/such", "$CATENA import $D --name again -o $D/no/such/m.json");
+    // the file was named, and what lies beside it is read too
+    ck_assert_int_eq(shell_run("mkdir $D/m && cp %s/mixtral/*.* $D/m && cd $D/m && { printf '{\"weight_map\": {'; "
+                               "grep -ao '\"[^\"]*\": *{\"dtype' model.safetensors | sed 's/: *{.*/: \"model.safetensors\"/' | "
+                               "paste -sd,; printf '}}'; } >../index.json && cp ../index.json model.safetensors.index.json",
+                               golden),
+                     0);
+    shell_expect(EXIT_OK, "", "$CATENA import $D/m/config.json --name again -o $D/m/m.json");
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA import $D/m/config.json --name again -o $D/m/model.safetensors.index.json");
+    ck_assert_int_eq(shell_run("cmp $D/index.json $D/m/model.safetensors.index.json"), 0);
+    static const char tracker[] = "latest_checkpointed_iteration.txt", checkpoint[] = "iter_0000100/mp_rank_00/model_optim_rng.pt";
+    ck_assert_int_eq(shell_run("cp -r tests/data/torch/remoe_sequential $D/r"), 0);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA import $D/r -o $D/r/%s", tracker);
+    shell_expect(EXIT_FAILED, "would replace", "$CATENA import $D/r -o $D/r/%s", checkpoint);
+    ck_assert_int_eq(shell_run("diff -r tests/data/torch/remoe_sequential $D/r"), 0);
 }
 END_TEST
 
@@ -618,8 +648,42 @@ START_TEST(takes_the_dtype_of_the_experts) {
 }
 END_TEST
 
-// --- ReMoE's checkpoints of Megatron-LM (tests/data/torch)
-// --------------------------------------------------------------------------
+// --- the summary -----------------------------------------------------------------------------------------------------------------
+
+static const struct {
+    const char *layer, *words;
+} summaries[] = {
+    {"\"router\": {\"k\": 2}", "chooses     the 2 best\n"},
+    {"\"router\": {\"k\": 3, \"k_per_token\": true, \"k_min\": 0}", "the 3 best, or as few as 0 where the caller says so\n"},
+    {"\"router\": {\"select\": \"top_p\", \"top_p\": 0.5}", "the best that sum to 0.5\n"},
+    {"\"router\": {\"select\": \"top_p\", \"top_p\": 0.5, \"k\": 2}", "the best that sum to 0.5, at most 2\n"},
+    {"\"router\": {\"select\": \"threshold\", \"score\": \"relu\", \"k\": 3, \"expected_k\": 1}",
+     "all above 0 (about 1), at most 3\n"},
+    {"\"iterations\": 3, \"residual\": {\"inner\": true, \"inner_alpha\": 0.5, \"coe_weight\": true}, \"router\": {\"k\": 2}",
+     "inner times 0.5, each result but the last times a learnt weight\n"},
+};
+enum { SUMMARIES = sizeof summaries / sizeof *summaries };
+
+START_TEST(says_what_a_layer_does) {
+    char text[512], *words = NULL;
+    size_t size;
+    snprintf(
+        text, sizeof text,
+        "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"experts\": {\"count\": 4, \"intermediate\": 6}, %s}]}",
+        summaries[_i].layer);
+    Diagnostics diagnostics = {0};
+    Model *model = model_read_text(text, strlen(text), "q", &diagnostics);
+    ck_assert_msg(model, "%s", diagnostics.text);
+    FILE *stream = open_memstream(&words, &size);
+    import_summary_layer(&model->layers[0], stream);
+    fclose(stream);
+    expect_words(words, summaries[_i].words);
+    free(words);
+    model_free(model);
+}
+END_TEST
+
+// --- ReMoE's checkpoints of Megatron-LM (tests/data/torch) ---------------------------------------------------------------------
 
 static const char torch_data[] = "tests/data/torch";
 
@@ -659,6 +723,24 @@ START_TEST(imports_megatron) {
     shell_expect(EXIT_OK, "ReMoE (Megatron-LM), by its arguments", "rm $D/* && $CATENA import %s/%s --dry-run -o $D/r.json",
                  torch_data, megatron[_i].folder);
     ck_assert_int_eq(shell_run("test -z \"$(ls $D)\""), 0);
+}
+END_TEST
+
+// Experts of another name are not taken for those of GroupedMLP.
+START_TEST(stacks_routed_experts_only) {
+    static const char program[] =
+        "import sys, zipfile\n"
+        "with zipfile.ZipFile(sys.argv[1]) as old, zipfile.ZipFile(sys.argv[2], \"w\") as new:\n"
+        "    for name in old.namelist():\n"
+        "        data = old.read(name)\n"
+        "        new.writestr(name, data.replace(b\"mlp.experts.weight1\", b\"mlp_experts.weight1\"))\n";
+    if (!available_program("python3")) {
+        return;
+    }
+    shell_write_file("$D/program.py", program, strlen(program));
+    ck_assert_int_eq(
+        shell_run("python3 $D/program.py %s/remoe_grouped/iter_0000100/mp_rank_00/model_optim_rng.pt $D/m.pt", torch_data), 0);
+    shell_expect(EXIT_FAILED, "is not in", "$CATENA import $D/m.pt -o $D/r.json");
 }
 END_TEST
 
@@ -703,7 +785,9 @@ Suite *suite_import(void) {
     tcase_add_test(files, names_the_model);
     tcase_add_test(files, refuses_quantised_checkpoints);
     tcase_add_loop_test(files, takes_the_dtype_of_the_experts, 0, 2);
+    tcase_add_loop_test(files, says_what_a_layer_does, 0, SUMMARIES);
     tcase_add_loop_test(files, imports_megatron, 0, MEGATRON);
+    tcase_add_test(files, stacks_routed_experts_only);
     tcase_add_test(files, refuses_other_megatrons);
     suite_add_tcase(suite, files);
     return suite;

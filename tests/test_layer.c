@@ -263,14 +263,12 @@ START_TEST(test_excluded_choices) {
 }
 END_TEST
 
-// Equal scores: rules that take five of forty take the lowest indices, from the lowest groups.
-static const Selection tying[] = {SELECTION_TOP_K, SELECTION_THRESHOLD, SELECTION_TOP_P, SELECTION_SPARSEMIXER};
-
+// Equal scores: every rule, told to take five of forty, takes the lowest indices, from the lowest groups.
 START_TEST(test_ties) {
     Layer layer = relu_layer();
-    layer.experts = 40, layer.selection = tying[_i], layer.score = SCORE_SOFTMAX, layer.top_k = 5, layer.top_p = 0.11f,
+    layer.experts = 40, layer.selection = _i, layer.score = SCORE_SOFTMAX, layer.top_k = 5, layer.top_p = 0.11f,
     layer.threshold = 0;
-    layer.groups = selection_facts[tying[_i]].logits_alone ? 0 : 5, layer.top_groups = 2, layer.group_score = GROUP_TOP2_SUM;
+    layer.groups = selection_facts[_i].logits_alone ? 0 : 5, layer.top_groups = 2, layer.group_score = GROUP_TOP2_SUM;
     Kind kind = fixture_kind(&layer, "avx512");
     size_t bytes;
     void *image = fixture_image(&kind, 7, &bytes);
@@ -377,7 +375,7 @@ Suite *suite_layer(void) {
     tcase_add_loop_test(cases, test_random_layer, 0, RANDOM_LAYERS);
     tcase_add_loop_test(cases, test_every_expert_or_none, 0, 2);
     tcase_add_test(cases, test_excluded_choices);
-    tcase_add_loop_test(cases, test_ties, 0, sizeof tying / sizeof *tying);
+    tcase_add_loop_test(cases, test_ties, 0, SELECTION_COUNT);
     tcase_add_loop_test(cases, test_nonfinite_token, 0, 2);
     tcase_add_test(cases, test_choices_without_weights);
     suite_add_tcase(suite, cases);

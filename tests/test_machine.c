@@ -1,4 +1,4 @@
-// The machine as a value, its fingerprint, the cache of peaks, read loops and tables.
+// The machine as a value, machines read from descriptions, fingerprints, the cache of peaks, read loops and tables.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ static Machine imagined(void) {
                        .architecture = "x86_64",
                        .capabilities = " avx2 fma avx512f ",
                        .cache_count = 2,
-                       .caches = {{1, 32768, 64, 1}, {2, 1 << 20, 64, 2}},
+                       .caches = {{1, 32768, 64, 1, 1}, {2, 1 << 20, 64, 2, 1}},
                        .threads = 4,
                        .memory_available = (int64_t)16 << 30};
     return machine;
@@ -35,6 +35,12 @@ START_TEST(detection_makes_sense_here) {
     ck_assert_int_le(machine.units_allowed, machine.units_online);
     ck_assert_int_ge(machine.cores_allowed, 1);
     ck_assert_int_ge(machine.numa_nodes, 1);
+    ck_assert_int_ge(machine.kinds, 1);
+    ck_assert_int_eq(machine.unit_count, machine.units_allowed);
+    for (int64_t i = 0; i < machine.unit_count; i++) {
+        ck_assert_int_lt(machine.units[i].core, machine.cores_allowed);
+        ck_assert_int_lt(machine.units[i].node, machine.numa_nodes);
+    }
     ck_assert_int_gt(machine.memory_available, 0);
     ck_assert_int_le(machine.memory_available, machine.memory_total);
     for (int64_t i = 1; i < machine.cache_count; i++) {
@@ -80,6 +86,147 @@ START_TEST(fingerprint_is_of_what_decides_speed) {
     b = a;
     strcpy(b.capabilities, " avx2 fma ");
     machine_fingerprint(&b, y);
+    ck_assert_str_ne(x, y);
+}
+END_TEST
+
+// --- machines that are not there -----------------------------------------------------------------------------------
+
+static void expect_unread(const char *source, const char *words) {
+    Machine machine;
+    Diagnostics diagnostics = {0};
+    ck_assert_msg(machine_read(source, &machine, &diagnostics) == -1, "read: %.60s", source);
+    ck_assert_int_eq((int)diagnostics.count, 1);
+    ck_assert_msg(strstr(diagnostics.text, words) != NULL, "%s", diagnostics.text);
+    diagnostics_free(&diagnostics);
+}
+
+START_TEST(synthetic_machines_are_read) {
+    Machine machine;
+    Diagnostics diagnostics = {0};
+    ck_assert_int_eq(machine_read("pack:2 numa:2 l3:1(size=33554432) core:3 pu:2", &machine, &diagnostics), 0);
+    ck_assert_int_eq(machine.units_allowed, 24);
+    ck_assert_int_eq(machine.unit_count, 24);
+    ck_assert_int_eq(machine.cores_allowed, 12);
+    ck_assert_int_eq(machine.threads, 12);
+    ck_assert_int_eq(machine.numa_nodes, 4);
+    ck_assert_int_eq(machine.kinds, 1);
+    ck_assert_int_eq(machine.cache_count, 1);
+    ck_assert(machine.caches[0].level == 3 && machine.caches[0].bytes == 32 << 20 && machine.caches[0].shared_by == 6);
+    ck_assert_int_eq(machine.caches[0].cores, 3);
+    ck_assert_str_eq(machine.capabilities, "");
+    for (int i = 0; i < 24; i++) {
+        const MachineUnit *unit = &machine.units[i];
+        ck_assert(unit->number == i && unit->core == i / 2 && unit->sibling == i % 2 && unit->node == i / 6);
+        ck_assert(unit->caches[0] == i / 6 && unit->kind == 0);
+    }
+    ck_assert_int_eq(machine_read("pack:2 core:512 pu:1", &machine, &diagnostics), 0);
+    ck_assert_int_eq(machine.unit_count, MACHINE_MAX_UNITS);
+}
+END_TEST
+
+START_TEST(exported_machines_are_read) {
+    Machine machine;
+    Diagnostics diagnostics = {0};
+    ck_assert_int_eq(machine_read("tests/data/topology/hybrid.xml", &machine, &diagnostics), 0);
+    ck_assert_str_eq(machine.cpu, "Hybrid of six fast and ten slow cores");
+    ck_assert_str_eq(machine.architecture, "x86_64");
+    ck_assert(machine.unit_count == 22 && machine.cores_allowed == 16 && machine.kinds == 2);
+    for (int i = 0; i < 22; i++) {
+        ck_assert_int_eq(machine.units[i].kind, i < 12);
+    }
+    ck_assert_int_eq(machine_read("tests/data/topology/distances.xml", &machine, &diagnostics), 0);
+    ck_assert(machine.numa_nodes == 2 && machine.near_distance == 10 && machine.far_distance == 21);
+}
+END_TEST
+
+START_TEST(what_is_no_machine) {
+    char text[6000];
+    expect_unread("", "topology ''");
+    expect_unread("nonsense", "topology 'nonsense': no such file, and no synthetic description");
+    expect_unread("core:4", "no synthetic description");
+    expect_unread("pack:2 core:0 pu:1", "no synthetic description");
+    expect_unread("pack:2 core:3000 pu:1", "it has 6000 hardware threads, expected at most 1024");
+    expect_unread("pack:99999999999999999999999 pu:2", "expected at most 1024");
+    expect_unread("numa:128 core:2 pu:1", "it has 128 NUMA nodes, expected at most 64");
+    memset(text, '1', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    expect_unread(text, "expected at most 1024");
+    memset(text, ' ', sizeof text - 1);
+    expect_unread(text, "");
+    expect_unread("missing.xml", "missing.xml: error: cannot read: No such file");
+    expect_unread("tests/data", "tests/data: error: cannot read: it is no file");
+    expect_unread("/dev/null", "/dev/null: error: cannot read: it is no file");
+    expect_unread("LICENSE", "LICENSE: error: ");
+    expect_unread("examples/olmoe_1b_7b.json", "it begins with '{.");
+}
+END_TEST
+
+// Whatever becomes of a file, it is read or refused: hwloc itself asserts, recurses and allocates as the file tells it to.
+START_TEST(damaged_machines_do_no_harm) {
+    char path[SHELL_PATH_BYTES];
+    size_t size;
+    char *good = shell_read_file("tests/data/topology/hybrid.xml", &size), *bad = malloc(size + 1);
+    uint32_t random = 1;
+    int refused = 0;
+    enum { ROUNDS = 300 };
+    shell_template(path);
+    close(mkstemp(path));
+    for (int round = 0; round < ROUNDS; round++) {
+        Machine machine;
+        Diagnostics diagnostics = {0};
+        size_t bytes = size;
+        memcpy(bad, good, size + 1);
+        for (int i = 0; i < 1 + round % 8; i++) {
+            random = random * 1664525 + 1013904223;
+            size_t at = (random >> 8) % size;
+            if (round % 5 == 4) {
+                bytes = at + 1;  // cut off
+            } else {
+                bad[at] = "0123456789<>\"/x \xff"[random >> 3 & 15];
+            }
+        }
+        shell_write_file(path, bad, bytes);
+        int status = machine_read(path, &machine, &diagnostics);
+        ck_assert_int_eq(status == 0, diagnostics.count == 0);
+        if (!status) {
+            ck_assert(machine.unit_count >= 1 && machine.unit_count <= MACHINE_MAX_UNITS && machine.cores_allowed >= 1);
+        }
+        for (int64_t i = 0; !status && i < machine.unit_count; i++) {
+            const MachineUnit *unit = &machine.units[i];
+            ck_assert(unit->core >= 0 && unit->core < machine.cores_allowed && unit->node >= 0 && unit->node < machine.numa_nodes);
+            ck_assert(unit->kind >= 0 && unit->kind < machine.kinds);
+        }
+        refused += status != 0;
+        diagnostics_free(&diagnostics);
+    }
+    ck_assert_int_gt(refused, ROUNDS / 10);
+    unlink(path);
+    free(good);
+    free(bad);
+}
+END_TEST
+
+START_TEST(topology_texts_say_what_may_be_used) {
+    Machine a, b;
+    Diagnostics diagnostics = {0};
+    char x[MACHINE_TOPOLOGY_BYTES], y[MACHINE_TOPOLOGY_BYTES];
+    ck_assert_int_eq(machine_read("pack:2 numa:1 l3:1 core:4 pu:2", &a, &diagnostics), 0);
+    machine_topology_text(&a, x);
+    ck_assert_msg(strstr(x, "16 hardware threads of 8 cores, 2 nodes") == x, "%s", x);
+    b = a;
+    for (int i = 0; i < 16; i++) {
+        b.units[i].number += 64;  // the same elsewhere
+    }
+    b.memory_available = b.threads = 1;
+    machine_topology_text(&b, y);
+    ck_assert_str_eq(x, y);
+    b.units[15].caches[0] = 2;  // a slice of its own
+    machine_topology_text(&b, y);
+    ck_assert_str_ne(x, y);
+    b = a;
+    b.units[3].core = b.units[4].core, b.units[4].core = 1;
+    machine_topology_text(&b, y);
     ck_assert_str_ne(x, y);
 }
 END_TEST
@@ -238,6 +385,11 @@ Suite *suite_machine(void) {
     tcase_add_test(cases, detection_makes_sense_here);
     tcase_add_test(cases, capabilities_are_whole_names);
     tcase_add_test(cases, fingerprint_is_of_what_decides_speed);
+    tcase_add_test(cases, synthetic_machines_are_read);
+    tcase_add_test(cases, exported_machines_are_read);
+    tcase_add_test(cases, what_is_no_machine);
+    tcase_add_test(cases, damaged_machines_do_no_harm);
+    tcase_add_test(cases, topology_texts_say_what_may_be_used);
     tcase_add_test(cases, cold_is_large);
     tcase_add_test(cases, read_loops_read);
     tcase_add_test(cases, peaks_are_remembered_per_target_and_threads);

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "../compiler/artifact.h"
@@ -22,6 +23,8 @@
 
 // Seeds that a second is enough for on any machine that runs them one after the other, and the time they are given by default.
 enum { NATIVE_PER_SECOND = 60, COMPILED_PER_SECOND = 4, NATIVE_SECONDS = 12, COMPILED_SECONDS = 8, SANITIZED_SECONDS = 6 };
+// So many run in any case: fewer are no test, however slow the machine.
+enum { NATIVE_LEAST = 20, COMPILED_LEAST = 3 };
 
 extern Plan layer_plan;
 LayerForward layer_forward;
@@ -34,6 +37,13 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+// Seeds that were checked to the end, and those that must be; in memory that the processes of all tests share.
+typedef struct Count {
+    const char *way;
+    int ran, least;
+} Count;
+static Count *seeds;  // native, compiled
+
 // The time begins when the first seed does: these run before the case's tests, in the process that all of them come from.
 static void begin_native(void) {
     native_deadline = native_seconds ? now() + native_seconds : INFINITY;
@@ -43,7 +53,7 @@ static void begin_compiled(void) {
     compiled_deadline = compiled_seconds ? now() + compiled_seconds : INFINITY;
 }
 
-// One seed --------------------------------------------------------------------------------------------------------------------
+// --- one seed ------------------------------------------------------------------------------------------------------------------
 
 // A layer, its weights and tokens, and what an instance made of them.
 typedef struct Seed {
@@ -134,7 +144,7 @@ static float *to_floats(const Seed *seed, const void *rows) {
     return values;
 }
 
-// Against the oracle -------------------------------------------------------------------------------------------------------------
+// --- against the oracle --------------------------------------------------------------------------------------------------------
 
 static void check_scores(const Seed *seed, const ReferenceOutput *oracle) {
     int64_t choices = layer_choices(&seed->layer);
@@ -217,8 +227,7 @@ static void check_library(Seed *seed, const Loaded *library, const Kind *kind) {
     free(image);
 }
 
-// Native and compiled
-// --------------------------------------------------------------------------------------------------------------
+// --- native and compiled -------------------------------------------------------------------------------------------------------
 
 static Kind native_kind;
 
@@ -252,7 +261,7 @@ static Model *read_back(const Seed *seed) {
 START_TEST(test_native) {
     static const char *const names[] = {"avx512", "avx2", "generic"};
     Seed seed = {.number = (uint64_t)_i, .layer = fixture_layer((uint64_t)_i)};
-    if (now() > native_deadline) {
+    if (_i >= NATIVE_LEAST && now() > native_deadline) {
         return;
     }
     char *text = fixture_spec("property", &seed.layer);
@@ -260,6 +269,7 @@ START_TEST(test_native) {
     model_free(read_back(&seed));
     native_kind = fixture_kind(&seed.layer, names[seed.number % 3]);
     check_library(&seed, &native, &native_kind);
+    seeds[0].ran++;
     free(text);
 }
 END_TEST
@@ -269,7 +279,7 @@ START_TEST(test_compiled) {
     Diagnostics diagnostics = {0};
     CompileOptions options = {.compute = -1};
     char path[SHELL_PATH_BYTES + 32];
-    if (now() > compiled_deadline) {
+    if (_i >= COMPILED_LEAST && now() > compiled_deadline) {
         return;
     }
     shell_begin();
@@ -283,6 +293,7 @@ START_TEST(test_compiled) {
     Kind *kinds = artifact_kinds(loaded->artifact);
     ck_assert_ptr_nonnull(kinds);
     check_library(&seed, loaded, &kinds[0]);
+    seeds[1].ran++;
     free(kinds);
     loaded_close(loaded);
     model_free(model);
@@ -291,8 +302,15 @@ START_TEST(test_compiled) {
 }
 END_TEST
 
-// Printing
-// ---------------------------------------------------------------------------------------------------------------------------
+// What the time was enough for; comes last.
+START_TEST(test_enough_seeds) {
+    const Count *count = &seeds[_i];
+    printf("property: %d seeds ran %s\n", count->ran, count->way);
+    ck_assert_msg(count->ran >= count->least, "only %d seeds ran %s", count->ran, count->way);
+}
+END_TEST
+
+// --- printing ------------------------------------------------------------------------------------------------------------------
 
 // A model printed and read again is the same model, text apart.
 static void check_print(const char *path) {
@@ -330,13 +348,21 @@ static int environment(const char *name, int fallback) {
 
 Suite *suite_property(void) {
     Suite *suite = suite_create("property");
-    TCase *print = tcase_create("print"), *natively = tcase_create("native"), *compiled = tcase_create("compiled");
+    TCase *print = tcase_create("print"), *natively = tcase_create("native"), *compiled = tcase_create("compiled"),
+          *enough = tcase_create("enough");
     int seed = environment("CATENA_SEED", -1), seconds = environment("CATENA_PROPERTY_SECONDS", 0);
     int natives = seconds > 1 ? seconds / 2 : NATIVE_SECONDS, compilations = seconds > 1 ? seconds / 2 : COMPILED_SECONDS;
 #ifdef __SANITIZE_ADDRESS__
     natives = seconds > 0 ? seconds : SANITIZED_SECONDS;
     compilations = 0;  // LLVM is not instrumented
 #endif
+    seeds = mmap(NULL, 2 * sizeof *seeds, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (seeds == MAP_FAILED) {
+        perror("property: mmap");
+        exit(EXIT_FAILURE);
+    }
+    seeds[0] = (Count){"natively", 0, NATIVE_LEAST};
+    seeds[1] = (Count){"compiled", 0, COMPILED_LEAST};
     tcase_add_test(print, test_print);
     tcase_add_unchecked_fixture(natively, begin_native, NULL);
     tcase_add_unchecked_fixture(compiled, begin_compiled, NULL);
@@ -348,9 +374,10 @@ Suite *suite_property(void) {
         compiled_seconds = compilations;
         tcase_add_loop_test(natively, test_native, 0, natives * NATIVE_PER_SECOND);
         tcase_add_loop_test(compiled, test_compiled, 0, compilations * COMPILED_PER_SECOND);
+        tcase_add_loop_test(enough, test_enough_seeds, 0, compilations ? 2 : 1);
     }
-    TCase *all[] = {print, natively, compiled};
-    for (int i = 0; i < 3; i++) {
+    TCase *all[] = {print, natively, compiled, enough};
+    for (int i = 0; i < 4; i++) {
         tcase_set_timeout(all[i], TEST_TIMEOUT);
         suite_add_tcase(suite, all[i]);
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../compiler/reference.h"
+#include "../compiler/reference_steps.h"
 #include "fixture.h"
 #include "suites.h"
 
@@ -317,6 +318,13 @@ START_TEST(test_open_groups) {
 }
 END_TEST
 
+// Rules that rank by logits alone do so whatever the score is.
+START_TEST(test_logits_alone) {
+    Layer layer = {.experts = 4, .top_k = 1, .score = SCORE_RELU, .selection = _i};
+    ck_assert_int_eq(reference_ranks_by_logits(&layer), selection_facts[_i].logits_alone);
+}
+END_TEST
+
 START_TEST(test_open_threshold) {
     Router r = router_make(&(Layer)LAYER(POOL, .score = SCORE_RELU, .selection = SELECTION_THRESHOLD, .threshold = 1.75f));
     r.x[5] = 1.75f * (1 + 0x1p-23f);
@@ -463,6 +471,7 @@ Suite *suite_reference_select(void) {
     tcase_add_test(cases, test_open_ranking);
     tcase_add_test(cases, test_open_groups);
     tcase_add_test(cases, test_open_threshold);
+    tcase_add_loop_test(cases, test_logits_alone, 0, SELECTION_COUNT);
     tcase_add_test(cases, test_open_sum);
     tcase_add_test(cases, test_open_sparsemixer);
     tcase_add_test(cases, test_open_norm);

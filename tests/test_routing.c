@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../compiler/reference_fast.h"
 #include "../compiler/synthetic.h"
 #include "../templates/up.h"
 #include "../templates/weigh.h"
@@ -270,6 +271,20 @@ START_TEST(test_sparsemixer) {
 }
 END_TEST
 
+// Rules that rank by logits alone do so whatever the score is: of negative logits relu makes a tie, which the first would win.
+START_TEST(test_logits_alone) {
+    static const float logits[] = {-3, -1, -2, -4};
+    Layer layer = {.experts = 4, .top_k = 1, .selection = _i, .score = SCORE_RELU, .jitter = 0.1f, .scale = 1};
+    float ranks[3 * 4], weight;
+    int32_t expert;
+    if (selection_facts[_i].logits_alone) {
+        fast_choose_row(&layer, logits, NULL, 1, ranks, &expert, &weight);
+        ck_assert_int_eq(expert, 1);
+        ck_assert(!select_ranks_scores(&layer));
+    }
+}
+END_TEST
+
 // --- weights -------------------------------------------------------------------------------------------------------------------
 
 START_TEST(test_norms) {
@@ -336,6 +351,7 @@ Suite *suite_routing(void) {
     tcase_add_test(rules, test_best);
     tcase_add_test(rules, test_groups);
     tcase_add_test(rules, test_threshold);
+    tcase_add_loop_test(rules, test_logits_alone, 0, SELECTION_COUNT);
     tcase_add_test(rules, test_top_p);
     tcase_add_test(rules, test_sparsemixer);
     tcase_add_test(rules, test_norms);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include "../runtime/cores.h"
 #include "../runtime/cpu.h"
 #include "../runtime/instance.h"
+#include "../runtime/nodes.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -396,6 +398,23 @@ START_TEST(binds_workers_only) {
 }
 END_TEST
 
+// Where the kernel lets us ask, it says that pages are interleaved; where not, the memory is as good.
+START_TEST(interleaves_if_it_can) {
+    enum { BYTES = 1 << 20, OF_ADDRESS = 2, INTERLEAVE = 3 };
+    int policy = -1;
+    uint8_t *memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    if (nodes_interleave(memory, BYTES)) {
+        ck_assert_int_eq((int)syscall(SYS_get_mempolicy, &policy, NULL, 0UL, memory, (unsigned long)OF_ADDRESS), 0);
+        ck_assert_int_eq(policy, INTERLEAVE);
+    }
+    memset(memory, 1, BYTES);
+    ck_assert_int_eq(memory[BYTES - 1], 1);
+    ck_assert_int_eq(nodes_interleave(memory + 1, BYTES), 0);  // no page begins there
+    munmap(memory, BYTES);
+}
+END_TEST
+
 // --- opening
 // -----------------------------------------------------------------------------------------------------------------------
 
@@ -423,7 +442,8 @@ START_TEST(reads_options) {
                            {.size = sizeof *bad, .threads = 100000},
                            {.size = sizeof *bad, .max_tokens = -1},
                            {.size = sizeof *bad, .check = 2},
-                           {.size = sizeof *bad, .bind = -1}};
+                           {.size = sizeof *bad, .bind = -1},
+                           {.size = sizeof *bad, .interleave = 2}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_int_eq(open_with(&bad[i]), LIBRARY_INVALID_ARGUMENT);
         ck_assert_ptr_nonnull(strstr(error, "options."));
@@ -577,7 +597,7 @@ static const char agreement[] =
     "#include \"runtime/library.h\"\n"
     "#define SAME(field) _Static_assert(offsetof(Options, field) == offsetof(demo_options, field) && "
     "sizeof(((Options *)0)->field) == sizeof(((demo_options *)0)->field), #field)\n"
-    "SAME(size); SAME(threads); SAME(check); SAME(max_tokens); SAME(cache); SAME(bind); SAME(huge_pages);\n"
+    "SAME(size); SAME(threads); SAME(check); SAME(max_tokens); SAME(cache); SAME(bind); SAME(huge_pages); SAME(interleave);\n"
     "_Static_assert(sizeof(Options) == sizeof(demo_options) && sizeof(Status) == sizeof(int), \"sizes\");\n"
     "_Static_assert((int)LIBRARY_OK == DEMO_OK && (int)LIBRARY_NONFINITE == DEMO_NONFINITE && (int)LIBRARY_BUSY == DEMO_BUSY && "
     "(int)LIBRARY_INVALID_ARGUMENT == DEMO_INVALID_ARGUMENT && (int)LIBRARY_UNSUPPORTED_CPU == DEMO_UNSUPPORTED_CPU && "
@@ -653,6 +673,7 @@ Suite *suite_runtime(void) {
     tcase_add_test(forward, runs_inside_parallel_regions);
     tcase_add_test(forward, refuses_a_second_caller);
     tcase_add_test(forward, binds_workers_only);
+    tcase_add_test(forward, interleaves_if_it_can);
     suite_add_tcase(suite, forward);
     TCase *opening = tcase_create("opening");
     tcase_set_timeout(opening, TEST_TIMEOUT);

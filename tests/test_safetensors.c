@@ -389,7 +389,7 @@ END_TEST
 
 static Status open_cached(const Kind *kind, const char *weights, const char *cache, char *error) {
     Contents contents = {.kinds = 1};
-    Options options = {.size = sizeof options, .threads = 1, .cache = cache, .check = cache != NULL};
+    Options options = {.size = sizeof options, .threads = 1, .cache = cache, .check = cache != NULL, .interleave = cache == NULL};
     Library *library = NULL;
     Status status = instance_open(&contents, kind, NULL, weights, &options, &library, error, 512);
     if (status == LIBRARY_OK) {

@@ -1,7 +1,8 @@
-// examples/schema.json is what `catena schema` prints, a key of each type is described as the parser reads it, and every example is
-// accepted.
+// examples/schema.json is what `catena schema` prints, a key of each type is described as the parser reads it, every example is
+// accepted, and README.md's table has every key with its bounds and default.
 #include <glob.h>
 #include <jansson.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,12 +33,15 @@ static const struct {
     {"layers/hidden", "{'type': 'integer', 'minimum': 1, 'maximum': 1048576}"},  // required: no default
     {"layers/router/expected_k", "{'type': 'integer', 'minimum': 1, 'maximum': 1024}"},  // its default is k
     {"layers/router/normalize_eps", "{'type': 'number', 'minimum': 0, 'maximum': 1, 'default': 1e-20}"},
+    {"layers/router/scale", "{'type': 'number', 'exclusiveMinimum': 0, 'maximum': 1000000, 'default': 1}"},
+    {"layers/router/logit_scale", "{'type': 'number', 'minimum': -1000000, 'maximum': 1000000, 'not': {'const': 0}, 'default': 1}"},
     {"layers/experts/gated", "{'type': 'boolean', 'default': true}"},
     {"layers/compute", "{'enum': ['fp32', 'bf16'], 'default': 'fp32'}"},
     {"layers/weights", "{'enum': ['fp32', 'bf16'], 'default': 'bf16'}"},
     {"layers/checkpoint/tensors/router", "{'$ref': '#/$defs/tensor'}"},
     {"workload/routing",
-     "{'type': 'string', 'pattern': '^(uniform|one|zipf:.+|trace:.+)$', 'maxLength': 255, 'default': 'uniform'}"},
+     "{'type': 'string', 'pattern': '^(uniform|one|zipf:([0-9]+[.]?[0-9]*|[.][0-9]+)|trace:.+)$', 'maxLength': 255, 'default': "
+     "'uniform'}"},
     {"workload/tokens",
      "{'type': 'array', 'minItems': 1, 'maxItems': 32, 'items': {'type': 'integer', 'minimum': 1, 'maximum': 1048576},"
      " 'default': [1, 8, 64, 512, 2048]}"},
@@ -83,6 +87,140 @@ START_TEST(says_what_the_parser_reads) {
 }
 END_TEST
 
+// Texts that the schema's patterns allow are those that the parser takes.
+static const struct {
+    const char *path, *text;
+    bool good;
+} texts[] = {
+    {"name", "a", true},
+    {"name", "A9_z", true},
+    {"name", "", false},
+    {"name", "_a", false},
+    {"name", "9a", false},
+    {"name", "a-b", false},
+    {"name", "a ", false},
+    {"name", "\xc3\xa4", false},
+    {"workload/routing", "uniform", true},
+    {"workload/routing", "one", true},
+    {"workload/routing", "ones", false},
+    {"workload/routing", "zipf:0", true},
+    {"workload/routing", "zipf:1.25", true},
+    {"workload/routing", "zipf:2.", true},
+    {"workload/routing", "zipf:.5", true},
+    {"workload/routing", "zipf:", false},
+    {"workload/routing", "zipf:.", false},
+    {"workload/routing", "zipf:1.2.3", false},
+    {"workload/routing", "zipf:-1", false},
+    {"workload/routing", "zipf:+1", false},
+    {"workload/routing", "zipf: 1", false},
+    {"workload/routing", "zipf:1e2", false},
+    {"workload/routing", "zipf:0x1", false},
+    {"workload/routing", "zipf:inf", false},
+    {"workload/routing", "zipf:nan", false},
+    {"workload/routing", "trace:a b", true},
+    {"workload/routing", "trace:", false},
+};
+enum { TEXTS = sizeof texts / sizeof *texts };
+
+START_TEST(patterns_are_the_parser) {
+    json_t *schema = spec_schema();
+    const char *pattern = json_string_value(json_object_get(schema_at(schema, texts[_i].path), "pattern"));
+    regex_t expression;
+    ck_assert_int_eq(regcomp(&expression, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    bool matches = !regexec(&expression, texts[_i].text, 0, NULL, 0), named = !strcmp(texts[_i].path, "name");
+    json_t *description = json_of(
+        "{'layers': [{'name': 'a', 'hidden': 8, 'router': {'k': 1}, 'experts': {'count': 4, 'intermediate': 6}}], 'name': 'q',"
+        " 'workload': {}}");
+    json_object_set_new(named ? description : json_object_get(description, "workload"), named ? "name" : "routing",
+                        json_string(texts[_i].text));
+    char *text = json_dumps(description, 0);
+    Diagnostics diagnostics = {0};
+    Model *model = model_read_text(text, strlen(text), "q", &diagnostics);
+    ck_assert_msg(!model == !texts[_i].good, "the parser: \"%s\": %s", texts[_i].text, model ? "taken" : diagnostics.text);
+    ck_assert_msg(matches == texts[_i].good, "the schema: \"%s\": %d", texts[_i].text, matches);
+    model_free(model);
+    diagnostics_free(&diagnostics);
+    free(text);
+    json_decref(description);
+    json_decref(schema);
+    regfree(&expression);
+}
+END_TEST
+
+// --- README.md's table of keys ---------------------------------------------------------------------------------------------------
+
+// The type and default that README.md gives for a key; its row may hold its neighbour's name too: "`a.b`, `.c`".
+static void find_row(const char *readme, const char *path, char *type, char *fallback) {
+    char whole[132], last[132], name[256];
+    const char *dot = strrchr(path, '.'), *row = strstr(readme, "| key | type | default | meaning |");
+    ck_assert_ptr_nonnull(row);
+    snprintf(whole, sizeof whole, "`%s`", path);
+    snprintf(last, sizeof last, "`%s`", dot ? dot : path);
+    while ((row = strchr(row, '\n')) && *++row == '|') {
+        *fallback = 0;  // stays where the cell is empty
+        if (sscanf(row, "| %255[^|]| %255[^|]| %255[^|]|", name, type, fallback) >= 2) {
+            bool neighbour = dot && !strncmp(name + 1, path, (size_t)(dot - path) + 1) && strstr(name, last);
+            if (strstr(name, whole) == name || neighbour) {
+                return;
+            }
+        }
+    }
+    ck_abort_msg("README.md has no row of %s", path);
+}
+
+static void check_number(const Key *key, const char *path, const char *type, const char *fallback) {
+    char *end;
+    ck_assert_msg(strtod(type, &end) == key->minimum && !strncmp(end, " to ", 4), "%s: %s", path, type);
+    bool depends = !strncmp(end, " to k", 5) || !strncmp(end, " to the choices", 15);  // at most k, or as many as there are
+    ck_assert_msg(depends || strtod(end + 4, NULL) == key->maximum, "%s: %s", path, type);
+    ck_assert_msg(!strstr(type, "not 0") == !key->not_zero, "%s: %s", path, type);
+    bool given = !key->required && key->fallback >= key->minimum;
+    ck_assert_msg(!given || strtod(fallback, NULL) == key->fallback, "%s: default %s", path, fallback);
+}
+
+static void check_choice(const Key *key, const char *path, const char *type, const char *fallback) {
+    char names[256] = "", name[64];
+    for (size_t i = 0, used = 0; key->choices[i]; i++) {
+        used += (size_t)snprintf(names + used, sizeof names - used, "`%s` ", key->choices[i]);
+    }
+    snprintf(name, sizeof name, "`%s` ", key->choices[(size_t)key->fallback]);
+    ck_assert_msg(!strcmp(type, names) && !strcmp(fallback, name), "%s: %s, default %s", path, type, fallback);
+}
+
+static void check_readme(const char *readme, const Section *section, const char *prefix) {
+    for (size_t i = 0; i < section->count; i++) {
+        const Key *key = &section->keys[i];
+        char path[128], inner[132], type[256], fallback[256];
+        snprintf(path, sizeof path, "%s%s", prefix, key->name);
+        snprintf(inner, sizeof inner, "%s%s", key->type == KEY_LAYERS ? "" : path, key->type == KEY_LAYERS ? "" : ".");
+        if (key->type == KEY_SECTION) {
+            check_readme(readme, key->section, inner);
+        } else if (key->type != KEY_TENSOR) {
+            find_row(readme, path, type, fallback);
+            ck_assert_msg(!key->required == !strstr(fallback, "required") || key->fallback < key->minimum, "%s: %s", path,
+                          fallback);
+            if (key->type == KEY_LAYERS) {
+                check_readme(readme, key->section, inner);
+            } else if (key->type == KEY_INTEGER || key->type == KEY_REAL) {
+                check_number(key, path, type, fallback);
+            } else if (key->type == KEY_CHOICE) {
+                check_choice(key, path, type, fallback);
+            } else if (key->type == KEY_FLAG) {
+                ck_assert_msg(!strcmp(type, "true/false ") && !strcmp(fallback, key->fallback != 0 ? "true " : "false "),
+                              "%s: %s %s", path, type, fallback);
+            }
+        }
+    }
+}
+
+START_TEST(readme_has_every_key) {
+    size_t size;
+    char *readme = shell_read_file("README.md", &size);
+    check_readme(readme, &spec_root, "");
+    free(readme);
+}
+END_TEST
+
 START_TEST(accepts_every_example) {
     glob_t files;
     ck_assert_int_eq(glob("examples/*.json", 0, NULL, &files), 0);
@@ -109,6 +247,8 @@ Suite *suite_schema(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_test(cases, file_is_what_is_printed);
     tcase_add_loop_test(cases, says_what_the_parser_reads, 0, KEYS);
+    tcase_add_loop_test(cases, patterns_are_the_parser, 0, TEXTS);
+    tcase_add_test(cases, readme_has_every_key);
     tcase_add_test(cases, accepts_every_example);
     suite_add_tcase(suite, cases);
     return suite;

@@ -151,6 +151,22 @@ START_TEST(prints_a_program) {
 }
 END_TEST
 
+// A token's experts are said in one way, as a library's caller has to.
+START_TEST(refuses_k_and_importance) {
+    if (!available_torch()) {
+        return;
+    }
+    shell_expect(EXIT_OK, "",
+                 "$CATENA reference --torch examples/da_moe_8of64.json >$D/module.py && cd $D && " AVAILABLE_PYTHON
+                 " -c 'import torch; from module import *\n"
+                 "layer = next(c for n, c in globals().copy().items() if n.endswith(\"Layer\"))()\n"
+                 "try: layer(torch.zeros(1, layer.hidden), torch.ones(1), torch.ones(1))\n"
+                 "except ValueError as error: assert \"both given\" in str(error)\n"
+                 "else: raise SystemExit(1)'");
+    shell_expect(2, "not allowed with argument", AVAILABLE_PYTHON " $D/module.py --input x --output y --k a --importance b");
+}
+END_TEST
+
 // A path that would end the docstring and run what follows, and bytes that are no UTF-8.
 START_TEST(paths_stay_text) {
     if (!available_program("python3")) {
@@ -228,6 +244,7 @@ Suite *suite_torch_module(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_checked_fixture(cases, shell_begin, shell_end);
     tcase_add_test(cases, prints_a_program);
+    tcase_add_test(cases, refuses_k_and_importance);
     tcase_add_loop_test(cases, zero_norms_give_zero_weights, 0, 2);
     tcase_add_loop_test(cases, paths_stay_text, 0, 4);
     tcase_add_loop_test(cases, classes_have_names_of_their_own, 0, 4);

@@ -7,6 +7,7 @@
 //   SKELETON  the vector form, specialised into libraries: score_SYMBOL (score.h), select_SYMBOL (select.h)
 //   ORACLE    the double-precision form with its error bounds: oracle_score_SYMBOL (compiler/reference_score.c), oracle_SYMBOL
 //             (compiler/reference_select.c). It sees nothing of the skeletons: a mistake in one form shows as a difference
+//             A rule takes a head of the ranking: where it refuses a choice it refuses all that rank below
 //   OPPONENT  what a user would write, for `catena bench`: opponent_score_SYMBOL, opponent_select_SYMBOL
 //             (compiler/reference_fast_route.c)
 //   TORCH     lines of a PyTorch module, of rules only: torch_select_SYMBOL (compiler/torch_parts.c)

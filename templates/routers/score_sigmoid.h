@@ -1,7 +1,7 @@
 // sigmoid: 1 / (1 + exp(-z)). Sections: list.h.
 
 #ifdef SCORE_ROW
-SCORE_ROW(SCORE_SIGMOID, sigmoid, .strict = 1, .torch = "torch.sigmoid(z)")
+SCORE_ROW(SCORE_SIGMOID, sigmoid, .strict = 1, .at_most_1 = 1, .torch = "torch.sigmoid(z)")
 #endif
 
 #ifdef SCORE_SKELETON

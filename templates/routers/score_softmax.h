@@ -1,7 +1,7 @@
 // softmax: exp(z - max) / the sum of all exp(z - max). Sections: list.h.
 
 #ifdef SCORE_ROW
-SCORE_ROW(SCORE_SOFTMAX, softmax, .strict = 1, .whole = 1, .torch = "torch.softmax(z, -1)")
+SCORE_ROW(SCORE_SOFTMAX, softmax, .strict = 1, .whole = 1, .at_most_1 = 1, .sums_to_1 = 1, .torch = "torch.softmax(z, -1)")
 #endif
 
 #ifdef SCORE_SKELETON
