@@ -99,6 +99,6 @@ SearchStage search_stage(const Search *search);
 double search_seconds(const Search *search);
 size_t search_trials(const Search *search);
 const SearchPoint *search_incumbent(const Search *search);
-double search_best_gain(const Search *search);  // estimate over the default
+double search_best_gain(const Search *search);  // over the default, at least
 
 #endif

@@ -223,7 +223,9 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
         }
         trial->won = true;
         s->incumbent = *point;
-        s->incumbent_difference += race.median;
+        // The cautious end: of many challengers those win that were lucky too, and their luck would add up.
+        s->incumbent_difference += race.high;
+        trial->difference = s->incumbent_difference;
         s->changes++;
     }
     return race.median;

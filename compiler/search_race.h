@@ -26,7 +26,7 @@ struct Search {
     double reserve;               // seconds kept for the confirming race
     double round_seconds;         // of the longest round
     SearchPoint incumbent;
-    double incumbent_difference;  // to the default, summed over the races that were won
+    double incumbent_difference;  // to the default at least, summed over the races that were won
     int rounds;                   // so far
     bool patient;                 // a last sweep: challengers that are slower at first get all rounds
     int changes;                  // of the incumbent; starts at 1

@@ -80,7 +80,7 @@ static long long threads_of(const json_t *entry) {
 }
 
 void wisdom_print_list(const json_t *entries, FILE *stream) {
-    static const char *const names[] = {"id", "layer", "target", "threads", "age", "machine", "gain", "trusted"};
+    static const char *const names[] = {"id", "layer", "target", "threads", "age", "machine", "gain", "trusted", "workload"};
     Table table = {0};
     const char *id;
     json_t *entry;
@@ -93,6 +93,7 @@ void wisdom_print_list(const json_t *entries, FILE *stream) {
         table_cell(&table, "%s", key_text(entry, "target")), table_cell(&table, "%lld", threads_of(entry));
         table_cell(&table, "%s", describe_age(entry, age)), table_cell(&table, "%s", describe_machine(entry));
         table_cell(&table, "%s", describe_gain(entry, gain)), table_cell(&table, "%s", describe_trust(entry, trust));
+        table_cell(&table, "%s", key_text(entry, "workload"));
     }
     table_print(&table, stream);
     table_free(&table);

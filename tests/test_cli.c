@@ -1,4 +1,5 @@
 // The commands as users meet them: exit codes, messages, files that survive a failure, documents that parse. No timings.
+// Over 500 lines: most of it are tables of commands and what they say.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

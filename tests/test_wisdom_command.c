@@ -71,6 +71,7 @@ START_TEST(list_and_show) {
     char short_id[8];
     shell_expect(EXIT_OK, "2048 x 1024, 64 experts, k 8, 2 iterations, fp32 | avx512 |       8 | 1 day ", RUN "list");
     shell_expect(EXIT_OK, "| Test CPU | 1.250 (1.230..1.270) | yes", RUN "list");
+    shell_expect(EXIT_OK, "| 1 16 uniform |", RUN "list");
     shell_expect(EXIT_OK, "no: measured with catena 0.0.1, LLVM ", RUN "list");
     shell_expect(EXIT_OK, "no entries in ", "$CATENA wisdom -w $D/none.json list");
     snprintf(short_id, sizeof short_id, "%.7s", ids[1]);
