@@ -120,7 +120,7 @@ static int define_all(Candidate *candidate, Diagnostics *diagnostics) {
         char name[96];
         const Role *role = &candidate->tuned.roles[i / 2];
         if (!role->matrices || !role->widen_tiles) {
-            snprintf(name, sizeof name, "tile_%s_%s_0", emit_role_name(i / 2), kinds[i % 2]);
+            snprintf(name, sizeof name, "tile_%s_%s_0", role_names[i / 2], kinds[i % 2]);
             status = jit_define(candidate->jit, name, (const void *)never_called, diagnostics);
         }
     }

@@ -2,10 +2,12 @@
 #include "command.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 
 #include "../runtime/instance.h"
+#include "model.h"
 
 int64_t command_parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state) {
     char *end;
@@ -19,6 +21,40 @@ int64_t command_parse_number(const char *text, int64_t low, int64_t high, const 
 
 int command_parse_threads(const char *text, const struct argp_state *state) {
     return (int)command_parse_number(text, 1, INSTANCE_MAX_THREADS, "threads", state);
+}
+
+int command_parse_compute(const char *text, const struct argp_state *state) {
+    int compute = compute_find(text);
+    if (compute < 0) {
+        argp_error(state, "--compute takes fp32 or bf16, not '%s'", text);
+    }
+    return compute;
+}
+
+int command_parse_tokens(const char *text, int most, int64_t *tokens, double *weights) {
+    enum { LARGEST = 1 << 20 };
+    char *end;
+    int count = 0;
+    do {
+        long long value = strtoll(text, &end, 10);
+        if (end == text || value < 1 || value > LARGEST || count == most) {
+            return -1;
+        }
+        tokens[count] = value;
+        if (weights) {
+            weights[count] = 1;
+        }
+        if (weights && *end == ':') {
+            text = end + 1;
+            weights[count] = strtod(text, &end);
+            if (end == text || !(weights[count] > 0) || isinf(weights[count])) {
+                return -1;
+            }
+        }
+        count++;
+        text = end + 1;
+    } while (*end == ',');
+    return *end ? -1 : count;
 }
 
 // They stay handled: timeout sends its signal twice, and SIGPIPE comes with every write once the reader has gone. Ctrl-\ ends at

@@ -31,6 +31,11 @@ COMMAND_LIST(COMMAND_DECLARE)
 int64_t command_parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state);
 // The same for --threads: from 1 to what a library can be opened with.
 int command_parse_threads(const char *text, const struct argp_state *state);
+// The compute class that --compute was given, as a Compute; anything else is a usage error.
+int command_parse_compute(const char *text, const struct argp_state *state);
+// Token counts, "N,N,..." or, where weights is not NULL, "N[:W],..." with positive weights (1 where there is none): at most `most`.
+// Their number, or -1.
+int command_parse_tokens(const char *text, int most, int64_t *tokens, double *weights);
 
 // For commands that end after the current step when they are told to: `stop` is called at every signal that asks for it. Those that
 // are ignored (nohup) stay ignored.

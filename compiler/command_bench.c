@@ -54,20 +54,6 @@ static const struct argp_option option_table[] = {
 
 // --- options -------------------------------------------------------------------------------------------------------
 
-static int parse_tokens(const char *text, BenchOptions *options) {
-    char *end;
-    options->token_counts = 0;
-    do {
-        long long value = strtoll(text, &end, 10);
-        if (end == text || value < 1 || value > 1 << 20 || options->token_counts == BENCH_MAX_TOKEN_COUNTS) {
-            return -1;
-        }
-        options->tokens[options->token_counts++] = value;
-        text = end + 1;
-    } while (*end == ',');
-    return *end ? -1 : 0;
-}
-
 static double parse_number(const char *text, double minimum, double maximum) {
     char *end;
     double value = strtod(text, &end);
@@ -78,7 +64,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     CommandOptions *options = state->input;
     switch (key) {
     case OPTION_TOKENS:
-        if (parse_tokens(argument, &options->bench)) {
+        options->bench.token_counts = command_parse_tokens(argument, BENCH_MAX_TOKEN_COUNTS, options->bench.tokens, NULL);
+        if (options->bench.token_counts < 0) {
             argp_error(state, "--tokens takes up to %d numbers from 1 to 1048576, not '%s'", BENCH_MAX_TOKEN_COUNTS, argument);
         }
         return 0;
@@ -89,12 +76,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case OPTION_THREADS: options->bench.threads = command_parse_threads(argument, state); return 0;
-    case OPTION_COMPUTE:
-        options->compute = compute_find(argument);
-        if (options->compute < 0) {
-            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
-        }
-        return 0;
+    case OPTION_COMPUTE: options->compute = command_parse_compute(argument, state); return 0;
     case OPTION_WARM: options->bench.warm = true; return 0;
     case OPTION_AGAINST: options->bench.against = argument; return 0;
     case OPTION_LAYER: options->bench.layer = argument; return 0;

@@ -41,12 +41,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     switch (key) {
     case 'o': arguments->directory = argument; return 0;
     case 't': arguments->options.target = argument; return 0;
-    case 'c':
-        arguments->options.compute = compute_find(argument);
-        if (arguments->options.compute < 0) {
-            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
-        }
-        return 0;
+    case 'c': arguments->options.compute = command_parse_compute(argument, state); return 0;
     case 'w': arguments->options.wisdom = argument; return 0;
     case 'e': parse_emit(argument, &arguments->options, state); return 0;
     case ARGP_KEY_ARG:

@@ -42,12 +42,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     Arguments *arguments = state->input;
     switch (key) {
     case 't': arguments->target = argument; return 0;
-    case 'c':
-        arguments->compute = compute_find(argument);
-        if (arguments->compute < 0) {
-            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
-        }
-        return 0;
+    case 'c': arguments->compute = command_parse_compute(argument, state); return 0;
     case 'j': arguments->threads = command_parse_threads(argument, state); return 0;
     case 'm': arguments->topology = argument; return 0;
     case 'a': arguments->against = argument; return 0;
@@ -99,7 +94,7 @@ static int subject_read(Subject *subject, const char *input, const Arguments *ar
     subject->plans = calloc((size_t)subject->model->layer_count, sizeof *subject->plans);
     return subject->plans
                ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics) ||
-                     recall_plans(NULL, subject->model, subject->target, machine, subject->plans, diagnostics) < 0
+                     recall_plans(NULL, subject->model, subject->target, machine, subject->plans, diagnostics)
                : -1;
 }
 

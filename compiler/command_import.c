@@ -56,12 +56,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
             argp_error(state, "--weights takes fp32 or bf16, not '%s'", value);
         }
         return 0;
-    case 'c':
-        arguments->options.compute = compute_find(value);
-        if (arguments->options.compute < 0) {
-            argp_error(state, "--compute takes fp32 or bf16, not '%s'", value);
-        }
-        return 0;
+    case 'c': arguments->options.compute = command_parse_compute(value, state); return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) {
             argp_error(state, "one model at a time: '%s' is too much", value);

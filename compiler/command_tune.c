@@ -4,12 +4,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "compile.h"
 #include "foresee.h"
 #include "site.h"
+#include "table.h"
 #include "tune.h"
 #include "tune_report.h"
 
@@ -52,30 +52,6 @@ static const struct argp_option option_table[] = {
     {0},
 };
 
-static int parse_tokens(const char *text, TuneOptions *options) {
-    char *end;
-    RecallWorkload *workload = &options->workload;
-    workload->parts = 0;
-    do {
-        long long value = strtoll(text, &end, 10);
-        if (end == text || value < 1 || value > 1 << 20 || workload->parts == SEARCH_MAX_PARTS) {
-            return -1;
-        }
-        workload->tokens[workload->parts] = value;
-        workload->weight[workload->parts] = 1;
-        if (*end == ':') {
-            text = end + 1;
-            workload->weight[workload->parts] = strtod(text, &end);
-            if (end == text || !(workload->weight[workload->parts] > 0) || isinf(workload->weight[workload->parts])) {
-                return -1;
-            }
-        }
-        workload->parts++;
-        text = end + 1;
-    } while (*end == ',');
-    return *end ? -1 : 0;
-}
-
 static double parse_seconds(const char *text) {
     char *end;
     double value = strtod(text, &end);
@@ -96,7 +72,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case OPTION_TOKENS:
-        if (parse_tokens(argument, &options->tune)) {
+        options->tune.workload.parts =
+            command_parse_tokens(argument, SEARCH_MAX_PARTS, options->tune.workload.tokens, options->tune.workload.weight);
+        if (options->tune.workload.parts < 0) {
             argp_error(
                 state,
                 "--tokens takes up to %d numbers from 1 to 1048576, each with a positive weight after ':' if wanted, not '%s'",
@@ -113,12 +91,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_REPORT: options->directory = argument; return 0;
     case OPTION_TOPOLOGY: options->topology = argument; return 0;
     case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
-    case OPTION_COMPUTE:
-        options->compute = compute_find(argument);
-        if (options->compute < 0) {
-            argp_error(state, "--compute takes fp32 or bf16, not '%s'", argument);
-        }
-        return 0;
+    case OPTION_COMPUTE: options->compute = command_parse_compute(argument, state); return 0;
     case OPTION_LAYER: options->layer = argument; return 0;
     case OPTION_SEED: options->tune.seed = (uint64_t)command_parse_number(argument, 0, INT64_MAX, "--seed", state); return 0;
     case OPTION_START:
@@ -165,19 +138,17 @@ static const struct argp argp_tune = {
 
 // --- progress ------------------------------------------------------------------------------------------------------------------
 
-static void show_progress(void *context, const Search *search, const char *layer, double budget) {
+static void show_progress(const Search *search, const char *layer, double budget) {
     static const char *const stages[] = {"predict", "halve", "improve", "confirm", "done"};
     enum { WIDTH = 24 };
     double share = search_seconds(search) / budget, left = budget - search_seconds(search);
     int filled = (int)(fmin(share, 1) * WIDTH);
     char bar[WIDTH + 1];
-    (void)context;
     memset(bar, '.', WIDTH);
     memset(bar, '#', (size_t)filled);
     bar[WIDTH] = 0;
-    fprintf(stderr, "\r%s [%s] %3.0f s left, %s, %zu plans, best %.3fx \033[K", layer, bar, fmax(left, 0),
-            stages[search_stage(search)], search_trials(search), search_best_gain(search));
-    fflush(stderr);
+    terminal_progress("%s [%s] %3.0f s left, %s, %zu plans, best %.3fx ", layer, bar, fmax(left, 0), stages[search_stage(search)],
+                      search_trials(search), search_best_gain(search));
 }
 
 static void stop(int signal_number) {
@@ -242,7 +213,7 @@ static int fill_options(CommandOptions *options, const Workload *described, cons
         return -1;
     }
     tune->threads = tune->threads ? tune->threads : (int)machine->threads;
-    tune->progress = isatty(2) ? show_progress : NULL;
+    tune->progress = show_progress;
     return 0;
 }
 
@@ -294,9 +265,7 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
     recall_key(&plan->layer, tune->target, tune->machine, tune->threads, &tune->workload, &key);
     recall_start(tune, wisdom, &key, name);
     int status = tune_layer(name, plan, tune, &result, diagnostics);
-    if (tune->progress) {
-        fprintf(stderr, "\r\033[K");
-    }
+    terminal_progress(NULL);
     if (!status) {
         print_result(name, &result);
         status = raced(&result.search) ? remember(options, &key, &result, diagnostics) : 0;

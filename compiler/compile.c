@@ -327,8 +327,8 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
     Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
-        recall_plans(options->wisdom, model, target, &machine, plans, diagnostics) >= 0 &&
-        !check_place_name(directory, diagnostics) && !make_directory(directory, diagnostics)) {
+        !recall_plans(options->wisdom, model, target, &machine, plans, diagnostics) && !check_place_name(directory, diagnostics) &&
+        !make_directory(directory, diagnostics)) {
         Compilation compilation = {
             .model = model, .target = target, .plans = plans, .directory = directory, .diagnostics = diagnostics};
         status = compile_in_stage(&compilation, options);

@@ -6,13 +6,6 @@
 
 extern const char embedded_layer_begin[], embedded_layer_end[], embedded_entry_begin[], embedded_entry_end[];
 
-#define ROLE_NAME(enumerator, name) name,
-static const char *const role_names[] = {ROLE_LIST(ROLE_NAME)};
-
-const char *emit_role_name(int role) {
-    return role_names[role];
-}
-
 // LLVM features of all paths that a plan uses; a name may come more than once.
 static void plan_features(const Target *target, const Plan *plan, char *features, size_t size) {
     features[0] = 0;

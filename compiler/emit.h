@@ -33,9 +33,6 @@ Object emit_tunable_layer(const Target *target, const Plan *plan, Diagnostics *d
 // The exported functions NAME_... and the library's constants.
 Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
                   const EmitTexts *texts, Diagnostics *diagnostics);
-// A role's name in plans and in its tiles' names.
-const char *emit_role_name(int role);
-
 // An object without contents: what stands for libraries that are not here when linking for another architecture.
 Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 

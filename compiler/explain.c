@@ -11,7 +11,6 @@
 #include "table.h"
 
 #define NAME(enumerator, name, ...) name,
-static const char *const role_names[] = {ROLE_LIST(NAME)};
 
 static Compute role_class(const Layer *layer, int role) {
     return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;

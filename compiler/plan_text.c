@@ -17,7 +17,7 @@ typedef struct Field {
 } Field;
 
 #define NAME(enumerator, name, ...) name,
-static const char *const paths[] = {PATH_LIST(NAME) NULL}, *const roles[] = {ROLE_LIST(NAME) NULL};
+static const char *const paths[] = {PATH_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
 
 #define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL},
@@ -81,7 +81,7 @@ static Group group_at(int index) {
         return (Group){"plan", plan_fields, COUNT(plan_fields), 0};
     }
     size_t role = (size_t)index - 2;
-    return (Group){roles[role], role_fields, COUNT(role_fields), offsetof(Plan, roles) + role * sizeof(Role)};
+    return (Group){role_names[role], role_fields, COUNT(role_fields), offsetof(Plan, roles) + role * sizeof(Role)};
 }
 
 static void print_value(FILE *stream, const Field *field, const char *value) {

@@ -176,20 +176,10 @@ int plot_check_path(const char *path, Diagnostics *diagnostics) {
 
 int plot_write_file(const char *path, const char *text, size_t bytes, Diagnostics *diagnostics) {
     char error[512] = "";
-    const Failure failure = {error, sizeof error};
-    Output output;
     if (plot_check_path(path, diagnostics)) {
         return -1;
     }
-    Status status = output_open(path, (int64_t)bytes, &output, &failure);
-    if (status == LIBRARY_OK) {
-        status = output_write(&output, text, (int64_t)bytes, 0, &failure);
-        if (status == LIBRARY_OK) {
-            status = output_commit(&output, &failure);
-        } else {
-            output_discard(&output);
-        }
-    }
+    Status status = file_write(path, text, (int64_t)bytes, &(Failure){error, sizeof error});
     if (status != LIBRARY_OK) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
     }

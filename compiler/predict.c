@@ -23,30 +23,33 @@ static double low_tile_share(const Role *role, double rows, int lanes) {
     return rows / (rows + loads) / (tallest / (tallest + loads)) * latency;
 }
 
-static double expert_seconds(const Role *role, double gflops, double gbytes_s, double rows, int threads, int lanes) {
+// A role of a plan with its tiles' rates; all threads.
+typedef struct RatedRole {
+    const Role *role;
+    double gflops, gbytes_s;
+    int threads, lanes;
+} RatedRole;
+
+static double expert_seconds(const RatedRole *rated, double rows) {
+    const Role *role = rated->role;
     double tiles = ceil(rows / role->max_rows);
     double flops = 2 * rows * (double)role->panels * PANEL_COLUMNS * (double)role->depth_padded;
-    double arithmetic = flops * 1e-9 / (gflops * low_tile_share(role, rows / tiles, lanes) * threads);
-    double bytes = (double)role->matrix_bytes * 1e-9 / gbytes_s;
+    double arithmetic = flops * 1e-9 / (rated->gflops * low_tile_share(role, rows / tiles, rated->lanes) * rated->threads);
+    double bytes = (double)role->matrix_bytes * 1e-9 / rated->gbytes_s;
     return fmax(arithmetic, bytes) + 0.1 * fmin(arithmetic, bytes);
 }
 
-// Sum over experts of one role, rows after Poisson.
-static double role_seconds(const Space *space, const Plan *plan, int r, const Rates *rates, int threads, const SearchPoint *point,
-                           double mean, double experts) {
-    const Role *role = &plan->roles[r];
-    int unroll = value_at(point, rates_knob(space, r, "unroll"));
-    double gflops = rates->tall[value_at(point, rates_knob(space, r, "tile"))][unroll];
-    double gbytes_s = rates->stream[unroll][value_at(point, rates_knob(space, r, "prefetch"))];
+// Mean over the pool's experts, rows after Poisson.
+static double mean_seconds(const RatedRole *rated, double mean) {
     double sum = 0, probability = exp(-mean), last = mean + 6 * sqrt(mean) + 8;
     if (mean > 200) {
-        return experts * expert_seconds(role, gflops, gbytes_s, mean, threads, space->target->lanes);
+        return expert_seconds(rated, mean);
     }
     for (int n = 1; n < last; n++) {
         probability *= mean / n;
-        sum += probability * expert_seconds(role, gflops, gbytes_s, n, threads, space->target->lanes);
+        sum += probability * expert_seconds(rated, n);
     }
-    return experts * sum;
+    return sum;
 }
 
 // A tiny charge for being far from the default.
@@ -67,14 +70,16 @@ double predict_seconds(const Space *space, const Rates rates[2], int threads, co
     Plan plan;
     space_plan(space, point, &plan);
     for (int i = 0; i < 2; i++) {
-        seconds += role_seconds(space, &plan, roles[i], &rates[i], threads, point, mean, (double)layer->experts);
-        if (layer->shared_experts) {
-            Role role = plan.roles[shared[i]];
-            int unroll = value_at(point, rates_knob(space, roles[i], "unroll"));
-            seconds += (double)layer->shared_experts *
-                       expert_seconds(&role, rates[i].tall[value_at(point, rates_knob(space, roles[i], "tile"))][unroll],
-                                      rates[i].stream[unroll][value_at(point, rates_knob(space, roles[i], "prefetch"))],
-                                      (double)tokens, threads, space->target->lanes);
+        int unroll = value_at(point, space_role_knob(space, roles[i], "unroll"));
+        RatedRole rated = {.role = &plan.roles[roles[i]],
+                           .gflops = rates[i].tall[value_at(point, space_role_knob(space, roles[i], "tile"))][unroll],
+                           .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, roles[i], "prefetch"))],
+                           .threads = threads,
+                           .lanes = space->target->lanes};
+        seconds += (double)layer->experts * mean_seconds(&rated, mean);
+        if (layer->shared_experts) {  // their tiles are the routed experts'
+            rated.role = &plan.roles[shared[i]];
+            seconds += (double)layer->shared_experts * expert_seconds(&rated, (double)tokens);
         }
     }
     return (double)layer->iterations * seconds * (1 + tie * distance(space, point));

@@ -2,7 +2,6 @@
 #include "rates.h"
 
 #include <omp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,20 +12,6 @@
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
 enum { SAMPLES = 5, BLOCKS = 4, PANELS = 8, STREAM_BYTES = 24 << 20 };
-
-int rates_knob(const Space *space, int role, const char *name) {
-    char wanted[SPACE_NAME_BYTES];
-    static const char *const role_names[] = {
-#define ROLE_NAME(enumerator, name) name,
-        ROLE_LIST(ROLE_NAME)};
-    snprintf(wanted, sizeof wanted, "%s.%s", role_names[role], name);
-    for (int k = 0; k < space->knob_count; k++) {
-        if (!strcmp(space->knobs[k].name, wanted)) {
-            return k;
-        }
-    }
-    return -1;
-}
 
 // What all measurements of one role share.
 typedef struct Bench {
@@ -163,9 +148,9 @@ int rates_measure(const Space *space, int role, const Bank *bank, int threads, d
     memset(rates, 0, sizeof *rates);
     Bench b = {.space = space,
                .role = role,
-               .tile = rates_knob(space, role, "tile"),
-               .unroll = rates_knob(space, role, "unroll"),
-               .prefetch = rates_knob(space, role, "prefetch"),
+               .tile = space_role_knob(space, role, "tile"),
+               .unroll = space_role_knob(space, role, "unroll"),
+               .prefetch = space_role_knob(space, role, "prefetch"),
                .bank = bank,
                .threads = threads,
                .end = statistics_clock() + seconds,

@@ -19,7 +19,4 @@ typedef struct Rates {
 int rates_measure(const Space *space, int role, const Bank *bank, int threads, double seconds, const volatile sig_atomic_t *stopped,
                   Rates *rates, Diagnostics *diagnostics);
 
-// Where in `space` a role's knob of that name is; -1 if it has none.
-int rates_knob(const Space *space, int role, const char *name);
-
 #endif

@@ -74,19 +74,17 @@ static int recall_plan(const Wisdom *wisdom, const Target *target, const Machine
 int recall_plans(const char *option, const Model *model, const Target *target, const Machine *machine, Plan *plans,
                  Diagnostics *diagnostics) {
     char reason[160];
-    int changed = 0;
     size_t before = diagnostics->count;
     Wisdom *wisdom = recall_open(option, diagnostics);
     RecallWorkload workload;
     recall_workload(&model->workload, &workload);
     for (int64_t i = 0; wisdom && i < model->layer_count; i++) {
         int status = recall_plan(wisdom, target, machine, &workload, &plans[i], reason, sizeof reason);
-        changed += status > 0;
         if (status < 0) {
             fprintf(stderr, "catena: layer '%s': wisdom does not fit, the default plan is taken: %s\n", model->layers[i].name,
                     reason);
         }
     }
     wisdom_free(wisdom);
-    return diagnostics->count > before ? -1 : changed;
+    return diagnostics->count > before ? -1 : 0;
 }

@@ -35,7 +35,7 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
 Wisdom *recall_open(const char *option, Diagnostics *diagnostics);
 
 // Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any. What
-// does not fit is said on stderr and left out. Returns how many plans changed, or -1 with diagnostics.
+// does not fit is said on stderr and left out. Returns 0, or -1 with diagnostics.
 int recall_plans(const char *option, const Model *model, const Target *target, const Machine *machine, Plan *plans,
                  Diagnostics *diagnostics);
 

@@ -32,9 +32,6 @@ static const struct {
     SpaceReach reach;
 } knob_rows[] = {KNOB_LIST(KNOB_ROW)};
 
-#define ROLE_NAME(enumerator, name) name,
-static const char *const role_names[] = {ROLE_LIST(ROLE_NAME)};
-
 // Knobs of a routed role are those of the shared experts' role too.
 static const int searched_roles[] = {ROLE_GATE_UP, ROLE_DOWN};
 
@@ -275,6 +272,15 @@ json_t *space_decisions(const Space *space, const SearchPoint *point) {
         }
     }
     return decisions;
+}
+
+int space_role_knob(const Space *space, int role, const char *name) {
+    for (int k = 0; k < space->knob_count; k++) {
+        if (space->knobs[k].role == role && !strcmp(knob_rows[space->knobs[k].kind].name, name)) {
+            return k;
+        }
+    }
+    return -1;
 }
 
 static int find_knob(const Space *space, const char *name) {

@@ -41,6 +41,9 @@ typedef struct Space {
 // `standard`: the planner's plan of the layer.
 void space_make(const Plan *standard, const Target *target, const Machine *machine, Space *space);
 
+// Where a role's knob of that name ("tile") is among the knobs; -1 if the role has none.
+int space_role_knob(const Space *space, int role, const char *name);
+
 // Points, valid or not.
 double space_size(const Space *space);
 

@@ -206,7 +206,7 @@ static void problem_confirm(void *context) {
 static void problem_progress(void *context, const Search *search) {
     const Tuning *t = context;
     if (t->options->progress) {
-        t->options->progress(t->options->progress_context, search, t->name, t->options->budget);
+        t->options->progress(search, t->name, t->options->budget);
     }
 }
 

@@ -22,8 +22,7 @@ typedef struct TuneOptions {
     bool start_worst;       // from the plan that is predicted to be the slowest, to see whether the search recovers
     const json_t *start;    // decisions to start from, {"gate_up.tile": 1432, ...}; NULL: the default
     const json_t *known;    // measurements of this very search, as tune_measurements made them; NULL: none
-    void (*progress)(void *context, const Search *search, const char *layer, double budget);  // may be NULL
-    void *progress_context;
+    void (*progress)(const Search *search, const char *layer, double budget);  // may be NULL
 } TuneOptions;
 
 typedef struct TuneResult {

@@ -33,6 +33,7 @@ typedef enum Path { PATH_LIST(LAYER_ENUMERATOR) PATH_COUNT } Path;
     X(ROLE_ROUTER, "router") \
     X(ROLE_GATE_UP, "gate_up") X(ROLE_DOWN, "down") X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down")
 typedef enum RoleName { ROLE_LIST(LAYER_ENUMERATOR) ROLE_COUNT } RoleName;
+static const char *const role_names[] = {ROLE_LIST(LAYER_NAME) 0};
 
 // One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.
 typedef struct Role {

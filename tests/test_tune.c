@@ -112,8 +112,8 @@ END_TEST
 
 static int calls_until_stop;
 
-static void stop_soon(void *context, const Search *search, const char *layer, double budget) {
-    (void)context, (void)search, (void)layer, (void)budget;
+static void stop_soon(const Search *search, const char *layer, double budget) {
+    (void)search, (void)layer, (void)budget;
     tune_stopped = ++calls_until_stop >= 3;
 }
 
