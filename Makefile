@@ -39,7 +39,7 @@ NATIVE    := $(COMPILER) $(TARGETS) $(filter-out runtime/api.c,$(RUNTIME))
 # $(call objects,folder,sources)
 objects = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
 
-.PHONY: all deps demo demo-run check check-run sanitize fuzz install format format-check schema golden clean help
+.PHONY: all deps demo demo-run check check-run sanitize fuzz audit install format format-check schema golden clean help
 .DELETE_ON_ERROR:
 
 all: $(BUILD)/catena
@@ -48,6 +48,7 @@ help:
 	@echo "make demo     install what is missing, build, compile and benchmark the example layer"
 	@echo "make check    install what is missing, build, run every test"
 	@echo "make all      build $(BUILD)/catena       make deps     install what is missing"
+	@echo "make audit    measure the examples' layers with a program that shares no code with catena bench, and compare"
 	@echo "make install  to PREFIX ($(PREFIX))      make format   clang-format all sources      make clean"
 	@echo "make schema   write examples/schema.json again"
 	@echo "make golden   record the golden data again (PYTHON=a Python with torch and transformers)"
@@ -112,6 +113,17 @@ demo-run:
 	$(BUILD)/catena compile examples/coe_2x4of64.json -o $(BUILD)/demo
 	$(BUILD)/catena verify $(BUILD)/demo/libcoe_2x4of64.so
 	$(BUILD)/catena bench $(BUILD)/demo/libcoe_2x4of64.so
+
+# Layers whose benchmark examples/audit.c measures again; AUDIT: its options. One after the other, on a machine that is quiet.
+AUDITED ?= moe_8of64 coe_2x4of64
+audit: $(BUILD)/catena
+	@for name in $(AUDITED); do \
+	$(BUILD)/catena compile examples/$$name.json -o $(BUILD)/audit >/dev/null && \
+	$(CC) -std=gnu17 $(WARNINGS) -O3 -march=native -fopenmp -DLIBRARY=$$name \
+		-DCONSTANTS=$$(echo $$name | tr a-z A-Z)_SPARSE -DLAYER='"sparse"' examples/audit.c -o $(BUILD)/audit/audit_$$name \
+		$$(PKG_CONFIG_PATH=$(BUILD)/audit pkg-config --cflags --libs $$name) -lm && \
+	$(BUILD)/audit/audit_$$name $(AUDIT) $(BUILD)/catena $(BUILD)/audit/lib$$name.so $(BUILD)/audit || exit 1; \
+	echo; done
 
 # The native tests come last, so that the last line is Check's summary.
 check: deps

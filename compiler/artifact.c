@@ -5,13 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
-#include <jansson.h>
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "plan.h"
+#include "wisdom_origin.h"
 
 // The section's bytes as a text; NULL if there is none. `elf` stays open.
 static char *copy_section(Elf *elf, const char *path, Diagnostics *diagnostics) {
@@ -113,6 +113,19 @@ static int read_plans(Artifact *artifact, const json_t *list, Diagnostics *diagn
     return 0;
 }
 
+static int read_origins(Artifact *artifact, json_t *list, Diagnostics *diagnostics) {
+    bool good = json_array_size(list) == (size_t)artifact->model->layer_count;
+    for (size_t i = 0; i < json_array_size(list) && good; i++) {
+        good = wisdom_origin_check(json_array_get(list, i));
+    }
+    if (!good) {
+        diagnostics_add(diagnostics, artifact->path, 0, 0, "damaged description: \"wisdom\"");
+        return -1;
+    }
+    artifact->origins = json_incref(list);
+    return 0;
+}
+
 static int read_parts(Artifact *artifact, const json_t *root, Diagnostics *diagnostics) {
     if (copy_text(root, "name", artifact->name, sizeof artifact->name, artifact->path, diagnostics) ||
         copy_text(root, "target", artifact->target, sizeof artifact->target, artifact->path, diagnostics)) {
@@ -127,7 +140,10 @@ static int read_parts(Artifact *artifact, const json_t *root, Diagnostics *diagn
     if (!artifact->model || read_compute(artifact, json_object_get(root, "compute"), diagnostics)) {
         return -1;
     }
-    return read_plans(artifact, json_object_get(root, "plans"), diagnostics);
+    return read_plans(artifact, json_object_get(root, "plans"), diagnostics) ||
+                   read_origins(artifact, json_object_get(root, "wisdom"), diagnostics)
+               ? -1
+               : 0;
 }
 
 Artifact *artifact_read(const char *path, Diagnostics *diagnostics) {
@@ -164,6 +180,7 @@ void artifact_free(Artifact *artifact) {
     if (artifact) {
         model_free(artifact->model);
         free(artifact->plans);
+        json_decref(artifact->origins);
         free(artifact->description);
         free(artifact->path);
         free(artifact);

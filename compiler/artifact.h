@@ -1,8 +1,11 @@
 // Reading and loading compiled libraries. A library carries a JSON description in its ELF section ".catena":
 // {"catena": "0.1.0", "llvm": "19.1.7", "name": "coe_2x4of64", "target": "avx512", "arch": "x86_64",
-//  "spec": "<text of the description>", "compute": ["fp32", ...], "plans": ["<canonical text of each layer's plan>", ...]}
+//  "spec": "<text of the description>", "compute": ["fp32", ...], "plans": ["<canonical text of each layer's plan>", ...],
+//  "wisdom": [<where each layer's plan comes from, see wisdom_origin.h>, ...]}
 #ifndef CATENA_ARTIFACT_H
 #define CATENA_ARTIFACT_H
+
+#include <jansson.h>
 
 #include "../runtime/library.h"
 #include "diagnostic.h"
@@ -16,6 +19,7 @@ typedef struct Artifact {
     char target[16];
     Model *model;       // parsed from the embedded spec (with compute as compiled)
     Plan *plans;        // model->layer_count plans, parsed from their text
+    json_t *origins;    // of each plan, a list of what wisdom_origin.h describes
 } Artifact;
 
 // Reads a library's description without loading it (any architecture). NULL with diagnostics if it is not a catena library.

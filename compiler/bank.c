@@ -51,6 +51,21 @@ int bank_open(Bank *bank, const Plan *plan, const SyntheticRouting *routing, int
     return 0;
 }
 
+int bank_copy(const Bank *from, bool huge_pages, Bank *copy, Diagnostics *diagnostics) {
+    *copy = *from;
+    copy->huge_pages = huge_pages;
+    if (reserve(copy, diagnostics)) {
+        return -1;
+    }
+    const int64_t pieces = (from->image_bytes + HUGE_PAGE - 1) / HUGE_PAGE;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t left = from->image_bytes - i * HUGE_PAGE;
+        memcpy(copy->image + i * HUGE_PAGE, from->image + i * HUGE_PAGE, (size_t)(left < HUGE_PAGE ? left : HUGE_PAGE));
+    }
+    return 0;
+}
+
 void bank_close(Bank *bank) {
     if (bank->memory) {
         munmap(bank->memory, (size_t)bank->memory_bytes);

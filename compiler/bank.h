@@ -21,6 +21,8 @@ typedef struct Bank {
 // or -1 with diagnostics.
 int bank_open(Bank *bank, const Plan *plan, const SyntheticRouting *routing, int64_t cold_bytes, bool huge_pages,
               Diagnostics *diagnostics);
+// The same weights in other pages. Returns 0, or -1 with diagnostics.
+int bank_copy(const Bank *from, bool huge_pages, Bank *copy, Diagnostics *diagnostics);
 void bank_close(Bank *bank);
 
 #endif

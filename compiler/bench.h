@@ -259,6 +259,7 @@ typedef struct BenchOptions {
     int64_t token_counts;
     BenchRouting routing;
     int threads;
+    int library_threads;  // 0: as many as the library takes by itself
     bool warm;  // warm rows beside the cold ones
     bool huge_pages;  // ask for them: weights and workspaces of every side
     double seconds;  // per row

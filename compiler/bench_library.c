@@ -105,7 +105,7 @@ static uint8_t *image_address(const BenchLibrary *library, int64_t image) {
 static int fill_bank(BenchLibrary *library, const BenchRouting *routing, int threads, Diagnostics *diagnostics) {
     const Kind *kind = &library->kinds[library->kind];
     char error[256] = "";
-    Options options = {.size = sizeof options, .threads = threads, .huge_pages = library->huge_pages};
+    Options options = {.size = sizeof options, .threads = threads, .huge_pages = library->huge_pages ? 1 : -1};
     for (int64_t s = 0; s < library->slots; s++) {
         if (bench_stopped) {
             return -1;

@@ -53,7 +53,7 @@ static int open_second(BenchRun *run, int64_t bytes, Diagnostics *diagnostics) {
     for (int64_t i = 0; i < loaded->artifact->model->layer_count; i++) {
         named = named || !strcmp(loaded->artifact->model->layers[i].name, name);
     }
-    run->second = bench_library_open(loaded, named ? name : NULL, &options->routing, bytes, options->threads,
+    run->second = bench_library_open(loaded, named ? name : NULL, &options->routing, bytes, options->library_threads,
                                      run->library->huge_pages, diagnostics);
     if (!run->second) {
         return -1;
@@ -75,7 +75,7 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
         return -1;
     }
     int64_t bytes = bank_bytes(run->machine, 3, &is_short);
-    run->library = bench_library_open(loaded, name, &options->routing, bytes, options->threads, huge_pages, diagnostics);
+    run->library = bench_library_open(loaded, name, &options->routing, bytes, options->library_threads, huge_pages, diagnostics);
     if (!run->library) {
         return -1;
     }
@@ -87,7 +87,8 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
     if (layer->iterations > 1) {
         loaded = compile_sibling(run, diagnostics);
         run->sibling =
-            loaded ? bench_library_open(loaded, NULL, &options->routing, bytes, options->threads, huge_pages, diagnostics) : NULL;
+            loaded ? bench_library_open(loaded, NULL, &options->routing, bytes, options->library_threads, huge_pages, diagnostics)
+                   : NULL;
         if (!run->sibling) {
             return -1;
         }

@@ -1,6 +1,8 @@
 // Candidates: emitted, loaded by the JIT, opened.
+#define _GNU_SOURCE
 #include "candidate.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,9 +55,12 @@ void candidate_cache_free(CandidateCache *cache) {
 static void strip_tuned(Plan *plan) {
     for (int r = ROLE_ROUTER + 1; r < ROLE_COUNT; r++) {
         Role *role = &plan->roles[r];
-        role->max_rows = role->wide_rows = role->widen_tiles = role->unroll = role->prefetch = role->tile_columns = 0;
+        role->max_rows = role->wide_rows = role->widen_tiles = role->unroll = role->tile_columns = 0;
+        role->prefetch = role->prefetch_hint = role->ahead_hint = 0;
     }
     plan->few_tokens = plan->block_rows = plan->up_tasks = plan->down_tasks = plan->floor_rows = 0;
+    plan->few_up_tasks = plan->few_down_tasks = 0;
+    plan->up_order = plan->threads = plan->bind = plan->huge_pages = 0;
 }
 
 // What a part is made from.
@@ -169,7 +174,9 @@ Candidate *candidate_open(CandidateCache *cache, const Plan *plan, bool shipped,
     snprintf(candidate->contents.target, sizeof candidate->contents.target, "%s", cache->target->name);
     candidate->kind = bank->kind;
     candidate->kind.plan = *plan;
-    Options options = {.size = sizeof options, .threads = threads, .max_tokens = max_tokens, .huge_pages = bank->huge_pages};
+    Options options = {.size = sizeof options, .threads = plan->threads ? plan->threads : threads, .max_tokens = max_tokens};
+    options.huge_pages = plan->huge_pages ? 1 : -1;
+    options.bind = plan->bind ? plan->bind : -1;
     if (instance_open_memory(&candidate->contents, &candidate->kind, candidate->forwards, bank->image, (size_t)bank->image_bytes,
                              &options, &candidate->library, error, sizeof error)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
@@ -187,6 +194,23 @@ void candidate_close(Candidate *candidate) {
         jit_free(candidate->jit);
         free(candidate);
     }
+}
+
+// The thread that calls is never bound: its mask is what all started with.
+void candidate_settle(const Candidate *candidate) {
+    cpu_set_t mask[16];  // 16384 CPUs
+    int known = sched_getaffinity(0, sizeof mask, mask);
+#pragma omp parallel num_threads(candidate->library->threads)
+    if (!known) {
+        sched_setaffinity(0, sizeof mask, mask);
+    }
+    for (int i = 0; candidate->library->bind && i < candidate->library->threads; i++) {
+        candidate->library->bound[i] = (pthread_t){0};
+    }
+}
+
+bool candidate_same_team(const Candidate *a, const Candidate *b) {
+    return a->library->threads == b->library->threads && a->library->bind == b->library->bind;
 }
 
 Library *candidate_library(const Candidate *candidate) {

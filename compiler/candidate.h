@@ -13,12 +13,18 @@ typedef struct CandidateCache CandidateCache;
 CandidateCache *candidate_cache_create(const Target *target);
 void candidate_cache_free(CandidateCache *cache);
 
-// max_tokens: of any call. `shipped`: the very skeleton that a library would have, specialised for this plan; otherwise one that
-// all plans of the layer share and that reads from the plan what the search varies. Nearly as fast, it is compiled once, not for
-// every plan. NULL with diagnostics.
+// max_tokens: of any call; threads: unless the plan says how many. `shipped`: the very skeleton that a library would have,
+// specialised for this plan; otherwise one that all plans of the layer share and that reads from the plan what the search varies.
+// Nearly as fast, it is compiled once, not for every plan. NULL with diagnostics.
 Candidate *candidate_open(CandidateCache *cache, const Plan *plan, bool shipped, const Bank *bank, int threads, int64_t max_tokens,
                           Diagnostics *diagnostics);
 void candidate_close(Candidate *candidate);
+
+// Gives the team to a candidate, untouched by the one that had it before: threads that were bound are free again, and there are as
+// many as it uses.
+void candidate_settle(const Candidate *candidate);
+// Whether two candidates use their team in the same way.
+bool candidate_same_team(const Candidate *a, const Candidate *b);
 
 // The instance: layers 0..slots-1 of it are the bank's.
 Library *candidate_library(const Candidate *candidate);

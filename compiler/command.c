@@ -5,6 +5,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../runtime/instance.h"
 #include "model.h"
@@ -21,6 +22,13 @@ int64_t command_parse_number(const char *text, int64_t low, int64_t high, const 
 
 int command_parse_threads(const char *text, const struct argp_state *state) {
     return (int)command_parse_number(text, 1, INSTANCE_MAX_THREADS, "threads", state);
+}
+
+bool command_parse_bits(const char *text, const struct argp_state *state) {
+    if (strcmp(text, "same") && strcmp(text, "free")) {
+        argp_error(state, "--bits takes same or free, not '%s'", text);
+    }
+    return !strcmp(text, "free");
 }
 
 int command_parse_compute(const char *text, const struct argp_state *state) {

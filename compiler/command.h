@@ -3,6 +3,7 @@
 #define CATENA_COMMAND_H
 
 #include <argp.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 // X(name, what it does)
@@ -31,6 +32,8 @@ COMMAND_LIST(COMMAND_DECLARE)
 int64_t command_parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state);
 // The same for --threads: from 1 to what a library can be opened with.
 int command_parse_threads(const char *text, const struct argp_state *state);
+// Whether --bits was given "free", not "same"; anything else is a usage error.
+bool command_parse_bits(const char *text, const struct argp_state *state);
 // The compute class that --compute was given, as a Compute; anything else is a usage error.
 int command_parse_compute(const char *text, const struct argp_state *state);
 // Token counts, "N,N,..." or, where weights is not NULL, "N[:W],..." with positive weights (1 where there is none): at most `most`.

@@ -175,6 +175,7 @@ static void fill_options(CommandOptions *options, const Artifact *artifact, cons
     if (!options->routing && bench_routing_parse(workload->routing, &bench->routing)) {
         bench_routing_parse("uniform", &bench->routing);
     }
+    bench->library_threads = bench->threads;
     bench->threads = bench->threads ? bench->threads : (int)machine->threads;
 }
 

@@ -18,6 +18,7 @@ static const struct argp_option argp_options[] = {
     {"target", 't', "TARGET", 0, "host (default), avx512, avx2, neon or generic", 0},
     {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer", 0},
     {"emit", 'e', "LIST", 0, "Also write intermediate texts: a list of ir, asm, plan", 0},
+    {"bits", 'b', "same|free", 0, "free: take up what catena tune --bits free found, which may give other bits", 0},
     {"wisdom", 'w', "FILE|none", 0, "What searches found out (default: yours, see catena tune)", 0},
     {0},
 };
@@ -42,6 +43,7 @@ static error_t parse(int key, char *argument, struct argp_state *state) {
     case 'o': arguments->directory = argument; return 0;
     case 't': arguments->options.target = argument; return 0;
     case 'c': arguments->options.compute = command_parse_compute(argument, state); return 0;
+    case 'b': arguments->options.bits_free = command_parse_bits(argument, state); return 0;
     case 'w': arguments->options.wisdom = argument; return 0;
     case 'e': parse_emit(argument, &arguments->options, state); return 0;
     case ARGP_KEY_ARG:

@@ -23,6 +23,7 @@ typedef struct Subject {
     Artifact *artifact;
     Model *model;
     Plan *plans;
+    json_t *origins;  // of the plans
     const Target *target;
 } Subject;
 
@@ -70,6 +71,7 @@ static int subject_read_library(Subject *subject, const char *input, const Argum
     }
     subject->model = subject->artifact->model;
     subject->plans = subject->artifact->plans;
+    subject->origins = subject->artifact->origins;
     subject->target = target_find(subject->artifact->target);
     if (!subject->target) {
         diagnostics_add(diagnostics, input, 0, 0, "made for the target '%s', which this catena does not know",
@@ -92,10 +94,12 @@ static int subject_read(Subject *subject, const char *input, const Arguments *ar
         return -1;
     }
     subject->plans = calloc((size_t)subject->model->layer_count, sizeof *subject->plans);
-    return subject->plans
-               ? compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics) ||
-                     recall_plans(NULL, subject->model, subject->target, machine, subject->plans, diagnostics)
-               : -1;
+    if (!subject->plans ||
+        compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics)) {
+        return -1;
+    }
+    subject->origins = recall_plans(NULL, false, subject->model, subject->target, machine, subject->plans, diagnostics);
+    return subject->origins ? 0 : -1;
 }
 
 static void subject_free(Subject *subject) {
@@ -104,6 +108,7 @@ static void subject_free(Subject *subject) {
     } else {
         model_free(subject->model);
         free(subject->plans);
+        json_decref(subject->origins);
     }
 }
 
@@ -124,7 +129,6 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
     int threads = arguments->threads ? arguments->threads : (int)machine->threads;
     bool host = compile_target_is_host(subject->target, machine, missing, sizeof missing), timed = false;
     if (host) {
-        terminal_progress("measuring the instruction paths");  // unless an earlier run's figures are kept
         int failed = peaks_get(machine, subject->target->name, threads, &peaks, diagnostics);
         terminal_progress("measuring the memory's bandwidth");
         timed = !failed && !peaks_bandwidth(machine, machine->cache_count, threads, 0.5, &bandwidth);
@@ -139,6 +143,7 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
         Explanation explanation = {.target = subject->target,
                                    .plan = &subject->plans[i],
                                    .layer = &subject->model->layers[i],
+                                   .origin = json_array_get(subject->origins, (size_t)i),
                                    .workload = &subject->model->workload,
                                    .threads = threads,
                                    .machine = machine,

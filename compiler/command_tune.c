@@ -12,6 +12,7 @@
 #include "table.h"
 #include "tune.h"
 #include "tune_report.h"
+#include "tune_table.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -20,26 +21,45 @@ enum {
     OPTION_COMPUTE,
     OPTION_LAYER,
     OPTION_BUDGET,
+    OPTION_EFFORT,
+    OPTION_TABLE,
+    OPTION_CANDIDATES,
     OPTION_SEED,
     OPTION_START,
     OPTION_METHOD,
     OPTION_WISDOM,
     OPTION_REPORT,
-    OPTION_TOPOLOGY
+    OPTION_TOPOLOGY,
+    OPTION_BITS
 };
 
 typedef struct CommandOptions {
     TuneOptions tune;
-    const char *input, *layer, *wisdom, *directory, *topology;
+    const char *input, *layer, *wisdom, *directory, *topology, *table_path, *candidates;
     int compute;
+    int effort;  // of effort_rows
     TuneReport report;  // if there is a directory for it
+    TuneTable table;    // if there is a path for it
 } CommandOptions;
 
+// The first is what nobody has to ask for.
+static const struct {
+    const char *name;
+    double budget;  // seconds, unless asked for
+} effort_rows[] = {{"normal", 60}, {"quick", 15}, {"exhaustive", INFINITY}};
+enum { EFFORT_NORMAL, EFFORT_QUICK, EFFORT_EXHAUSTIVE, EFFORTS };
+
 static const struct argp_option option_table[] = {
-    {"budget", OPTION_BUDGET, "SECONDS", 0, "Time for each layer (default 60)", 0},
+    {"budget", OPTION_BUDGET, "SECONDS", 0, "Time for each layer (default 60, quick 15; exhaustive: until it is done)", 0},
+    {"effort", OPTION_EFFORT, "quick|normal|exhaustive", 0,
+     "exhaustive: every tile of the space by itself, and the 20 best predictions each in full against the default", 0},
+    {"table", OPTION_TABLE, "FILE.csv", 0, "Write all that was measured", 0},
+    {"candidates", OPTION_CANDIDATES, "FILE.json", 0,
+     "Instead of a search: compare these plans, [{\"gate_up.unroll\": 4, ...}, ...], each in full with the default", 0},
     {"tokens", OPTION_TOKENS, "N[:W],...", 0, "Token counts and their weights (default: the description's workload)", 0},
-    {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S or one", 0},
+    {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S, one, or trace:PREFIX as written by catena run --routing PREFIX", 0},
     {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
+    {"bits", OPTION_BITS, "same|free", 0, "free: also race the instruction paths that give other bits (default same)", 0},
     {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "In this compute class", 0},
     {"layer", OPTION_LAYER, "NAME", 0, "Only this layer", 0},
     {"seed", OPTION_SEED, "N", 0, "Of random choices (default 1)", 0},
@@ -59,6 +79,19 @@ static double parse_seconds(const char *text) {
         end++;
     }
     return end > text && !*end && value >= 1 && value <= 86400 ? value : -1;
+}
+
+// What effort means for the search.
+static void choose_effort(CommandOptions *options, const struct argp_state *state) {
+    TuneOptions *tune = &options->tune;
+    bool table = options->effort == EFFORT_EXHAUSTIVE || options->candidates;
+    if (table && (tune->method != SEARCH_RACE || tune->start_worst || (options->effort && options->candidates))) {
+        argp_error(state, "--effort exhaustive and --candidates leave nothing to --method and --start, nor to each other");
+    }
+    tune->budget = tune->budget > 0 ? tune->budget : table ? INFINITY : effort_rows[options->effort].budget;
+    tune->method = table ? SEARCH_TABLE : tune->method;
+    tune->quick = options->effort == EFFORT_QUICK;
+    tune->tiles = options->effort == EFFORT_EXHAUSTIVE;
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
@@ -82,15 +115,26 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case OPTION_ROUTING:
-        if (synthetic_routing_parse(argument, &options->tune.routing)) {
-            argp_error(state, "--routing takes uniform, zipf:S or one, not '%s'", argument);
+        if (strlen(argument) >= sizeof options->tune.workload.routing || bench_routing_parse(argument, &options->tune.routing)) {
+            argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
         }
         snprintf(options->tune.workload.routing, sizeof options->tune.workload.routing, "%s", argument);
         return 0;
     case OPTION_WISDOM: options->wisdom = argument; return 0;
+    case OPTION_EFFORT:
+        for (options->effort = 0; options->effort < EFFORTS; options->effort++) {
+            if (!strcmp(argument, effort_rows[options->effort].name)) {
+                return 0;
+            }
+        }
+        argp_error(state, "--effort takes quick, normal or exhaustive, not '%s'", argument);
+        return 0;
+    case OPTION_TABLE: options->table_path = argument; return 0;
+    case OPTION_CANDIDATES: options->candidates = argument; return 0;
     case OPTION_REPORT: options->directory = argument; return 0;
     case OPTION_TOPOLOGY: options->topology = argument; return 0;
     case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
+    case OPTION_BITS: options->tune.workload.bits_free = command_parse_bits(argument, state); return 0;
     case OPTION_COMPUTE: options->compute = command_parse_compute(argument, state); return 0;
     case OPTION_LAYER: options->layer = argument; return 0;
     case OPTION_SEED: options->tune.seed = (uint64_t)command_parse_number(argument, 0, INT64_MAX, "--seed", state); return 0;
@@ -117,9 +161,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
     case ARGP_KEY_END:
-        if (options->topology && options->directory) {
-            argp_error(state, "--report shows measurements: there are none with --topology");
+        if (options->topology && (options->directory || options->table_path || options->candidates)) {
+            argp_error(state, "--report, --table and --candidates are about measurements: there are none with --topology");
         }
+        choose_effort(options, state);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -138,17 +183,27 @@ static const struct argp argp_tune = {
 
 // --- progress ------------------------------------------------------------------------------------------------------------------
 
-static void show_progress(const Search *search, const char *layer, double budget) {
-    static const char *const stages[] = {"predict", "halve", "improve", "confirm", "done"};
+static void show_bar(const char *layer, double share, double left, const char *what) {
     enum { WIDTH = 24 };
-    double share = search_seconds(search) / budget, left = budget - search_seconds(search);
-    int filled = (int)(fmin(share, 1) * WIDTH);
-    char bar[WIDTH + 1];
-    memset(bar, '.', WIDTH);
-    memset(bar, '#', (size_t)filled);
-    bar[WIDTH] = 0;
-    terminal_progress("%s [%s] %3.0f s left, %s, %zu plans, best %.3fx ", layer, bar, fmax(left, 0), stages[search_stage(search)],
-                      search_trials(search), search_best_gain(search));
+    char bar[WIDTH + 1] = "........................";
+    memset(bar, '#', (size_t)(fmax(fmin(share, 1), 0) * (double)WIDTH));
+    terminal_progress("%s [%s] %3.0f s left, %s ", layer, bar, left, what);
+}
+
+static void show_progress(const Search *search, const char *layer, double budget) {
+    static const char *const stages[] = {"predict", "table", "halve", "improve", "confirm", "done"};
+    double seconds = search_seconds(search), left = search_left(search);
+    char what[96];
+    (void)budget;
+    snprintf(what, sizeof what, "%s, %zu plans, best %.3fx", stages[search_stage(search)], search_trials(search),
+             search_best_gain(search));
+    show_bar(layer, seconds / (seconds + left), left, what);
+}
+
+static void show_tiles(const char *layer, size_t done, size_t total, double left) {
+    char what[64];
+    snprintf(what, sizeof what, "%zu of %zu tiles", done, total);
+    show_bar(layer, (double)done / (double)total, left, what);
 }
 
 static void stop(int signal_number) {
@@ -172,17 +227,24 @@ static void print_result(const char *layer, const TuneResult *result) {
     const SearchResult *search = &result->search;
     json_t *decisions = space_decisions(&result->space, &search->best);
     char *text = json_dumps(decisions, JSON_SORT_KEYS);
-    printf("layer %s: space of %.3g plans, %d tiles by themselves in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
-           layer, space_size(&result->space), result->rates[0].tiles_measured + result->rates[1].tiles_measured,
-           result->rate_seconds, search->trial_count, result->unusable,
+    size_t tiles = result->tile_count + (size_t)(result->rates[0].tiles_measured + result->rates[1].tiles_measured);
+    printf("layer %s: space of %.3g plans, %zu tiles by themselves in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
+           layer, space_size(&result->space), tiles, result->rate_seconds, search->trial_count, result->unusable,
            search->stopped     ? "stopped"
            : search->converged ? "nothing left to try"
                                : "time up",
            result->total_seconds);
+    if (result->repathed) {
+        printf("  path %s instead of the default plan's: %.3fx (%.3f to %.3f); what follows is relative to its own default plan\n",
+               path_name(result->path), result->path_gain[0], result->path_gain[1], result->path_gain[2]);
+    }
     if (search->gain > 1) {
         printf("  gain %.3fx (%.3f to %.3f) over the default plan: %s\n", search->gain, search->low, search->high, text);
     } else if (search->confirm_rounds && search->confirm_rounds < SEARCH_SURE_ROUNDS) {
         printf("  too little time for the last race, so the default plan stays: ask for a longer --budget\n");
+    } else if (search->confirm_rounds && search->candidate_high < 1) {
+        printf("  the default plan stays: what the search ended with is slower, %.3fx (%.3f to %.3f)\n", search->candidate_gain,
+               search->candidate_low, search->candidate_high);
     } else if (search->confirm_rounds) {
         printf("  a tie with the default plan, which stays: %.3fx (%.3f to %.3f)\n", search->candidate_gain, search->candidate_low,
                search->candidate_high);
@@ -194,11 +256,25 @@ static void print_result(const char *layer, const TuneResult *result) {
     json_decref(decisions);
 }
 
+static bool is_chosen(const CommandOptions *options, const char *layer) {
+    return !options->layer || !strcmp(options->layer, layer);
+}
+
+// A trace that a layer cannot have is refused before any time is spent.
+static int read_traces(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+    int status = 0;
+    for (int64_t i = 0; i < model->layer_count && !status; i++) {
+        const ModelLayer *layer = &model->layers[i];
+        status = is_chosen(options, layer->name) ? recall_trace(&options->tune.workload, &layer->layer, diagnostics) : 0;
+    }
+    return status;
+}
+
 // What the command line left open: the description's workload.
-static int fill_options(CommandOptions *options, const Workload *described, const Machine *machine, Diagnostics *diagnostics) {
+static int fill_options(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
     TuneOptions *tune = &options->tune;
     RecallWorkload workload;
-    recall_workload(described, &workload);
+    recall_workload(&model->workload, &workload);
     if (!tune->workload.parts) {
         memcpy(tune->workload.tokens, workload.tokens, sizeof workload.tokens);
         memcpy(tune->workload.weight, workload.weight, sizeof workload.weight);
@@ -207,14 +283,11 @@ static int fill_options(CommandOptions *options, const Workload *described, cons
     if (!*tune->workload.routing) {
         memcpy(tune->workload.routing, workload.routing, sizeof workload.routing);
     }
-    if (synthetic_routing_parse(tune->workload.routing, &tune->routing)) {
-        diagnostics_add(diagnostics, options->input, 0, 0,
-                        "workload.routing is '%s': tune takes uniform, zipf:S or one (--routing)", tune->workload.routing);
-        return -1;
-    }
+    bench_routing_parse(tune->workload.routing, &tune->routing);  // either was parsed before
     tune->threads = tune->threads ? tune->threads : (int)machine->threads;
     tune->progress = show_progress;
-    return 0;
+    tune->progress_tiles = show_tiles;
+    return read_traces(options, model, diagnostics);
 }
 
 // --- wisdom --------------------------------------------------------------------------------------------------------------------
@@ -228,8 +301,11 @@ static int wisdom_path(const CommandOptions *options, char path[WISDOM_PATH_BYTE
 
 // What an earlier search found: this very layer's decisions and measurements, or the decisions of the nearest one.
 static void recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
+    if (tune->workload.bits_free) {  // the path is raced anew, and all else depends on it
+        return;
+    }
     const json_t *entry = wisdom ? wisdom_find(wisdom, &key->key) : NULL;
-    tune->known = json_object_get(entry, "measurements");
+    tune->known = tune->method == SEARCH_TABLE ? NULL : json_object_get(entry, "measurements");  // a table is of one run
     if (wisdom && !entry) {
         entry = wisdom_nearest(wisdom, &key->key);
         if (wisdom_find_outdated(wisdom, &key->key)) {
@@ -245,9 +321,10 @@ static int remember(const CommandOptions *options, const RecallKey *key, const T
     if (wisdom_path(options, path)) {
         return 0;
     }
-    json_t *decisions = space_decisions(&result->space, &search->best), *measurements = tune_measurements(result);
-    json_t *entry =
-        wisdom_entry(&key->key, options->tune.machine, decisions, search->gain, search->low, search->high, measurements);
+    json_t *decisions = tune_decisions(result), *measurements = tune_measurements(result);
+    const double *path_gain = result->path_gain;
+    json_t *entry = wisdom_entry(&key->key, options->tune.machine, decisions, search->gain * path_gain[0],
+                                 search->low * path_gain[1], search->high * path_gain[2], measurements);
     int status = entry ? wisdom_update(path, &key->key, entry, note, diagnostics) : -1;
     if (*note) {
         fprintf(stderr, "catena: %s\n", note);
@@ -268,17 +345,16 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
     terminal_progress(NULL);
     if (!status) {
         print_result(name, &result);
-        status = raced(&result.search) ? remember(options, &key, &result, diagnostics) : 0;
+        status = raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
         if (options->directory && tune_report_layer(&options->report, name, tune, &result, diagnostics)) {
             status = -1;
+        }
+        if (options->table_path) {
+            tune_table_layer(&options->table, name, tune, &result);
         }
     }
     tune_result_free(&result);
     return status;
-}
-
-static bool is_chosen(const CommandOptions *options, const char *layer) {
-    return !options->layer || !strcmp(options->layer, layer);
 }
 
 // What stands in a report's way is said before the time of a search is spent.
@@ -332,32 +408,55 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
     Plan plans[MODEL_MAX_LAYERS];
     options->tune.machine = &site->machine;
     options->tune.target = site_target(site, NULL, diagnostics);
-    if (!options->tune.target || fill_options(options, &model->workload, &site->machine, diagnostics) ||
+    if (!options->tune.target || fill_options(options, model, &site->machine, diagnostics) ||
         compile_plans(model, options->tune.target, &site->machine, options->compute, plans, diagnostics)) {
         return -1;
     }
     if (site->elsewhere) {
         return foresee_layers(options, model, plans, diagnostics);
     }
-    if (!options->directory) {
-        return tune_layers(options, model, plans, diagnostics);
+    if ((options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
+        (options->directory && open_report(options, model, diagnostics))) {
+        tune_table_discard(&options->table);
+        return -1;
     }
-    int status = open_report(options, model, diagnostics);
-    status = status ? status : tune_layers(options, model, plans, diagnostics);
-    return tune_report_close(&options->report, model->name, &options->tune, diagnostics) || status ? -1 : 0;
+    int status = tune_layers(options, model, plans, diagnostics);
+    if (options->directory && tune_report_close(&options->report, model->name, &options->tune, diagnostics)) {
+        status = -1;
+    }
+    return (options->table_path && tune_table_close(&options->table, diagnostics)) || status ? -1 : 0;
+}
+
+// The plans of --candidates; new reference. NULL with diagnostics.
+static json_t *read_candidates(const char *path, Diagnostics *diagnostics) {
+    json_error_t error;
+    json_t *list = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!list) {
+        diagnostics_add(diagnostics, path, error.line > 0 ? error.line : 0, error.column > 0 ? error.column : 0, "%s", error.text);
+    } else if (!json_array_size(list)) {
+        diagnostics_add(diagnostics, path, 0, 0, "expected a list of plans, [{\"gate_up.unroll\": 4, ...}, ...]");
+        json_decref(list);
+        list = NULL;
+    }
+    return list;
 }
 
 int command_tune(int argc, char **argv) {
-    CommandOptions options = {.compute = -1, .tune = {.budget = 60, .seed = 1}};
+    CommandOptions options = {.compute = -1, .tune = {.seed = 1}};
     Site site;
     Diagnostics diagnostics = {0};
     argp_parse(&argp_tune, argc, argv, 0, NULL, &options);
     command_handle_signals(stop);
-    Model *model = site_open(&site, options.topology, &diagnostics) ? NULL : model_read_file(options.input, &diagnostics);
+    json_t *candidates = options.candidates ? read_candidates(options.candidates, &diagnostics) : NULL;
+    options.tune.candidates = candidates;
+    options.tune.candidates_path = options.candidates;
+    bool ready = (candidates || !options.candidates) && !site_open(&site, options.topology, &diagnostics);
+    Model *model = ready ? model_read_file(options.input, &diagnostics) : NULL;
     int status = model ? tune_model(&options, model, &site, &diagnostics) : -1;
     if (model) {
         model_free(model);
     }
+    json_decref(candidates);
     diagnostics_print(&diagnostics, stderr);
     diagnostics_free(&diagnostics);
     return status ? EXIT_FAILED : EXIT_OK;

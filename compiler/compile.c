@@ -111,7 +111,7 @@ static Kind *make_kinds(const Model *model, const Plan *plans) {
 }
 
 // The JSON text of a library's description; see artifact.h.
-static char *make_description(const Model *model, const Target *target, const Plan *plans) {
+static char *make_description(const Model *model, const Target *target, const Plan *plans, json_t *origins) {
     unsigned major, minor, patch;
     char llvm[32];
     LLVMGetVersion(&major, &minor, &patch);
@@ -123,10 +123,10 @@ static char *make_description(const Model *model, const Target *target, const Pl
         json_array_append_new(classes, json_string(compute_name((Compute)plans[i].layer.compute)));
         free(text);
     }
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "catena", CATENA_VERSION, "llvm", llvm, "name", model->name, "target",
-                  target->name, "arch", target->architecture, "spec", model->source, "compute", classes, "plans", texts);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:O}", "catena", CATENA_VERSION, "llvm", llvm, "name",
+                             model->name, "target", target->name, "arch", target->architecture, "spec", model->source, "compute",
+                             classes, "plans", texts, "wisdom", origins);
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
     return text;
 }
@@ -175,6 +175,7 @@ typedef struct Compilation {
     const Model *model;
     const Target *target;
     const Plan *plans;
+    json_t *origins;
     const char *directory;
     char stage[PATH_BYTES];
     Diagnostics *diagnostics;
@@ -270,7 +271,7 @@ static int make_library(const Compilation *c, const CompileOptions *options) {
     EmitTexts texts = {prefix, options->emit_ir != 0, options->emit_asm != 0};
     Contents contents = make_contents(c->model, c->target, c->plans);
     Kind *kinds = make_kinds(c->model, c->plans);
-    char *description = make_description(c->model, c->target, c->plans);
+    char *description = make_description(c->model, c->target, c->plans, c->origins);
     if (!kinds || !description) {
         diagnostics_add(c->diagnostics, NULL, 0, 0, "out of memory");
     } else if (!emit_objects(c->target, &contents, kinds, description, &texts, objects, &count, c->diagnostics)) {
@@ -325,14 +326,20 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
     }
     const Target *target = compile_target(options->target, &machine, diagnostics);
     Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
+    json_t *origins = NULL;
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
-        !recall_plans(options->wisdom, model, target, &machine, plans, diagnostics) && !check_place_name(directory, diagnostics) &&
-        !make_directory(directory, diagnostics)) {
-        Compilation compilation = {
-            .model = model, .target = target, .plans = plans, .directory = directory, .diagnostics = diagnostics};
+        (origins = recall_plans(options->wisdom, options->bits_free, model, target, &machine, plans, diagnostics)) &&
+        !check_place_name(directory, diagnostics) && !make_directory(directory, diagnostics)) {
+        Compilation compilation = {.model = model,
+                                   .target = target,
+                                   .plans = plans,
+                                   .origins = origins,
+                                   .directory = directory,
+                                   .diagnostics = diagnostics};
         status = compile_in_stage(&compilation, options);
     }
+    json_decref(origins);
     free(plans);
     return status;
 }

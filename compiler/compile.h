@@ -17,6 +17,7 @@ typedef struct CompileOptions {
     int emit_asm;
     int emit_plan;
     int compute;         // -1: as described; otherwise a Compute that replaces every layer's
+    bool bits_free;      // take plans that were searched with other bits allowed
     const char *wisdom;  // a file; NULL: the user's and the system's; "none"
 } CompileOptions;
 

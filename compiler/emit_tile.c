@@ -4,7 +4,7 @@
 //
 // A block of rows x columns accumulators stays in registers while k runs; columns that do not fit are further passes over a.
 // Names: <tile|widening>_<weights>_<path>_<rows>x<columns>_<descriptor>__<target>, the descriptor being depth, input stride,
-// accumulators, unrolling and prefetch.
+// accumulators, unrolling and prefetches.
 #include <stdio.h>
 
 #include "emit.h"
@@ -37,10 +37,11 @@ static bool tile_is_told(const Role *role, TileKind kind, int rows) {
 // Everything that decides a tile's code: two roles that agree in it share the tile.
 static void tile_name(const Emission *e, const Role *role, TileKind kind, int rows, int panels, char *name, size_t size) {
     bool told = tile_is_told(role, kind, rows);
-    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_a%lld__%s", kind == TILE_WIDENING ? "widening" : "tile",
+    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_h%d_a%lld__%s", kind == TILE_WIDENING ? "widening" : "tile",
              role->weights == FORMAT_BF16 ? "bf16" : "fp32", path_name((Path)role->path), rows, panels * PANEL_COLUMNS,
              (long long)role->depth_padded, (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll,
-             told ? -1 : role->prefetch, (long long)(told ? role->ahead_bytes : 0), e->target->name);
+             told ? -1 : role->prefetch, told ? role->ahead_hint : role->prefetch_hint, (long long)(told ? role->ahead_bytes : 0),
+             e->target->name);
 }
 
 // Low tiles are bound by memory: every line of the weights, some steps before it is needed, into the nearest cache. Tall ones
@@ -48,13 +49,13 @@ static void tile_name(const Emission *e, const Role *role, TileKind kind, int ro
 static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
     Emission *e = t->e;
     if (at->ahead) {
-        emission_prefetch(e, at->ahead, 0, 2);
-        emission_prefetch(e, at->ahead, t->role->ahead_bytes, 2);
+        emission_prefetch(e, at->ahead, 0, t->role->ahead_hint);
+        emission_prefetch(e, at->ahead, t->role->ahead_bytes, t->role->ahead_hint);
         at->ahead = LLVMBuildGEP2(e->builder, LLVMInt8TypeInContext(e->context), at->ahead, (LLVMValueRef *)&t->advance, 1, "");
     }
     for (int v = 0; v < step->vectors && !t->told && t->role->prefetch; v++) {
         if (step->weight_offsets[v] % 64 == 0) {
-            emission_prefetch(e, step->w, step->weight_offsets[v] + t->role->prefetch, 3);
+            emission_prefetch(e, step->w, step->weight_offsets[v] + t->role->prefetch, t->role->prefetch_hint);
         }
     }
 }
@@ -131,7 +132,8 @@ static void emit_pass(const Tiling *t) {
         step.weight_offsets[v] = column / PANEL_COLUMNS * t->role->panel_bytes + column % PANEL_COLUMNS * 4;
     }
     Cursor start = {.a = LLVMGetParam(t->function, 0), .w = LLVMGetParam(t->function, 1)};
-    start.ahead = t->told && t->first_column == 0 ? LLVMGetParam(t->function, 3) : NULL;  // one pass over the panel is enough
+    bool ahead = t->told && t->role->ahead_hint >= 0 && t->first_column == 0;  // one pass over the panel is enough
+    start.ahead = ahead ? LLVMGetParam(t->function, 3) : NULL;
     start.widened = t->kind == TILE_WIDENING ? LLVMGetParam(t->function, 5) : NULL;
     emit_loop(t, &step, start);
     for (int r = 0; r < step.rows; r++) {

@@ -9,6 +9,7 @@
 #include "measure.h"
 #include "report.h"
 #include "table.h"
+#include "wisdom_origin.h"
 
 #define NAME(enumerator, name, ...) name,
 
@@ -166,8 +167,10 @@ static void explain_prediction(const Explanation *e, FILE *stream) {
 void explain_layer(const Explanation *e, FILE *stream) {
     const Plan *plan = e->plan;
     char one[32], two[32];
-    fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n### Paths\n\n", e->layer->name,
-            (long long)e->layer->count, e->target->name, compute_name((Compute)plan->layer.compute));
+    fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n", e->layer->name, (long long)e->layer->count,
+            e->target->name, compute_name((Compute)plan->layer.compute));
+    wisdom_origin_print(e->origin, stream);
+    fprintf(stream, "\n### Paths\n\n");
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->roles[r].matrices) {
             explain_paths(e, r, stream);

@@ -2,6 +2,7 @@
 #ifndef CATENA_EXPLAIN_H
 #define CATENA_EXPLAIN_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "../targets/target.h"
@@ -15,6 +16,7 @@ typedef struct Explanation {
     const Target *target;
     const Plan *plan;
     const ModelLayer *layer;
+    const json_t *origin;  // of the plan: see wisdom_origin.h
     const Workload *workload;
     int threads;
     const Machine *machine;

@@ -114,9 +114,30 @@ static void report_unknown(const ImportConfig *config) {
     diagnostics_explain(config->diagnostics, lines);
 }
 
+// A model_type that is no text would be passed over.
+static bool check_type(const ImportConfig *config) {
+    ImportConfig root = *config;
+    root.section = NULL;
+    root.object = root.root;
+    const ImportConfig *places[] = {config, &root};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const json_t *type = json_object_get(places[i]->object, "model_type");
+        if (type && !json_is_string(type) && !json_is_null(type)) {
+            char found[SPEC_TEXT_BYTES];
+            spec_describe(type, found);
+            import_error(places[i], "model_type", "model_type must be a text, found %s", found);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool recognise(Import *import) {
     const ImportConfig *config = &import->config;
     const char *architecture = NULL;
+    if (!check_type(config)) {
+        return false;
+    }
     const ImportFamily *type = find_by_type(config->object), *class = find_by_architecture(config->root, &architecture);
     type = type ? type : find_by_type(config->root);
     if (type) {
@@ -359,10 +380,12 @@ static bool check(Import *import) {
     for (int64_t i = 0; fits && summary && i < model->layer_count; i++) {
         import_summary_layer(&model->layers[i], summary);
     }
-    if (fits && summary) {
+    bool unchecked = !import->checkpoint.tensors && !import->checkpoint.torch;
+    if (fits && unchecked) {
+        remark(import, "no checkpoint beside the configuration: tensors were not checked");
+    } else if (fits && summary) {
         fprintf(summary, import->checkpoint.tensors ? "every tensor is there, in the right shape\n"
-                         : import->checkpoint.torch ? "the tensors of these layers will be written as safetensors\n"
-                                                    : "no checkpoint beside the configuration: tensors were not looked for\n");
+                                                    : "the tensors of these layers will be written as safetensors\n");
     }
     return fits;
 }

@@ -47,11 +47,12 @@ bool import_config_read(ImportConfig *config, const char *path, Diagnostics *dia
     if (!config->text) {
         diagnostics_add(diagnostics, path, 0, 0, "a configuration has at most %d bytes", CONFIG_MAX_BYTES);
     } else {
-        config->bytes = mapping.size;
-        if (mapping.size) {
-            memcpy(config->text, mapping.data, mapping.size);
+        size_t mark = mapping.size ? spec_mark_bytes(mapping.data, mapping.size) : 0;
+        config->bytes = mapping.size - mark;
+        if (config->bytes) {
+            memcpy(config->text, (const char *)mapping.data + mark, config->bytes);
         }
-        config->text[mapping.size] = 0;
+        config->text[config->bytes] = 0;
         read = parse(config);
     }
     mapping_free(&mapping);

@@ -3,8 +3,10 @@
 
 #include <string.h>
 
+#include "spec_read.h"
+
 InputKind input_kind(const char *path, Diagnostics *diagnostics) {
-    static const char elf[] = "\177ELF", mark[] = "\357\273\277";
+    static const char elf[] = "\177ELF";
     char first[257] = "";
     FILE *file = fopen(path, "rb");
     size_t got = file ? fread(first, 1, sizeof first - 1, file) : 0;
@@ -14,7 +16,7 @@ InputKind input_kind(const char *path, Diagnostics *diagnostics) {
     if (got >= strlen(elf) && !memcmp(first, elf, strlen(elf))) {
         return INPUT_LIBRARY;
     }
-    size_t start = !strncmp(first, mark, strlen(mark)) ? strlen(mark) : 0;
+    size_t start = spec_mark_bytes(first, got);
     start += strspn(first + start, " \t\r\n");
     if (start >= got || first[start] == '{' || first[start] == '[') {
         return INPUT_DESCRIPTION;

@@ -71,20 +71,14 @@ int measure_peak(const char *name, Path path, int threads, double *gflops, Diagn
 
 // A role like a layer's gate/up, in the shape that the target's default tile has.
 static Role tile_role(const Target *target, Path path) {
-    const TileShape *shape = &target->tiles[path];
     const PathFacts *facts = path_facts(path);
     Role role = {.matrices = 1, .depth = TILE_DEPTH, .depth_padded = TILE_DEPTH, .columns = PANEL_COLUMNS, .panels = 1};
-    role.path = path;
+    target_shape_role(target, path, &role);
     role.weights = facts->weights;
     role.input = facts->input;
     role.panel_bytes = role.matrix_bytes = TILE_DEPTH * PANEL_COLUMNS * format_bytes((Format)role.weights);
     role.ahead_bytes = role.panel_bytes / 2;
     role.input_stride = TILE_DEPTH * format_bytes((Format)role.input) + 64;
-    role.max_rows = shape->max_rows;
-    role.wide_rows = shape->wide_rows;
-    role.tile_columns = shape->tile_columns;
-    role.unroll = shape->unroll;
-    role.prefetch = shape->prefetch;
     return role;
 }
 

@@ -14,9 +14,16 @@ typedef struct ModelLayer {
     Checkpoint checkpoint;
 } ModelLayer;
 
+// A token count and how much it matters.
+typedef struct WorkloadCount {
+    int64_t count;
+    float weight;
+} WorkloadCount;
+
 // What the layers are optimised for.
 typedef struct Workload {
     int64_t tokens[WORKLOAD_MAX_TOKENS];
+    float weights[WORKLOAD_MAX_TOKENS];  // of the token counts
     int64_t token_counts;
     char routing[WORKLOAD_ROUTING_BYTES];  // uniform | zipf:S | one | trace:PREFIX
 } Workload;

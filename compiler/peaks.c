@@ -214,12 +214,16 @@ void peaks_keep(const Machine *machine, const char *target, int threads, Peaks *
 
 int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
     char path[PEAKS_PATH_BYTES], note[PEAKS_NOTE_BYTES] = "", reason[PEAKS_NOTE_BYTES];
-    if (!peaks_path(machine, path)) {
+    bool kept = !peaks_path(machine, path);
+    if (kept) {
         if (!peaks_load(path, target, threads, peaks) && peaks_plausible(peaks, threads, reason)) {
             return 0;
         }
         memcpy(note, peaks->note, sizeof note);
     }
+    // Seconds in which nothing else would be seen.
+    fprintf(stderr, "catena: measuring this machine's instruction paths (%s, %d thread%s)%s\n", target, threads,
+            threads == 1 ? "" : "s", kept ? ", once: the rates are kept" : "; there is no home to keep the rates in");
     if (peaks_measure(target, threads, peaks, diagnostics)) {
         return -1;
     }

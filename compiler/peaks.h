@@ -15,7 +15,7 @@ typedef struct Peaks {
     char note[PEAKS_NOTE_BYTES];     // a word to the user (cache damaged or not writable, machine disturbed); "": none
 } Peaks;
 
-// Looks the peaks up in the cache of this machine, or measures them (a few hundred milliseconds) and remembers them. An entry
+// Looks the peaks up in the cache of this machine, or measures them (a line on stderr says so) and remembers them. An entry
 // that is not plausible is measured anew; what stays implausible is used, but not remembered, and a note.
 // A cache file that is damaged or cannot be written is a note, not an error. Returns 0, or -1 with diagnostics.
 int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics);

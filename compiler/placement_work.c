@@ -126,14 +126,19 @@ static double experts_remote_part(const Work *work, double distinct) {
     return fmin(excess / distinct, interleaved);
 }
 
+static bool is_few(const Work *work) {
+    return work->tokens <= work->plan->few_tokens;
+}
+
 static void deal_up(Work *work, double distinct) {
     const Plan *plan = work->plan;
     const Role *role = &plan->roles[ROLE_GATE_UP], *shared = &plan->roles[ROLE_SHARED_GATE_UP];
     const Placement *placement = work->placement;
     double entries = fmax(distinct, 1), interleaved = 1 - 1.0 / placement->nodes;
     int64_t shared_pairs = plan->layer.shared_experts * pairs(shared);
+    int64_t tasks = is_few(work) ? plan->few_up_tasks : plan->up_tasks;
     if (work->weights != PLACEMENT_ROWS) {
-        deal(work, &work->up, 0, placement->threads, llround(entries * (double)pairs(role)) + shared_pairs, plan->up_tasks, 1);
+        deal(work, &work->up, 0, placement->threads, llround(entries * (double)pairs(role)) + shared_pairs, tasks, 1);
         work->up.remote = work->up.bytes * (work->weights == PLACEMENT_EXPERTS ? experts_remote_part(work, distinct) : interleaved);
         return;
     }
@@ -142,7 +147,7 @@ static void deal_up(Work *work, double distinct) {
         int64_t own = pairs(role) * (first + placement->node_threads[n]) / placement->threads - begin;
         if (own > 0) {
             int64_t units = llround(entries * (double)own) + shared_pairs * own / pairs(role);
-            deal(work, &work->up, first, placement->node_threads[n], units > 0 ? units : 1, plan->up_tasks,
+            deal(work, &work->up, first, placement->node_threads[n], units > 0 ? units : 1, tasks,
                  (double)own / (double)pairs(role));
         }
     }
@@ -154,7 +159,8 @@ static void deal_down(Work *work) {
     const Role *role = &work->plan->roles[ROLE_DOWN];
     int threads = work->placement->threads;
     int64_t unit = pairs(role) < 4 * threads ? 1 : 2;
-    deal(work, &work->down, 0, threads, (role->panels + unit - 1) / unit, work->plan->down_tasks, 1);
+    int64_t tasks = is_few(work) ? work->plan->few_down_tasks : work->plan->down_tasks;
+    deal(work, &work->down, 0, threads, (role->panels + unit - 1) / unit, tasks, 1);
     work->down.remote = work->weights == PLACEMENT_INTERLEAVED ? work->down.bytes * (1 - 1.0 / work->placement->nodes) : 0;
 }
 
@@ -167,7 +173,7 @@ static void make_phases(Work *work) {
     double iterations = (double)layer->iterations, shared = (double)layer->shared_experts, nodes = work->placement->nodes;
     double up = role_bytes(&roles[ROLE_GATE_UP]), down = role_bytes(&roles[ROLE_DOWN]);
     double matrices = layer->gated ? 3 : 2, experts = (all.routed_flops + all.shared_flops) / iterations;
-    bool few = work->tokens <= plan->few_tokens;
+    bool few = is_few(work);
     work->router.flops = all.router_flops / iterations;
     work->router.bytes = role_bytes(&roles[ROLE_ROUTER]);
     work->router.remote = work->router.bytes * (1 - 1 / nodes);

@@ -53,10 +53,11 @@ static const Field plan_fields[] = {
     WIDE(Plan, instance_bytes)
     WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset) WIDE(Plan, coe_weight_offset) WIDE(Plan, correction_offset)
     WIDE(Plan, wave_rows) WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens)
-    WIDE(Plan, up_tasks) WIDE(Plan, down_tasks) WIDE(Plan, floor_rows)};
+    WIDE(Plan, up_tasks) WIDE(Plan, down_tasks) WIDE(Plan, few_up_tasks) WIDE(Plan, few_down_tasks) WIDE(Plan, floor_rows)
+    CHOICE(Plan, up_order, order_names) NARROW(Plan, threads) CHOICE(Plan, bind, bind_names) CHOICE(Plan, huge_pages, booleans)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-    NARROW(Role, prefetch) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
+    NARROW(Role, prefetch) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
     CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
     WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
     WIDE(Role, bias_offset) WIDE(Role, input_stride)};

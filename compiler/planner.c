@@ -88,19 +88,13 @@ static int64_t wave_share(const Layer *layer) {
     return share < layer->top_k ? share : layer->top_k;
 }
 
-Plan plan_default(const Layer *layer, const Target *target, const Machine *machine, const Peaks *peaks) {
+// The default of everything for these paths.
+static Plan plan_on_paths(const Layer *layer, const Path paths[ROLE_COUNT], const Target *target, const Machine *machine) {
     Plan plan;
     memset(&plan, 0, sizeof plan);  // padding too: plans are compared and copied as bytes
     plan.layer = *layer;
     for (int r = 0; r < ROLE_COUNT; r++) {
-        Role *role = &plan.roles[r];
-        role->path = choose_path(layer, target, r, peaks);
-        const TileShape *shape = &target->tiles[role->path];
-        role->max_rows = shape->max_rows;
-        role->wide_rows = shape->wide_rows;
-        role->tile_columns = shape->tile_columns;
-        role->unroll = shape->unroll;
-        role->prefetch = shape->prefetch;
+        target_shape_role(target, paths[r], &plan.roles[r]);
     }
     plan_layout(&plan);
     for (int r = 0; r < ROLE_COUNT; r++) {
@@ -113,6 +107,25 @@ Plan plan_default(const Layer *layer, const Target *target, const Machine *machi
     plan.few_tokens = 16;  // selecting for one more token costs less than a thread that waits
     plan.up_tasks = 8;     // a disturbed core costs at most an eighth of its share
     plan.down_tasks = 1;   // every further task reads all intermediate values once more
+    plan.few_up_tasks = plan.up_tasks;
+    plan.few_down_tasks = plan.down_tasks;
+    plan.huge_pages = 1;
     plan.floor_rows = 4;   // below four rows an expert costs its bytes, not its arithmetic
     return plan;
+}
+
+Plan plan_default(const Layer *layer, const Target *target, const Machine *machine, const Peaks *peaks) {
+    Path paths[ROLE_COUNT];
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        paths[r] = choose_path(layer, target, r, peaks);
+    }
+    return plan_on_paths(layer, paths, target, machine);
+}
+
+Plan plan_with_path(const Plan *plan, Path path, const Target *target, const Machine *machine) {
+    Path paths[ROLE_COUNT];
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        paths[r] = r == ROLE_ROUTER ? (Path)plan->roles[r].path : path;
+    }
+    return plan_on_paths(&plan->layer, paths, target, machine);
 }

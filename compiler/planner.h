@@ -10,6 +10,9 @@
 // taken. `machine` gives cache sizes; unknown ones (0) are assumed to be small.
 Plan plan_default(const Layer *layer, const Target *target, const Machine *machine, const Peaks *peaks);
 
+// The default plan of the same layer with its experts on another path, which gives other bits.
+Plan plan_with_path(const Plan *plan, Path path, const Target *target, const Machine *machine);
+
 // Whether choosing paths for a layer needs measured peaks at all (more than one path is legal).
 bool plan_needs_peaks(const Layer *layer, const Target *target);
 

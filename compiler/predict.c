@@ -69,13 +69,15 @@ double predict_seconds(const Space *space, const Rates rates[2], int threads, co
     double mean = predict_rows(layer, tokens), seconds = 3 * barrier_seconds;
     Plan plan;
     space_plan(space, point, &plan);
+    double share = plan.threads && plan.threads < threads ? (double)plan.threads / threads : 1;  // of the bandwidth too: a guess
     for (int i = 0; i < 2; i++) {
         int unroll = value_at(point, space_role_knob(space, roles[i], "unroll"));
-        RatedRole rated = {.role = &plan.roles[roles[i]],
-                           .gflops = rates[i].tall[value_at(point, space_role_knob(space, roles[i], "tile"))][unroll],
-                           .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, roles[i], "prefetch"))],
-                           .threads = threads,
-                           .lanes = space->target->lanes};
+        RatedRole rated = {
+            .role = &plan.roles[roles[i]],
+            .gflops = rates[i].tall[value_at(point, space_role_knob(space, roles[i], "tile"))][unroll],
+            .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, roles[i], "prefetch"))] * share,
+            .threads = share < 1 ? plan.threads : threads,
+            .lanes = space->target->lanes};
         seconds += (double)layer->experts * mean_seconds(&rated, mean);
         if (layer->shared_experts) {  // their tiles are the routed experts'
             rated.role = &plan.roles[shared[i]];

@@ -11,7 +11,7 @@
 
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
-enum { SAMPLES = 5, BLOCKS = 4, PANELS = 8, STREAM_BYTES = 24 << 20 };
+enum { SAMPLES = 5, TABLE_SAMPLES = 9, BLOCKS = 4, PANELS = 8, STREAM_BYTES = 24 << 20 };
 
 // What all measurements of one role share.
 typedef struct Bench {
@@ -19,7 +19,9 @@ typedef struct Bench {
     int role, tile, unroll, prefetch;  // knobs, -1: fixed
     const Bank *bank;
     int threads;
+    int samples;
     uint8_t *rows;  // prepared activations: BLOCKS times the tallest tile
+    int64_t cursor;  // of the bank's instances
     double end;
     const volatile sig_atomic_t *stopped;
     Diagnostics *diagnostics;
@@ -50,15 +52,15 @@ static Jit *load_tile(const Bench *b, const Role *role, int rows, int panels, Ti
     return jit;
 }
 
-// GFLOP/s of the tallest tile: for each panel all row blocks, as a layer does it. The best of some sweeps: disturbances only slow.
-static int measure_tall(const Bench *b, const Role *role, double *gflops) {
+// Seconds for 1e9 operations of the tallest tile: for each panel all row blocks, as a layer does it.
+static int measure_tall(const Bench *b, const Role *role, Statistics *time) {
     TileFunction *tile;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     Jit *jit = load_tile(b, role, role->max_rows, 1, &tile);
     const uint8_t *weights = packed_image_instance(b->bank->image, 0, 0) + role->offset;
     int64_t panels = role->panels < PANELS ? role->panels : PANELS;
-    double best = 0;
-    for (int i = -1; tile && i < SAMPLES; i++) {
+    double samples[TABLE_SAMPLES];
+    for (int i = -1; tile && i < b->samples; i++) {  // the first warms up
         double start = statistics_clock();
         for (int64_t panel = 0; panel < panels; panel++) {
             for (int block = 0; block < BLOCKS; block++) {
@@ -67,40 +69,57 @@ static int measure_tall(const Bench *b, const Role *role, double *gflops) {
             }
         }
         double seconds = statistics_clock() - start;
-        double rate = 2e-9 * (double)(panels * BLOCKS * role->max_rows * PANEL_COLUMNS * role->depth_padded) / seconds;
-        best = i >= 0 && rate > best ? rate : best;
+        samples[i < 0 ? 0 : i] = seconds / (2e-9 * (double)(panels * BLOCKS * role->max_rows * PANEL_COLUMNS * role->depth_padded));
     }
     jit_free(jit);
-    *gflops = best;
+    *time = statistics_of(samples, tile ? (size_t)b->samples : 0);
     return tile ? 0 : -1;
 }
 
-// GB/s of one row over matrices of the bank that were not read for long, two panels at once.
-static int measure_stream(const Bench *b, const Role *role, int64_t *cursor, double *gbytes_s) {
+// Seconds for 1e9 bytes of a low tile over matrices of the bank that were not read for long, one or two panels at once.
+static int measure_stream(Bench *b, const Role *role, int rows, int panels, Statistics *time) {
     TileFunction *tile;
-    Jit *jit = load_tile(b, role, 1, role->wide_rows >= 1 && role->panels > 1 ? 2 : 1, &tile);
-    int64_t width = role->wide_rows >= 1 && role->panels > 1 ? 2 : 1, matrices = STREAM_BYTES / role->matrix_bytes + 1;
+    Jit *jit = load_tile(b, role, rows, panels, &tile);
+    int64_t steps = role->weights == FORMAT_BF16 ? role->depth_padded / 2 : role->depth_padded, advance = role->ahead_bytes / steps;
+    int64_t matrices = STREAM_BYTES / role->matrix_bytes + 1;
     matrices = matrices < role->matrices ? matrices : role->matrices;
-    double samples[SAMPLES];
-    for (int i = 0; tile && i < SAMPLES; i++, ++*cursor) {
-        const uint8_t *weights = packed_image_instance(b->bank->image, 0, *cursor % b->bank->slots) + role->offset;
+    double samples[TABLE_SAMPLES];
+    for (int i = 0; tile && i < b->samples; i++, b->cursor++) {
+        const uint8_t *weights = packed_image_instance(b->bank->image, 0, b->cursor % b->bank->slots) + role->offset;
         double start = statistics_clock();
 #pragma omp parallel num_threads(b->threads)
         {
             float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
 #pragma omp for schedule(static)
             for (int64_t m = 0; m < matrices; m++) {
-                for (int64_t panel = 0; panel + width <= role->panels; panel += width) {
+                for (int64_t panel = 0; panel + panels <= role->panels; panel += panels) {
                     const uint8_t *w = weights + m * role->matrix_bytes + panel * role->panel_bytes;
-                    tile(b->rows, w, out, w, 0, NULL);
+                    tile(b->rows, w, out, w + panels * role->panel_bytes, advance, NULL);
                 }
             }
         }
-        samples[i] = (double)(matrices * (role->panels / width * width) * role->panel_bytes) * 1e-9 / (statistics_clock() - start);
+        samples[i] =
+            (statistics_clock() - start) / (1e-9 * (double)(matrices * (role->panels / panels * panels) * role->panel_bytes));
     }
     jit_free(jit);
-    *gbytes_s = tile ? statistics_of(samples, SAMPLES).median : 0;
+    *time = statistics_of(samples, tile ? (size_t)b->samples : 0);
     return tile ? 0 : -1;
+}
+
+// GFLOP/s of the tallest tile: the best of some sweeps, for disturbances only slow.
+static int rate_tall(const Bench *b, const Role *role, double *gflops) {
+    Statistics time;
+    int status = measure_tall(b, role, &time);
+    *gflops = status ? 0 : 1 / time.min;
+    return status;
+}
+
+// GB/s of one row, two panels at once where the role does that.
+static int rate_stream(Bench *b, const Role *role, double *gbytes_s) {
+    Statistics time;
+    int status = measure_stream(b, role, 1, role->wide_rows >= 1 && role->panels > 1 ? 2 : 1, &time);
+    *gbytes_s = status ? 0 : 1 / time.median;
+    return status;
 }
 
 static bool over(const Bench *b) {
@@ -119,28 +138,38 @@ static void fill_missing(const Bench *b, Rates *rates) {
     }
 }
 
-static int measure_all(const Bench *b, Rates *rates) {
+static int measure_all(Bench *b, Rates *rates) {
     const SearchPoint standard = space_standard(b->space);
     int tiles = values_of(b, b->tile), unrolls = values_of(b, b->unroll), prefetches = values_of(b, b->prefetch), status = 0;
     int tile0 = b->tile < 0 ? 0 : standard.value[b->tile], unroll0 = b->unroll < 0 ? 0 : standard.value[b->unroll];
     int prefetch0 = b->prefetch < 0 ? 0 : standard.value[b->prefetch];
-    int64_t cursor = 0;
     Role role = role_of(b, tile0, unroll0, prefetch0);
-    status = measure_tall(b, &role, &rates->tall[tile0][unroll0]) ||
-             measure_stream(b, &role, &cursor, &rates->stream[unroll0][prefetch0]);
+    status = rate_tall(b, &role, &rates->tall[tile0][unroll0]) || rate_stream(b, &role, &rates->stream[unroll0][prefetch0]);
     for (int u = 0; u < unrolls && !status; u++) {
         for (int p = 0; p < prefetches && !status && !over(b); p++) {
             role = role_of(b, tile0, u, p);
-            status = measure_stream(b, &role, &cursor, &rates->stream[u][p]);
+            status = rate_stream(b, &role, &rates->stream[u][p]);
             rates->tiles_measured++;
         }
         for (int t = 0; t < tiles && !status && !over(b); t++) {
             role = role_of(b, t, u, prefetch0);
-            status = measure_tall(b, &role, &rates->tall[t][u]);
+            status = rate_tall(b, &role, &rates->tall[t][u]);
             rates->tiles_measured++;
         }
     }
     return status;
+}
+
+// Activations for the tallest tiles of a role, all zero.
+static int open_rows(Bench *b) {
+    size_t bytes = (size_t)(BLOCKS * TILE_MAX_ROWS * b->space->standard.roles[b->role].input_stride);
+    b->rows = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!b->rows) {
+        diagnostics_add(b->diagnostics, NULL, 0, 0, "out of memory");
+        return -1;
+    }
+    memset(b->rows, 0, bytes);
+    return 0;
 }
 
 int rates_measure(const Space *space, int role, const Bank *bank, int threads, double seconds, const volatile sig_atomic_t *stopped,
@@ -153,18 +182,139 @@ int rates_measure(const Space *space, int role, const Bank *bank, int threads, d
                .prefetch = space_role_knob(space, role, "prefetch"),
                .bank = bank,
                .threads = threads,
+               .samples = SAMPLES,
                .end = statistics_clock() + seconds,
                .stopped = stopped,
                .diagnostics = diagnostics};
-    size_t bytes = (size_t)(BLOCKS * TILE_MAX_ROWS * space->standard.roles[role].input_stride);
-    b.rows = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!b.rows) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
+    if (open_rows(&b)) {
         return -1;
     }
-    memset(b.rows, 0, bytes);
     int status = measure_all(&b, rates);
     fill_missing(&b, rates);
     free(b.rows);
+    return status ? -1 : 0;
+}
+
+// --- every tile ----------------------------------------------------------------------------------------------------------------
+
+// Knobs that decide the code of some tiles only. All others decide that of all.
+static const struct {
+    const char *name;
+    bool kinds[RATES_TILE_KINDS];
+} partial_knobs[] = {
+    {"tile", {[RATES_TALL] = true}},
+    {"prefetch", {[RATES_WIDE] = true}},
+    {"prefetch_hint", {[RATES_WIDE] = true}},
+    {"ahead_hint", {[RATES_TALL] = true, [RATES_LOW] = true}},
+    {"wide_rows", {0}},
+    {"widen_tiles", {0}},
+};
+
+static bool matters(const Space *space, int role, int knob, RatesTileKind kind) {
+    if (space->knobs[knob].role != role) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof partial_knobs / sizeof *partial_knobs; i++) {
+        if (knob == space_role_knob(space, role, partial_knobs[i].name)) {
+            return partial_knobs[i].kinds[kind];
+        }
+    }
+    return true;
+}
+
+// The next combination of the knobs that matter; false after the last.
+static bool next_point(const Space *space, int role, RatesTileKind kind, SearchPoint *point) {
+    for (int k = 0; k < space->knob_count; k++) {
+        if (matters(space, role, k, kind)) {
+            point->value[k] = (uint8_t)(point->value[k] + 1);
+            if (point->value[k] < space->knobs[k].count) {
+                return true;
+            }
+            point->value[k] = 0;
+        }
+    }
+    return false;
+}
+
+// Heights of the tiles of a kind.
+static int heights_of(const Space *space, int role, RatesTileKind kind) {
+    int knob = space_role_knob(space, role, "wide_rows");
+    int most = knob < 0 ? 1 : (int)space->knobs[knob].values[space->knobs[knob].count - 1];
+    most = most > 1 ? most : 1;
+    return kind == RATES_TALL ? 1 : kind == RATES_LOW ? most : space->standard.roles[role].panels > 1 ? most : 0;
+}
+
+// All tiles of a kind, not measured yet. tiles: NULL counts only.
+static size_t list_tiles(const Space *space, int role, RatesTileKind kind, RatesTile *tiles) {
+    SearchPoint point = space_standard(space);
+    size_t count = 0;
+    for (int k = 0; k < space->knob_count; k++) {
+        point.value[k] = matters(space, role, k, kind) ? 0 : point.value[k];
+    }
+    do {
+        Plan plan;
+        space_plan(space, &point, &plan);
+        for (int rows = 1; rows <= heights_of(space, role, kind); rows++, count++) {
+            if (tiles) {
+                tiles[count] = (RatesTile){.role = role,
+                                           .kind = kind,
+                                           .point = point,
+                                           .rows = kind == RATES_TALL ? plan.roles[role].max_rows : rows,
+                                           .panels = kind == RATES_WIDE ? 2 : 1};
+            }
+        }
+    } while (next_point(space, role, kind, &point));
+    return count;
+}
+
+static int measure_tile(Bench *b, RatesTile *tile) {
+    Plan plan;
+    space_plan(b->space, &tile->point, &plan);
+    Role role = plan.roles[tile->role];
+    role.wide_rows = tile->panels == 2 ? tile->rows : 0;
+    Statistics time;
+    int status =
+        tile->kind == RATES_TALL ? measure_tall(b, &role, &time) : measure_stream(b, &role, tile->rows, tile->panels, &time);
+    if (!status) {
+        tile->samples = (int)time.count;
+        tile->rate = 1 / time.median;
+        tile->spread = time.spread;
+    }
+    return status;
+}
+
+int rates_measure_tiles(const Space *space, const Bank *bank, int threads, double seconds, const volatile sig_atomic_t *stopped,
+                        RatesProgress *progress, const char *name, RatesTile **tiles, size_t *count, Diagnostics *diagnostics) {
+    static const int roles[] = {ROLE_GATE_UP, ROLE_DOWN};
+    size_t total = 0, done = 0;
+    int status = 0;
+    for (int i = 0; i < 2 * RATES_TILE_KINDS; i++) {
+        total += list_tiles(space, roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), NULL);
+    }
+    *tiles = calloc(total, sizeof **tiles);
+    *count = 0;
+    for (int i = 0; *tiles && i < 2 * RATES_TILE_KINDS; i++) {
+        *count += list_tiles(space, roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), *tiles + *count);
+    }
+    double begin = statistics_clock();
+    for (int i = 0; i < 2 && !status; i++) {
+        Bench b = {.space = space,
+                   .role = roles[i],
+                   .bank = bank,
+                   .threads = threads,
+                   .samples = TABLE_SAMPLES,
+                   .end = begin + seconds,
+                   .stopped = stopped,
+                   .diagnostics = diagnostics};
+        status = !*tiles || open_rows(&b);
+        for (; done < *count && (*tiles)[done].role == roles[i] && !status && !over(&b); done++) {
+            status = measure_tile(&b, &(*tiles)[done]);
+            if (progress) {
+                progress(name, done + 1, total, (statistics_clock() - begin) / (double)(done + 1) * (double)(total - done - 1));
+            }
+        }
+        free(b.rows);
+    }
+    *count = done;
     return status ? -1 : 0;
 }

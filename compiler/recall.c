@@ -1,17 +1,44 @@
 // From a layer to its entry of wisdom, and from the entry to a plan.
 #include "recall.h"
 
+#define XXH_INLINE_ALL
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
+
+#include "bench.h"
+#include "info.h"
+#include "planner.h"
+#include "wisdom_origin.h"
+
+static const char trace_prefix[] = "trace:";
 
 void recall_workload(const Workload *described, RecallWorkload *workload) {
     memset(workload, 0, sizeof *workload);
     workload->parts = (int)(described->token_counts < SEARCH_MAX_PARTS ? described->token_counts : SEARCH_MAX_PARTS);
     for (int p = 0; p < workload->parts; p++) {
         workload->tokens[p] = described->tokens[p];
-        workload->weight[p] = 1;
+        workload->weight[p] = (double)described->weights[p];
     }
     snprintf(workload->routing, sizeof workload->routing, "%s", described->routing);
+}
+
+static bool is_trace(const RecallWorkload *workload) {
+    return !strncmp(workload->routing, trace_prefix, strlen(trace_prefix));
+}
+
+int recall_trace(RecallWorkload *workload, const Layer *layer, Diagnostics *diagnostics) {
+    BenchTrace trace;
+    if (!is_trace(workload)) {
+        return 0;
+    }
+    if (bench_trace_read(workload->routing + strlen(trace_prefix), layer, &trace, diagnostics)) {
+        return -1;
+    }
+    size_t slots = (size_t)(layer->iterations * trace.tokens * layer->top_k);
+    workload->trace = XXH64(trace.weights, slots * sizeof *trace.weights, XXH64(trace.experts, slots * sizeof *trace.experts, 0));
+    bench_trace_free(&trace);
+    return 0;
 }
 
 void recall_key(const Layer *layer, const Target *target, const Machine *machine, int threads, const RecallWorkload *workload,
@@ -24,8 +51,14 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
         used += (size_t)snprintf(key->workload + used, sizeof key->workload - used, "%lld:%g ", (long long)workload->tokens[p],
                                  workload->weight[p]);
     }
-    if (used < sizeof key->workload) {
+    if (used < sizeof key->workload && is_trace(workload)) {
+        snprintf(key->workload + used, sizeof key->workload - used, "%s%016llx", trace_prefix, (unsigned long long)workload->trace);
+    } else if (used < sizeof key->workload) {
         snprintf(key->workload + used, sizeof key->workload - used, "%s", workload->routing);
+    }
+    if (workload->bits_free) {
+        used = strlen(key->workload);
+        snprintf(key->workload + used, sizeof key->workload - used, " bits free");
     }
     key->key = (WisdomKey){.layer = layer,
                            .target = target->name,
@@ -52,39 +85,91 @@ Wisdom *recall_open(const char *option, Diagnostics *diagnostics) {
     return wisdom;
 }
 
-// 1: the plan is now that of the entry; 0: there is none; -1: it does not fit.
-static int recall_plan(const Wisdom *wisdom, const Target *target, const Machine *machine, const RecallWorkload *workload,
-                       Plan *plan, char *reason, size_t reason_bytes) {
-    RecallKey key;
+// Applies decisions to a default plan: first the path, if there is one (tune_decisions), then the knobs of its space. Returns 0, or
+// -1 with a word on what does not fit.
+static int recall_decide(const json_t *decisions, const Target *target, const Machine *machine, Plan *plan, char *reason,
+                         size_t reason_bytes) {
     Space space;
     SearchPoint point;
-    recall_key(&plan->layer, target, machine, (int)machine->threads, workload, &key);
-    const json_t *entry = wisdom_find(wisdom, &key.key);
-    if (!entry || !json_object_size(json_object_get(entry, "decisions"))) {
-        return 0;
+    const json_t *path = json_object_get(decisions, "path");
+    json_t *knobs = json_copy((json_t *)decisions);
+    const Layer *layer = &plan->layer;
+    if (path) {
+        Path found = json_is_string(path) ? path_find(json_string_value(path)) : PATH_COUNT;
+        if (found == PATH_COUNT || !info_path_legal(machine, target, found, (Format)layer->weights, (Compute)layer->compute)) {
+            snprintf(reason, reason_bytes, "the path '%.40s' is not to be had here",
+                     json_is_string(path) ? json_string_value(path) : "");
+            json_decref(knobs);
+            return -1;
+        }
+        *plan = plan_with_path(plan, found, target, machine);
+        json_object_del(knobs, "path");
     }
     space_make(plan, target, machine, &space);
-    if (space_read(&space, json_object_get(entry, "decisions"), &point, reason, reason_bytes)) {
-        return -1;
+    int status = space_read(&space, knobs, &point, reason, reason_bytes);
+    if (!status) {
+        space_plan(&space, &point, plan);
     }
-    space_plan(&space, &point, plan);
-    return 1;
+    json_decref(knobs);
+    return status;
 }
 
-int recall_plans(const char *option, const Model *model, const Target *target, const Machine *machine, Plan *plans,
-                 Diagnostics *diagnostics) {
+// Makes a plan that of the key's entry. Returns where it comes from, a new reference; NULL where the entry does not fit, with a
+// word on why.
+static json_t *recall_plan(const Wisdom *wisdom, const RecallKey *key, const Target *target, const Machine *machine, Plan *plan,
+                           char *reason, size_t reason_bytes) {
+    char id[WISDOM_ID_BYTES];
+    const json_t *entry = wisdom_find(wisdom, &key->key);
+    if (!entry) {
+        return json_null();
+    }
+    if (recall_decide(json_object_get(entry, "decisions"), target, machine, plan, reason, reason_bytes)) {
+        return NULL;
+    }
+    wisdom_id(&key->key, id);
+    snprintf(reason, reason_bytes, "out of memory");
+    return wisdom_origin(id, entry);
+}
+
+// The same for a layer of a model. What is wrong is said on stderr, and the default stays.
+static json_t *recall_layer(const Wisdom *wisdom, const char *name, const Target *target, const Machine *machine,
+                            RecallWorkload *workload, Plan *plan) {
+    RecallKey key;
     char reason[160];
+    Diagnostics unread = {0};
+    if (recall_trace(workload, &plan->layer, &unread)) {  // a library can be made without the trace
+        fprintf(stderr, "catena: layer '%s': no wisdom is looked for: %s", name, unread.text);
+        diagnostics_free(&unread);
+        return json_null();
+    }
+    recall_key(&plan->layer, target, machine, (int)machine->threads, workload, &key);
+    json_t *origin = recall_plan(wisdom, &key, target, machine, plan, reason, sizeof reason);
+    if (!origin) {
+        fprintf(stderr, "catena: layer '%s': wisdom does not fit, the default plan is taken: %s\n", name, reason);
+        return json_null();
+    }
+    return origin;
+}
+
+json_t *recall_plans(const char *option, bool bits_free, const Model *model, const Target *target, const Machine *machine,
+                     Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
     Wisdom *wisdom = recall_open(option, diagnostics);
     RecallWorkload workload;
+    json_t *origins = json_array();
     recall_workload(&model->workload, &workload);
-    for (int64_t i = 0; wisdom && i < model->layer_count; i++) {
-        int status = recall_plan(wisdom, target, machine, &workload, &plans[i], reason, sizeof reason);
-        if (status < 0) {
-            fprintf(stderr, "catena: layer '%s': wisdom does not fit, the default plan is taken: %s\n", model->layers[i].name,
-                    reason);
-        }
+    workload.bits_free = bits_free;
+    for (int64_t i = 0; i < model->layer_count; i++) {
+        json_t *origin = wisdom ? recall_layer(wisdom, model->layers[i].name, target, machine, &workload, &plans[i]) : json_null();
+        json_array_append_new(origins, origin);
     }
     wisdom_free(wisdom);
-    return diagnostics->count > before ? -1 : 0;
+    if (diagnostics->count == before && json_array_size(origins) == (size_t)model->layer_count) {
+        return origins;
+    }
+    if (diagnostics->count == before) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
+    }
+    json_decref(origins);
+    return NULL;
 }

@@ -13,10 +13,16 @@ typedef struct RecallWorkload {
     double weight[SEARCH_MAX_PARTS];
     int parts;
     char routing[WORKLOAD_ROUTING_BYTES];
+    bool bits_free;  // on whichever instruction path is fastest
+    uint64_t trace;  // of routing trace:PREFIX: what is in it (recall_trace); otherwise 0
 } RecallWorkload;
 
 // What a description is optimised for.
 void recall_workload(const Workload *described, RecallWorkload *workload);
+
+// A trace is remembered by its content, not by its name: reads the workload's, if it is one, checks that it is of this layer, and
+// fills in workload->trace. Returns 0, or -1 with diagnostics.
+int recall_trace(RecallWorkload *workload, const Layer *layer, Diagnostics *diagnostics);
 
 // A key with the texts that it points to.
 typedef struct RecallKey {
@@ -34,9 +40,11 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
 // stderr. NULL with diagnostics, or without where there is none.
 Wisdom *recall_open(const char *option, Diagnostics *diagnostics);
 
-// Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any. What
-// does not fit is said on stderr and left out. Returns 0, or -1 with diagnostics.
-int recall_plans(const char *option, const Model *model, const Target *target, const Machine *machine, Plan *plans,
-                 Diagnostics *diagnostics);
+// Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any: those
+// that keep the bits, or (bits_free) those that may change them. What
+// does not fit is said on stderr and left out. Returns a list of where each layer's plan comes from (wisdom_origin.h), a new
+// reference; NULL with diagnostics.
+json_t *recall_plans(const char *option, bool bits_free, const Model *model, const Target *target, const Machine *machine,
+                     Plan *plans, Diagnostics *diagnostics);
 
 #endif

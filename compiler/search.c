@@ -7,7 +7,7 @@
 
 #include "search_race.h"
 
-enum { FINALISTS = 6, RESTARTS = 12 };
+enum { FINALISTS = 6, QUICK_FINALISTS = 3, TABLE_POINTS = 20, RESTARTS = 12 };
 static const double indistinct = 0.003;   // two predictions that differ by less say the same
 static const double nearly = 0.01;         // a neighbour that lost by less gets a second race in the last sweep
 static const double far_behind = 0.10;     // a neighbour that lost by more is not tried again where the incumbent has changed
@@ -59,15 +59,21 @@ static bool are_alike(const SearchProblem *problem, const Predicted *a, const Se
 }
 
 // The best predictions so far, ascending, none like another.
-static void keep_prediction(const SearchProblem *problem, Predicted *best, int *count, const SearchPoint *point, double value) {
-    for (int i = 0; i < *count; i++) {
+typedef struct Ranking {
+    int most, count;
+    Predicted best[TABLE_POINTS];
+} Ranking;
+
+static void keep_prediction(const SearchProblem *problem, Ranking *ranking, const SearchPoint *point, double value) {
+    Predicted *best = ranking->best;
+    for (int i = 0; i < ranking->count; i++) {
         if (are_alike(problem, &best[i], point, value)) {
             best[i] = value < best[i].value ? (Predicted){*point, value} : best[i];
             return;
         }
     }
-    int at = *count < FINALISTS ? (*count)++ : FINALISTS;
-    if (at == FINALISTS && value >= best[--at].value) {
+    int at = ranking->count < ranking->most ? ranking->count++ : ranking->most;
+    if (at == ranking->most && value >= best[--at].value) {
         return;
     }
     for (; at > 0 && best[at - 1].value > value; at--) {
@@ -77,9 +83,9 @@ static void keep_prediction(const SearchProblem *problem, Predicted *best, int *
 }
 
 // Goes to the best neighbour as long as there is a better one.
-static void descend(Search *s, SearchPoint point, Predicted *best, int *count) {
+static void descend(Search *s, SearchPoint point, Ranking *ranking) {
     double value = search_predict(s, &point);
-    keep_prediction(s->problem, best, count, &point, value);
+    keep_prediction(s->problem, ranking, &point, value);
     for (bool moved = true; moved;) {
         SearchPoint from = point;
         moved = false;
@@ -91,7 +97,7 @@ static void descend(Search *s, SearchPoint point, Predicted *best, int *count) {
                     continue;
                 }
                 double predicted = search_predict(s, &next);
-                keep_prediction(s->problem, best, count, &next, predicted);
+                keep_prediction(s->problem, ranking, &next, predicted);
                 if (predicted < value) {
                     value = predicted, point = next, moved = true;
                 }
@@ -100,61 +106,143 @@ static void descend(Search *s, SearchPoint point, Predicted *best, int *count) {
     }
 }
 
-static int predict_finalists(Search *s, const SearchPoint *start, Predicted *best) {
-    int count = 0;
+// The `most` best predictions that were met.
+static void predict_best(Search *s, int most, Ranking *ranking) {
+    *ranking = (Ranking){.most = most};
     s->stage = SEARCH_PREDICT;
-    descend(s, *start, best, &count);
-    for (int i = 0; i < RESTARTS; i++) {
-        descend(s, random_point(s), best, &count);
+    descend(s, s->incumbent, ranking);
+    for (int i = 0; i < RESTARTS && !s->stopped; i++) {
+        descend(s, random_point(s), ranking);
+    }
+}
+
+// --- tabulate ------------------------------------------------------------------------------------------------------------------
+
+// A candidate of a table.
+typedef struct Entry {
+    SearchPoint point;
+    SearchRecord record;
+    SearchRace race;
+    bool done;
+} Entry;
+
+// The points of a table: the default is what they are compared with, so it is none of them.
+static int list_entries(const Search *s, const SearchOptions *options, const Ranking *ranking, Entry *entries) {
+    const SearchPoint *standard = &s->problem->standard;
+    int count = 0;
+    bool listed = !options->start || same(options->start, standard);
+    for (size_t i = 0; i < options->candidate_count && i < SEARCH_MAX_TABLE; i++) {
+        entries[count].point = options->candidates[i];
+        count += !same(&options->candidates[i], standard);
+    }
+    for (int i = 0; i < ranking->count && !options->candidates; i++) {
+        entries[count].point = ranking->best[i].point;
+        listed |= options->start && same(options->start, &ranking->best[i].point);
+        count += !same(&ranking->best[i].point, standard);
+    }
+    if (!listed && !options->candidates) {
+        entries[count++].point = *options->start;
     }
     return count;
+}
+
+static void keep_entry(Search *s, const Entry *entry) {
+    SearchTrial *trial = search_find(s, &entry->point);
+    search_keep(s, trial, &entry->race);
+    for (int p = 0; p < s->problem->parts; p++) {
+        search_judge_part(&entry->record, p, &trial->part_difference[p], &trial->part_error[p]);
+    }
+}
+
+// One more round for each entry that is not done. Returns how many were measured.
+static int tabulate_round(Search *s, Entry *entries, int count) {
+    double begin = s->problem->clock(s->problem->context);
+    int running = 0;
+    for (int i = 0; i < count && !search_over(s); i++) {
+        Entry *entry = &entries[i];
+        if (entry->done || search_round(s, &entry->point, search_all_parts(s->problem), &entry->record)) {
+            continue;
+        }
+        entry->race = search_judge(s->problem, &entry->record);
+        entry->done = search_is_narrow(&entry->race) || entry->race.rounds == SEARCH_MAX_ROUNDS;
+        keep_entry(s, entry);
+        running++;
+    }
+    int rounds = count ? entries[0].record.rounds : 0;
+    for (int i = 0; i < count; i++) {
+        rounds = entries[i].record.rounds > rounds ? entries[i].record.rounds : rounds;
+    }
+    s->left = (SEARCH_MAX_ROUNDS - rounds) * (s->problem->clock(s->problem->context) - begin);
+    return running;
+}
+
+// All points in full; the best of them, be it by chance, is what the default must be confirmed against.
+static void tabulate(Search *s, const SearchOptions *options, const Ranking *ranking) {
+    Entry *entries = calloc(SEARCH_MAX_TABLE, sizeof *entries);
+    int count = entries ? list_entries(s, options, ranking, entries) : 0, best = -1;
+    s->out_of_memory |= !entries;
+    s->stage = SEARCH_TABULATE;
+    for (int i = 0; i < count && !search_over(s); i++) {
+        entries[i].done = search_prepare(s, &entries[i].point) != 0;
+    }
+    while (!search_over(s) && tabulate_round(s, entries, count)) {
+    }
+    for (int i = 0; i < count; i++) {
+        const SearchRace *race = &entries[i].race;
+        best = race->rounds >= SEARCH_SURE_ROUNDS && race->median < (best < 0 ? 0 : entries[best].race.median) ? i : best;
+    }
+    if (best >= 0) {
+        s->incumbent = entries[best].point;
+        s->incumbent_difference = entries[best].race.high;
+        search_find(s, &s->incumbent)->won = true;
+        search_step(s);
+    }
+    s->converged = !search_over(s);
+    free(entries);
 }
 
 // --- halve ---------------------------------------------------------------------------------------------------------------------
 
 typedef struct Runner {
     SearchPoint point;
-    double sum;
-    int rounds;
+    SearchRecord record;
+    double median;
 } Runner;
 
-static int by_mean(const void *a, const void *b) {
-    double left = ((const Runner *)a)->sum / ((const Runner *)a)->rounds,
-           right = ((const Runner *)b)->sum / ((const Runner *)b)->rounds;
+static int by_median(const void *a, const void *b) {
+    double left = ((const Runner *)a)->median, right = ((const Runner *)b)->median;
     return (left > right) - (left < right);
 }
 
 // One more round for each runner against the incumbent; those that cannot run leave. Returns how many are left.
 static int halve_round(Search *s, Runner *runners, int count) {
-    uint32_t all = search_all_parts(s->problem);
     int left = 0;
     for (int i = 0; i < count && !search_over(s); i++) {
-        double differences[SEARCH_MAX_PARTS];
-        if (search_prepare(s, &runners[i].point) || search_round(s, &runners[i].point, all, differences)) {
+        if (search_prepare(s, &runners[i].point) ||
+            search_round(s, &runners[i].point, search_all_parts(s->problem), &runners[i].record)) {
             continue;
         }
-        runners[i].sum += search_combine(s->problem, differences);
-        runners[i].rounds++;
+        runners[i].median = search_judge(s->problem, &runners[i].record).median;
         runners[left++] = runners[i];
     }
     return left;
 }
 
-static void halve(Search *s, const Predicted *best, int count) {
-    Runner runners[FINALISTS];
+static void halve(Search *s, const Ranking *ranking) {
+    Runner runners[FINALISTS] = {0};
     int running = 0;
     s->stage = SEARCH_HALVE;
-    if (!same(&best[0].point, &s->incumbent)) {
-        search_challenge(s, &best[0].point, search_all_parts(s->problem));  // where time is short this is the whole search
+    if (!same(&ranking->best[0].point, &s->incumbent)) {
+        search_challenge(s, &ranking->best[0].point, search_all_parts(s->problem));  // where time is short this is the whole search
     }
-    for (int i = 1; i < count; i++) {
-        if (!same(&best[i].point, &s->incumbent)) {
-            runners[running++] = (Runner){.point = best[i].point};
+    for (int i = 1; i < ranking->count; i++) {
+        if (!same(&ranking->best[i].point, &s->incumbent)) {
+            runners[running++].point = ranking->best[i].point;
         }
     }
     while (running > 1 && !search_over(s)) {
         running = halve_round(s, runners, running);
-        qsort(runners, (size_t)running, sizeof *runners, by_mean);
+        qsort(runners, (size_t)running, sizeof *runners, by_median);
         running = (running + 1) / 2;
     }
     if (running && !search_over(s)) {
@@ -218,7 +306,7 @@ static int list_neighbours(Search *s, Neighbour *out) {
     return count;
 }
 
-static void improve(Search *s) {
+static void improve(Search *s, bool quick) {
     int room = 0;
     for (int k = 0; k < s->problem->knobs; k++) {
         room += s->problem->values[k];
@@ -227,7 +315,7 @@ static void improve(Search *s) {
     s->stage = SEARCH_IMPROVE;
     while (neighbours && !search_over(s)) {
         int count = list_neighbours(s, neighbours);
-        if (!count && s->patient) {
+        if (!count && (s->patient || quick)) {
             s->converged = true;
             break;
         }
@@ -274,7 +362,7 @@ static void confirm(Search *s, SearchResult *result) {
     if (s->problem->confirm) {
         s->problem->confirm(s->problem->context);
     }
-    SearchRace race = search_race(s, &candidate, search_all_parts(s->problem), SEARCH_MAX_ROUNDS, SEARCH_CONFIRMING);
+    SearchRace race = search_race(s, &candidate, search_all_parts(s->problem), SEARCH_CONFIRM_ROUNDS, SEARCH_CONFIRMING);
     if (race.rounds < s->direct.rounds && !s->stopped && same(&candidate, &s->direct_point)) {
         race = s->direct;
     }
@@ -288,6 +376,55 @@ static void confirm(Search *s, SearchResult *result) {
     }
 }
 
+// How the start compares with the default, which all differences are relative to. Be it slower, the search begins there.
+static void race_start(Search *s) {
+    SearchPoint start = s->incumbent;
+    const SearchTrial *known = search_find(s, &start);
+    if (!same(&start, &s->problem->standard) && !(known && known->rounds)) {
+        s->incumbent = s->problem->standard;
+        SearchRace race = {0};
+        if (!search_prepare(s, &start)) {
+            race = search_race(s, &start, search_all_parts(s->problem), SEARCH_SURE_ROUNDS, SEARCH_CONFIRMING);
+            s->incumbent = start;
+            s->incumbent_difference = race.median;
+        }
+        SearchTrial *trial = search_find(s, &start);
+        if (trial) {
+            search_keep(s, trial, &race);
+        }
+        s->direct_point = start;
+        s->direct = race;
+    }
+    search_step(s);
+}
+
+static void look(Search *s, const SearchOptions *options) {
+    Ranking ranking = {0};
+    if (options->method == SEARCH_TABLE) {
+        if (!options->candidates) {
+            predict_best(s, TABLE_POINTS, &ranking);
+        }
+        s->incumbent = s->problem->standard;
+        s->incumbent_difference = 0;
+        search_step(s);
+        tabulate(s, options, &ranking);
+        return;
+    }
+    race_start(s);
+    if (options->method == SEARCH_RANDOM) {
+        improve_randomly(s);
+        return;
+    }
+    predict_best(s, options->quick ? QUICK_FINALISTS : FINALISTS, &ranking);
+    if (options->method == SEARCH_RACE) {
+        halve(s, &ranking);
+        improve(s, options->quick);
+    } else if (!search_prepare(s, &ranking.best[0].point)) {
+        s->incumbent = ranking.best[0].point;
+        search_step(s);
+    }
+}
+
 int search_run(const SearchProblem *problem, const SearchOptions *options, SearchResult *result) {
     Search *s = calloc(1, sizeof *s);
     if (!s) {
@@ -295,24 +432,15 @@ int search_run(const SearchProblem *problem, const SearchOptions *options, Searc
     }
     memset(result, 0, sizeof *result);
     search_begin(s, problem, options);
-    Predicted best[FINALISTS];
-    if (options->method == SEARCH_RANDOM) {
-        improve_randomly(s);
-    } else {
-        int count = predict_finalists(s, &s->incumbent, best);
-        if (options->method == SEARCH_MODEL) {
-            s->incumbent = search_prepare(s, &best[0].point) ? problem->standard : best[0].point;
-        } else {
-            halve(s, best, count);
-            improve(s);
-        }
-    }
+    look(s, options);
     result->converged = s->converged;
     confirm(s, result);
     result->stopped = s->stopped;
     s->stage = SEARCH_DONE;
     result->trials = s->trials;
     result->trial_count = s->trial_count;
+    result->steps = s->steps;
+    result->step_count = s->step_count;
     int status = s->out_of_memory ? -1 : 0;
     free(s);
     return status;

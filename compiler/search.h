@@ -10,6 +10,8 @@
 //     2. halve: all finalists run a round against the incumbent, the better half one more, ... the last one races the incumbent
 //     3. improve: neighbours of the incumbent (one knob changed), the most promising first; one that wins becomes the incumbent
 //     4. confirm: the incumbent against the default. Within the noise it is a tie, and the default stays.
+//
+// A table is what races are judged by: every candidate against the default, all of them in each round and none leaving early.
 #ifndef CATENA_SEARCH_H
 #define CATENA_SEARCH_H
 
@@ -17,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SEARCH_MAX_KNOBS = 48, SEARCH_MAX_PARTS = 16, SEARCH_KNOWN_ROUNDS = 1000 };
+enum { SEARCH_MAX_KNOBS = 48, SEARCH_MAX_PARTS = 16, SEARCH_KNOWN_ROUNDS = 1000, SEARCH_MAX_TABLE = 48 };
 
 // A race of fewer rounds decides nothing.
 enum { SEARCH_SURE_ROUNDS = 6 };
@@ -32,20 +34,30 @@ typedef struct SearchTrial {
     SearchPoint point;
     int rounds;
     double difference;  // of the logarithm of the objective, relative to the default; negative: faster
+    double error;       // half of the 95 % interval of its last race, which may have been against another incumbent
     double predicted;   // logarithm of the objective; comparable between points only
     double seconds;     // since the search began, when the last round ended
     bool unusable;      // the problem could not prepare it
     bool won;           // it became the incumbent
     double part_seconds[SEARCH_MAX_PARTS];  // geometric mean of the part's samples in this search; 0: there are none
     int part_samples[SEARCH_MAX_PARTS];
+    double part_difference[SEARCH_MAX_PARTS], part_error[SEARCH_MAX_PARTS];  // of a table: the same of each part; else 0
 } SearchTrial;
 
-typedef enum SearchStage { SEARCH_PREDICT, SEARCH_HALVE, SEARCH_IMPROVE, SEARCH_CONFIRM, SEARCH_DONE } SearchStage;
+// From `seconds` (since the search began) on this was the incumbent.
+typedef struct SearchStep {
+    SearchPoint point;
+    double seconds;
+    double difference;  // to the default; the cautious end of what the races said
+} SearchStep;
+
+typedef enum SearchStage { SEARCH_PREDICT, SEARCH_TABULATE, SEARCH_HALVE, SEARCH_IMPROVE, SEARCH_CONFIRM, SEARCH_DONE } SearchStage;
 
 typedef enum SearchMethod {
     SEARCH_RACE,    // all of the above
     SEARCH_RANDOM,  // random points race the incumbent: what the search is compared with
     SEARCH_MODEL,   // the best prediction, not measured but in the end
+    SEARCH_TABLE,   // the candidates, or the best predictions, each in full; then the best of them is confirmed
 } SearchMethod;
 
 typedef struct Search Search;
@@ -71,9 +83,12 @@ typedef struct SearchProblem {
 } SearchProblem;
 
 typedef struct SearchOptions {
-    double budget;         // seconds
+    double budget;         // seconds; INFINITY: until it is done
     uint64_t seed;         // of random points and of the order among equals
     SearchMethod method;
+    bool quick;            // fewer finalists, and no last sweep through what nearly won
+    const SearchPoint *candidates;  // of a table, at most SEARCH_MAX_TABLE; NULL: the best predictions, and the start
+    size_t candidate_count;
     const SearchPoint *start;  // NULL: the default
     const SearchTrial *known;  // trials of an earlier search, not timed again; may be NULL
     size_t known_count;
@@ -89,6 +104,8 @@ typedef struct SearchResult {
     bool stopped;  // by the problem
     SearchTrial *trials;  // owned by the caller: free
     size_t trial_count;
+    SearchStep *steps;  // the incumbents in their order, the start first; owned by the caller
+    size_t step_count;
 } SearchResult;
 
 // Runs the search. Returns 0, or -1 when out of memory. Not thread-safe with the same context.
@@ -97,6 +114,7 @@ int search_run(const SearchProblem *problem, const SearchOptions *options, Searc
 // What progress may look at.
 SearchStage search_stage(const Search *search);
 double search_seconds(const Search *search);
+double search_left(const Search *search);  // seconds at most, estimated where there is no budget
 size_t search_trials(const Search *search);
 const SearchPoint *search_incumbent(const Search *search);
 double search_best_gain(const Search *search);  // over the default, at least

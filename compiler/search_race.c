@@ -66,12 +66,22 @@ uint32_t search_all_parts(const SearchProblem *problem) {
     return (1u << problem->parts) - 1;
 }
 
+// The weighted mean over parts.
+static double combine(const SearchProblem *problem, const double values[SEARCH_MAX_PARTS]) {
+    double sum = 0, weights = 0;
+    for (int p = 0; p < problem->parts; p++) {
+        sum += problem->weight[p] * values[p];
+        weights += problem->weight[p];
+    }
+    return sum / weights;
+}
+
 double search_predict(const Search *s, const SearchPoint *point) {
     double values[SEARCH_MAX_PARTS];
     for (int p = 0; p < s->problem->parts; p++) {
         values[p] = log(s->problem->predict(s->problem->context, point, p));
     }
-    return search_combine(s->problem, values);
+    return combine(s->problem, values);
 }
 
 int search_prepare(Search *s, const SearchPoint *point) {
@@ -97,41 +107,41 @@ static void keep_sample(Search *s, const SearchPoint *point, int part, double se
     }
 }
 
-int search_round(Search *s, const SearchPoint *point, uint32_t parts, double differences[SEARCH_MAX_PARTS]) {
+// A sample of both on one part: the difference of their logarithms. Not finite if the search was stopped.
+static double time_pair(Search *s, const SearchPoint *point, int part) {
+    const SearchProblem *problem = s->problem;
+    const SearchPoint *pair[2] = {point, &s->incumbent};
+    double seconds[2] = {0};
+    for (int i = 0; i < 2 && !s->stopped; i++) {
+        int side = (i + s->rounds) % 2;  // who goes first changes from round to round
+        seconds[side] = problem->measure(problem->context, pair[side], part);
+        s->stopped = !(seconds[side] > 0);
+        if (!s->stopped) {
+            keep_sample(s, pair[side], part, seconds[side]);
+        }
+    }
+    return s->stopped ? INFINITY : log(seconds[0] / seconds[1]);
+}
+
+int search_round(Search *s, const SearchPoint *point, uint32_t parts, SearchRecord *record) {
     const SearchProblem *problem = s->problem;
     double begin = problem->clock(problem->context);
     s->rounds++;
     for (int p = 0; p < problem->parts; p++) {
-        const SearchPoint *pair[2] = {point, &s->incumbent};
-        double seconds[2] = {1, 1};
-        for (int i = 0; i < 2 && parts & 1u << p && !s->stopped; i++) {
-            int side = (i + s->rounds) % 2;  // who goes first changes from round to round
-            seconds[side] = problem->measure(problem->context, pair[side], p);
-            s->stopped = !(seconds[side] > 0);
-            if (!s->stopped) {
-                keep_sample(s, pair[side], p, seconds[side]);
-            }
-        }
+        record->difference[p][record->rounds] = parts & 1u << p ? time_pair(s, point, p) : 0;
         if (s->stopped) {
             return -1;
         }
-        differences[p] = log(seconds[0] / seconds[1]);
     }
+    record->parts = parts;
+    record->rounds++;
     s->round_seconds = fmax(s->round_seconds, problem->clock(problem->context) - begin);
-    s->reserve = s->stage == SEARCH_CONFIRM ? 0 : fmin(reserved_share * (s->end - s->begin), RESERVED_ROUNDS * s->round_seconds);
+    s->reserve =
+        s->stage == SEARCH_CONFIRM ? 0 : fmin(reserved_share * (s->end - s->begin), (double)RESERVED_ROUNDS * s->round_seconds);
     if (problem->progress) {
         problem->progress(problem->context, s);
     }
     return 0;
-}
-
-double search_combine(const SearchProblem *problem, const double values[SEARCH_MAX_PARTS]) {
-    double sum = 0, weights = 0;
-    for (int p = 0; p < problem->parts; p++) {
-        sum += problem->weight[p] * values[p];
-        weights += problem->weight[p];
-    }
-    return sum / weights;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -144,47 +154,48 @@ static double median_of(double *values, int count) {
     return (values[(count - 1) / 2] + values[count / 2]) / 2;
 }
 
-// Median and its standard error from the median absolute deviation: both withstand outliers. 1.4826 makes the deviation that of a
-// normal distribution, 1.2533 is how much a median varies more than a mean (Rousseeuw and Croux, 1993).
-static void judge_part(const double (*differences)[SEARCH_MAX_PARTS], int count, int part, double *median, double *error) {
-    double values[SEARCH_MAX_ROUNDS];
-    for (int i = 0; i < count; i++) {
-        values[i] = differences[i][part];
-    }
-    *median = median_of(values, count);
-    for (int i = 0; i < count; i++) {
-        values[i] = fabs(values[i] - *median);
-    }
-    *error = 1.2533 * 1.4826 * fmax(median_of(values, count), finest) / sqrt(count);
-}
-
 // Student's t for 95 % of both sides, to 1 % from three degrees of freedom on.
 static double student(int freedom) {
     return 1.96 + 2.37 / freedom + 2.8 / freedom / freedom;
 }
 
-static SearchRace judge(const SearchProblem *problem, const double (*differences)[SEARCH_MAX_PARTS], int count, uint32_t parts) {
-    double medians[SEARCH_MAX_PARTS] = {0}, variance = 0, weights = 0;
-    SearchRace race = {.rounds = count};
+// The error is that of the median, from the median absolute deviation: both withstand outliers. 1.4826 makes the deviation that of
+// a normal distribution, 1.2533 is how much a median varies more than a mean (Rousseeuw and Croux, 1993).
+void search_judge_part(const SearchRecord *record, int part, double *median, double *half) {
+    double values[SEARCH_MAX_ROUNDS];
+    int count = record->parts & 1u << part ? record->rounds : 0;
+    *median = *half = 0;
+    if (!count) {
+        return;
+    }
+    memcpy(values, record->difference[part], (size_t)count * sizeof *values);
+    *median = median_of(values, count);
+    for (int i = 0; i < count; i++) {
+        values[i] = fabs(record->difference[part][i] - *median);
+    }
+    *half = count > 1 ? student(count - 1) * 1.2533 * 1.4826 * fmax(median_of(values, count), finest) / sqrt(count) : INFINITY;
+}
+
+SearchRace search_judge(const SearchProblem *problem, const SearchRecord *record) {
+    double medians[SEARCH_MAX_PARTS] = {0}, squares = 0, weights = 0;
     for (int p = 0; p < problem->parts; p++) {
-        double error = 0;
-        if (parts & 1u << p) {
-            judge_part(differences, count, p, &medians[p], &error);
-        }
-        variance += problem->weight[p] * problem->weight[p] * error * error;
+        double half;
+        search_judge_part(record, p, &medians[p], &half);
+        squares += problem->weight[p] * problem->weight[p] * half * half;
         weights += problem->weight[p];
     }
-    double half = count > 1 ? student(count - 1) * sqrt(variance) / weights : INFINITY;
-    race.median = search_combine(problem, medians);
-    race.low = race.median - half;
-    race.high = race.median + half;
-    return race;
+    double median = combine(problem, medians), half = sqrt(squares) / weights;
+    return (SearchRace){record->rounds, median, median - half, median + half};
+}
+
+bool search_is_narrow(const SearchRace *race) {
+    return race->rounds >= SEARCH_SURE_ROUNDS && race->high - race->low < narrow;
 }
 
 // Whether more rounds would not change what is done.
 static bool decided(const Search *s, const SearchRace *race, SearchPatience patience) {
     if (patience == SEARCH_CONFIRMING) {
-        return race->rounds >= SEARCH_SURE_ROUNDS && race->high - race->low < narrow;
+        return search_is_narrow(race);
     }
     if (race->rounds >= SEARCH_SURE_ROUNDS && (race->high < 0 || race->low > -negligible)) {
         return true;
@@ -193,15 +204,37 @@ static bool decided(const Search *s, const SearchRace *race, SearchPatience pati
 }
 
 SearchRace search_race(Search *s, const SearchPoint *point, uint32_t parts, int most, SearchPatience patience) {
-    double differences[SEARCH_MAX_ROUNDS][SEARCH_MAX_PARTS];
+    SearchRecord record = {0};
     SearchRace race = {0};
     while (race.rounds < most && !search_over(s) && !(race.rounds && decided(s, &race, patience))) {
-        if (search_round(s, point, parts, differences[race.rounds])) {
+        if (search_round(s, point, parts, &record)) {
             break;
         }
-        race = judge(s->problem, differences, race.rounds + 1, parts);
+        race = search_judge(s->problem, &record);
     }
     return race;
+}
+
+void search_step(Search *s) {
+    if (s->step_count == s->step_room) {
+        size_t room = s->step_room ? 2 * s->step_room : 16;
+        SearchStep *grown = realloc(s->steps, room * sizeof *grown);
+        if (!grown) {
+            s->out_of_memory = true;
+            return;
+        }
+        s->steps = grown;
+        s->step_room = room;
+    }
+    s->steps[s->step_count++] =
+        (SearchStep){s->incumbent, s->problem->clock(s->problem->context) - s->begin, s->incumbent_difference};
+}
+
+void search_keep(const Search *s, SearchTrial *trial, const SearchRace *race) {
+    trial->rounds = race->rounds;
+    trial->difference = race->median;
+    trial->error = race->rounds ? (race->high - race->low) / 2 : 0;
+    trial->seconds = s->problem->clock(s->problem->context) - s->begin;
 }
 
 double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
@@ -213,9 +246,8 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
     if (!race.rounds || !trial) {
         return 0;
     }
-    trial->rounds = race.rounds;
-    trial->difference = s->incumbent_difference + race.median;
-    trial->seconds = s->problem->clock(s->problem->context) - s->begin;
+    search_keep(s, trial, &race);
+    trial->difference += s->incumbent_difference;
     if (race.rounds >= SEARCH_SURE_ROUNDS && race.high < 0) {
         if (!memcmp(&s->incumbent, &s->problem->standard, sizeof s->incumbent) && parts == search_all_parts(s->problem)) {
             s->direct_point = *point;
@@ -227,6 +259,7 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
         s->incumbent_difference += race.high;
         trial->difference = s->incumbent_difference;
         s->changes++;
+        search_step(s);
     }
     return race.median;
 }
@@ -239,6 +272,10 @@ SearchStage search_stage(const Search *search) {
 
 double search_seconds(const Search *search) {
     return search->problem->clock(search->problem->context) - search->begin;
+}
+
+double search_left(const Search *search) {
+    return isfinite(search->end) ? fmax(search->end - search->problem->clock(search->problem->context), 0) : search->left;
 }
 
 size_t search_trials(const Search *search) {

@@ -8,28 +8,39 @@
 
 #include "planner.h"
 
-// X(enumerator, name, of a role, reach, field of Role or Plan)
+// X(enumerator, name, of a role, reach, in words)
 //
-// tile: rows * 100 + columns of the tallest tile. block: percent of a core's L2 that a block of activations may take.
+// tile: rows * 100 + columns of the tallest tile. block: percent of a core's L2 that a block of activations may take. Others are
+// fields of Role or Plan (templates/plan.h).
 #define KNOB_LIST(X) \
-    X(KNOB_TILE, "tile", true, SPACE_ALL) \
-    X(KNOB_UNROLL, "unroll", true, SPACE_ALL) \
-    X(KNOB_PREFETCH, "prefetch", true, SPACE_LOW) \
-    X(KNOB_WIDE, "wide_rows", true, SPACE_LOW) \
-    X(KNOB_WIDEN, "widen_tiles", true, SPACE_TALL) \
-    X(KNOB_BLOCK, "block", false, SPACE_TALL) \
-    X(KNOB_FEW, "few_tokens", false, SPACE_FEW) \
-    X(KNOB_UP_TASKS, "up_tasks", false, SPACE_ALL) \
-    X(KNOB_DOWN_TASKS, "down_tasks", false, SPACE_ALL) X(KNOB_FLOOR, "floor_rows", false, SPACE_LOW)
+    X(KNOB_TILE, "tile", true, SPACE_ALL, "rows x columns of the tallest tile") \
+    X(KNOB_UNROLL, "unroll", true, SPACE_ALL, "multiply-add steps per round of a tile's loop") \
+    X(KNOB_PREFETCH, "prefetch", true, SPACE_LOW, "bytes ahead that low tiles fetch weights; 0: not at all") \
+    X(KNOB_HINT, "prefetch_hint", true, SPACE_LOW, "how near: 3 first-level cache, 2 second, 0 as data read once") \
+    X(KNOB_AHEAD, "ahead_hint", true, SPACE_ALL, "the same of the next panel, which tall tiles fetch; -1: they do not") \
+    X(KNOB_WIDE, "wide_rows", true, SPACE_LOW, "tiles of up to so many rows take two panels at once") \
+    X(KNOB_WIDEN, "widen_tiles", true, SPACE_TALL, "from so many tiles on a panel is widened once for all; 0: never") \
+    X(KNOB_BLOCK, "block", false, SPACE_TALL, "percent of a core's L2 that a block of rows may take") \
+    X(KNOB_FEW, "few_tokens", false, SPACE_FEW, "up to so many tokens every thread selects for all") \
+    X(KNOB_UP_TASKS, "up_tasks", false, SPACE_ALL, "gate/up tasks per thread") \
+    X(KNOB_DOWN_TASKS, "down_tasks", false, SPACE_ALL, "down tasks per thread") \
+    X(KNOB_FEW_UP, "few_up_tasks", false, SPACE_FEW, "gate/up tasks per thread of calls with few_tokens or less") \
+    X(KNOB_FEW_DOWN, "few_down_tasks", false, SPACE_FEW, "down tasks per thread of calls with few_tokens or less") \
+    X(KNOB_FLOOR, "floor_rows", false, SPACE_LOW, "rows that an expert's time is counted as at least") \
+    X(KNOB_ORDER, "up_order", false, SPACE_ALL, "gate/up walks the pool 0 forwards, 1 backwards, 2 by turns") \
+    X(KNOB_THREADS, "threads", false, SPACE_ALL, "0: all that may be used") \
+    X(KNOB_BIND, "bind", false, SPACE_ALL, "threads to cores: 0 no, 1 sharing caches, 2 caches in turn") \
+    X(KNOB_PAGES, "huge_pages", false, SPACE_ALL, "1: of weights and workspace")
 
 #define KNOB_ENUMERATOR(enumerator, ...) enumerator,
 typedef enum KnobKind { KNOB_LIST(KNOB_ENUMERATOR) KNOB_COUNT } KnobKind;
 
-#define KNOB_ROW(enumerator, name, of_role, reach) {name, of_role, reach},
+#define KNOB_ROW(enumerator, name, of_role, reach, words) {name, of_role, reach, words},
 static const struct {
     const char *name;
     bool of_role;
     SpaceReach reach;
+    const char *words;
 } knob_rows[] = {KNOB_LIST(KNOB_ROW)};
 
 // Knobs of a routed role are those of the shared experts' role too.
@@ -51,13 +62,21 @@ static int64_t value_of(const Space *space, const Plan *plan, const SpaceKnob *k
     case KNOB_TILE: return role->max_rows * SPACE_TILE_SCALE + role->tile_columns;
     case KNOB_UNROLL: return role->unroll;
     case KNOB_PREFETCH: return role->prefetch;
+    case KNOB_HINT: return role->prefetch_hint;
+    case KNOB_AHEAD: return role->ahead_hint;
     case KNOB_WIDE: return role->wide_rows;
     case KNOB_WIDEN: return role->widen_tiles;
     case KNOB_BLOCK: return percent_of_l2(space, plan);
     case KNOB_FEW: return plan->few_tokens;
     case KNOB_UP_TASKS: return plan->up_tasks;
     case KNOB_DOWN_TASKS: return plan->down_tasks;
+    case KNOB_FEW_UP: return plan->few_up_tasks;
+    case KNOB_FEW_DOWN: return plan->few_down_tasks;
     case KNOB_FLOOR: return plan->floor_rows;
+    case KNOB_ORDER: return plan->up_order;
+    case KNOB_THREADS: return plan->threads;
+    case KNOB_BIND: return plan->bind;
+    case KNOB_PAGES: return plan->huge_pages;
     case KNOB_COUNT: break;
     }
     return 0;
@@ -110,6 +129,8 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     case KNOB_TILE: add_tiles(space, knob); break;
     case KNOB_UNROLL: ADD_VALUES(knob, 1, 2, 4, 8); break;
     case KNOB_PREFETCH: ADD_VALUES(knob, 0, 256, 512, 1024, 2048, 4096, 8192); break;
+    case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
+    case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
     case KNOB_WIDE:
         for (int64_t rows = 1; rows <= role->max_rows / 2; rows += rows < 4 ? rows : 2) {
             add_value(knob, rows);
@@ -124,7 +145,25 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     case KNOB_FEW: ADD_VALUES(knob, 1, 4, 8, 16, 32, 64, 128); break;
     case KNOB_UP_TASKS: ADD_VALUES(knob, 1, 2, 4, 8, 16, 32); break;
     case KNOB_DOWN_TASKS: ADD_VALUES(knob, 1, 2, 4, 8); break;
+    case KNOB_FEW_UP: ADD_VALUES(knob, 1, 2, 4, 8, 16); break;
+    case KNOB_FEW_DOWN: ADD_VALUES(knob, 1, 2, 4, 8); break;
     case KNOB_FLOOR: ADD_VALUES(knob, 1, 2, 4, 8); break;
+    case KNOB_ORDER:
+        for (int64_t order = 0; order < (space->standard.layer.iterations > 1 ? ORDER_COUNT : ORDER_IN_TURNS); order++) {
+            add_value(knob, order);
+        }
+        break;
+    case KNOB_THREADS:
+        for (int64_t threads = space->threads / 2; threads > 0; threads /= 2) {
+            add_value(knob, threads);
+        }
+        break;
+    case KNOB_BIND:
+        for (int64_t bind = 0; space->threads > 1 && bind < (space->caches > 1 ? BIND_COUNT : BIND_SPREAD); bind++) {
+            add_value(knob, bind);
+        }
+        break;
+    case KNOB_PAGES: ADD_VALUES(knob, 0, 1); break;
     case KNOB_COUNT: break;
     }
 }
@@ -137,15 +176,28 @@ static bool has_knob(const Space *space, int kind, int role) {
 
 static void add_knob(Space *space, int kind, int role) {
     SpaceKnob *knob = &space->knobs[space->knob_count];
-    *knob = (SpaceKnob){.kind = kind, .role = role, .reach = knob_rows[kind].reach};
+    *knob = (SpaceKnob){.kind = kind, .role = role, .reach = knob_rows[kind].reach, .words = knob_rows[kind].words};
     snprintf(knob->name, sizeof knob->name, "%s%s%s", role < ROLE_COUNT ? role_names[role] : "", role < ROLE_COUNT ? "." : "",
              knob_rows[kind].name);
     fill_knob(space, knob);
     space->knob_count += knob->count > 1;
 }
 
+// Last-level caches that the allowed cores have.
+static int64_t last_level_caches(const Machine *machine) {
+    int64_t level = machine->cache_count - 1, most = 0;
+    for (int64_t i = 0; level >= 0 && i < machine->unit_count; i++) {
+        most = machine->units[i].caches[level] > most ? machine->units[i].caches[level] : most;
+    }
+    return most + 1;
+}
+
 void space_make(const Plan *standard, const Target *target, const Machine *machine, Space *space) {
-    *space = (Space){.standard = *standard, .target = target, .l2_bytes = planner_l2_bytes(machine)};
+    *space = (Space){.standard = *standard,
+                     .target = target,
+                     .l2_bytes = planner_l2_bytes(machine),
+                     .threads = machine->threads,
+                     .caches = last_level_caches(machine)};
     for (size_t i = 0; i < sizeof searched_roles / sizeof *searched_roles; i++) {
         for (int kind = 0; kind < KNOB_COUNT; kind++) {
             if (knob_rows[kind].of_role && has_knob(space, kind, searched_roles[i])) {
@@ -178,6 +230,8 @@ static void set_role(Role *role, KnobKind kind, int64_t value) {
         break;
     case KNOB_UNROLL: role->unroll = (int32_t)value; break;
     case KNOB_PREFETCH: role->prefetch = (int32_t)value; break;
+    case KNOB_HINT: role->prefetch_hint = (int32_t)value; break;
+    case KNOB_AHEAD: role->ahead_hint = (int32_t)value; break;
     case KNOB_WIDE: role->wide_rows = (int32_t)value; break;
     case KNOB_WIDEN: role->widen_tiles = (int32_t)value; break;
     default: break;
@@ -189,7 +243,13 @@ static void set_plan(Plan *plan, KnobKind kind, int64_t value) {
     case KNOB_FEW: plan->few_tokens = value; break;
     case KNOB_UP_TASKS: plan->up_tasks = value; break;
     case KNOB_DOWN_TASKS: plan->down_tasks = value; break;
+    case KNOB_FEW_UP: plan->few_up_tasks = value; break;
+    case KNOB_FEW_DOWN: plan->few_down_tasks = value; break;
     case KNOB_FLOOR: plan->floor_rows = value; break;
+    case KNOB_ORDER: plan->up_order = (int32_t)value; break;
+    case KNOB_THREADS: plan->threads = (int32_t)value; break;
+    case KNOB_BIND: plan->bind = (int32_t)value; break;
+    case KNOB_PAGES: plan->huge_pages = (int32_t)value; break;
     default: break;
     }
 }

@@ -26,6 +26,7 @@ typedef struct SpaceKnob {
     int kind;  // of KNOB_LIST
     int role;  // ROLE_COUNT: of the whole plan
     SpaceReach reach;
+    const char *words;  // what it is
     int count;
     int64_t values[SPACE_MAX_VALUES];  // ascending; the default's among them
 } SpaceKnob;
@@ -33,7 +34,8 @@ typedef struct SpaceKnob {
 typedef struct Space {
     Plan standard;  // the default plan
     const Target *target;
-    int64_t l2_bytes;
+    int64_t l2_bytes, threads;
+    int64_t caches;  // of the last level
     int knob_count;
     SpaceKnob knobs[SEARCH_MAX_KNOBS];
 } Space;

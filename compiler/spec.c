@@ -33,7 +33,15 @@ static void read_root(Spec *spec, const json_t *root, Model *model) {
     spec_check_model(spec, model);
 }
 
+size_t spec_mark_bytes(const char *text, size_t bytes) {
+    static const char mark[] = "\357\273\277";
+    return bytes >= sizeof mark - 1 && !memcmp(text, mark, sizeof mark - 1) ? sizeof mark - 1 : 0;
+}
+
 Model *model_read_text(const char *text, size_t bytes, const char *name, Diagnostics *diagnostics) {
+    size_t mark = spec_mark_bytes(text, bytes);
+    text += mark;
+    bytes -= mark;
     Spec spec = {name, text, bytes, diagnostics};
     size_t before = diagnostics->count;
     if (bytes > SPEC_MAX_BYTES) {

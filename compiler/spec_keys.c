@@ -199,13 +199,30 @@ static const Key layer_rows[] = {
 };
 SECTION_DEFINE(layer_section, "layer", layer_rows);
 
-static const Key workload_rows[] = {
-    {.name = "tokens",
-     .help = "Token counts.",
-     .type = KEY_COUNTS,
-     .offset = offsetof(Model, workload),
+static const Key count_rows[] = {
+    {.name = "count",
+     .help = "Tokens of a call.",
+     .type = KEY_INTEGER,
+     .required = true,
+     .offset = offsetof(WorkloadCount, count),
      .minimum = 1,
      .maximum = MAX_TOKENS},
+    {.name = "weight",
+     .help = "How much calls of this size matter to tune.",
+     .type = KEY_REAL,
+     .offset = offsetof(WorkloadCount, weight),
+     .maximum = SPEC_MAX_FACTOR,
+     .not_zero = true,
+     .fallback = 1},
+};
+SECTION_DEFINE(count_section, "token count", count_rows);
+
+static const Key workload_rows[] = {
+    {.name = "tokens",
+     .help = "Token counts, each alone or with its weight.",
+     .type = KEY_COUNTS,
+     .offset = offsetof(Model, workload),
+     .section = &count_section},
     {.name = "routing",
      .help = "How tokens spread over experts.",
      .type = KEY_ROUTING,

@@ -15,7 +15,7 @@ typedef enum KeyType {
     KEY_PATTERN,  // char[text_bytes]: name of a tensor with {layer}, {iteration}, {expert}
     KEY_TENSOR,  // TensorSource: a name, or an object with a name and how the matrix lies in the tensor
     KEY_ROUTING,  // char[text_bytes]: a routing of the workload
-    KEY_COUNTS,  // int64_t[maximum list length] and its length
+    KEY_COUNTS,  // a list of token counts, each a number or an object with its weight: the fields of Workload
     KEY_SECTION,  // an object with keys of its own, at the same base
     KEY_LAYERS,  // the list of layers: each a section at a base of its own
 } KeyType;
@@ -33,7 +33,7 @@ typedef struct Key {
     double fallback;  // value when absent: number, flag or index into choices
     const char *const *choices;  // NULL-terminated
     size_t text_bytes;  // capacity of a text, with its zero
-    const Section *section;  // of KEY_SECTION, KEY_TENSOR and KEY_LAYERS
+    const Section *section;  // of KEY_SECTION, KEY_TENSOR, KEY_COUNTS and KEY_LAYERS
 } Key;
 
 struct Section {

@@ -33,7 +33,11 @@ static bool same_tensor(const TensorSource *a, const TensorSource *b) {
 }
 
 static bool same_counts(const Workload *a, const Workload *b) {
-    return a->token_counts == b->token_counts && !memcmp(a->tokens, b->tokens, (size_t)a->token_counts * sizeof *a->tokens);
+    bool same = a->token_counts == b->token_counts;
+    for (int64_t i = 0; same && i < a->token_counts; i++) {
+        same = a->tokens[i] == b->tokens[i] && a->weights[i] == b->weights[i];
+    }
+    return same;
 }
 
 // Whether a field has its default, or (of a workload) nothing.
@@ -56,10 +60,13 @@ static bool is_default(const Key *key, const void *base, const void *defaults) {
     return false;
 }
 
-static json_t *print_counts(const Workload *workload) {
+// A number, or an object where the count has a weight of its own.
+static json_t *print_counts(const Key *key, const Workload *workload) {
     json_t *list = json_array();
     for (int64_t i = 0; i < workload->token_counts; i++) {
-        json_array_append_new(list, json_integer(workload->tokens[i]));
+        const WorkloadCount entry = {workload->tokens[i], workload->weights[i]}, plain = {.weight = 1};
+        json_array_append_new(
+            list, entry.weight == plain.weight ? json_integer(entry.count) : print_section(key->section, &entry, &plain));
     }
     return list;
 }
@@ -123,7 +130,7 @@ static json_t *print_value(const Key *key, const void *base, const void *default
     case KEY_PATTERN:
     case KEY_ROUTING: return json_string(field);
     case KEY_TENSOR: return print_tensor(key, field);
-    case KEY_COUNTS: return print_counts(field);
+    case KEY_COUNTS: return print_counts(key, field);
     case KEY_SECTION: return print_section(key->section, base, defaults);
     case KEY_LAYERS: return print_layers(key, base);
     case KEY_IGNORED: break;

@@ -17,6 +17,8 @@ typedef struct Spec {
 
 enum { SPEC_TEXT_BYTES = 256 };
 
+// Bytes of the byte order mark that a text begins with, which some editors write and no parser wants: 0 or 3.
+size_t spec_mark_bytes(const char *text, size_t bytes);
 // Reports a problem at a place of the text.
 void spec_error(Spec *spec, const Place *place, PlacePart part, const char *format, ...) __attribute__((format(printf, 4, 5)));
 // Writes a place as a person would: "layers[0].router.k".

@@ -55,28 +55,31 @@ static void set_text(Schema *schema, json_t *object, const Key *key, const char 
     set(schema, object, "maxLength", json_integer((json_int_t)key->text_bytes - 1));
 }
 
-static void set_counts(Schema *schema, json_t *object, const Key *key) {
-    const Workload *workload = &schema->defaults->workload;
-    spec_default_value(key, schema->defaults);
-    json_t *items = json_object(), *counts = json_array();
-    set(schema, object, "type", json_string("array"));
-    set(schema, object, "minItems", json_integer(1));
-    set(schema, object, "maxItems", json_integer(WORKLOAD_MAX_TOKENS));
-    set(schema, items, "type", json_string("integer"));
-    set_bounds(schema, items, key);
-    set(schema, object, "items", items);
-    for (int64_t i = 0; i < workload->token_counts; i++) {
-        schema->failed |= json_array_append_new(counts, json_integer(workload->tokens[i])) != 0;
-    }
-    set(schema, object, "default", counts);
-}
-
+static void set_value(Schema *schema, json_t *object, const Key *key);
 static void set_section(Schema *schema, json_t *object, const Section *section);
 
 static json_t *section_of(Schema *schema, const Section *section) {
     json_t *object = json_object();
     set_section(schema, object, section);
     return object;
+}
+
+static void set_counts(Schema *schema, json_t *object, const Key *key) {
+    const Workload *workload = &schema->defaults->workload;
+    spec_default_value(key, schema->defaults);
+    json_t *items = json_object(), *counts = json_array(), *forms = json_array(), *count = json_object();
+    set(schema, object, "type", json_string("array"));
+    set(schema, object, "minItems", json_integer(1));
+    set(schema, object, "maxItems", json_integer(WORKLOAD_MAX_TOKENS));
+    set_value(schema, count, spec_find_key(key->section, "count"));
+    schema->failed |= json_array_append_new(forms, count) != 0;
+    schema->failed |= json_array_append_new(forms, section_of(schema, key->section)) != 0;
+    set(schema, items, "oneOf", forms);
+    set(schema, object, "items", items);
+    for (int64_t i = 0; i < workload->token_counts; i++) {
+        schema->failed |= json_array_append_new(counts, json_integer(workload->tokens[i])) != 0;
+    }
+    set(schema, object, "default", counts);
 }
 
 static void set_value(Schema *schema, json_t *object, const Key *key) {

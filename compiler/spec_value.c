@@ -38,10 +38,7 @@ void spec_expected(const Key *key, char text[SPEC_TEXT_BYTES]) {
         snprintf(text, SPEC_TEXT_BYTES, "a tensor's name of at most %zu bytes, or an object with a \"name\"", key->text_bytes - 1);
         break;
     case KEY_ROUTING: snprintf(text, SPEC_TEXT_BYTES, "\"uniform\", \"zipf:S\", \"one\" or \"trace:PREFIX\""); break;
-    case KEY_COUNTS:
-        snprintf(text, SPEC_TEXT_BYTES, "a list of 1 to %d integers from %.10g to %.10g", WORKLOAD_MAX_TOKENS, key->minimum,
-                 key->maximum);
-        break;
+    case KEY_COUNTS: snprintf(text, SPEC_TEXT_BYTES, "a list of 1 to %d token counts", WORKLOAD_MAX_TOKENS); break;
     case KEY_SECTION: snprintf(text, SPEC_TEXT_BYTES, "an object"); break;
     case KEY_LAYERS: snprintf(text, SPEC_TEXT_BYTES, "a list of 1 to %d layers", MODEL_MAX_LAYERS); break;
     }
@@ -67,6 +64,14 @@ static void reject(Spec *spec, const Key *key, const json_t *value, const Place 
     spec_error(spec, place, PLACE_VALUE, "%s must be %s, found %s", where, expected, found);
 }
 
+static void default_counts(Workload *workload) {
+    workload->token_counts = sizeof default_tokens / sizeof *default_tokens;
+    for (int64_t i = 0; i < workload->token_counts; i++) {
+        workload->tokens[i] = default_tokens[i];
+        workload->weights[i] = 1;
+    }
+}
+
 void spec_default_value(const Key *key, void *base) {
     void *field = field_of(key, base);
     switch (key->type) {
@@ -78,10 +83,7 @@ void spec_default_value(const Key *key, void *base) {
     case KEY_PATTERN: *(char *)field = 0; break;
     case KEY_TENSOR: memset(field, 0, sizeof(TensorSource)); break;
     case KEY_ROUTING: memcpy(field, default_routing, sizeof default_routing); break;
-    case KEY_COUNTS:
-        memcpy(((Workload *)field)->tokens, default_tokens, sizeof default_tokens);
-        ((Workload *)field)->token_counts = sizeof default_tokens / sizeof *default_tokens;
-        break;
+    case KEY_COUNTS: default_counts(field); break;
     case KEY_IGNORED:
     case KEY_SECTION:
     case KEY_LAYERS: break;
@@ -150,19 +152,24 @@ static bool text_allowed(const Key *key, const char *text) {
     }
 }
 
+// 16, or {"count": 16, "weight": 2}.
 static bool read_counts(Spec *spec, const Key *key, const json_t *value, const Place *place, Workload *workload) {
     size_t count = json_array_size(value);  // 0 for what is not a list
     if (!count || count > WORKLOAD_MAX_TOKENS) {
         return false;
     }
-    const Key element = {.type = KEY_INTEGER, .minimum = key->minimum, .maximum = key->maximum};
+    const Key *number = spec_find_key(key->section, "count");
     for (size_t i = 0; i < count; i++) {
-        const json_t *entry = json_array_get(value, i);
-        if (!integer_within(&element, entry)) {
-            reject(spec, &element, entry, &(Place){place, NULL, i});
+        const json_t *element = json_array_get(value, i);
+        const Place here = {place, NULL, i};
+        WorkloadCount entry = {.weight = 1};
+        if (json_is_object(element)) {
+            spec_read_section(spec, key->section, element, &here, &entry);
         } else {
-            workload->tokens[i] = json_integer_value(entry);
+            spec_read_value(spec, number, element, &here, &entry);
         }
+        workload->tokens[i] = entry.count;
+        workload->weights[i] = entry.weight;
     }
     workload->token_counts = (int64_t)count;
     return true;

@@ -6,150 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../runtime/instance.h"
-#include "measure_bandwidth.h"
+#include "planner.h"
 #include "statistics.h"
+#include "tune_paths.h"
+#include "tune_pool.h"
 
 volatile sig_atomic_t tune_stopped;
 
-enum { OPEN_CANDIDATES = 8, SEED = 20250102, POOL_TOKENS = 8192, SAMPLE_CALLS = 32 };
-static const double shortest_sample = 0.004;  // seconds; shorter calls are repeated
-static const double rates_share = 0.1;        // of the budget at most is for tiles by themselves
+static const double rates_share = 0.1;   // of the budget at most is for tiles by themselves
+static const double paths_share = 0.15;  // and this for choosing a path
 static const double low_rows = 12, tall_rows = 8;
 static const int64_t few_reach = 256;
-
-// A point that is open. The incumbent and the default are used again and again, challengers once.
-typedef struct OpenPoint {
-    SearchPoint point;
-    Candidate *candidate;
-    uint64_t used;
-} OpenPoint;
 
 typedef struct Tuning {
     const char *name;
     const TuneOptions *options;
     TuneResult *result;
     Diagnostics *diagnostics;
-    Bank bank;
-    CandidateCache *cache;
-    OpenPoint open[OPEN_CANDIDATES];
-    uint64_t clock;
-    double begin;  // everything counts, filling the bank too
-    bool shipped;  // the last race is between what would ship
-    int64_t cursor, most_tokens;
-    uint8_t *x;         // a pool of tokens in the interface's format
-    uint8_t *y, *first; // outputs: of a call, and of the default on the tokens that all points are checked with
-    int64_t pool;       // tokens in x
-    size_t row_bytes;
+    TunePool pool;
+    double begin;     // everything counts, filling the bank too
+    double prepared;  // when the bank was filled and the default plan could run
 } Tuning;
 
-// --- tokens --------------------------------------------------------------------------------------------------------------------
-
-static int make_tokens(Tuning *t) {
-    const Plan *plan = &t->result->space.standard;
-    int64_t hidden = plan->layer.hidden, elements;
-    t->pool = t->most_tokens * 3 > POOL_TOKENS ? t->most_tokens * 3 : POOL_TOKENS;
-    elements = t->pool * hidden;
-    t->row_bytes = (size_t)(hidden * format_bytes((Format)plan->layer.activations));
-    float *x = malloc((size_t)elements * sizeof *x);
-    t->x = (uint8_t *)x;
-    t->y = malloc((size_t)t->most_tokens * t->row_bytes);
-    t->first = malloc((size_t)t->most_tokens * t->row_bytes);
-    if (!x || !t->y || !t->first) {
-        diagnostics_add(t->diagnostics, NULL, 0, 0, "out of memory for %lld tokens", (long long)t->pool);
-        return -1;
-    }
-    synthetic_tokens(plan, t->pool, SEED, &t->options->routing, x);
-    if (plan->layer.activations == FORMAT_BF16) {
-        uint16_t *x16 = malloc((size_t)elements * sizeof *x16);
-        if (!x16) {
-            diagnostics_add(t->diagnostics, NULL, 0, 0, "out of memory for %lld tokens", (long long)t->pool);
-            return -1;
-        }
-        synthetic_to_bf16(x, elements, x16);
-        free(x);
-        t->x = (uint8_t *)x16;
-    }
-    return 0;
-}
-
-static Status forward(const Tuning *t, const Candidate *candidate, int layer, int64_t first_token, int64_t tokens) {
-    int64_t hidden = t->result->space.standard.layer.hidden;
-    const Forward call = {.layer = layer,
-                          .tokens = tokens,
-                          .x = t->x + (size_t)first_token * t->row_bytes,
-                          .x_stride = hidden,
-                          .y = t->y,
-                          .y_stride = hidden};
-    return instance_forward(candidate_library(candidate), &call);
-}
-
-// --- candidates ----------------------------------------------------------------------------------------------------------------
-
-static Candidate *find_open(Tuning *t, const SearchPoint *point) {
-    for (int i = 0; i < OPEN_CANDIDATES; i++) {
-        if (t->open[i].candidate && !memcmp(&t->open[i].point, point, sizeof *point)) {
-            t->open[i].used = ++t->clock;
-            return t->open[i].candidate;
-        }
-    }
-    return NULL;
-}
-
-// The same bits for all tokens together, for a few and for one alone. The default's are kept; every plan must give them. The first
-// call also makes the kernel find the workspace's pages.
-static bool same_bits(Tuning *t, const Candidate *candidate, bool standard) {
-    const int64_t counts[] = {t->most_tokens, 5, 1};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        int64_t count = counts[i] < t->most_tokens ? counts[i] : t->most_tokens;
-        if (forward(t, candidate, 0, 0, count) < 0) {
-            return false;
-        }
-        if (standard && i == 0) {
-            memcpy(t->first, t->y, (size_t)count * t->row_bytes);
-        }
-        if (memcmp(t->y, t->first, (size_t)count * t->row_bytes)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void close_all(Tuning *t) {
-    for (int i = 0; i < OPEN_CANDIDATES; i++) {
-        candidate_close(t->open[i].candidate);
-        t->open[i] = (OpenPoint){0};
-    }
-}
-
-// Compiles, opens and verifies a point, in the place of the one that was not used for longest. 0, 1: unusable.
-static int open_point(Tuning *t, const SearchPoint *point) {
-    const SearchPoint standard = space_standard(&t->result->space);
-    bool is_standard = !memcmp(point, &standard, sizeof standard);
-    OpenPoint *place = &t->open[0];
-    Diagnostics ignored = {0};  // the search goes on without it
+static Plan plan_of(const Tuning *t, const SearchPoint *point) {
     Plan plan;
-    if (find_open(t, point)) {
-        return 0;
-    }
-    for (int i = 1; i < OPEN_CANDIDATES; i++) {
-        place = t->open[i].used < place->used ? &t->open[i] : place;
-    }
-    candidate_close(place->candidate);
-    *place = (OpenPoint){0};
     space_plan(&t->result->space, point, &plan);
-    Candidate *candidate = candidate_open(t->cache, &plan, t->shipped, &t->bank, t->options->threads, t->most_tokens,
-                                          is_standard ? t->diagnostics : &ignored);
-    diagnostics_free(&ignored);
-    if (!candidate) {
-        return 1;
-    }
-    if (!same_bits(t, candidate, is_standard)) {
-        candidate_close(candidate);
-        return 1;
-    }
-    *place = (OpenPoint){*point, candidate, ++t->clock};
-    return 0;
+    return plan;
 }
 
 // --- the problem ---------------------------------------------------------------------------------------------------------------
@@ -165,31 +47,19 @@ static double problem_predict(void *context, const SearchPoint *point, int part)
 
 static int problem_prepare(void *context, const SearchPoint *point) {
     Tuning *t = context;
-    int status = tune_stopped ? -1 : open_point(t, point);
+    const Plan plan = plan_of(t, point);
+    int status = tune_stopped ? -1 : tune_pool_prepare(&t->pool, &plan, 0);
     t->result->unusable += status > 0;
     return status;
 }
 
-// One call, cold: the next instance, the next tokens. Short ones are repeated, each on other weights; the mean is the sample.
 static double problem_measure(void *context, const SearchPoint *point, int part) {
     Tuning *t = context;
-    int64_t tokens = t->options->workload.tokens[part];
-    double total = 0;
-    int calls = 0;
-    if (open_point(t, point)) {  // made room for others meanwhile
+    const Plan plan = plan_of(t, point);
+    if (tune_pool_prepare(&t->pool, &plan, 0)) {  // made room for others meanwhile
         return -1;
     }
-    const Candidate *candidate = find_open(t, point);
-    while (!tune_stopped && (!calls || (total < shortest_sample && calls < SAMPLE_CALLS))) {
-        int64_t first = ++t->cursor * tokens % (t->pool - tokens + 1);
-        double start = statistics_clock();
-        if (forward(t, candidate, (int)(t->cursor % t->bank.slots), first, tokens) < 0) {
-            return -1;
-        }
-        total += statistics_clock() - start;
-        calls++;
-    }
-    return tune_stopped ? -1 : total / calls;
+    return tune_pool_measure(&t->pool, &plan, t->options->workload.tokens[part]);
 }
 
 static double problem_clock(void *context) {
@@ -198,9 +68,7 @@ static double problem_clock(void *context) {
 }
 
 static void problem_confirm(void *context) {
-    Tuning *t = context;
-    t->shipped = true;
-    close_all(t);
+    tune_pool_ship(&((Tuning *)context)->pool);
 }
 
 static void problem_progress(void *context, const Search *search) {
@@ -210,9 +78,22 @@ static void problem_progress(void *context, const Search *search) {
     }
 }
 
+// What was asked for, or cannot be had, is not varied.
+static bool is_fixed(const Tuning *t, const SpaceKnob *knob) {
+    const Machine *machine = t->options->machine;
+    if (!strcmp(knob->name, "threads")) {
+        return t->options->threads != machine->threads;
+    }
+    return !strcmp(knob->name, "huge_pages") &&
+           (!strcmp(machine->huge_pages, "never") || t->pool.bank.image_bytes > machine->memory_available / 3);
+}
+
 // Parts in which a knob can matter. One that can in none is left alone in all.
 static uint32_t reach_of(const Tuning *t, const SpaceKnob *knob) {
     uint32_t mask = 0;
+    if (is_fixed(t, knob)) {
+        return 0;
+    }
     for (int p = 0; p < t->options->workload.parts; p++) {
         double rows = predict_rows(&t->result->space.standard.layer, t->options->workload.tokens[p]);
         bool reached = true;
@@ -275,6 +156,15 @@ static SearchPoint worst_point(Tuning *t, const SearchProblem *problem) {
 
 // --- measurements --------------------------------------------------------------------------------------------------------------
 
+json_t *tune_decisions(const TuneResult *result) {
+    json_t *decisions = space_decisions(&result->space, &result->search.best);
+    if (decisions && result->repathed && json_object_set_new(decisions, "path", json_string(path_name(result->path)))) {
+        json_decref(decisions);
+        return NULL;
+    }
+    return decisions;
+}
+
 json_t *tune_measurements(const TuneResult *result) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < result->search.trial_count; i++) {
@@ -315,53 +205,68 @@ static SearchTrial *read_measurements(const Space *space, const json_t *list, si
 
 // --- the layer -----------------------------------------------------------------------------------------------------------------
 
-static int prepare_tuning(Tuning *t) {
-    const TuneOptions *options = t->options;
-    bool is_short;
-    int64_t cold = bandwidth_cold_bytes(options->machine, &is_short), possible = options->machine->memory_available / 2;
-    for (int p = 0; p < options->workload.parts; p++) {
-        t->most_tokens = options->workload.tokens[p] > t->most_tokens ? options->workload.tokens[p] : t->most_tokens;
-    }
-    t->cache = candidate_cache_create(options->target);
-    return t->cache && !make_tokens(t) &&
-                   !bank_open(&t->bank, &t->result->space.standard, &options->routing, cold < possible ? cold : possible, true,
-                              t->diagnostics)
-               ? 0
-               : -1;
-}
-
 static int measure_rates(Tuning *t) {
     static const int roles[] = {ROLE_GATE_UP, ROLE_DOWN};
-    double start = statistics_clock(), left = t->options->budget - (start - t->begin), seconds = rates_share * left / 2;
+    bool predicts = t->options->method != SEARCH_RANDOM && !t->options->candidates;  // otherwise the default's will do
+    double start = statistics_clock(), left = t->options->budget - (start - t->begin),
+           seconds = predicts ? rates_share * left / 2 : 0;
     int status = 0;
+    if (t->options->tiles) {
+        status =
+            rates_measure_tiles(&t->result->space, &t->pool.bank, t->options->threads, left / 2, &tune_stopped,
+                                t->options->progress_tiles, t->name, &t->result->tiles, &t->result->tile_count, t->diagnostics);
+    }
     for (int i = 0; i < 2 && !status; i++) {
-        status = rates_measure(&t->result->space, roles[i], &t->bank, t->options->threads, seconds, &tune_stopped,
+        status = rates_measure(&t->result->space, roles[i], &t->pool.bank, t->options->threads, seconds, &tune_stopped,
                                &t->result->rates[i], t->diagnostics);
     }
     t->result->rate_seconds = statistics_clock() - start;
     return status;
 }
 
+static int read_candidates(const Tuning *t, SearchPoint points[SEARCH_MAX_TABLE], size_t *count) {
+    char reason[160] = "";
+    *count = json_array_size(t->options->candidates);
+    if (*count > SEARCH_MAX_TABLE) {
+        diagnostics_add(t->diagnostics, t->options->candidates_path, 0, 0, "%zu candidates: at most %d are compared at once",
+                        *count, SEARCH_MAX_TABLE);
+        return -1;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        if (space_read(&t->result->space, json_array_get(t->options->candidates, i), &points[i], reason, sizeof reason)) {
+            diagnostics_add(t->diagnostics, t->options->candidates_path, 0, 0, "candidate %zu is no plan of layer '%s': %s", i,
+                            t->name, reason);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int search(Tuning *t) {
     SearchProblem problem = problem_of(t);
     SearchPoint start = problem.standard;
     char reason[160];
-    SearchOptions options = {.seed = t->options->seed, .method = t->options->method};
-    if (open_point(t, &problem.standard)) {
-        diagnostics_add(t->diagnostics, NULL, 0, 0, "layer '%s': the default plan cannot be run here", t->name);
-        return -1;
-    }
+    SearchOptions options = {.seed = t->options->seed, .method = t->options->method, .quick = t->options->quick};
+    SearchPoint candidates[SEARCH_MAX_TABLE];
     if (t->options->start && space_read(&t->result->space, t->options->start, &start, reason, sizeof reason)) {
         start = problem.standard;  // wisdom of another space is of no use
+    }
+    if (t->options->candidates) {
+        if (read_candidates(t, candidates, &options.candidate_count)) {
+            return -1;
+        }
+        options.candidates = candidates;
     }
     SearchTrial *known = read_measurements(&t->result->space, t->options->known, &options.known_count);
     options.known = known;
     start = t->options->start_worst ? worst_point(t, &problem) : start;
-    if (open_point(t, &start)) {
+    const Plan first = plan_of(t, &start);
+    if (tune_pool_prepare(&t->pool, &first, 0)) {
         start = problem.standard;
     }
     options.start = &start;
     options.budget = t->options->budget - (statistics_clock() - t->begin);
+    t->result->search_begin = statistics_clock() - t->prepared;
     int status = search_run(&problem, &options, &t->result->search);
     t->result->search.stopped = t->result->search.stopped || tune_stopped;
     free(known);
@@ -370,6 +275,25 @@ static int search(Tuning *t) {
         return -1;
     }
     space_plan(&t->result->space, &t->result->search.best, &t->result->plan);
+    return 0;
+}
+
+// Bits may change: the path comes first. What is searched then is the plans of the one that wins.
+static int choose_path(Tuning *t) {
+    TuneResult *result = t->result;
+    const TuneOptions *options = t->options;
+    result->path = (Path)result->plan.roles[ROLE_GATE_UP].path;
+    result->path_gain[0] = result->path_gain[1] = result->path_gain[2] = 1;
+    if (options->workload.bits_free) {
+        Path path = tune_paths_race(&t->pool, paths_share * options->budget, result->path_gain);
+        if (path != result->path) {
+            result->path = path;
+            result->repathed = true;
+            result->plan = plan_with_path(&result->plan, path, options->target, options->machine);
+            space_make(&result->plan, options->target, options->machine, &result->space);
+            return tune_pool_rebase(&t->pool, t->name, &result->plan, t->diagnostics);
+        }
+    }
     return 0;
 }
 
@@ -383,19 +307,19 @@ int tune_layer(const char *name, const Plan *standard, const TuneOptions *option
     *t = (Tuning){.name = name, .options = options, .result = result, .diagnostics = diagnostics, .begin = statistics_clock()};
     result->plan = *standard;
     space_make(standard, options->target, options->machine, &result->space);
-    int status = prepare_tuning(t) || measure_rates(t) || search(t) ? -1 : 0;
+    int room = options->method == SEARCH_TABLE ? TUNE_POOL_MOST : TUNE_POOL_ROOM;
+    int status = tune_pool_open(&t->pool, name, standard, options, room, diagnostics);
+    t->prepared = statistics_clock();
+    status = status || choose_path(t) || measure_rates(t) || search(t) ? -1 : 0;
     result->total_seconds = statistics_clock() - t->begin;
-    close_all(t);
-    candidate_cache_free(t->cache);
-    bank_close(&t->bank);
-    free(t->x);
-    free(t->y);
-    free(t->first);
+    tune_pool_close(&t->pool);
     free(t);
     return status;
 }
 
 void tune_result_free(TuneResult *result) {
     free(result->search.trials);
+    free(result->search.steps);
+    free(result->tiles);
     memset(result, 0, sizeof *result);
 }

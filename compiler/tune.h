@@ -5,6 +5,7 @@
 
 #include <signal.h>
 
+#include "bench.h"
 #include "candidate.h"
 #include "predict.h"
 #include "recall.h"
@@ -15,23 +16,34 @@ typedef struct TuneOptions {
     const Machine *machine;
     int threads;
     RecallWorkload workload;
-    SyntheticRouting routing;  // the workload's
-    double budget;          // seconds
+    BenchRouting routing;  // the workload's
+    double budget;          // seconds; INFINITY: until it is done
     uint64_t seed;
     SearchMethod method;
+    bool quick;             // a search of few seconds
+    bool tiles;             // measure every tile of the space by itself, too
+    const json_t *candidates;  // of SEARCH_TABLE: [{"gate_up.tile": 1432, ...}, ...]; NULL: the best predictions
+    const char *candidates_path;  // where they were read
     bool start_worst;       // from the plan that is predicted to be the slowest, to see whether the search recovers
     const json_t *start;    // decisions to start from, {"gate_up.tile": 1432, ...}; NULL: the default
     const json_t *known;    // measurements of this very search, as tune_measurements made them; NULL: none
     void (*progress)(const Search *search, const char *layer, double budget);  // may be NULL
+    RatesProgress *progress_tiles;  // may be NULL
 } TuneOptions;
 
 typedef struct TuneResult {
     Space space;
     SearchResult search;
     Rates rates[2];
+    bool repathed;          // the experts take another path than the default's, because bits are free: `path`
+    Path path;
+    double path_gain[3];    // what it gained over the default's: estimate and 95 % interval
     Plan plan;              // the winner's
+    RatesTile *tiles;       // if asked for
+    size_t tile_count;
     double rate_seconds, total_seconds;
-    int unusable;           // candidates that gave other bits than the default, or could not be compiled
+    double search_begin;  // when the search's own clock began, in seconds after the bank was filled and the default plan could run
+    int unusable;  // candidates that gave other bits than the default, or could not be compiled
 } TuneResult;
 
 // Set by signals: the search ends after the current call and keeps what it has.
@@ -39,6 +51,9 @@ extern volatile sig_atomic_t tune_stopped;
 
 // Searches. standard: the planner's plan. Returns 0 (stopped or not), or -1 with diagnostics. Not thread-safe.
 int tune_layer(const char *name, const Plan *standard, const TuneOptions *options, TuneResult *result, Diagnostics *diagnostics);
+// What was decided, for wisdom: space_decisions of the best plan and, where bits are free and it is another than the default's,
+// {"path": "bf16_dot"}. New reference; NULL when out of memory.
+json_t *tune_decisions(const TuneResult *result);
 // What was measured, for wisdom: [{"decisions": {...}, "rounds": n, "difference": of logarithms, "seconds": ...}, ...]. New
 // reference; NULL when out of memory.
 json_t *tune_measurements(const TuneResult *result);

@@ -12,8 +12,6 @@
 
 #include "info.h"
 
-enum { ENOUGH_ROUNDS = 6 };
-
 static const char page_style[] =
     ":root{color-scheme:light dark}body{margin:0 auto;max-width:1120px;padding:0 16px 32px;font:16px/1.5 system-ui,sans-serif;"
     "color:#1d1f24;background:#fff}h1{font-size:1.5em}h2{font-size:1.25em;margin-top:2em;border-top:1px solid #aab;"
@@ -53,7 +51,7 @@ TuneWorth tune_report_worth(const TuneView *view, const SearchPoint *base, int k
     const SearchResult *search = &view->result->search;
     const SearchTrial *own = tune_report_find(view, base), *best = NULL;
     bool standard = !memcmp(base, &view->standard, sizeof *base);
-    double difference = standard || !own ? view->origin : own->difference;
+    double difference = standard || !own ? 0 : own->difference;
     for (size_t i = 0; i < search->trial_count; i++) {
         const SearchTrial *trial = &search->trials[i];
         if (trial->rounds && !trial->unusable && differs_in(&trial->point, base, knob) &&
@@ -88,20 +86,6 @@ static int find_best_path(const TuneView *view) {
     return best;
 }
 
-// Where the default lies on the scale of the trials' differences, which begins at the search's start and adds up races: at 0 unless
-// the start was another plan. Then the confirming race settles it, if it was long enough.
-static double find_origin(const TuneView *view) {
-    const SearchResult *search = &view->result->search;
-    const TuneOptions *options = view->options;
-    const SearchTrial *candidate = tune_report_find(view, &search->candidate), *standard = tune_report_find(view, &view->standard);
-    if (!options->start_worst && (!options->start || options->known)) {
-        return 0;
-    }
-    return candidate && search->confirm_rounds >= ENOUGH_ROUNDS ? candidate->difference + log(search->candidate_gain)
-           : standard && standard->rounds                       ? standard->difference
-                                                                : 0;
-}
-
 static int make_view(TuneView *view, const char *layer, const TuneOptions *options, const TuneResult *result,
                      Diagnostics *diagnostics) {
     *view = (TuneView){.layer = layer, .options = options, .result = result, .standard = space_standard(&result->space)};
@@ -111,7 +95,6 @@ static int make_view(TuneView *view, const char *layer, const TuneOptions *optio
     view->best_path = find_best_path(view);
     view->other = memcmp(&result->search.candidate, &view->standard, sizeof view->standard) != 0;
     view->other_name = result->search.gain > 1 ? "chosen plan" : "last challenger";
-    view->origin = find_origin(view);
     for (int r = 0; r < 2; r++) {
         for (int i = 0; i < SPACE_MAX_VALUES * SPACE_MAX_VALUES; i++) {
             view->bandwidth = fmax(view->bandwidth, result->rates[r].stream[i / SPACE_MAX_VALUES][i % SPACE_MAX_VALUES]);

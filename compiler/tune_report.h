@@ -44,7 +44,6 @@ typedef struct TuneView {
     Peaks peaks;
     int best_path;  // the legal one with the highest peak; -1: unknown
     double bandwidth;  // GB/s: the highest rate of one tile's stream, cold, all threads; 0: unknown
-    double origin;  // the default's difference on the trials' scale
     SearchPoint standard;
     bool other;  // the search ended with a challenger that is not the default: chosen, or a tie
     const char *other_name;  // "chosen plan", "last challenger"

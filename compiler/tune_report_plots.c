@@ -32,8 +32,8 @@ static bool is_raced(const SearchTrial *trial) {
 }
 
 // How many percent faster than the default a trial was.
-static double percent_of(const TuneView *view, const SearchTrial *trial) {
-    return tune_report_percent(trial->difference - view->origin);
+static double percent_of(const SearchTrial *trial) {
+    return tune_report_percent(trial->difference);
 }
 
 static char *decisions_text(const TuneView *view, const SearchPoint *point) {
@@ -116,7 +116,7 @@ static void make_roofline(const TuneView *view, Plot *plot) {
 // --- race ----------------------------------------------------------------------------------------------------------------------
 
 static void add_race(const TuneView *view, Plot *plot, int series, const SearchTrial *trial) {
-    double percent = percent_of(view, trial);
+    double percent = percent_of(trial);
     char *decisions = decisions_text(view, &trial->point);
     plot_point(plot, series, trial->seconds, fmax(percent, slowest_shown), "%+.1f %% in %d rounds: %s", percent, trial->rounds,
                decisions ? decisions : "");
@@ -149,12 +149,12 @@ static void make_race(const TuneView *view, Plot *plot) {
     int steps = plot_series(plot, PLOT_STEPS, COLOUR_WINNER, "best so far"), count = 0;
     for (size_t i = 0; i < search->trial_count; i++) {
         if (led(view, &search->trials[i])) {
-            plot_point(plot, steps, search->trials[i].seconds, fmax(percent_of(view, &search->trials[i]), slowest_shown), "%s", "");
+            plot_point(plot, steps, search->trials[i].seconds, fmax(percent_of(&search->trials[i]), slowest_shown), "%s", "");
             count++;
         }
     }
     if (count && candidate) {
-        plot_point(plot, steps, last, fmax(percent_of(view, candidate), slowest_shown), "%s", "");
+        plot_point(plot, steps, last, fmax(percent_of(candidate), slowest_shown), "%s", "");
     }
     if (view->other && search->confirm_rounds) {
         int confirmed = plot_series(plot, PLOT_POINTS, COLOUR_OTHER, "the last race: %s", view->other_name);
@@ -225,7 +225,7 @@ static void make_model(const TuneView *view, Plot *plot) {
     for (size_t i = 0; i < search->trial_count; i++) {
         const SearchTrial *trial = &search->trials[i];
         if (is_raced(trial)) {
-            double x = tune_report_percent(predicted(view, &trial->point) - standard), y = percent_of(view, trial);
+            double x = tune_report_percent(predicted(view, &trial->point) - standard), y = percent_of(trial);
             bool winner = view->other && same(&trial->point, &search->candidate);
             plot_point(plot, winner ? best : crowd, fmax(x, slowest_shown), fmax(y, slowest_shown),
                        "predicted %+.1f %%, measured %+.1f %%", x, y);

@@ -5,30 +5,6 @@
 #include "info.h"
 #include "tune_report.h"
 
-// What knobs are, by the end of their names.
-static const struct {
-    const char *name, *text;
-} knob_texts[] = {{"tile", "rows x columns of the tallest tile"},
-                  {"unroll", "multiply-add steps per round of a tile's loop"},
-                  {"prefetch", "bytes ahead that low tiles fetch weights; 0: not at all"},
-                  {"wide_rows", "tiles of up to so many rows take two panels at once"},
-                  {"widen_tiles", "from so many tiles on a panel is widened once for all; 0: never"},
-                  {"block", "percent of a core's L2 that a block of rows may take"},
-                  {"few_tokens", "up to so many tokens every thread selects for all"},
-                  {"up_tasks", "gate/up tasks per thread"},
-                  {"down_tasks", "down tasks per thread"},
-                  {"floor_rows", "rows that an expert's time is counted as at least"}};
-
-static const char *knob_text(const SpaceKnob *knob) {
-    const char *dot = strrchr(knob->name, '.'), *name = dot ? dot + 1 : knob->name;
-    for (size_t i = 0; i < sizeof knob_texts / sizeof *knob_texts; i++) {
-        if (!strcmp(knob_texts[i].name, name)) {
-            return knob_texts[i].text;
-        }
-    }
-    return "";
-}
-
 // --- the machine ---------------------------------------------------------------------------------------------------------------
 
 static void write_row(FILE *out, const char *name, const char *text) {
@@ -227,7 +203,7 @@ static void write_change(const TuneView *view, int k, FILE *out) {
     fprintf(out, "<li><code>%s</code> %s instead of the default's %s: ", knob->name,
             tune_report_value(knob, best->value[k], chosen), tune_report_value(knob, view->standard.value[k], standard));
     if (alone) {
-        fprintf(out, "%+.1f %% alone (%d rounds)", tune_report_percent(alone->difference - view->origin), alone->rounds);
+        fprintf(out, "%+.1f %% alone (%d rounds)", tune_report_percent(alone->difference), alone->rounds);
     }
     if (back && winner && back != alone) {
         fprintf(out, "%s%+.1f %% to go back from the %s (%d rounds)", alone ? ", " : "",
@@ -286,7 +262,7 @@ void tune_report_space(const TuneView *view, FILE *out) {
     fputs("</tr>\n", out);
     for (int k = 0; k < space->knob_count; k++) {
         const SpaceKnob *knob = &space->knobs[k];
-        fprintf(out, "<tr><td><code>%s</code><br/>%s</td><td>", knob->name, knob_text(knob));
+        fprintf(out, "<tr><td><code>%s</code><br/>%s</td><td>", knob->name, knob->words);
         for (int i = 0; i < knob->count; i++) {
             fprintf(out, "%s%s", i ? ", " : "", tune_report_value(knob, i, value));
         }

@@ -130,7 +130,7 @@ void chunks_run(Library *library, const Forward *f, const Extra *extra, int64_t 
         Call call = call_of_chunk(&run, first, tokens);
         uint8_t *rejected = call.workspace + plan_workspace(plan, tokens, library->threads).rejected;
         memset(rejected, 0, (size_t)tokens);
-        team_run(library, library->forwards[kind], &call);
+        team_run(library, kind, &call);
         count_rejected(library, rejected, first, tokens);
         finish_chunk(&run, &call, first, rejected, gathering);
     }

@@ -58,13 +58,18 @@ static long long read_number(const char **text) {
     return number;
 }
 
-// Lowest CPU of a CPU's core: lists ("0,64", "0-1") are ascending.
-static int core_of(const char *root, int cpu) {
+// Lowest CPU of such a list of a CPU ("0,64", "0-1"), which are ascending; -1: there is none.
+static int lowest_of(const char *root, int cpu, const char *list) {
     char path[PATH_BYTES + 64], line[256];
     const char *next = line;
-    snprintf(path, sizeof path, "%.*s/cpu%d/topology/thread_siblings_list", PATH_BYTES, root, cpu);
+    snprintf(path, sizeof path, "%.*s/cpu%d/%s", PATH_BYTES, root, cpu, list);
     long long first = read_line(path, line, sizeof line) ? read_number(&next) : -1;
-    return first >= 0 && first < MASK_MAX_CPUS ? (int)first : cpu;
+    return first >= 0 && first < MASK_MAX_CPUS ? (int)first : -1;
+}
+
+static int core_of(const char *root, int cpu) {
+    int first = lowest_of(root, cpu, "topology/thread_siblings_list");
+    return first >= 0 ? first : cpu;
 }
 
 int cores_sort(const char *root, int *cpus, int count) {
@@ -81,6 +86,42 @@ int cores_sort(const char *root, int *cpus, int count) {
     return cores ? cores : count;
 }
 
+// A CPU, and where it comes.
+typedef struct Place {
+    int cpu, cache, turn, index;
+} Place;
+
+static int by_cache(const void *a, const void *b) {
+    const Place *p = a, *q = b;
+    return p->cache != q->cache ? (p->cache > q->cache) - (p->cache < q->cache) : p->index - q->index;
+}
+
+static int by_turn(const void *a, const void *b) {
+    const Place *p = a, *q = b;
+    return p->turn != q->turn ? p->turn - q->turn : by_cache(a, b);
+}
+
+void cores_arrange(const char *root, int *cpus, int count, bool spread) {
+    Place *places = calloc((size_t)(count > 0 ? count : 1), sizeof *places);
+    if (!places) {
+        return;  // as good an order as any
+    }
+    for (int i = 0; i < count; i++) {
+        places[i] = (Place){.cpu = cpus[i], .cache = lowest_of(root, cpus[i], "cache/index3/shared_cpu_list"), .index = i};
+    }
+    qsort(places, (size_t)count, sizeof *places, by_cache);
+    for (int i = 1; i < count; i++) {
+        places[i].turn = places[i].cache == places[i - 1].cache ? places[i - 1].turn + 1 : 0;
+    }
+    if (spread) {
+        qsort(places, (size_t)count, sizeof *places, by_turn);
+    }
+    for (int i = 0; i < count; i++) {
+        cpus[i] = places[i].cpu;
+    }
+    free(places);
+}
+
 static int *allowed_sorted(int *count, int *cores) {
     *count = cores_allowed(NULL, 0);
     int *cpus = calloc((size_t)*count, sizeof *cpus);
@@ -91,9 +132,12 @@ static int *allowed_sorted(int *count, int *cores) {
     return cpus;
 }
 
-int *cores_ordered(int *count) {
-    int cores;
-    return allowed_sorted(count, &cores);
+int *cores_ordered(bool spread, int *count) {
+    int cores, *cpus = allowed_sorted(count, &cores);
+    if (cpus) {
+        cores_arrange("/sys/devices/system/cpu", cpus, cores, spread);
+    }
+    return cpus;
 }
 
 // quota / period as CPUs; 0 when unlimited or not readable.

@@ -2,6 +2,8 @@
 #ifndef CATENA_CORES_H
 #define CATENA_CORES_H
 
+#include <stdbool.h>
+
 // CPUs in the affinity mask, at least 1. Up to `capacity` of their numbers, ascending, go to `cpus` (may be NULL).
 int cores_allowed(int *cpus, int capacity);
 
@@ -9,8 +11,12 @@ int cores_allowed(int *cpus, int capacity);
 // `root` is /sys/devices/system/cpu; a CPU that it says nothing about is a core of its own.
 int cores_sort(const char *root, int *cpus, int count);
 
-// The allowed CPUs in that order, for the caller to free; NULL: out of memory.
-int *cores_ordered(int *count);
+// Sorts CPUs so that those that share a last-level cache stand together, or (spread) so that the caches take turns; among those of
+// one cache their order stays. A CPU whose cache is unknown shares one with all such.
+void cores_arrange(const char *root, int *cpus, int count, bool spread);
+
+// The allowed CPUs, one of each core first, these arranged; for the caller to free. NULL: out of memory.
+int *cores_ordered(bool spread, int *count);
 
 // CPUs' worth of time that the cgroup (or a parent) may use; 0: no limit.
 double cores_quota(void);

@@ -22,8 +22,10 @@ struct Library {
     Mapping workspace;
     int64_t extra_offset;   // within the workspace: what extra.h keeps there
     int64_t max_tokens;     // 0: each plan's chunk
-    int threads;
-    int bind;
+    int threads;            // of the team: the most that any kind wants
+    bool threads_given;     // by the opener, so that all kinds use them
+    int bind;               // Bind
+    bool huge_pages;
     int *cpus;              // that this process was allowed when it opened the instance, one of each core first; only when bind
     int cpu_count;
     pthread_t *bound;       // worker that was last bound for a place in the team; only when bind

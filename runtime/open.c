@@ -62,7 +62,7 @@ static Status pack_in_memory(Library *library, const char *checkpoint, const Opt
     if (bytes < 0) {
         return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "the packed weights are too large");
     }
-    Status status = memory_map((size_t)bytes, options->huge_pages, &library->weights, failure);
+    Status status = memory_map((size_t)bytes, library->huge_pages, &library->weights, failure);
     if (status == LIBRARY_OK && options->interleave) {
         nodes_interleave(library->weights.data, library->weights.size);
     }
@@ -154,7 +154,7 @@ int64_t instance_chunk(const Library *library, const Plan *plan) {
 
 // The layers' own part comes first, so that it is the same memory whatever calls ask for. What forward_with may ask for lies behind
 // it: reserved now, because a forward allocates nothing, but address space alone until a call writes there.
-static Status prepare_workspace(Library *library, const Options *options, const Failure *failure) {
+static Status prepare_workspace(Library *library, const Failure *failure) {
     int64_t own = 1, extra = 0;
     for (int64_t k = 0; k < library->contents->kinds; k++) {
         const Plan *plan = &library->kinds[k].plan;
@@ -164,19 +164,37 @@ static Status prepare_workspace(Library *library, const Options *options, const 
         extra = needed > extra ? needed : extra;
     }
     library->extra_offset = plan_round_up(own, 4096);
-    return memory_map((size_t)(library->extra_offset + extra), options->huge_pages, &library->workspace, failure);
+    return memory_map((size_t)(library->extra_offset + extra), library->huge_pages, &library->workspace, failure);
 }
 
-static Status prepare_threads(Library *library, const Options *options, const Failure *failure) {
-    library->threads = options->threads ? options->threads : cores_usable();
+// What the opener leaves open is as the plans say; more threads than there are CPUs help nobody.
+static void prepare_choices(Library *library, const Options *options) {
+    int usable = cores_usable(), allowed = cores_allowed(NULL, 0), threads = 0;
+    library->bind = options->bind;
+    library->huge_pages = options->huge_pages > 0;
+    for (int64_t k = 0; k < library->contents->kinds; k++) {
+        const Plan *plan = &library->kinds[k].plan;
+        int wanted = !plan->threads ? usable : plan->threads < allowed ? plan->threads : allowed;
+        threads = wanted > threads ? wanted : threads;
+        library->bind = library->bind ? library->bind : plan->bind;
+        library->huge_pages = library->huge_pages || (!options->huge_pages && plan->huge_pages);
+    }
+    library->threads_given = options->threads > 0;
+    library->threads = library->threads_given ? options->threads : threads;
     if (library->threads > INSTANCE_MAX_THREADS) {
         library->threads = INSTANCE_MAX_THREADS;
     }
-    library->bind = options->bind && library->threads > 1;
+    if (library->bind < 0 || library->threads == 1) {
+        library->bind = BIND_NONE;
+    }
+}
+
+static Status prepare_threads(Library *library, const Options *options, const Failure *failure) {
+    prepare_choices(library, options);
     if (!library->bind) {
         return LIBRARY_OK;
     }
-    library->cpus = cores_ordered(&library->cpu_count);
+    library->cpus = cores_ordered(library->bind == BIND_SPREAD, &library->cpu_count);
     library->bound = calloc((size_t)library->threads, sizeof *library->bound);
     if (!library->cpus || !library->bound) {
         return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
@@ -227,7 +245,7 @@ static Status open_source(const Contents *contents, const Kind *kinds, LayerForw
         status = prepare_addresses(library, failure);
     }
     if (status == LIBRARY_OK) {
-        status = prepare_workspace(library, &options, failure);
+        status = prepare_workspace(library, failure);
     }
     if (status != LIBRARY_OK) {
         instance_close(library);

@@ -29,12 +29,15 @@ Status options_read(const Options *given, Options *out, const Failure *failure) 
     }
     const struct {
         const char *name;
-        int32_t value;
-    } flags[] = {{"check", out->check}, {"bind", out->bind}, {"huge_pages", out->huge_pages}, {"interleave", out->interleave}};
+        int32_t value, low, high;
+    } flags[] = {{"check", out->check, 0, 1},
+                 {"bind", out->bind, -1, BIND_SPREAD},
+                 {"huge_pages", out->huge_pages, -1, 1},
+                 {"interleave", out->interleave, 0, 1}};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        if (flags[i].value != 0 && flags[i].value != 1) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.%s is %d, must be 0 or 1", flags[i].name,
-                               flags[i].value);
+        if (flags[i].value < flags[i].low || flags[i].value > flags[i].high) {
+            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.%s is %d, must be %d..%d", flags[i].name, flags[i].value,
+                               flags[i].low, flags[i].high);
         }
     }
     return LIBRARY_OK;

@@ -74,12 +74,15 @@ static void bind_worker(Library *library, int thread) {
     library->bound[thread] = self;
 }
 
-void team_run(Library *library, LayerForward *forward, Call *call) {
-    if (library->threads == 1) {
+void team_run(Library *library, int64_t kind, Call *call) {
+    LayerForward *forward = library->forwards[kind];
+    int wanted = library->threads_given ? 0 : library->kinds[kind].plan.threads;
+    int threads = wanted && wanted < library->threads ? wanted : library->threads;
+    if (threads == 1) {
         run_thread(forward, call, 0, 1);
         return;
     }
-#pragma omp parallel num_threads(library->threads)
+#pragma omp parallel num_threads(threads)
     {
         int thread = omp_get_thread_num();
         if (library->bind) {

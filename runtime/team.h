@@ -4,8 +4,9 @@
 
 #include "instance.h"
 
-// Runs the layer's forward on the instance's team and returns when every thread is done. One thread: a plain call, no OpenMP.
-void team_run(Library *library, LayerForward *forward, Call *call);
+// Runs the forward of a kind of layers on the instance's team, or on as many of its threads as that kind's plan says, and returns
+// when every thread is done. One thread: a plain call, no OpenMP.
+void team_run(Library *library, int64_t kind, Call *call);
 
 // Gives the calling thread the floating-point environment that results are defined in (rounding to nearest, denormals kept,
 // exceptions masked) and returns what it had, which is to be given back.

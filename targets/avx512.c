@@ -12,10 +12,14 @@ const Target target_avx512 = {
     .fused = true,
     .tiles =
         {
-            [PATH_FP32_FMA] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 4, .prefetch = 2048},
-            [PATH_BF16_WIDENED] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048},
-            [PATH_BF16_DOT] = {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048},
-            [PATH_BF16_AMX] = {.max_rows = 32, .wide_rows = 16, .tile_columns = 32, .unroll = 1, .prefetch = 4096},
+            [PATH_FP32_FMA] =
+                {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 4, .prefetch = 2048, .prefetch_hint = 3},
+            [PATH_BF16_WIDENED] =
+                {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048, .prefetch_hint = 3},
+            [PATH_BF16_DOT] =
+                {.max_rows = 14, .wide_rows = 6, .tile_columns = 32, .unroll = 2, .prefetch = 2048, .prefetch_hint = 3},
+            [PATH_BF16_AMX] =
+                {.max_rows = 32, .wide_rows = 16, .tile_columns = 32, .unroll = 1, .prefetch = 4096, .prefetch_hint = 2},
         },
     .needs =
         {

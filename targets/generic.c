@@ -19,7 +19,9 @@ const Target target_generic = {
     .fused = false,
     .tiles =
         {
-            [PATH_FP32_FMA] = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024},
-            [PATH_BF16_WIDENED] = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 1, .prefetch = 1024},
+            [PATH_FP32_FMA] =
+                {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024, .prefetch_hint = 3},
+            [PATH_BF16_WIDENED] =
+                {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 1, .prefetch = 1024, .prefetch_hint = 3},
         },
 };

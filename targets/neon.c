@@ -11,9 +11,12 @@ const Target target_neon = {
     .fused = true,
     .tiles =
         {
-            [PATH_FP32_FMA] = {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 1024},
-            [PATH_BF16_WIDENED] = {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024},
-            [PATH_BF16_DOT] = {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024},
+            [PATH_FP32_FMA] =
+                {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 1024, .prefetch_hint = 3},
+            [PATH_BF16_WIDENED] =
+                {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024, .prefetch_hint = 3},
+            [PATH_BF16_DOT] =
+                {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024, .prefetch_hint = 3},
         },
     .needs = {[PATH_BF16_DOT] = {.features = "+bf16", .requires = "bf16", .intrinsic = "llvm.aarch64.neon.bfdot.v4f32.v8bf16"}},
 };

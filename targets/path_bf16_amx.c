@@ -38,7 +38,7 @@ typedef struct Block {
     const Role *role;
     LLVMValueRef function;
     int rows, row_blocks, column_blocks;
-    bool told;  // where to prefetch
+    bool ahead, own;  // prefetches where it is told, or its own weights
 } Block;
 
 static int block_rows(const Block *b, int block) {
@@ -147,7 +147,7 @@ static void loop_end(Emission *e, LLVMValueRef function, const Loop *loop, int64
 static void prefetch_own(Emission *e, const Block *b, LLVMValueRef w) {
     for (int panel = 0; panel * PANEL_COLUMNS < b->column_blocks * BLOCK_COLUMNS; panel++) {
         for (int line = 0; line < BLOCK_PAIRS * PAIR_ROW_BYTES / 64; line++) {
-            emission_prefetch(e, w, panel * b->role->panel_bytes + line * 64 + b->role->prefetch, 2);
+            emission_prefetch(e, w, panel * b->role->panel_bytes + line * 64 + b->role->prefetch, b->role->prefetch_hint);
         }
     }
 }
@@ -166,8 +166,8 @@ static LLVMValueRef prefetch_told(Emission *e, const Block *b, LLVMValueRef touc
     LLVMPositionBuilderAtEnd(e->builder, touch);
     LLVMTypeRef byte = LLVMInt8TypeInContext(e->context);
     LLVMValueRef line = LLVMBuildGEP2(e->builder, byte, LLVMGetParam(b->function, 3), &offset, 1, "");
-    emission_prefetch(e, line, 0, 2);
-    emission_prefetch(e, line, b->role->ahead_bytes, 2);
+    emission_prefetch(e, line, 0, b->role->ahead_hint);
+    emission_prefetch(e, line, b->role->ahead_bytes, b->role->ahead_hint);
     LLVMValueRef next = LLVMBuildAdd(e->builder, offset, integer(e, 64), "");
     LLVMBuildBr(e->builder, check);
     LLVMAddIncoming(offset, (LLVMValueRef[]){touched, next}, (LLVMBasicBlockRef[]){before, touch}, 2);
@@ -215,20 +215,20 @@ static void emit_segment(Emission *e, const Block *b, LLVMValueRef memory, int64
     }
     LLVMValueRef start = LLVMBuildMul(e->builder, LLVMGetParam(b->function, 4), integer(e, done), "");
     Loop loop = loop_begin(e, b->function);
-    LLVMValueRef touched = b->told ? LLVMBuildPhi(e->builder, e->i64, "") : NULL;
+    LLVMValueRef touched = b->ahead ? LLVMBuildPhi(e->builder, e->i64, "") : NULL;
     LLVMValueRef a_offset = LLVMBuildAdd(e->builder, loop.index, integer(e, done * 4), "");
     LLVMValueRef w_offset = LLVMBuildMul(e->builder, a_offset, integer(e, PAIR_ROW_BYTES / 4), "");
     LLVMTypeRef byte = LLVMInt8TypeInContext(e->context);
     LLVMValueRef a = LLVMBuildGEP2(e->builder, byte, LLVMGetParam(b->function, 0), &a_offset, 1, "");
     LLVMValueRef w = LLVMBuildGEP2(e->builder, byte, LLVMGetParam(b->function, 1), &w_offset, 1, "");
-    if (b->told) {
+    if (b->ahead) {
         LLVMValueRef reached =
             LLVMBuildUDiv(e->builder, LLVMBuildAdd(e->builder, a_offset, integer(e, pairs * 4), ""), integer(e, 4), "");
         LLVMValueRef limit = LLVMBuildMul(e->builder, reached, LLVMGetParam(b->function, 4), "");
         LLVMValueRef next = prefetch_told(e, b, touched, limit);
         LLVMAddIncoming(touched, (LLVMValueRef[]){start, next}, (LLVMBasicBlockRef[]){loop.before, LLVMGetInsertBlock(e->builder)},
                         2);
-    } else if (b->role->prefetch) {
+    } else if (b->own) {
         prefetch_own(e, b, w);
     }
     emit_step(e, b, a, w);
@@ -237,8 +237,9 @@ static void emit_segment(Emission *e, const Block *b, LLVMValueRef memory, int64
 }
 
 static void tile(Emission *e, const Role *role, int rows, int panels, bool told, LLVMValueRef function) {
-    Block b = {
-        .role = role, .function = function, .rows = rows, .told = told, .column_blocks = panels * PANEL_COLUMNS / BLOCK_COLUMNS};
+    Block b = {.role = role, .function = function, .rows = rows, .column_blocks = panels * PANEL_COLUMNS / BLOCK_COLUMNS};
+    b.ahead = told && role->ahead_hint >= 0;
+    b.own = !told && role->prefetch;
     b.row_blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     LLVMValueRef memory = LLVMBuildAlloca(e->builder, LLVMArrayType2(LLVMInt8TypeInContext(e->context), sizeof(Shapes)), "");
     int64_t pairs = role->depth_padded / 2, full = pairs / BLOCK_PAIRS, rest = pairs % BLOCK_PAIRS;

@@ -19,6 +19,7 @@ typedef struct TileShape {
     int32_t tile_columns;
     int32_t unroll;
     int32_t prefetch;
+    int32_t prefetch_hint;
 } TileShape;
 
 // What a path needs beside the features that every CPU of its target has.
@@ -59,8 +60,13 @@ typedef struct PathFacts {
     bool compute[COMPUTE_COUNT];  // compute classes in which it is legal
 } PathFacts;
 
+// Gives a role a path and the target's default tile of it.
+void target_shape_role(const Target *target, Path path, Role *role);
+
 const PathFacts *path_facts(Path path);
 const char *path_name(Path path);
+// PATH_COUNT if there is no such path.
+Path path_find(const char *name);
 
 // What a path needs beside the target's features, as texts; "" for nothing.
 const char *path_features(const Target *target, Path path);

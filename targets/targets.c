@@ -15,6 +15,18 @@ const Target *target_find(const char *name) {
     return NULL;
 }
 
+void target_shape_role(const Target *target, Path path, Role *role) {
+    const TileShape *shape = &target->tiles[path];
+    role->path = path;
+    role->max_rows = shape->max_rows;
+    role->wide_rows = shape->wide_rows;
+    role->tile_columns = shape->tile_columns;
+    role->unroll = shape->unroll;
+    role->prefetch = shape->prefetch;
+    role->prefetch_hint = shape->prefetch_hint;
+    role->ahead_hint = 2;
+}
+
 const PathEmitter *path_emitter(Path path) {
 #define PATH_ROW(enumerator, name, symbol) &path_##symbol,
     static const PathEmitter *const emitters[] = {PATH_LIST(PATH_ROW)};
@@ -29,6 +41,14 @@ const char *path_name(Path path) {
 #define PATH_NAME(enumerator, name, symbol) name,
     static const char *const names[] = {PATH_LIST(PATH_NAME)};
     return names[path];
+}
+
+Path path_find(const char *name) {
+    int path = 0;
+    while (path < PATH_COUNT && strcmp(path_name((Path)path), name)) {
+        path++;
+    }
+    return (Path)path;
 }
 
 const char *path_features(const Target *target, Path path) {

@@ -80,12 +80,12 @@ INLINE int64_t buckets_wave_start(const Context *c) {
     return buckets_need_waves() ? c->starts[c->first] : 0;
 }
 
-// The entry of this wave that follows e and has rows; c->last if there is none.
-INLINE int64_t buckets_next(const Context *c, int64_t e) {
-    for (e++; e < c->last && buckets_rows(c, e) == 0;) {
-        e++;
+// The entry of this wave that has rows and follows e in steps of `step` (1 or -1); c->last if there is none.
+INLINE int64_t buckets_next(const Context *c, int64_t e, int64_t step) {
+    for (e += step; e >= c->first && e < c->last && buckets_rows(c, e) == 0;) {
+        e += step;
     }
-    return e;
+    return e < c->first ? c->last : e;
 }
 
 #endif

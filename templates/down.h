@@ -112,8 +112,9 @@ INLINE void down_phase(Context *c, int64_t iteration) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_DOWN];
     int64_t unit = panels_pairs(role) < 4 * c->threads ? 1 : 2, units = (role->panels + unit - 1) / unit;
-    int64_t tasks = layer_tuned.down_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
-    while ((task = context_next_task(c, counter, layer_tuned.down_tasks, &previous)) >= 0) {
+    int64_t per_thread = c->few ? layer_tuned.few_down_tasks : layer_tuned.down_tasks, tasks = per_thread * c->threads;
+    int64_t *counter = context_begin_phase(c), previous = -1, task;
+    while ((task = context_next_task(c, counter, per_thread, &previous)) >= 0) {
         int64_t first = unit * share_start(units, task, tasks);
         int64_t last = minimum(unit * share_start(units, task + 1, tasks), role->panels);
         if (first >= last) {
@@ -122,18 +123,18 @@ INLINE void down_phase(Context *c, int64_t iteration) {
         if (c->first == 0) {
             down_start(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         }
-        for (int64_t e = buckets_next(c, c->first - 1); e < minimum(c->last, layer->experts);) {
-            Matrix m = panels_matrix(c, e, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+        for (int64_t e = buckets_next(c, c->first - 1, 1), next; e < minimum(c->last, layer->experts); e = next) {
+            next = buckets_next(c, e, 1);
+            Matrix m = panels_matrix(c, e, next, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
             m.tile = tile_down, m.widening = tile_down_widening, m.widened = tile_down_widened;
             down_panels(c, iteration, e, &m, first);
-            e = m.next;
         }
         if (!buckets_last_wave(c)) {
             continue;
         }
         down_identity(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         for (int64_t e = layer->experts; e < buckets_entries(); e++) {
-            Matrix m = panels_matrix(c, e, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+            Matrix m = panels_matrix(c, e, buckets_next(c, e, 1), ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
             m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened;
             down_panels(c, iteration, e, &m, first);
         }

@@ -10,8 +10,7 @@ typedef struct Matrix {
     const uint8_t *weights;
     const float *bias;  // in panel order; 0: none
     int64_t last;  // panels of it that the task takes end here
-    int64_t next;  // the wave's entry after this one
-    const uint8_t *after;  // and its panel that the task goes on with
+    const uint8_t *after;  // panel of another entry that the task goes on with
     Tile *tile, *widening, *widened;
 } Matrix;
 
@@ -61,15 +60,16 @@ INLINE const uint8_t *panels_weights(const Context *c, int64_t e, RoleName route
     return c->call->weights + role->offset + panels_index(e) * role->matrix_bytes;
 }
 
-// Panels [.., last) of pool entry e; behind them comes panel `next_first` of the wave's next entry that has rows.
-INLINE Matrix panels_matrix(const Context *c, int64_t e, RoleName routed, RoleName shared, int64_t last, int64_t next_first) {
+// Panels [.., last) of pool entry e; behind them comes panel `next_first` of entry `next`, unless that is c->last.
+INLINE Matrix panels_matrix(const Context *c, int64_t e, int64_t next, RoleName routed, RoleName shared, int64_t last,
+                            int64_t next_first) {
     const Role *role = &layer_plan.roles[buckets_is_shared(e) ? shared : routed];
-    Matrix m = {.role = role, .weights = panels_weights(c, e, routed, shared), .last = last, .next = buckets_next(c, e)};
+    Matrix m = {.role = role, .weights = panels_weights(c, e, routed, shared), .last = last};
     if (role->bias_offset >= 0) {
         m.bias = (const float *)(c->call->weights + role->bias_offset) + panels_index(e) * role->panels * PANEL_COLUMNS;
     }
-    const Role *next_role = &layer_plan.roles[buckets_is_shared(m.next) ? shared : routed];
-    m.after = m.next < c->last ? panels_weights(c, m.next, routed, shared) + next_first * next_role->panel_bytes : m.weights;
+    const Role *next_role = &layer_plan.roles[buckets_is_shared(next) ? shared : routed];
+    m.after = next < c->last ? panels_weights(c, next, routed, shared) + next_first * next_role->panel_bytes : m.weights;
     return m;
 }
 

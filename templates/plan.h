@@ -28,6 +28,19 @@ enum {
     X(PATH_BF16_WIDENED, "bf16_widened", bf16_widened) X(PATH_BF16_DOT, "bf16_dot", bf16_dot) X(PATH_BF16_AMX, "bf16_amx", bf16_amx)
 typedef enum Path { PATH_LIST(LAYER_ENUMERATOR) PATH_COUNT } Path;
 
+// Gate/up may walk the pool in any order (down may not: it adds up in ascending order). Backwards, down begins with the experts
+// whose intermediate values were written last; in turns, an iteration begins with the experts that the one before ended with.
+// X(enumerator, name)
+#define ORDER_LIST(X) X(ORDER_FORWARDS, "forwards") X(ORDER_BACKWARDS, "backwards") X(ORDER_IN_TURNS, "in_turns")
+typedef enum Order { ORDER_LIST(LAYER_ENUMERATOR) ORDER_COUNT } Order;
+static const char *const order_names[] = {ORDER_LIST(LAYER_NAME) 0};
+
+// Where the worker threads are bound: to cores that share caches as far as they reach, or to the caches in turn.
+// X(enumerator, name)
+#define BIND_LIST(X) X(BIND_NONE, "none") X(BIND_COMPACT, "compact") X(BIND_SPREAD, "spread")
+typedef enum Bind { BIND_LIST(LAYER_ENUMERATOR) BIND_COUNT } Bind;
+static const char *const bind_names[] = {BIND_LIST(LAYER_NAME) 0};
+
 // Weight roles: the matrices of a layer, each with its own path and tiles.
 #define ROLE_LIST(X) \
     X(ROLE_ROUTER, "router") \
@@ -57,6 +70,8 @@ typedef struct Role {
     int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
     int32_t unroll;        // multiply-accumulate steps per round of the tile's loop
     int32_t prefetch;      // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
+    int32_t prefetch_hint; // how near they fetch them: 3 first-level cache, 2 second, 1 third, 0 as data that is read once
+    int32_t ahead_hint;    // the same of the next panel, which taller tiles prefetch; -1: they do not
     int32_t widen_tiles;   // from so many tiles on a bf16 panel is widened to fp32 once for all of them; 0: never
 } Role;
 
@@ -76,7 +91,14 @@ typedef struct Plan {
     int64_t few_tokens;        // up to so many tokens share the router's product by columns, and every thread selects for all
     int64_t up_tasks;          // gate/up tasks per thread
     int64_t down_tasks;        // down tasks per thread
+    int64_t few_up_tasks;      // the same of calls with up to few_tokens tokens
+    int64_t few_down_tasks;
     int64_t floor_rows;        // an expert with fewer rows costs as much time as one with so many (memory-bound)
+    int32_t up_order;          // Order in which gate/up tasks walk the pool
+    // instance: what its opener leaves open
+    int32_t bind;              // Bind
+    int32_t threads;           // 0: one for each physical core that the process may use
+    int32_t huge_pages;        // for the workspace and for weights packed into memory
 } Plan;
 
 // A bf16 role as its tiles see a panel that was widened to fp32.

@@ -107,10 +107,12 @@ INLINE void up_phase(Context *c, int64_t iteration) {
     for (int64_t e = c->first; e < c->last; e++) {
         total += up_cost(c, e) * panels_pairs(&roles[buckets_is_shared(e) ? ROLE_SHARED_GATE_UP : ROLE_GATE_UP]);
     }
-    int64_t tasks = layer_tuned.up_tasks * c->threads, *counter = context_begin_phase(c), previous = -1, task;
-    while ((task = context_next_task(c, counter, layer_tuned.up_tasks, &previous)) >= 0) {
+    int64_t per_thread = c->few ? layer_tuned.few_up_tasks : layer_tuned.up_tasks, tasks = per_thread * c->threads;
+    int64_t *counter = context_begin_phase(c), previous = -1, task;
+    int64_t order = layer_tuned.up_order, step = order == ORDER_BACKWARDS || (order == ORDER_IN_TURNS && iteration % 2) ? -1 : 1;
+    while ((task = context_next_task(c, counter, per_thread, &previous)) >= 0) {
         int64_t low = share_start(total, task, tasks), high = share_start(total, task + 1, tasks), base = 0;
-        for (int64_t e = c->first; e < c->last && base < high; e++) {
+        for (int64_t e = step > 0 ? c->first : c->last - 1; e >= c->first && e < c->last && base < high; e += step) {
             int shared = buckets_is_shared(e);
             const Role *role = &roles[shared ? ROLE_SHARED_GATE_UP : ROLE_GATE_UP];
             int64_t pairs = panels_pairs(role), cost = up_cost(c, e), begin = base;
@@ -123,7 +125,8 @@ INLINE void up_phase(Context *c, int64_t iteration) {
             if (first >= last) {
                 continue;
             }
-            Matrix m = panels_matrix(c, e, ROLE_GATE_UP, ROLE_SHARED_GATE_UP, minimum(last * 2, role->panels), 0);
+            Matrix m = panels_matrix(c, e, buckets_next(c, e, step), ROLE_GATE_UP, ROLE_SHARED_GATE_UP,
+                                     minimum(last * 2, role->panels), 0);
             if (shared) {
                 m.tile = tile_shared_gate_up, m.widening = tile_shared_gate_up_widening, m.widened = tile_shared_gate_up_widened;
                 up_panels(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], first * 2);

@@ -10,6 +10,7 @@
 
 #include "compiler/artifact.h"
 #include "compiler/plan.h"
+#include "compiler/wisdom_origin.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -63,6 +64,16 @@ static File make_file(size_t size) {
     return file;
 }
 
+static void print_origins(const Artifact *artifact) {
+    FILE *nowhere = fopen("/dev/null", "w");
+    for (size_t i = 0; nowhere && i < json_array_size(artifact->origins); i++) {
+        wisdom_origin_print(json_array_get(artifact->origins, i), nowhere);
+    }
+    if (nowhere) {
+        fclose(nowhere);
+    }
+}
+
 static void read_description(const uint8_t *data, size_t size) {
     char path[64];
     File start = make_file(size);
@@ -78,6 +89,7 @@ static void read_description(const uint8_t *data, size_t size) {
     }
     if (artifact) {
         free(artifact_kinds(artifact));
+        print_origins(artifact);
     }
     artifact_free(artifact);
     diagnostics_free(&diagnostics);

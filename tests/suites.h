@@ -1,6 +1,7 @@
 // Every suite of the tests: one row here and one file tests/test_NAME.c that defines `Suite *suite_NAME(void)`.
 // X(name, where it runs): NATIVE, or NATIVE_AND_SANITIZED if it is worth running under AddressSanitizer and UBSan too (the
-// compiler that a suite runs as a program, $CATENA, is then built with them as well).
+// compiler that a suite runs as a program, $CATENA, is then built with them as well). Suites run side by side and are started in
+// this order: first those that take long.
 #ifndef CATENA_SUITES_H
 #define CATENA_SUITES_H
 
@@ -9,30 +10,35 @@
 enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
 
 #define SUITE_LIST(X) \
+    X(cli, NATIVE_AND_SANITIZED) \
+    X(compile, NATIVE) \
+    X(import, NATIVE_AND_SANITIZED) \
+    X(recall, NATIVE) \
+    X(tune, NATIVE) \
+    X(golden, NATIVE_AND_SANITIZED) \
+    X(emit, NATIVE) \
+    X(imported, NATIVE) \
+    X(verify, NATIVE_AND_SANITIZED) \
+    X(artifact, NATIVE_AND_SANITIZED) \
+    X(property, NATIVE_AND_SANITIZED) \
+    X(placement, NATIVE_AND_SANITIZED) \
+    X(torch_module, NATIVE) \
+    X(machine, NATIVE) \
+    X(reference, NATIVE_AND_SANITIZED) \
+    X(audit, NATIVE) \
     X(spec, NATIVE_AND_SANITIZED) \
     X(search, NATIVE_AND_SANITIZED) \
     X(space, NATIVE_AND_SANITIZED) \
-    X(tune, NATIVE) \
-    X(recall, NATIVE) \
+    X(tune_tokens, NATIVE_AND_SANITIZED) \
     X(plot, NATIVE_AND_SANITIZED) \
     X(schema, NATIVE_AND_SANITIZED) \
     X(npy, NATIVE_AND_SANITIZED) \
-    X(reference, NATIVE_AND_SANITIZED) \
     X(reference_select, NATIVE_AND_SANITIZED) \
-    X(verify, NATIVE_AND_SANITIZED) \
     X(boundaries, NATIVE) \
     X(plan, NATIVE_AND_SANITIZED) \
     X(layer, NATIVE_AND_SANITIZED) \
     X(routing, NATIVE_AND_SANITIZED) \
-    X(property, NATIVE_AND_SANITIZED) \
-    X(emit, NATIVE) \
-    X(compile, NATIVE) \
-    X(artifact, NATIVE_AND_SANITIZED) \
-    X(golden, NATIVE_AND_SANITIZED) \
     X(families, NATIVE_AND_SANITIZED) \
-    X(imported, NATIVE) \
-    X(import, NATIVE_AND_SANITIZED) \
-    X(cli, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \
     X(safetensors, NATIVE_AND_SANITIZED) \
     X(weights, NATIVE_AND_SANITIZED) \
@@ -45,9 +51,6 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(importance, NATIVE_AND_SANITIZED) \
     X(wisdom, NATIVE_AND_SANITIZED) \
     X(wisdom_command, NATIVE_AND_SANITIZED) \
-    X(torch_module, NATIVE) \
-    X(placement, NATIVE_AND_SANITIZED) \
-    X(machine, NATIVE) \
     X(bench, NATIVE)
 
 #define SUITE_DECLARE(name, where) Suite *suite_##name(void);

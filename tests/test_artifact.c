@@ -164,6 +164,8 @@ START_TEST(changed_descriptions) {
         {"\\\"hidden\\\": 72", "\\\"hidden\\\": -2", "layers[0].hidden must be an integer"},
         {"\"compute\": [", "\"computx\": [", "damaged description: \"compute\""},
         {"\"plans\": [", "\"planx\": [", "damaged description: \"plans\""},
+        {"\"wisdom\": [", "\"wisdox\": [", "damaged description: \"wisdom\""},
+        {"\"wisdom\": [\n    null", "\"wisdom\": [\n    true", "damaged description: \"wisdom\""},
         {"\\\"count\\\": 8", "\\\"count\\\": 9", "damaged description: plan of layer 'sparse'"},
         {"gate_up.panels ", "gate_up.panelx ", "damaged description: plan of layer 'sparse'"},
         {"down.matrices 8", "down.matrices 7", "damaged description: plan of layer 'sparse'"},

@@ -197,9 +197,10 @@ START_TEST(signals_leave_nothing) {
     shell_expect(0, "0\n", "ls -A $D/out | wc -l");
     // a linker that does not end by itself, and a child that this process had before it became the compiler
     shell_expect(128 + SIGTERM, "", "NAP=100 SENT=TERM CATENA_LLD=$D/linker timeout -s KILL 60 $CATENA compile %s -o $D/out", spec);
-    shell_expect(128 + SIGTERM, "",
-                 "(sleep 100 >$D/null 2>&1 & echo $! >$D/child; SENT=TERM CATENA_LLD=$D/linker exec $CATENA compile %s -o $D/out)",
-                 spec);
+    shell_expect(
+        128 + SIGTERM, "",
+        "sh -c 'sleep 100 >$D/null 2>&1 & echo $! >$D/child; SENT=TERM CATENA_LLD=$D/linker exec $CATENA compile %s -o $D/out'",
+        spec);
     shell_expect(0, "", "kill $(cat $D/child)");
     shell_expect(0, "0\n", "ls -A $D/out | wc -l");
 }
@@ -372,6 +373,17 @@ START_TEST(explain_gives_the_same_text_of_both) {
     free(of_spec);
     free(of_library);
     free(whole);
+}
+END_TEST
+
+// Seconds of silence would look like a program that hangs. Rates of a machine that was disturbed are not kept.
+START_TEST(measuring_is_said) {
+    static const char said[] = "catena: measuring this machine's instruction paths (";
+    shell_expect(EXIT_OK, said, "XDG_CACHE_HOME=$D/cache $CATENA explain %s", spec);
+    shell_expect(EXIT_OK, "",
+                 "! grep -q entries $D/cache/catena/*.json || XDG_CACHE_HOME=$D/cache $CATENA explain %s 2>&1 >$D/out | "
+                 "(! grep measuring)",
+                 spec);
 }
 END_TEST
 
@@ -701,6 +713,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, ended_benchmarks_leave_nothing);
     tcase_add_test(cases, failed_writes_leave_what_was_there);
     tcase_add_test(cases, explain_gives_the_same_text_of_both);
+    tcase_add_test(cases, measuring_is_said);
     tcase_add_test(cases, what_cannot_be_explained);
     tcase_add_test(cases, verify_passes_and_fails);
     tcase_add_test(cases, not_a_library);

@@ -27,16 +27,8 @@ static uint8_t *guarded(size_t bytes) {
 
 static Role make_role(const Target *target, Path path, int64_t depth) {
     const PathFacts *facts = path_facts(path);
-    const TileShape *shape = &target->tiles[path];
-    Role role = {.matrices = 1,
-                 .depth = depth,
-                 .depth_padded = (depth + 1) / 2 * 2,
-                 .path = path,
-                 .max_rows = shape->max_rows,
-                 .wide_rows = shape->wide_rows,
-                 .tile_columns = shape->tile_columns,
-                 .unroll = shape->unroll,
-                 .prefetch = shape->prefetch};
+    Role role = {.matrices = 1, .depth = depth, .depth_padded = (depth + 1) / 2 * 2};
+    target_shape_role(target, path, &role);
     role.weights = facts->weights;
     role.input = facts->input;
     role.panel_bytes = role.depth_padded * PANEL_COLUMNS * format_bytes((Format)role.weights);

@@ -358,7 +358,11 @@ static const struct {
     {"{\n  \"model_type\": \"bert\"}", "write the description by hand (README, \"The description\")"},
     {"{\"architectures\": [\"BertModel\"]}",
      "config.json:1:19: error: unknown model: found model_type \"\", architecture \"BertModel\""},
-    {"{\"model_type\": 7, \"architectures\": 8}", "unknown model"},
+    {"{\"model_type\": 7, \"architectures\": [\"MixtralForCausalLM\"]}",
+     "config.json:1:16: error: model_type must be a text, found 7"},
+    {"{\"model_type\": \"llama4\",\n \"text_config\": {\"model_type\": []}}",
+     "config.json:2:32: error: model_type must be a text, found a list of 0"},
+    {"{\"model_type\": null}", "unknown model"},
     {"{\"model_type\": \"minimax\",\n \"architectures\": [\"MiniMaxM2ForCausalLM\"]}",
      "config.json:2:19: error: the architecture MiniMaxM2ForCausalLM is of MiniMax-M2, but the model_type is of MiniMax"},
     {MIXTRAL(",\n \"hidden_size\": \"x\""),
@@ -419,6 +423,20 @@ START_TEST(refuses_wrong_configurations) {
     Result result = import_config(refusals[_i].config);
     ck_assert_ptr_null(result.text);
     expect_words(result.diagnostics.text, refusals[_i].words);
+    release(&result);
+}
+END_TEST
+
+// A byte order mark is none of the text: columns count from behind it.
+START_TEST(passes_over_a_byte_order_mark) {
+    Result result = import_config("\xef\xbb\xbf{\"model_type\": \"mixtral\"}");
+    expect_value(&result, "layers.0.experts.count", "8");
+    release(&result);
+    result = import_config("\xef\xbb\xbf{\"model_type\": 7}");
+    expect_words(result.diagnostics.text, "config.json:1:16: error: model_type must be a text");
+    release(&result);
+    result = import_config("\xef\xbb\xbf");
+    expect_words(result.diagnostics.text, "config.json:1:1: error: ");
     release(&result);
 }
 END_TEST
@@ -544,7 +562,9 @@ START_TEST(dry_run_writes_nothing) {
     ck_assert_int_eq(shell_run("test -e $D/m.json"), 1);
     shell_run("printf '{\"model_type\": \"mixtral\"}' > $D/config.json");
     shell_expect(EXIT_OK, "not in the configuration, so by default: hidden_size = 4096", "$CATENA import --dry-run $D");
-    shell_expect(EXIT_OK, "tensors were not looked for", "$CATENA import --dry-run $D/config.json");
+    shell_expect(EXIT_OK, "tensors were not checked", "$CATENA import --dry-run $D/config.json");
+    shell_expect(EXIT_OK, "tensors were not checked", "$CATENA import $D/config.json -o $D/unchecked.json");
+    shell_expect(EXIT_OK, "", "! $CATENA import %s/mixtral 2>&1 | grep 'not checked'", golden);
 }
 END_TEST
 
@@ -775,6 +795,7 @@ Suite *suite_import(void) {
     tcase_add_loop_test(files, has_the_defaults_of_transformers, 0, (int)json_array_size(defaults) + !defaults);
     tcase_add_loop_test(files, finds_sparse_layers, 0, LAYER_RULES);
     tcase_add_loop_test(files, refuses_wrong_configurations, 0, REFUSALS);
+    tcase_add_test(files, passes_over_a_byte_order_mark);
     tcase_add_test(files, refuses_what_is_no_configuration);
     tcase_add_loop_test(files, survives_every_wrong_value, 0, folder_count);
     tcase_add_loop_test(files, compares_with_the_checkpoint, 0, MISFITS);

@@ -97,17 +97,29 @@ typedef struct Schedule {
     const char *name;
     int threads;
     int64_t max_tokens, few_tokens, wave_rows;
-    int64_t up_tasks, down_tasks;
+    int64_t up_tasks, down_tasks, few_up_tasks, few_down_tasks;
+    Order up_order;
     int give;  // then the routing is given back to the layer, which only makes the shared experts' gates
 } Schedule;
 
 static const Schedule schedules[] = {
-    {"three threads, chunks of five", 3, 5, 0, 0, 0, 0, 0},
-    {"every token selected by every thread, routing given back", 2, 0, TOKENS, 0, 0, 0, 1},
-    {"chunks of eleven, no token selected twice, routing given back", 2, 11, -1, 0, 0, 0, 1},
-    {"waves of one chunk's tokens", 2, 0, 0, TOKENS, 0, 0, 0},
-    {"waves of two and a half tokens' slots", 1, 2, -1, 5, 0, 0, 0},
-    {"one task each in up, several in down, waves", 2, 0, 0, TOKENS, 1, 3, 0},
+    {.name = "three threads, chunks of five", .threads = 3, .max_tokens = 5},
+    {.name = "every token selected by every thread, routing given back", .threads = 2, .few_tokens = TOKENS, .give = 1},
+    {.name = "chunks of eleven, no token selected twice, routing given back",
+     .threads = 2,
+     .max_tokens = 11,
+     .few_tokens = -1,
+     .give = 1},
+    {.name = "waves of one chunk's tokens", .threads = 2, .wave_rows = TOKENS},
+    {.name = "waves of two and a half tokens' slots", .threads = 1, .max_tokens = 2, .few_tokens = -1, .wave_rows = 5},
+    {.name = "one task each in up, several in down, waves", .threads = 2, .wave_rows = TOKENS, .up_tasks = 1, .down_tasks = 3},
+    {.name = "backwards in up, in waves", .threads = 2, .wave_rows = TOKENS, .up_order = ORDER_BACKWARDS},
+    {.name = "up by turns, few tokens cut finely",
+     .threads = 3,
+     .few_tokens = TOKENS,
+     .few_up_tasks = 5,
+     .few_down_tasks = 4,
+     .up_order = ORDER_IN_TURNS},
 };
 enum { SCHEDULES = sizeof schedules / sizeof *schedules };
 
@@ -117,6 +129,9 @@ static Kind reschedule(const Kind *kind, const Schedule *s) {
     plan->few_tokens = s->few_tokens < 0 ? 0 : s->few_tokens ? s->few_tokens : plan->few_tokens;
     plan->up_tasks = s->up_tasks ? s->up_tasks : plan->up_tasks;
     plan->down_tasks = s->down_tasks ? s->down_tasks : plan->down_tasks;
+    plan->few_up_tasks = s->few_up_tasks ? s->few_up_tasks : plan->few_up_tasks;
+    plan->few_down_tasks = s->few_down_tasks ? s->few_down_tasks : plan->few_down_tasks;
+    plan->up_order = s->up_order;
     if (s->wave_rows) {
         plan->chunk_tokens = s->max_tokens ? s->max_tokens : TOKENS;
         plan->wave_rows = s->wave_rows;

@@ -4,29 +4,33 @@
 #include <string.h>
 
 #include "../compiler/compile.h"
+#include "../compiler/npy.h"
 #include "../compiler/recall.h"
 #include "shell.h"
 #include "suites.h"
 
-static const char description[] =
-    "{\"name\": \"remembered\", \"workload\": {\"tokens\": [1, 32]}, \"layers\": [{\"name\": \"sparse\", \"hidden\": 64, "
-    "\"router\": {\"k\": 2}, \"experts\": {\"count\": 4, \"intermediate\": 32}, \"weights\": \"fp32\"}]}";
+#define DESCRIBED(workload) \
+    "{\"name\": \"remembered\", \"workload\": " workload \
+    ", \"layers\": [{\"name\": \"sparse\", \"hidden\": 64, " \
+    "\"router\": {\"k\": 2}, \"experts\": {\"count\": 4, \"intermediate\": 32}, \"weights\": \"fp32\"}]}"
+static const char description[] = DESCRIBED("{\"tokens\": [1, 32]}");
 
 // Leaves wisdom of that layer on this machine in $D/wisdom.json, and the description in $D/spec.json.
-static void remember(const char *decisions_text, int threads_more) {
+static void remember_described(const char *text, const char *decisions_text, int threads_more) {
     Diagnostics diagnostics = {0};
     Machine machine;
     RecallWorkload workload;
     RecallKey key;
     Plan plan;
     char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES];
-    shell_write_file("$D/spec.json", description, strlen(description));
-    Model *model = model_read_text(description, strlen(description), "spec", &diagnostics);
+    shell_write_file("$D/spec.json", text, strlen(text));
+    Model *model = model_read_text(text, strlen(text), "spec", &diagnostics);
     ck_assert_msg(model != NULL, "%s", diagnostics.text);
     ck_assert_int_eq(machine_detect(&machine), 0);
     const Target *target = compile_target(NULL, &machine, &diagnostics);
     ck_assert_int_eq(compile_plans(model, target, &machine, -1, &plan, &diagnostics), 0);
     recall_workload(&model->workload, &workload);
+    ck_assert_msg(!recall_trace(&workload, &plan.layer, &diagnostics), "%s", diagnostics.text);
     recall_key(&plan.layer, target, &machine, (int)machine.threads + threads_more, &workload, &key);
     json_t *decisions = json_loads(decisions_text, 0, NULL);
     json_t *entry = wisdom_entry(&key.key, &machine, decisions, 1.1, 1.05, 1.2, NULL);
@@ -37,7 +41,12 @@ static void remember(const char *decisions_text, int threads_more) {
     model_free(model);
 }
 
+static void remember(const char *decisions_text, int threads_more) {
+    remember_described(description, decisions_text, threads_more);
+}
+
 #define COMPILE "$CATENA compile $D/spec.json -o $D/out --wisdom "
+#define EXPLAIN "$CATENA explain $D/out/libremembered.so"
 #define TEXT "$CATENA explain --text $D/out/libremembered.so"
 
 START_TEST(test_taken_up) {
@@ -77,6 +86,112 @@ START_TEST(test_misfit) {
 }
 END_TEST
 
+// A library says which wisdom its plan was made with; the same wisdom gives the same bytes.
+START_TEST(test_origin_is_embedded) {
+    remember("{\"few_tokens\": 4, \"down.prefetch\": 0}", 0);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan: tuned (gain 1.100, 1.050 to 1.200; measured 20", EXPLAIN " >$D/text; grep 'plan: ' $D/text");
+    shell_expect(0, "): few_tokens 4, down.prefetch 0\n", "grep 'plan: ' $D/text");
+    shell_expect(0, "",
+                 "id=$($CATENA wisdom --wisdom $D/wisdom.json list | grep -oE '[0-9a-f]{16}') && grep \"wisdom $id)\" $D/text");
+    shell_expect(0, "",
+                 "cp -r $D/out $D/first && sleep 1.1 && " COMPILE
+                 "$D/wisdom.json && cmp $D/out/libremembered.so $D/first/libremembered.so");
+    shell_expect(0, "libremembered.so", COMPILE "none");
+    shell_expect(0, "\nplan: default\n", EXPLAIN);
+    shell_expect(0, "", "rm $D/wisdom.json");
+    remember("{}", 0);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan: default (a search found nothing surely faster; measured 20", EXPLAIN);
+}
+END_TEST
+
+START_TEST(test_origin_is_checked) {
+    static const char *const changes[] = {"s/\"gain\": [0-9]/\"gaim\": 1/",
+                                          "s/\"low\": [0-9.]*/\"low\": null/",
+                                          "s/\"high\": /\"hugh\": /",
+                                          "s/\"few_tokens\": 4/\"few\\x1btokens\": 4/",
+                                          "s/\"few_tokens\": 4/\"few_token\": 4./",
+                                          "s/\"time\": [0-9]/\"time\": -/",
+                                          "s/\"id\": \"./\"id\": \"g/",
+                                          "s/\"decisions\": {/\"decisiont\": {/"};
+    remember("{\"few_tokens\": 4}", 0);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        shell_expect(0, "",
+                     "LC_ALL=C sed '%s' $D/out/libremembered.so >$D/changed.so; ! cmp -s $D/out/libremembered.so $D/changed.so",
+                     changes[i]);
+        shell_expect(1, "damaged description: ", "$CATENA explain --text $D/changed.so");
+    }
+}
+END_TEST
+
+// Token counts that weigh otherwise are another workload; how a weight is written does not matter.
+START_TEST(test_of_other_weights) {
+    static const char *const same[] = {DESCRIBED("{\"tokens\": [1, {\"count\": 32, \"weight\": 2.5}]}"),
+                                       DESCRIBED("{\"tokens\": [{\"count\": 1}, {\"weight\": 25e-1, \"count\": 32}]}")};
+    remember_described(same[0], "{\"few_tokens\": 4}", 0);
+    for (size_t i = 0; i < 2; i++) {
+        shell_write_file("$D/spec.json", same[i], strlen(same[i]));
+        shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+        shell_expect(0, "plan.few_tokens 4\n", TEXT);
+    }
+    shell_expect(0, "1:1 32:2.5 uniform", "$CATENA wisdom --wisdom $D/wisdom.json list");
+    shell_write_file("$D/spec.json", description, strlen(description));
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan.few_tokens 16\n", TEXT);
+}
+END_TEST
+
+// Writes the trace of TRACED tokens $D/NAME.
+static void write_trace(const char *name, int first_expert) {
+    enum { TRACED = 9, K = 2 };
+    int32_t experts[TRACED * K];
+    float weights[TRACED * K];
+    char path[512];
+    Diagnostics diagnostics = {0};
+    for (int slot = 0; slot < TRACED * K; slot++) {
+        experts[slot] = (first_expert + slot) % 4;
+        weights[slot] = 0.5f;
+    }
+    Npy array = {NPY_INT32, 3, {1, TRACED, K}, experts};
+    snprintf(path, sizeof path, "%s/%s.experts.npy", shell_folder(), name);
+    ck_assert_int_eq(npy_write(path, &array, &diagnostics), 0);
+    array = (Npy){NPY_FLOAT32, 3, {1, TRACED, K}, weights};
+    snprintf(path, sizeof path, "%s/%s.weights.npy", shell_folder(), name);
+    ck_assert_int_eq(npy_write(path, &array, &diagnostics), 0);
+}
+
+static void describe_trace(const char *name) {
+    char text[2048];
+    snprintf(text, sizeof text, DESCRIBED("{\"tokens\": [1, 32], \"routing\": \"trace:%s/%s\"}"), shell_folder(), name);
+    shell_write_file("$D/spec.json", text, strlen(text));
+}
+
+// A trace is known by what is in it: under another name it is the same workload, with other content another. Without it a library
+// has the default plan.
+START_TEST(test_of_traces) {
+    size_t bytes;
+    write_trace("one", 0);
+    describe_trace("one");
+    char *described = shell_read_file("$D/spec.json", &bytes);
+    remember_described(described, "{\"few_tokens\": 4}", 0);
+    free(described);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan.few_tokens 4\n", TEXT);
+    write_trace("two", 0);
+    describe_trace("two");
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan.few_tokens 4\n", TEXT);
+    write_trace("two", 1);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan.few_tokens 16\n", TEXT);
+    describe_trace("three");
+    shell_expect(0, "layer 'sparse': no wisdom is looked for: ", COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan.few_tokens 16\n", TEXT);
+}
+END_TEST
+
 // Says that there is an entry of the layer.
 #define LISTED "$CATENA wisdom --wisdom $D/w.json list | grep '64 x 32, 4 experts, k 2'"
 
@@ -93,6 +208,24 @@ START_TEST(test_tune) {
     shell_expect(2, "--budget takes seconds", "$CATENA tune $D/spec.json --budget soon");
     shell_expect(2, "--tokens takes", "$CATENA tune $D/spec.json --tokens 4:0");
     shell_expect(2, "--routing takes", "$CATENA tune $D/spec.json --routing nowhere");
+}
+END_TEST
+
+// A trace is tuned for as any other workload, and refused at once where it is none of the layer's.
+START_TEST(test_tune_for_a_trace) {
+    shell_write_file("$D/spec.json", description, strlen(description));
+    write_trace("calls", 0);
+    shell_expect(
+        0, "layer sparse: space of ",
+        "for budget in 3 12 48; do $CATENA tune $D/spec.json --routing trace:$D/calls --budget $budget --wisdom $D/w.json; " LISTED
+        " && break; done");
+    shell_expect(0, "1:1 32:1 trace:", LISTED);
+    describe_trace("calls");
+    shell_expect(0, "1:1 32:1 trace:", "$CATENA tune $D/spec.json --budget 2 --wisdom $D/w.json && " LISTED);
+    shell_expect(1, "none.experts.npy", "$CATENA tune $D/spec.json --routing trace:$D/none --budget 86400 --wisdom none");
+    shell_expect(
+        1, "a trace of this layer is int32 [2, tokens, 2]",
+        "sed -i 's/\"hidden\"/\"iterations\": 2, &/' $D/spec.json && $CATENA tune $D/spec.json --budget 86400 --wisdom none");
 }
 END_TEST
 
@@ -115,7 +248,12 @@ Suite *suite_recall(void) {
     tcase_add_test(cases, test_of_the_user);
     tcase_add_test(cases, test_of_another_key);
     tcase_add_test(cases, test_misfit);
+    tcase_add_test(cases, test_origin_is_embedded);
+    tcase_add_test(cases, test_origin_is_checked);
+    tcase_add_test(cases, test_of_other_weights);
+    tcase_add_test(cases, test_of_traces);
     tcase_add_test(cases, test_tune);
+    tcase_add_test(cases, test_tune_for_a_trace);
     tcase_add_test(cases, test_interrupted);
     suite_add_tcase(suite, cases);
     return suite;

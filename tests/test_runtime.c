@@ -442,7 +442,7 @@ START_TEST(reads_options) {
                            {.size = sizeof *bad, .threads = 100000},
                            {.size = sizeof *bad, .max_tokens = -1},
                            {.size = sizeof *bad, .check = 2},
-                           {.size = sizeof *bad, .bind = -1},
+                           {.size = sizeof *bad, .bind = -2},
                            {.size = sizeof *bad, .interleave = 2}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         ck_assert_int_eq(open_with(&bad[i]), LIBRARY_INVALID_ARGUMENT);
@@ -500,12 +500,12 @@ START_TEST(parses_numbers_itself) {
 }
 END_TEST
 
-static void write_siblings(const char *root, int cpu, const char *text) {
+static void write_list(const char *root, int cpu, const char *directory, const char *name, const char *text) {
     char path[SHELL_PATH_BYTES + 128], command[SHELL_PATH_BYTES + 192];
-    snprintf(path, sizeof path, "%s/cpu%d/topology", root, cpu);
+    snprintf(path, sizeof path, "%s/cpu%d/%s", root, cpu, directory);
     snprintf(command, sizeof command, "mkdir -p %s", path);
     ck_assert_int_eq(system(command), 0);
-    strcat(path, "/thread_siblings_list");
+    snprintf(path, sizeof path, "%s/cpu%d/%s/%s", root, cpu, directory, name);
     FILE *file = fopen(path, "w");
     ck_assert_ptr_nonnull(file);
     fputs(text, file);
@@ -520,7 +520,7 @@ START_TEST(cores_come_before_siblings) {
     static const char *const siblings[] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n", "0,4\n", "1,5\n",    "2,6\n",
                                            "3,7\n", "8-9\n", "8-9\n", "10-11", "10-11", "nonsense", ""};
     for (int cpu = 0; cpu < 14; cpu++) {
-        write_siblings(root, cpu, siblings[cpu]);
+        write_list(root, cpu, "topology", "thread_siblings_list", siblings[cpu]);
     }
     int cpus[] = {0, 2,  4,  5,  6,  8,
                   9, 11, 12, 13, 14, 70000};  // 4 and 6 have their siblings here, 5 and 11 have not; no files: 14..
@@ -530,12 +530,65 @@ START_TEST(cores_come_before_siblings) {
     int unknown[] = {3, 5};
     ck_assert_int_eq(cores_sort("/no/such/folder", unknown, 2), 2);
     ck_assert(unknown[0] == 3 && unknown[1] == 5);
-    int count = 0, *ordered = cores_ordered(&count);
+    int count = 0, *ordered = cores_ordered(true, &count);
     ck_assert_ptr_nonnull(ordered);
     ck_assert_int_eq(count, cores_allowed(NULL, 0));
     free(ordered);
     snprintf(command, sizeof command, "rm -r %s", root);
     ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+// Compact: neighbours share a cache. Spread: the caches take turns. The order within a cache is the given one.
+START_TEST(cores_are_arranged_by_caches) {
+    char root[SHELL_PATH_BYTES], command[SHELL_PATH_BYTES + 16];
+    shell_template(root);
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    for (int cpu = 0; cpu < 7; cpu++) {  // numbered across two caches, the second with more cores
+        write_list(root, cpu, "cache/index3", "shared_cpu_list", cpu % 2 || cpu == 6 ? "1,3,5-6\n" : "0,2,4\n");
+    }
+    int compact[] = {0, 1, 2, 3, 4, 6, 5}, spread[] = {0, 1, 2, 3, 4, 6, 5}, unknown[] = {8, 7};
+    static const int together[] = {0, 2, 4, 1, 3, 6, 5}, in_turn[] = {0, 1, 2, 3, 4, 6, 5};
+    cores_arrange(root, compact, 7, false);
+    ck_assert_int_eq(memcmp(compact, together, sizeof together), 0);
+    cores_arrange(root, spread, 7, true);
+    ck_assert_int_eq(memcmp(spread, in_turn, sizeof in_turn), 0);
+    cores_arrange(root, compact, 7, true);
+    ck_assert_int_eq(memcmp(compact, in_turn, sizeof in_turn), 0);
+    cores_arrange("/no/such/folder", unknown, 2, true);
+    ck_assert(unknown[0] == 8 && unknown[1] == 7);
+    snprintf(command, sizeof command, "rm -r %s", root);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+// Threads and binding that a plan asks for are those of a library whose opener leaves them open, and of no other.
+START_TEST(plans_choose_what_is_left_open) {
+    Kind tuned[2] = {kinds[0], kinds[1]};
+    for (int k = 0; k < 2; k++) {
+        tuned[k].plan.threads = 1;
+        tuned[k].plan.bind = BIND_SPREAD;
+    }
+    const struct {
+        Options options;
+        int32_t bind;
+        int threads, expected_bind;
+    } rows[] = {{{.threads = 0}, BIND_SPREAD, 1, BIND_NONE},  // one thread has nothing to bind
+                {{.threads = 3}, BIND_SPREAD, 3, BIND_SPREAD},
+                {{.threads = 3, .bind = -1}, BIND_SPREAD, 3, BIND_NONE},
+                {{.threads = 3, .bind = 1}, BIND_SPREAD, 3, BIND_COMPACT},
+                {{.threads = 3}, BIND_NONE, 3, BIND_NONE}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        Options options = rows[i].options;
+        Library *library = NULL;
+        options.size = sizeof options;
+        tuned[0].plan.bind = tuned[1].plan.bind = rows[i].bind;
+        ck_assert_int_eq(
+            instance_open_memory(&contents, tuned, forwards, image, image_size, &options, &library, error, sizeof error), 0);
+        ck_assert_int_eq(library->threads, rows[i].threads);
+        ck_assert_int_eq(library->bind, rows[i].expected_bind);
+        instance_close(library);
+    }
 }
 END_TEST
 
@@ -685,6 +738,8 @@ Suite *suite_runtime(void) {
 #endif
     tcase_add_test(opening, parses_numbers_itself);
     tcase_add_test(opening, cores_come_before_siblings);
+    tcase_add_test(opening, cores_are_arranged_by_caches);
+    tcase_add_test(opening, plans_choose_what_is_left_open);
     tcase_add_test(opening, opens_packed_files);
     tcase_add_test(opening, header_agrees_with_library);
     suite_add_tcase(suite, opening);

@@ -43,8 +43,12 @@ static const struct {
      "{'type': 'string', 'pattern': '^(uniform|one|zipf:([0-9]+[.]?[0-9]*|[.][0-9]+)|trace:.+)$', 'maxLength': 255, 'default': "
      "'uniform'}"},
     {"workload/tokens",
-     "{'type': 'array', 'minItems': 1, 'maxItems': 32, 'items': {'type': 'integer', 'minimum': 1, 'maximum': 1048576},"
-     " 'default': [1, 8, 64, 512, 2048]}"},
+     "{'type': 'array', 'minItems': 1, 'maxItems': 32, 'items': {'oneOf': [{'type': 'integer', 'minimum': 1, 'maximum': 1048576},"
+     " {'type': 'object', 'additionalProperties': false, 'required': ['count'], 'properties': {'count': {'description': 'Tokens of "
+     "a"
+     " call.', 'type': 'integer', 'minimum': 1, 'maximum': 1048576}, 'weight': {'description': 'How much calls of this size matter "
+     "to"
+     " tune.', 'type': 'number', 'exclusiveMinimum': 0, 'maximum': 1000000, 'default': 1}}}]}, 'default': [1, 8, 64, 512, 2048]}"},
 };
 enum { KEYS = sizeof keys / sizeof *keys };
 

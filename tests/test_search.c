@@ -144,6 +144,11 @@ static double extreme(const Simulation *s, int sign, SearchPoint *at) {
     }
 }
 
+static void release(SearchResult *result) {
+    free(result->trials);
+    free(result->steps);
+}
+
 // Seeds in which the search ends within 3 % of the best.
 static int count_found(SearchMethod method, bool from_worst, double budget) {
     int found = 0;
@@ -160,7 +165,7 @@ static int count_found(SearchMethod method, bool from_worst, double budget) {
         ck_assert_msg(true_objective(&s, &result.best) <= true_objective(&s, &problem.standard) + 0.01,
                       "seed %d: slower than the default", (int)seed);
         found += true_objective(&s, &result.best) < least + log(1.03);
-        free(result.trials);
+        release(&result);
     }
     return found;
 }
@@ -197,7 +202,7 @@ START_TEST(test_ties_keep_default) {
         bool standard = !memcmp(&result.best, &problem.standard, sizeof result.best);
         ck_assert(!standard || (result.gain == 1 && result.low == 1 && result.high == 1));
         moved += !standard;
-        free(result.trials);
+        release(&result);
     }
     ck_assert_msg(moved <= 2, "%d of %d equal landscapes had a winner", moved, SEEDS);
 }
@@ -212,7 +217,7 @@ START_TEST(test_unusable) {
     ck_assert_int_eq(search_run(&problem, &options, &result), 0);
     ck_assert_mem_eq(&result.best, &problem.standard, sizeof result.best);
     ck_assert(result.trial_count > 0 && result.trials[0].unusable);
-    free(result.trials);
+    release(&result);
 }
 END_TEST
 
@@ -228,7 +233,7 @@ START_TEST(test_stopped) {
         ck_assert(result.stopped);
         ck_assert_mem_eq(&result.best, &problem.standard, sizeof result.best);
         ck_assert(after < 60 || result.trial_count > 0);
-        free(result.trials);
+        release(&result);
     }
 }
 END_TEST
@@ -248,10 +253,140 @@ START_TEST(test_resumed) {
         ck_assert_int_eq(search_run(&problem, &options, &second), 0);
         ck_assert(second.trial_count >= first.trial_count);
         found += true_objective(&s, &second.best) < least + log(1.03);
-        free(first.trials);
-        free(second.trials);
+        release(&first);
+        release(&second);
     }
     ck_assert_msg(found >= SEEDS * 8 / 10, "%d of %d", found, SEEDS);
+}
+END_TEST
+
+// Differences are to the default from the beginning, wherever the search starts; steps tell the race in its order.
+START_TEST(test_differences) {
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        Simulation s = simulate(seed, 0.08);
+        SearchPoint worst;
+        extreme(&s, -1, &worst);
+        SearchProblem problem = problem_of(&s);
+        double standard = true_objective(&s, &problem.standard);
+        SearchOptions options = {.budget = 40, .seed = seed, .start = &worst};
+        SearchResult result;
+        ck_assert_int_eq(search_run(&problem, &options, &result), 0);
+        ck_assert_uint_ge(result.step_count, 2);
+        ck_assert_mem_eq(&result.steps[0].point, &worst, sizeof worst);
+        ck_assert_double_eq_tol(result.steps[0].difference, true_objective(&s, &worst) - standard, 0.06);
+        for (size_t i = 1; i < result.step_count; i++) {  // the cautious end: faster than that, if anything
+            const SearchStep *step = &result.steps[i];
+            ck_assert_double_ge(step->seconds, result.steps[i - 1].seconds);
+            ck_assert_double_le(true_objective(&s, &step->point) - standard, step->difference + 0.05);
+        }
+        ck_assert_mem_eq(&result.steps[result.step_count - 1].point, &result.candidate, sizeof result.candidate);
+        release(&result);
+    }
+}
+END_TEST
+
+// A table has every candidate measured until its interval is narrow or its rounds are over, and nine of ten intervals hold what is
+// true (they are meant to be of 95 %).
+START_TEST(test_table) {
+    enum { CANDIDATES = 6 };
+    int covered = 0, entries = 0, found = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        Simulation s = simulate(seed, 0.08);
+        SearchPoint candidates[CANDIDATES] = {0};  // the first is the default
+        extreme(&s, 1, &candidates[1]);
+        extreme(&s, -1, &candidates[2]);
+        for (int i = 3; i < CANDIDATES; i++) {
+            candidates[i].value[i] = 1;
+        }
+        SearchProblem problem = problem_of(&s);
+        SearchOptions options = {
+            .budget = INFINITY, .seed = seed, .method = SEARCH_TABLE, .candidates = candidates, .candidate_count = CANDIDATES};
+        SearchResult result;
+        ck_assert_int_eq(search_run(&problem, &options, &result), 0);
+        ck_assert(result.converged);
+        found += !memcmp(&result.best, &candidates[1], sizeof result.best);
+        for (size_t i = 0; i < result.trial_count; i++) {
+            const SearchTrial *trial = &result.trials[i];
+            double difference = true_objective(&s, &trial->point) - true_objective(&s, &problem.standard);
+            if (!trial->rounds) {
+                continue;
+            }
+            ck_assert(trial->rounds >= 40 || trial->error < 0.006);
+            for (int p = 0; p < PARTS; p++) {
+                double part = true_log(&s, &trial->point, p) - true_log(&s, &problem.standard, p);
+                ck_assert_double_gt(trial->part_error[p], 0);
+                covered += fabs(trial->part_difference[p] - part) <= trial->part_error[p];
+            }
+            covered += fabs(trial->difference - difference) <= trial->error;
+            entries++;
+        }
+        release(&result);
+    }
+    ck_assert_int_eq(entries, SEEDS * (CANDIDATES - 1));
+    ck_assert_msg(covered >= entries * (PARTS + 1) * 9 / 10, "%d intervals of %d", covered, entries * (PARTS + 1));
+    ck_assert_msg(found >= SEEDS * 9 / 10, "%d of %d", found, SEEDS);
+}
+END_TEST
+
+// Without candidates: the 20 best predictions, and the start among them whatever is predicted of it.
+START_TEST(test_table_of_predictions) {
+    Simulation s = simulate(4, 0.08);
+    SearchPoint worst;
+    extreme(&s, -1, &worst);
+    SearchProblem problem = problem_of(&s);
+    SearchOptions options = {.budget = INFINITY, .seed = 1, .method = SEARCH_TABLE, .start = &worst};
+    SearchResult result;
+    ck_assert_int_eq(search_run(&problem, &options, &result), 0);
+    int timed = 0, starts = 0;
+    for (size_t i = 0; i < result.trial_count; i++) {
+        timed += result.trials[i].rounds > 0;
+        starts += result.trials[i].rounds > 0 && !memcmp(&result.trials[i].point, &worst, sizeof worst);
+    }
+    ck_assert_int_eq(timed, 21);
+    ck_assert_int_eq(starts, 1);
+    ck_assert_double_gt(result.gain, 1);
+    release(&result);
+}
+END_TEST
+
+// Chance comes from the seed alone: the same measurements lead to the same plans in the same order, another seed to others.
+START_TEST(test_reproducible) {
+    SearchResult results[3];
+    for (int i = 0; i < 3; i++) {
+        Simulation s = simulate(7, 0.08);
+        SearchProblem problem = problem_of(&s);
+        SearchOptions options = {.budget = 30, .seed = i < 2 ? 5 : 6, .method = _i ? SEARCH_RANDOM : SEARCH_RACE};
+        ck_assert_int_eq(search_run(&problem, &options, &results[i]), 0);
+    }
+    bool others = results[2].trial_count != results[0].trial_count;
+    ck_assert_uint_eq(results[0].trial_count, results[1].trial_count);
+    for (size_t i = 0; i < results[0].trial_count; i++) {
+        const SearchTrial *a = &results[0].trials[i], *b = &results[1].trials[i];
+        ck_assert_mem_eq(&a->point, &b->point, sizeof a->point);
+        ck_assert(a->rounds == b->rounds && a->difference == b->difference && a->seconds == b->seconds);
+        others = others || memcmp(&a->point, &results[2].trials[i].point, sizeof a->point);
+    }
+    ck_assert_mem_eq(&results[0].best, &results[1].best, sizeof results[0].best);
+    ck_assert(others);
+    for (int i = 0; i < 3; i++) {
+        release(&results[i]);
+    }
+}
+END_TEST
+
+// With a fifth of the time a quick search finds something worth having nearly always.
+START_TEST(test_quick) {
+    int better = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        Simulation s = simulate(seed, 0.08);
+        SearchProblem problem = problem_of(&s);
+        SearchOptions options = {.budget = 12, .seed = seed, .quick = true};
+        SearchResult result;
+        ck_assert_int_eq(search_run(&problem, &options, &result), 0);
+        better += true_objective(&s, &result.best) < true_objective(&s, &problem.standard) - log(1.03);
+        release(&result);
+    }
+    ck_assert_msg(better >= SEEDS * 9 / 10, "%d of %d", better, SEEDS);
 }
 END_TEST
 
@@ -266,6 +401,11 @@ Suite *suite_search(void) {
     tcase_add_test(cases, test_unusable);
     tcase_add_test(cases, test_stopped);
     tcase_add_test(cases, test_resumed);
+    tcase_add_test(cases, test_differences);
+    tcase_add_test(cases, test_table);
+    tcase_add_test(cases, test_table_of_predictions);
+    tcase_add_loop_test(cases, test_reproducible, 0, 2);
+    tcase_add_test(cases, test_quick);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "compiler/model.h"
+#include "compiler/spec_print.h"
 #include "suites.h"
 
 // One layer with everything that is required; other texts are made from it by putting keys in front.
@@ -12,6 +13,7 @@
 #define ROUTED(router) \
     "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": " router \
     ", \"experts\": {\"count\": 4, \"intermediate\": 6}}]}"
+#define WORKLOAD(text) "{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": " text "}"
 
 #define EXPERTS(more) \
     "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 2}, \"experts\": {\"count\": 4, " \
@@ -79,6 +81,15 @@ static const Refused refusals[] = {
      "workload.tokens[1] must be an integer"},
     {"{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": {\"tokens\": []}}", 1,
      "workload.tokens must be a list of 1 to 32"},
+    {WORKLOAD("{\"tokens\": [1, \"2\", 1048577]}"), 2, "workload.tokens[2] must be an integer from 1 to 1048576, found 1048577"},
+    {WORKLOAD("{\"tokens\": [4, {\"weight\": 2}]}"), 1,
+     "spec.json:1:146: error: workload.tokens[1] lacks \"count\": an integer from 1 to 1048576"},
+    {WORKLOAD("{\"tokens\": [{\"count\": 0, \"weight\": 2}]}"), 1, "workload.tokens[0].count must be an integer"},
+    {WORKLOAD("{\"tokens\": [{\"count\": 4, \"weight\": 0}]}"), 1,
+     "spec.json:1:166: error: workload.tokens[0].weight must be a number from 0 to 1000000, not 0, found 0"},
+    {WORKLOAD("{\"tokens\": [{\"count\": 4, \"weight\": 1e-50}]}"), 1, "a number that fp32 can hold, found 1e-50"},
+    {WORKLOAD("{\"tokens\": [{\"count\": 4, \"wieght\": 2}]}"), 1,
+     "unknown key \"wieght\" in token count: did you mean \"weight\"?"},
     {"{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": {\"routing\": \"zipf:x\"}}", 1,
      "workload.routing must be \"uniform\""},
     {"{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": {\"routing\": \"trace:a\\nb\"}}", 1,
@@ -328,6 +339,7 @@ START_TEST(gives_defaults) {
     ck_assert_int_eq(layer->activations, FORMAT_FP32);
     ck_assert_int_eq(model->workload.token_counts, 5);
     ck_assert_int_eq(model->workload.tokens[4], 2048);
+    ck_assert_float_eq(model->workload.weights[4], 1.0f);
     ck_assert_str_eq(model->workload.routing, "uniform");
     model_free(model);
 }
@@ -372,6 +384,59 @@ START_TEST(reads_every_field) {
     ck_assert_int_eq(model->workload.token_counts, 2);
     ck_assert_str_eq(model->workload.routing, "zipf:1.2");
     model_free(model);
+}
+END_TEST
+
+// What editors put before a text is none of it: positions count from behind it, and libraries do not embed it.
+START_TEST(passes_over_a_byte_order_mark) {
+    Model *model = accepted("\xef\xbb\xbf" MODEL(""));
+    ck_assert_str_eq(model->source, MODEL(""));
+    model_free(model);
+    Diagnostics diagnostics = {0};
+    ck_assert_ptr_null(read_text("\xef\xbb\xbf[]", &diagnostics));
+    ck_assert_str_eq(diagnostics.text, "spec.json:1:1: error: a description is an object\n");
+    diagnostics_free(&diagnostics);
+    ck_assert_ptr_null(read_text("\xef\xbb\xbf\xef\xbb\xbf" MODEL(""), &diagnostics));  // a second one is a mistake
+    diagnostics_free(&diagnostics);
+    ck_assert_ptr_null(read_text("\xef\xbb", &diagnostics));
+    diagnostics_free(&diagnostics);
+}
+END_TEST
+
+// Read, printed in one form, and read again as the same.
+START_TEST(weighs_token_counts) {
+    static const char given[] = WORKLOAD(
+        "{\"tokens\": [1, {\"count\": 16, \"weight\": 2.5}, {\"count\": 64}, "
+        "{\"count\": 512, \"weight\": 1.0}]}");
+    static const float weights[] = {1, 2.5f, 1, 1};
+    static const int64_t tokens[] = {1, 16, 64, 512};
+    Model *model = accepted(given);
+    char *text = model_print(model);
+    Model *again = accepted(text);
+    for (const Model *m = model; m; m = m == model ? again : NULL) {
+        ck_assert_int_eq(m->workload.token_counts, 4);
+        for (int i = 0; i < 4; i++) {
+            ck_assert_int_eq(m->workload.tokens[i], tokens[i]);
+            ck_assert_float_eq(m->workload.weights[i], weights[i]);
+        }
+    }
+    const char *first = strstr(text, "\"tokens\"");
+    ck_assert_msg(first && strstr(text, "\"weight\": 2.5") > first && strstr(text, "64,") && !strstr(text, "\"weight\": 1"), "%s",
+                  text);
+    model_free(model);
+    model_free(again);
+    free(text);
+    // The defaults' counts, but one of them weighs more: no default.
+    model = accepted(WORKLOAD("{\"tokens\": [1, 8, 64, 512, {\"count\": 2048, \"weight\": 3}]}"));
+    text = model_print(model);
+    ck_assert_msg(strstr(text, "\"weight\": 3"), "%s", text);
+    model_free(model);
+    free(text);
+    model = accepted(WORKLOAD("{\"tokens\": [1, 8, 64, 512, {\"count\": 2048}]}"));
+    text = model_print(model);
+    ck_assert_msg(!strstr(text, "tokens"), "%s", text);
+    model_free(model);
+    free(text);
 }
 END_TEST
 
@@ -443,6 +508,8 @@ Suite *suite_spec(void) {
     tcase_add_test(cases, checks_names_of_gates_and_lengths);
     tcase_add_test(cases, gives_defaults);
     tcase_add_test(cases, reads_every_field);
+    tcase_add_test(cases, passes_over_a_byte_order_mark);
+    tcase_add_test(cases, weighs_token_counts);
     tcase_add_test(cases, survives_hostile_texts);
     tcase_add_test(cases, reports_files);
     tcase_add_test(cases, keeps_a_hundred_diagnostics);

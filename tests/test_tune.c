@@ -1,11 +1,16 @@
 // Tuning on this machine: candidates give the default's bits, a search ends in time and can be stopped. What it finds is the
 // business of suite search, which has machines whose best is known; no timing is asserted here.
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/tune.h"
+#include "../compiler/info.h"
+#include "../compiler/planner.h"
+#include "../compiler/tune_paths.h"
+#include "../compiler/tune_table.h"
 #include "available.h"
 #include "fixture.h"
+#include "shell.h"
 #include "suites.h"
 
 static const Target *host(Machine *machine) {
@@ -136,6 +141,182 @@ START_TEST(test_stopped) {
 }
 END_TEST
 
+static int count_rows(const char *text, const char *begin) {
+    int count = 0;
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        count += !strncmp(line, begin, strlen(begin));
+    }
+    return count;
+}
+
+// The whole of a comparison as a table, which may be written again; a file of others may not.
+START_TEST(test_table) {
+    Machine machine, small;
+    const Target *target = host(&machine);
+    small = small_memory(&machine);
+    Layer layer = layer_of(3);
+    Plan standard = plan_default(&layer, target, &small, NULL);
+    TuneOptions options = options_of(target, &small, INFINITY);
+    json_t *candidates = json_pack("[{}, {s:i}, {s:i}]", "gate_up.unroll", 1, "few_tokens", 4);
+    options.method = SEARCH_TABLE;
+    options.candidates = candidates;
+    TuneResult result;
+    Diagnostics diagnostics = {0};
+    ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
+    ck_assert(result.search.converged && !result.search.stopped && !result.unusable);
+    char path[SHELL_PATH_BYTES + 16];
+    snprintf(path, sizeof path, "%s/table.csv", shell_folder());
+    for (int i = 0; i < 2; i++) {
+        TuneTable table;
+        ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), 0);
+        tune_table_layer(&table, "layer", &options, &result);
+        ck_assert_int_eq(tune_table_close(&table, &diagnostics), 0);
+    }
+    size_t size;
+    char *text = shell_read_file("$D/table.csv", &size);
+    ck_assert_int_eq(count_rows(text, "layer,kind,decisions,"), 1);
+    // all and two token counts, of two candidates and the default
+    ck_assert_int_eq(count_rows(text, "layer,plan,"), 9);
+    ck_assert_int_eq(count_rows(text, "layer,plan,\"{\"\"gate_up.unroll\"\": 1}\",,,,,40,"), 1);
+    ck_assert_int_ge(count_rows(text, "layer,incumbent,"), 1);
+    ck_assert_int_eq(count_rows(text, "layer,verdict,"), 1);
+    free(text);
+    shell_write_file("$D/table.csv", "mine\n", 5);
+    TuneTable table;
+    ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), -1);
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "table.csv"));
+    text = shell_read_file("$D/table.csv", &size);
+    ck_assert_str_eq(text, "mine\n");
+    free(text);
+    diagnostics_free(&diagnostics);
+    json_decref(candidates);
+    tune_result_free(&result);
+}
+END_TEST
+
+// What is wrong is said before anything is measured.
+START_TEST(test_command) {
+    shell_write_file("$D/mine.csv", "mine\n", 5);
+    shell_write_file("$D/empty.json", "[]", 2);
+    shell_write_file("$D/broken.json", "[{]", 3);
+    shell_expect(2, "quick, normal or exhaustive", "$CATENA tune examples/moe_8of64.json --effort much 2>&1");
+    shell_expect(2, "--effort exhaustive", "$CATENA tune examples/moe_8of64.json --effort exhaustive --method random 2>&1");
+    shell_expect(2, "--table", "$CATENA tune examples/moe_8of64.json --topology 'pack:1 core:2 pu:1' --table $D/t.csv 2>&1");
+    shell_expect(1, "mine.csv", "$CATENA tune examples/moe_8of64.json --wisdom none --table $D/mine.csv 2>&1");
+    shell_expect(1, "missing.json", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/missing.json 2>&1");
+    shell_expect(1, "broken.json", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/broken.json 2>&1");
+    shell_expect(1, "expected a list", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/empty.json 2>&1");
+}
+END_TEST
+
+// Candidates that are none of the space's plans end it.
+START_TEST(test_foreign_candidates) {
+    Machine machine, small;
+    const Target *target = host(&machine);
+    small = small_memory(&machine);
+    Layer layer = layer_of(3);
+    Plan standard = plan_default(&layer, target, &small, NULL);
+    TuneOptions options = options_of(target, &small, INFINITY);
+    json_t *candidates = json_pack("[{s:i}, {s:i}]", "gate_up.unroll", 1, "gate_up.unroll", 3);
+    options.method = SEARCH_TABLE;
+    options.candidates = candidates;
+    options.candidates_path = "some.json";
+    TuneResult result;
+    Diagnostics diagnostics = {0};
+    ck_assert_int_eq(tune_layer("layer", &standard, &options, &result, &diagnostics), -1);
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "some.json"));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "candidate 1"));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "gate_up.unroll"));
+    diagnostics_free(&diagnostics);
+    json_decref(candidates);
+    tune_result_free(&result);
+}
+END_TEST
+
+static size_t tiles_done, tiles_total;
+
+static void stop_after_tiles(const char *name, size_t done, size_t total, double left) {
+    (void)name, (void)left;
+    tiles_done = done;
+    tiles_total = total;
+    tune_stopped = done >= 40;
+}
+
+// Tiles by themselves: no two are the same, all have a rate, and what was measured until a signal is kept.
+START_TEST(test_tiles) {
+    Machine machine, small;
+    const Target *target = host(&machine);
+    small = small_memory(&machine);
+    Layer layer = layer_of(3);
+    Plan standard = plan_default(&layer, target, &small, NULL);
+    TuneOptions options = options_of(target, &small, INFINITY);
+    options.method = SEARCH_TABLE;
+    options.tiles = true;
+    options.progress_tiles = stop_after_tiles;
+    TuneResult result;
+    Diagnostics diagnostics = {0};
+    ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
+    tune_stopped = 0;
+    ck_assert_uint_eq(result.tile_count, 40);
+    ck_assert_uint_eq(tiles_done, 40);
+    ck_assert_uint_gt(tiles_total, 80);  // of two roles
+    for (size_t i = 0; i < result.tile_count; i++) {
+        const RatesTile *tile = &result.tiles[i];
+        ck_assert(tile->rate > 0 && tile->samples > 0 && tile->rows > 0);
+        for (size_t j = 0; j < i; j++) {
+            const RatesTile *other = &result.tiles[j];
+            ck_assert(tile->role != other->role || tile->kind != other->kind || tile->rows != other->rows ||
+                      memcmp(&tile->point, &other->point, sizeof tile->point));
+        }
+    }
+    tune_result_free(&result);
+}
+END_TEST
+
+// Every legal path computes the layer, with bits of its own; which one a race ends with is the machine's affair.
+START_TEST(test_paths) {
+    Machine machine, small;
+    const Target *target = host(&machine);
+    small = small_memory(&machine);
+    Layer layer = layer_of(3);
+    layer.weights = FORMAT_BF16;
+    layer.compute = COMPUTE_BF16;
+    layer.hidden = layer.intermediate = 448;  // sums too long to be exact
+    Plan standard = plan_default(&layer, target, &small, NULL);
+    TuneOptions options = options_of(target, &small, 2);
+    TunePool pool;
+    Diagnostics diagnostics = {0};
+    ck_assert_msg(!tune_pool_open(&pool, "layer", &standard, &options, TUNE_POOL_ROOM, &diagnostics), "%s", diagnostics.text);
+    int legal = 0, others = 0;
+    for (int p = 0; p < PATH_COUNT; p++) {
+        if (info_path_legal(&small, target, (Path)p, FORMAT_BF16, COMPUTE_BF16)) {
+            Plan plan = plan_with_path(&standard, (Path)p, target, &small);
+            bool itself = p == standard.roles[ROLE_DOWN].path;
+            ck_assert_int_eq(plan.roles[ROLE_DOWN].path, p);
+            ck_assert_int_eq(plan.roles[ROLE_ROUTER].path, standard.roles[ROLE_ROUTER].path);
+            ck_assert(itself == !memcmp(&plan, &standard, sizeof plan));
+            others += tune_pool_prepare(&pool, &plan, 0) != 0;
+            ck_assert_int_eq(tune_pool_prepare(&pool, &plan, 0x1p-8), 0);
+            ck_assert_double_gt(tune_pool_measure(&pool, &plan, 40), 0);
+            legal++;
+        }
+    }
+    ck_assert_int_eq(others, legal - 1);  // each rounds in its own way
+    double gain[3];
+    Path best = tune_paths_race(&pool, 2, gain);
+    ck_assert(info_path_legal(&small, target, best, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert(gain[0] >= 1 && gain[1] >= 1 && gain[2] >= gain[1]);
+    tune_pool_close(&pool);
+    options.workload.bits_free = true;
+    TuneResult result;
+    ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
+    ck_assert_int_eq(result.plan.roles[ROLE_DOWN].path, result.path);
+    ck_assert(result.repathed == (result.path != (Path)standard.roles[ROLE_DOWN].path));
+    tune_result_free(&result);
+}
+END_TEST
+
 Suite *suite_tune(void) {
     Suite *suite = suite_create("tune");
     TCase *cases = tcase_create("candidates");
@@ -143,6 +324,15 @@ Suite *suite_tune(void) {
     tcase_add_loop_test(cases, test_bits, 0, 5);
     tcase_add_loop_test(cases, test_search_ends, 0, 3);
     tcase_add_test(cases, test_stopped);
+    tcase_add_test(cases, test_foreign_candidates);
+    tcase_add_test(cases, test_tiles);
+    tcase_add_test(cases, test_paths);
     suite_add_tcase(suite, cases);
+    TCase *files = tcase_create("files");
+    tcase_set_timeout(files, 300);
+    tcase_add_checked_fixture(files, shell_begin, shell_end);
+    tcase_add_test(files, test_table);
+    tcase_add_test(files, test_command);
+    suite_add_tcase(suite, files);
     return suite;
 }

@@ -1,0 +1,13 @@
+// Which instruction path a layer's experts take, decided by racing whole layers: a path changes bits, so it is asked for
+// (`--bits free`), and it comes before the search, whose knobs are a path's own.
+#ifndef CATENA_TUNE_PATHS_H
+#define CATENA_TUNE_PATHS_H
+
+#include "tune_pool.h"
+
+// Races the default plans of all paths that are legal for the layer and that this machine has. Returns the one to go on with: the
+// pool's standard unless another is faster beyond the noise. Sets its gain over the standard and the 95 % interval (1, 1, 1: it
+// stays). `budget`: seconds at most.
+Path tune_paths_race(TunePool *pool, double budget, double gain[3]);
+
+#endif

@@ -1,0 +1,78 @@
+// See wisdom_origin.h.
+#include "wisdom_origin.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "wisdom.h"
+
+static const char *const fields[] = {"time", "decisions", "gain", "low", "high"};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+json_t *wisdom_origin(const char *id, const json_t *entry) {
+    json_t *origin = json_pack("{s:s}", "id", id);
+    bool failed = !origin;
+    for (int i = 0; i < FIELDS && !failed; i++) {
+        failed = json_object_set(origin, fields[i], json_object_get(entry, fields[i])) != 0;
+    }
+    if (failed) {
+        json_decref(origin);
+        return NULL;
+    }
+    return origin;
+}
+
+// Texts are printed: of ids and names of knobs only what those consist of.
+static bool consists_of(const char *text, const char *characters) {
+    return *text && !text[strspn(text, characters)];
+}
+
+static bool decisions_good(const json_t *decisions) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)decisions, name, value) {
+        if (!json_is_integer(value) || !consists_of(name, "abcdefghijklmnopqrstuvwxyz0123456789_.")) {
+            return false;
+        }
+    }
+    return json_is_object(decisions);
+}
+
+bool wisdom_origin_check(const json_t *origin) {
+    const char *id = json_string_value(json_object_get(origin, "id"));
+    const json_t *time = json_object_get(origin, "time");
+    if (json_is_null(origin)) {
+        return true;
+    }
+    return id && strlen(id) == WISDOM_ID_BYTES - 1 && consists_of(id, "0123456789abcdef") && json_is_integer(time) &&
+           json_integer_value(time) >= 0 && decisions_good(json_object_get(origin, "decisions")) &&
+           json_is_number(json_object_get(origin, "gain")) && json_is_number(json_object_get(origin, "low")) &&
+           json_is_number(json_object_get(origin, "high")) && json_object_size(origin) == FIELDS + 1;
+}
+
+void wisdom_origin_print(const json_t *origin, FILE *stream) {
+    json_t *decisions = json_object_get(origin, "decisions"), *value;
+    time_t when = (time_t)json_integer_value(json_object_get(origin, "time"));
+    char date[32] = "at a time unknown";
+    const char *name, *separator = ":";
+    struct tm parts;
+    if (!json_is_object(origin)) {
+        fprintf(stream, "plan: default\n");
+        return;
+    }
+    if (gmtime_r(&when, &parts)) {
+        strftime(date, sizeof date, "%Y-%m-%d", &parts);
+    }
+    if (json_object_size(decisions)) {
+        fprintf(stream, "plan: tuned (gain %.3f, %.3f to %.3f", json_number_value(json_object_get(origin, "gain")),
+                json_number_value(json_object_get(origin, "low")), json_number_value(json_object_get(origin, "high")));
+    } else {
+        fprintf(stream, "plan: default (a search found nothing surely faster");
+    }
+    fprintf(stream, "; measured %s, wisdom %s)", date, json_string_value(json_object_get(origin, "id")));
+    json_object_foreach(decisions, name, value) {
+        fprintf(stream, "%s %s %lld", separator, name, (long long)json_integer_value(value));
+        separator = ",";
+    }
+    fputc('\n', stream);
+}

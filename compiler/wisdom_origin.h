@@ -1,0 +1,21 @@
+// Where a library's plan comes from, as it is embedded in the library: null for the default plan of a layer that wisdom knows
+// nothing of, otherwise what an entry of wisdom says: {"id": ..., "time": ..., "decisions": {...}, "gain": ..., "low": ..., "high":
+// ...}. There are no decisions where a search confirmed the default. An age would make libraries differ: it is left to readers.
+#ifndef CATENA_WISDOM_ORIGIN_H
+#define CATENA_WISDOM_ORIGIN_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+// Of an entry of that id. New reference; NULL when out of memory.
+json_t *wisdom_origin(const char *id, const json_t *entry);
+
+// Whether a value is one of the above.
+bool wisdom_origin_check(const json_t *origin);
+
+// One line: "plan: default", "plan: tuned (gain 1.050, 1.020 to 1.080; measured 2026-11-22, wisdom 0123456789abcdef): few_tokens
+// 4".
+void wisdom_origin_print(const json_t *origin, FILE *stream);
+
+#endif
