@@ -56,7 +56,7 @@ static void strip_tuned(Plan *plan) {
     for (int r = ROLE_ROUTER + 1; r < ROLE_COUNT; r++) {
         Role *role = &plan->roles[r];
         role->max_rows = role->wide_rows = role->widen_tiles = role->unroll = role->tile_columns = 0;
-        role->prefetch = role->prefetch_hint = role->ahead_hint = 0;
+        role->prefetch = role->prefetch_hint = role->ahead_hint = role->k_blocks = 0;
     }
     plan->few_tokens = plan->block_rows = plan->up_tasks = plan->down_tasks = plan->floor_rows = 0;
     plan->few_up_tasks = plan->few_down_tasks = 0;
@@ -118,15 +118,13 @@ static void never_called(void) {
 }
 
 static int define_all(Candidate *candidate, Diagnostics *diagnostics) {
-    static const char *const kinds[] = {"widening", "widened"};
     int status = jit_define(candidate->jit, "team_barrier", (const void *)team_barrier, diagnostics) ||
                  jit_define(candidate->jit, "layer_tuned", &candidate->tuned, diagnostics);
-    for (int i = 0; i < 2 * ROLE_COUNT && !status; i++) {
-        char name[96];
-        const Role *role = &candidate->tuned.roles[i / 2];
-        if (!role->matrices || !role->widen_tiles) {
-            snprintf(name, sizeof name, "tile_%s_%s_0", role_names[i / 2], kinds[i % 2]);
-            status = jit_define(candidate->jit, name, (const void *)never_called, diagnostics);
+    for (int i = 0; i < EMIT_SPECIAL_TILES && !status; i++) {
+        char name[EMIT_NAME_BYTES], defined[EMIT_NAME_BYTES + 2];
+        if (!emit_special_tile(&candidate->tuned, i, name)) {
+            snprintf(defined, sizeof defined, "%s_0", name);
+            status = jit_define(candidate->jit, defined, (const void *)never_called, diagnostics);
         }
     }
     return status ? -1 : 0;
@@ -207,10 +205,6 @@ void candidate_settle(const Candidate *candidate) {
     for (int i = 0; candidate->library->bind && i < candidate->library->threads; i++) {
         candidate->library->bound[i] = (pthread_t){0};
     }
-}
-
-bool candidate_same_team(const Candidate *a, const Candidate *b) {
-    return a->library->threads == b->library->threads && a->library->bind == b->library->bind;
 }
 
 Library *candidate_library(const Candidate *candidate) {

@@ -23,8 +23,6 @@ void candidate_close(Candidate *candidate);
 // Gives the team to a candidate, untouched by the one that had it before: threads that were bound are free again, and there are as
 // many as it uses.
 void candidate_settle(const Candidate *candidate);
-// Whether two candidates use their team in the same way.
-bool candidate_same_team(const Candidate *a, const Candidate *b);
 
 // The instance: layers 0..slots-1 of it are the bank's.
 Library *candidate_library(const Candidate *candidate);

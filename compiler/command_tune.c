@@ -236,7 +236,10 @@ static void print_result(const char *layer, const TuneResult *result) {
            result->total_seconds);
     if (result->repathed) {
         printf("  path %s instead of the default plan's: %.3fx (%.3f to %.3f); what follows is relative to its own default plan\n",
-               path_name(result->path), result->path_gain[0], result->path_gain[1], result->path_gain[2]);
+               path_name(result->path.path), result->path.gain, result->path.low, result->path.high);
+    }
+    if (result->path.refused) {
+        printf("  paths whose output is too far from the default plan's: %d\n", result->path.refused);
     }
     if (search->gain > 1) {
         printf("  gain %.3fx (%.3f to %.3f) over the default plan: %s\n", search->gain, search->low, search->high, text);
@@ -279,11 +282,15 @@ static int fill_options(CommandOptions *options, const Model *model, const Machi
         memcpy(tune->workload.tokens, workload.tokens, sizeof workload.tokens);
         memcpy(tune->workload.weight, workload.weight, sizeof workload.weight);
         tune->workload.parts = workload.parts;
+        if (workload.parts < model->workload.token_counts) {
+            fprintf(stderr, "catena: only the first %d token counts are searched for\n", workload.parts);
+        }
     }
     if (!*tune->workload.routing) {
         memcpy(tune->workload.routing, workload.routing, sizeof workload.routing);
     }
     bench_routing_parse(tune->workload.routing, &tune->routing);  // either was parsed before
+    tune->threads_given = tune->threads > 0;
     tune->threads = tune->threads ? tune->threads : (int)machine->threads;
     tune->progress = show_progress;
     tune->progress_tiles = show_tiles;
@@ -322,9 +329,9 @@ static int remember(const CommandOptions *options, const RecallKey *key, const T
         return 0;
     }
     json_t *decisions = tune_decisions(result), *measurements = tune_measurements(result);
-    const double *path_gain = result->path_gain;
-    json_t *entry = wisdom_entry(&key->key, options->tune.machine, decisions, search->gain * path_gain[0],
-                                 search->low * path_gain[1], search->high * path_gain[2], measurements);
+    const PathVerdict *path_verdict = &result->path;
+    json_t *entry = wisdom_entry(&key->key, options->tune.machine, decisions, search->gain * path_verdict->gain,
+                                 search->low * path_verdict->low, search->high * path_verdict->high, measurements);
     int status = entry ? wisdom_update(path, &key->key, entry, note, diagnostics) : -1;
     if (*note) {
         fprintf(stderr, "catena: %s\n", note);

@@ -50,7 +50,7 @@ static void emit_dispatcher(Emission *e, const Role *role, TileKind kind, const 
     }
 }
 
-// The dispatchers of one role: its packed tiles, and where panels are widened the two kinds that do it.
+// The dispatchers of one role: its packed tiles, where panels are widened the two kinds that do it, and those of blocks of k.
 static void emit_role(Emission *e, const Role *role, const char *name, int64_t kind) {
     char function[96];
     snprintf(function, sizeof function, "tile_%s_%lld", name, (long long)kind);
@@ -62,6 +62,11 @@ static void emit_role(Emission *e, const Role *role, const char *name, int64_t k
         emit_dispatcher(e, role, TILE_WIDENING, function);
         snprintf(function, sizeof function, "tile_%s_widened_%lld", name, (long long)kind);
         emit_dispatcher(e, &widened, TILE_WIDENED, function);
+    }
+    if (role->k_blocks > 1) {
+        Role blocked = plan_blocked_role(role);
+        snprintf(function, sizeof function, "tile_%s_blocked_%lld", name, (long long)kind);
+        emit_dispatcher(e, &blocked, TILE_BLOCKED, function);
     }
 }
 
@@ -143,14 +148,21 @@ static void split_fused(Emission *e) {
     }
 }
 
-// Tiles that widen panels exist for roles that do so only. The optimiser does not always see that others never call them.
-static void drop_widening(Emission *e, const Plan *plan) {
-    static const char *const kinds[] = {"widening", "widened"};
-    for (int i = 0; i < ROLE_COUNT * 2; i++) {
-        char name[96];
-        snprintf(name, sizeof name, "tile_%s_%s", role_names[i / 2], kinds[i % 2]);
+bool emit_special_tile(const Plan *plan, int index, char name[EMIT_NAME_BYTES]) {
+    static const char *const kinds[] = {"widening", "widened", "blocked"};
+    const Role *role = &plan->roles[index / 3];
+    bool there[] = {role->widen_tiles, role->widen_tiles, role->k_blocks > 1};
+    snprintf(name, EMIT_NAME_BYTES, "tile_%s_%s", role_names[index / 3], kinds[index % 3]);
+    return role->matrices && there[index % 3];
+}
+
+// The optimiser does not always see that what is not there is never called.
+static void drop_special_tiles(Emission *e, const Plan *plan) {
+    for (int i = 0; i < EMIT_SPECIAL_TILES; i++) {
+        char name[EMIT_NAME_BYTES];
+        bool there = emit_special_tile(plan, i, name);
         LLVMValueRef tile = LLVMGetNamedFunction(e->module, name);
-        if (tile && !plan->roles[i / 2].widen_tiles) {
+        if (tile && !there) {
             LLVMReplaceAllUsesWith(tile, LLVMConstNull(e->pointer));
             LLVMDeleteFunction(tile);
         }
@@ -182,7 +194,7 @@ static Object emit_skeleton(const Target *target, const Plan *plan, bool tunable
     LLVMSetVisibility(constant, LLVMDefaultVisibility);
     if (!tunable) {
         replace_global(&e, "layer_tuned", constant);
-        drop_widening(&e, plan);
+        drop_special_tiles(&e, plan);
     }
     rename_tiles(&e, kind);
     snprintf(name, sizeof name, "layer_forward_%lld", (long long)kind);

@@ -11,7 +11,7 @@
 typedef LLVMMemoryBufferRef Object;
 
 // What a tile does beside its product: see skeleton.h.
-typedef enum TileKind { TILE_PACKED, TILE_WIDENING, TILE_WIDENED, TILE_KINDS } TileKind;
+typedef enum TileKind { TILE_PACKED, TILE_WIDENING, TILE_WIDENED, TILE_BLOCKED, TILE_KINDS } TileKind;
 
 // Where the intermediate texts of a compile go: "PREFIX.PART.ll" / "PREFIX.PART.s". All zero: nowhere.
 typedef struct EmitTexts {
@@ -28,8 +28,11 @@ Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, unsigned
 // The skeleton, specialised: layer_forward_<kind>.
 Object emit_layer(const Target *target, const Plan *plan, int64_t kind, const EmitTexts *texts, Diagnostics *diagnostics);
 // The same with what the search varies left open: read from the plan layer_tuned, which whoever loads the object defines. Refers to
-// the widening tiles of all roles. layer_forward_0.
+// the special tiles of all roles. layer_forward_0.
 Object emit_tunable_layer(const Target *target, const Plan *plan, Diagnostics *diagnostics);
+// Tiles that only some plans' roles have: the name of the index-th (without "_<kind>"), and whether this plan has it.
+enum { EMIT_NAME_BYTES = 96, EMIT_SPECIAL_TILES = 3 * ROLE_COUNT };
+bool emit_special_tile(const Plan *plan, int index, char name[EMIT_NAME_BYTES]);
 // The exported functions NAME_... and the library's constants.
 Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
                   const EmitTexts *texts, Diagnostics *diagnostics);

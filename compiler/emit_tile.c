@@ -3,7 +3,7 @@
 //     out[r][c] = sum over ascending k of a[r][k] * w[k][c]      r < rows, c < panels * 32
 //
 // A block of rows x columns accumulators stays in registers while k runs; columns that do not fit are further passes over a.
-// Names: <tile|widening>_<weights>_<path>_<rows>x<columns>_<descriptor>__<target>, the descriptor being depth, input stride,
+// Names: <tile|widening|block>_<weights>_<path>_<rows>x<columns>_<descriptor>__<target>, the descriptor being depth, input stride,
 // accumulators, unrolling and prefetches.
 #include <stdio.h>
 
@@ -37,7 +37,10 @@ static bool tile_is_told(const Role *role, TileKind kind, int rows) {
 // Everything that decides a tile's code: two roles that agree in it share the tile.
 static void tile_name(const Emission *e, const Role *role, TileKind kind, int rows, int panels, char *name, size_t size) {
     bool told = tile_is_told(role, kind, rows);
-    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_h%d_a%lld__%s", kind == TILE_WIDENING ? "widening" : "tile",
+    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_h%d_a%lld__%s",
+             kind == TILE_WIDENING  ? "widening"
+             : kind == TILE_BLOCKED ? "block"
+                                    : "tile",
              role->weights == FORMAT_BF16 ? "bf16" : "fp32", path_name((Path)role->path), rows, panels * PANEL_COLUMNS,
              (long long)role->depth_padded, (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll,
              told ? -1 : role->prefetch, told ? role->ahead_hint : role->prefetch_hint, (long long)(told ? role->ahead_bytes : 0),
@@ -117,6 +120,12 @@ static void emit_loop(const Tiling *t, Step *step, Cursor at) {
     emit_steps(t, step, &at, steps % t->role->unroll);
 }
 
+// Bytes from a tile's output to where accumulator i belongs.
+static int64_t output_offset(const Tiling *t, int i) {
+    int lanes = t->e->target->lanes, vectors = t->columns / lanes;
+    return (i / vectors * TILE_STRIDE + t->first_column + i % vectors * lanes) * 4;
+}
+
 static void emit_pass(const Tiling *t) {
     Emission *e = t->e;
     int lanes = e->target->lanes;
@@ -125,7 +134,9 @@ static void emit_pass(const Tiling *t) {
         .rows = t->rows, .vectors = t->columns / lanes, .accumulators = accumulators, .input_stride = t->role->input_stride};
     step.widened_offset = t->first_column * 4;
     for (int i = 0; i < step.rows * step.vectors; i++) {
-        accumulators[i] = LLVMConstNull(e->vector);
+        accumulators[i] = t->kind == TILE_BLOCKED
+                              ? emission_load(e, e->vector, LLVMGetParam(t->function, 2), output_offset(t, i), lanes * 4)
+                              : LLVMConstNull(e->vector);
     }
     for (int v = 0; v < step.vectors; v++) {
         int column = t->first_column + v * lanes;
@@ -136,12 +147,9 @@ static void emit_pass(const Tiling *t) {
     start.ahead = ahead ? LLVMGetParam(t->function, 3) : NULL;
     start.widened = t->kind == TILE_WIDENING ? LLVMGetParam(t->function, 5) : NULL;
     emit_loop(t, &step, start);
-    for (int r = 0; r < step.rows; r++) {
-        for (int v = 0; v < step.vectors; v++) {
-            LLVMValueRef to =
-                emission_address(e, LLVMGetParam(t->function, 2), (r * TILE_STRIDE + t->first_column + v * lanes) * 4);
-            LLVMSetAlignment(LLVMBuildStore(e->builder, accumulators[r * step.vectors + v], to), (unsigned)lanes * 4);
-        }
+    for (int i = 0; i < step.rows * step.vectors; i++) {
+        LLVMValueRef to = emission_address(e, LLVMGetParam(t->function, 2), output_offset(t, i));
+        LLVMSetAlignment(LLVMBuildStore(e->builder, accumulators[i], to), (unsigned)lanes * 4);
     }
 }
 

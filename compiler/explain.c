@@ -11,8 +11,6 @@
 #include "table.h"
 #include "wisdom_origin.h"
 
-#define NAME(enumerator, name, ...) name,
-
 static Compute role_class(const Layer *layer, int role) {
     return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;
 }

@@ -52,13 +52,13 @@ static double mean_seconds(const RatedRole *rated, double mean) {
     return sum;
 }
 
-// A tiny charge for being far from the default.
+// A tiny charge for being far from the default. No value is below -1.
 static double distance(const Space *space, const SearchPoint *point) {
     const SearchPoint standard = space_standard(space);
     double sum = 0;
     for (int k = 0; k < space->knob_count; k++) {
         const SpaceKnob *knob = &space->knobs[k];
-        sum += fabs(log2((double)(knob->values[point->value[k]] + 1) / (double)(knob->values[standard.value[k]] + 1)));
+        sum += fabs(log2((double)(knob->values[point->value[k]] + 2) / (double)(knob->values[standard.value[k]] + 2)));
     }
     return sum;
 }

@@ -206,6 +206,7 @@ static const struct {
     {"prefetch", {[RATES_WIDE] = true}},
     {"prefetch_hint", {[RATES_WIDE] = true}},
     {"ahead_hint", {[RATES_TALL] = true, [RATES_LOW] = true}},
+    {"k_blocks", {0}},
     {"wide_rows", {0}},
     {"widen_tiles", {0}},
 };
@@ -292,6 +293,10 @@ int rates_measure_tiles(const Space *space, const Bank *bank, int threads, doubl
         total += list_tiles(space, roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), NULL);
     }
     *tiles = calloc(total, sizeof **tiles);
+    if (!*tiles) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "out of memory for %zu tiles", total);
+        return -1;
+    }
     *count = 0;
     for (int i = 0; *tiles && i < 2 * RATES_TILE_KINDS; i++) {
         *count += list_tiles(space, roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), *tiles + *count);
@@ -306,7 +311,7 @@ int rates_measure_tiles(const Space *space, const Bank *bank, int threads, doubl
                    .end = begin + seconds,
                    .stopped = stopped,
                    .diagnostics = diagnostics};
-        status = !*tiles || open_rows(&b);
+        status = open_rows(&b);
         for (; done < *count && (*tiles)[done].role == roles[i] && !status && !over(&b); done++) {
             status = measure_tile(&b, &(*tiles)[done]);
             if (progress) {

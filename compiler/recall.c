@@ -91,6 +91,7 @@ static int recall_decide(const json_t *decisions, const Target *target, const Ma
                          size_t reason_bytes) {
     Space space;
     SearchPoint point;
+    Plan standard = *plan;  // `plan` stays as it is where something does not fit
     const json_t *path = json_object_get(decisions, "path");
     json_t *knobs = json_copy((json_t *)decisions);
     const Layer *layer = &plan->layer;
@@ -102,10 +103,10 @@ static int recall_decide(const json_t *decisions, const Target *target, const Ma
             json_decref(knobs);
             return -1;
         }
-        *plan = plan_with_path(plan, found, target, machine);
+        standard = plan_with_path(plan, found, target, machine);
         json_object_del(knobs, "path");
     }
-    space_make(plan, target, machine, &space);
+    space_make(&standard, target, machine, &space);
     int status = space_read(&space, knobs, &point, reason, reason_bytes);
     if (!status) {
         space_plan(&space, &point, plan);

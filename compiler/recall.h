@@ -17,7 +17,7 @@ typedef struct RecallWorkload {
     uint64_t trace;  // of routing trace:PREFIX: what is in it (recall_trace); otherwise 0
 } RecallWorkload;
 
-// What a description is optimised for.
+// What a description is optimised for: the first SEARCH_MAX_PARTS of its token counts.
 void recall_workload(const Workload *described, RecallWorkload *workload);
 
 // A trace is remembered by its content, not by its name: reads the workload's, if it is one, checks that it is of this layer, and
@@ -41,9 +41,8 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
 Wisdom *recall_open(const char *option, Diagnostics *diagnostics);
 
 // Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any: those
-// that keep the bits, or (bits_free) those that may change them. What
-// does not fit is said on stderr and left out. Returns a list of where each layer's plan comes from (wisdom_origin.h), a new
-// reference; NULL with diagnostics.
+// that keep the bits, or (bits_free) those that may change them. What does not fit is said on stderr and left out. Returns a list
+// of where each layer's plan comes from (wisdom_origin.h), a new reference; NULL with diagnostics.
 json_t *recall_plans(const char *option, bool bits_free, const Model *model, const Target *target, const Machine *machine,
                      Plan *plans, Diagnostics *diagnostics);
 

@@ -35,9 +35,9 @@ static bool same(const SearchPoint *a, const SearchPoint *b) {
 static SearchPoint random_point(Search *s) {
     enum { ATTEMPTS = 1000 };
     for (int i = 0; i < ATTEMPTS; i++) {
-        SearchPoint point = {{0}};
+        SearchPoint point = s->problem->standard;
         for (int k = 0; k < s->problem->knobs; k++) {
-            point.value[k] = (uint8_t)random_below(s, s->problem->values[k]);
+            point.value[k] = s->problem->parts_of[k] ? (uint8_t)random_below(s, s->problem->values[k]) : point.value[k];
         }
         if (s->problem->valid(s->problem->context, &point)) {
             return point;
@@ -64,22 +64,28 @@ typedef struct Ranking {
     Predicted best[TABLE_POINTS];
 } Ranking;
 
-static void keep_prediction(const SearchProblem *problem, Ranking *ranking, const SearchPoint *point, double value) {
-    Predicted *best = ranking->best;
-    for (int i = 0; i < ranking->count; i++) {
-        if (are_alike(problem, &best[i], point, value)) {
-            best[i] = value < best[i].value ? (Predicted){*point, value} : best[i];
-            return;
-        }
-    }
-    int at = ranking->count < ranking->most ? ranking->count++ : ranking->most;
-    if (at == ranking->most && value >= best[--at].value) {
-        return;
-    }
+// Takes the at-th place, or an earlier one that it deserves: those behind move on.
+static void place_prediction(Predicted *best, int at, const SearchPoint *point, double value) {
     for (; at > 0 && best[at - 1].value > value; at--) {
         best[at] = best[at - 1];
     }
     best[at] = (Predicted){*point, value};
+}
+
+static void keep_prediction(const SearchProblem *problem, Ranking *ranking, const SearchPoint *point, double value) {
+    Predicted *best = ranking->best;
+    for (int i = 0; i < ranking->count; i++) {
+        if (are_alike(problem, &best[i], point, value)) {
+            if (value < best[i].value) {
+                place_prediction(best, i, point, value);
+            }
+            return;
+        }
+    }
+    int at = ranking->count < ranking->most ? ranking->count++ : ranking->most;
+    if (at < ranking->most || value < best[--at].value) {
+        place_prediction(best, at, point, value);
+    }
 }
 
 // Goes to the best neighbour as long as there is a better one.
@@ -90,7 +96,7 @@ static void descend(Search *s, SearchPoint point, Ranking *ranking) {
         SearchPoint from = point;
         moved = false;
         for (int k = 0; k < s->problem->knobs; k++) {
-            for (int v = 0; v < s->problem->values[k]; v++) {
+            for (int v = 0; s->problem->parts_of[k] && v < s->problem->values[k]; v++) {
                 SearchPoint next = from;
                 next.value[k] = (uint8_t)v;
                 if (v == from.value[k] || !s->problem->valid(s->problem->context, &next)) {
@@ -288,7 +294,7 @@ static bool is_settled(const Search *s, int knob, const SearchPoint *point) {
 static int list_neighbours(Search *s, Neighbour *out) {
     int count = 0;
     for (int k = 0; k < s->problem->knobs; k++) {
-        for (int v = 0; v < s->problem->values[k]; v++) {
+        for (int v = 0; s->problem->parts_of[k] && v < s->problem->values[k]; v++) {
             Neighbour n = {.point = s->incumbent, .knob = k};
             n.point.value[k] = (uint8_t)v;
             if (v == s->incumbent.value[k] || !s->problem->valid(s->problem->context, &n.point)) {
@@ -363,9 +369,6 @@ static void confirm(Search *s, SearchResult *result) {
         s->problem->confirm(s->problem->context);
     }
     SearchRace race = search_race(s, &candidate, search_all_parts(s->problem), SEARCH_CONFIRM_ROUNDS, SEARCH_CONFIRMING);
-    if (race.rounds < s->direct.rounds && !s->stopped && same(&candidate, &s->direct_point)) {
-        race = s->direct;
-    }
     result->confirm_rounds = race.rounds;
     result->candidate_gain = exp(-race.median);
     result->candidate_low = exp(-race.high);
@@ -392,8 +395,6 @@ static void race_start(Search *s) {
         if (trial) {
             search_keep(s, trial, &race);
         }
-        s->direct_point = start;
-        s->direct = race;
     }
     search_step(s);
 }

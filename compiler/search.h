@@ -11,7 +11,8 @@
 //     3. improve: neighbours of the incumbent (one knob changed), the most promising first; one that wins becomes the incumbent
 //     4. confirm: the incumbent against the default. Within the noise it is a tie, and the default stays.
 //
-// A table is what races are judged by: every candidate against the default, all of them in each round and none leaving early.
+// A table is what races are judged by: every candidate against the default, all of them in each round, each until its interval is
+// narrow or SEARCH_MAX_ROUNDS are over.
 #ifndef CATENA_SEARCH_H
 #define CATENA_SEARCH_H
 

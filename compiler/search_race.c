@@ -107,13 +107,13 @@ static void keep_sample(Search *s, const SearchPoint *point, int part, double se
     }
 }
 
-// A sample of both on one part: the difference of their logarithms. Not finite if the search was stopped.
-static double time_pair(Search *s, const SearchPoint *point, int part) {
+// A sample of both on one part: the difference of their logarithms. Not finite if the search was stopped. round: of this race.
+static double time_pair(Search *s, const SearchPoint *point, int part, int round) {
     const SearchProblem *problem = s->problem;
     const SearchPoint *pair[2] = {point, &s->incumbent};
     double seconds[2] = {0};
     for (int i = 0; i < 2 && !s->stopped; i++) {
-        int side = (i + s->rounds) % 2;  // who goes first changes from round to round
+        int side = (i + round) % 2;  // who goes first changes from round to round
         seconds[side] = problem->measure(problem->context, pair[side], part);
         s->stopped = !(seconds[side] > 0);
         if (!s->stopped) {
@@ -126,9 +126,8 @@ static double time_pair(Search *s, const SearchPoint *point, int part) {
 int search_round(Search *s, const SearchPoint *point, uint32_t parts, SearchRecord *record) {
     const SearchProblem *problem = s->problem;
     double begin = problem->clock(problem->context);
-    s->rounds++;
     for (int p = 0; p < problem->parts; p++) {
-        record->difference[p][record->rounds] = parts & 1u << p ? time_pair(s, point, p) : 0;
+        record->difference[p][record->rounds] = parts & 1u << p ? time_pair(s, point, p, record->rounds) : 0;
         if (s->stopped) {
             return -1;
         }
@@ -156,11 +155,12 @@ static double median_of(double *values, int count) {
 
 // Student's t for 95 % of both sides, to 1 % from three degrees of freedom on.
 static double student(int freedom) {
-    return 1.96 + 2.37 / freedom + 2.8 / freedom / freedom;
+    return 1.96 + 2.37 / freedom + 2.8 / freedom / freedom + 2.56 / freedom / freedom / freedom;
 }
 
 // The error is that of the median, from the median absolute deviation: both withstand outliers. 1.4826 makes the deviation that of
-// a normal distribution, 1.2533 is how much a median varies more than a mean (Rousseeuw and Croux, 1993).
+// a normal distribution, and n / (n - 0.8) that of few samples (Croux and Rousseeuw, 1992); 1.2533 is how much a median varies more
+// than a mean.
 void search_judge_part(const SearchRecord *record, int part, double *median, double *half) {
     double values[SEARCH_MAX_ROUNDS];
     int count = record->parts & 1u << part ? record->rounds : 0;
@@ -173,7 +173,8 @@ void search_judge_part(const SearchRecord *record, int part, double *median, dou
     for (int i = 0; i < count; i++) {
         values[i] = fabs(record->difference[part][i] - *median);
     }
-    *half = count > 1 ? student(count - 1) * 1.2533 * 1.4826 * fmax(median_of(values, count), finest) / sqrt(count) : INFINITY;
+    double deviation = 1.4826 * count / (count - 0.8) * fmax(median_of(values, count), finest);
+    *half = count > 1 ? student(count - 1) * 1.2533 * deviation / sqrt(count) : INFINITY;
 }
 
 SearchRace search_judge(const SearchProblem *problem, const SearchRecord *record) {
@@ -249,10 +250,6 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
     search_keep(s, trial, &race);
     trial->difference += s->incumbent_difference;
     if (race.rounds >= SEARCH_SURE_ROUNDS && race.high < 0) {
-        if (!memcmp(&s->incumbent, &s->problem->standard, sizeof s->incumbent) && parts == search_all_parts(s->problem)) {
-            s->direct_point = *point;
-            s->direct = race;
-        }
         trial->won = true;
         s->incumbent = *point;
         // The cautious end: of many challengers those win that were lucky too, and their luck would add up.

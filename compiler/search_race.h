@@ -35,14 +35,11 @@ struct Search {
     SearchPoint incumbent;
     double incumbent_difference;  // to the default at least, summed over the races that were won
     double left;                  // seconds that a table without a budget will still take
-    int rounds;                   // so far
     bool patient;                 // a last sweep: challengers that are slower at first get all rounds
     int changes;                  // of the incumbent; starts at 1
     double lost[SEARCH_MAX_KNOBS][SEARCH_MAX_VALUES];  // by how much a knob's value last lost
     int lost_at[SEARCH_MAX_KNOBS][SEARCH_MAX_VALUES];  // `changes` at that time
     int retried[SEARCH_MAX_KNOBS][SEARCH_MAX_VALUES];  // `changes` when it lost its second race
-    SearchPoint direct_point;     // that last won against the default itself, and that race
-    SearchRace direct;
     SearchTrial *trials;
     size_t trial_count, trial_room;
     SearchStep *steps;

@@ -18,6 +18,7 @@
     X(KNOB_PREFETCH, "prefetch", true, SPACE_LOW, "bytes ahead that low tiles fetch weights; 0: not at all") \
     X(KNOB_HINT, "prefetch_hint", true, SPACE_LOW, "how near: 3 first-level cache, 2 second, 0 as data read once") \
     X(KNOB_AHEAD, "ahead_hint", true, SPACE_ALL, "the same of the next panel, which tall tiles fetch; -1: they do not") \
+    X(KNOB_K_BLOCKS, "k_blocks", true, SPACE_ALL, "of k, which tall tiles take one after the other") \
     X(KNOB_WIDE, "wide_rows", true, SPACE_LOW, "tiles of up to so many rows take two panels at once") \
     X(KNOB_WIDEN, "widen_tiles", true, SPACE_TALL, "from so many tiles on a panel is widened once for all; 0: never") \
     X(KNOB_BLOCK, "block", false, SPACE_TALL, "percent of a core's L2 that a block of rows may take") \
@@ -64,6 +65,7 @@ static int64_t value_of(const Space *space, const Plan *plan, const SpaceKnob *k
     case KNOB_PREFETCH: return role->prefetch;
     case KNOB_HINT: return role->prefetch_hint;
     case KNOB_AHEAD: return role->ahead_hint;
+    case KNOB_K_BLOCKS: return role->k_blocks;
     case KNOB_WIDE: return role->wide_rows;
     case KNOB_WIDEN: return role->widen_tiles;
     case KNOB_BLOCK: return percent_of_l2(space, plan);
@@ -131,6 +133,13 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     case KNOB_PREFETCH: ADD_VALUES(knob, 0, 256, 512, 1024, 2048, 4096, 8192); break;
     case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
     case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
+    case KNOB_K_BLOCKS:
+        for (int64_t blocks = 1; blocks <= 8; blocks *= 2) {  // whole pairs of k
+            if (role->depth_padded % (2 * blocks) == 0) {
+                add_value(knob, blocks);
+            }
+        }
+        break;
     case KNOB_WIDE:
         for (int64_t rows = 1; rows <= role->max_rows / 2; rows += rows < 4 ? rows : 2) {
             add_value(knob, rows);
@@ -171,7 +180,7 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
 // Instructions whose registers are tiles themselves have one shape.
 static bool has_knob(const Space *space, int kind, int role) {
     bool fixed = role < ROLE_COUNT && space->standard.roles[role].path == PATH_BF16_AMX;
-    return !(fixed && (kind == KNOB_TILE || kind == KNOB_UNROLL));
+    return !(fixed && (kind == KNOB_TILE || kind == KNOB_UNROLL || kind == KNOB_K_BLOCKS));
 }
 
 static void add_knob(Space *space, int kind, int role) {
@@ -232,9 +241,19 @@ static void set_role(Role *role, KnobKind kind, int64_t value) {
     case KNOB_PREFETCH: role->prefetch = (int32_t)value; break;
     case KNOB_HINT: role->prefetch_hint = (int32_t)value; break;
     case KNOB_AHEAD: role->ahead_hint = (int32_t)value; break;
+    case KNOB_K_BLOCKS: role->k_blocks = (int32_t)value; break;
     case KNOB_WIDE: role->wide_rows = (int32_t)value; break;
     case KNOB_WIDEN: role->widen_tiles = (int32_t)value; break;
     default: break;
+    }
+}
+
+// What a value for a routed role becomes for the shared experts' role, which has another depth.
+static int64_t shared_value(const Role *shared, KnobKind kind, int64_t value) {
+    switch (kind) {
+    case KNOB_WIDEN: return shared->widen_tiles ? value : 0;
+    case KNOB_K_BLOCKS: return shared->depth_padded % (2 * value) ? 1 : value;
+    default: return value;
     }
 }
 
@@ -278,7 +297,7 @@ void space_plan(const Space *space, const SearchPoint *point, Plan *plan) {
         set_role(&plan->roles[knob->role], (KnobKind)knob->kind, value);
         Role *shared = &plan->roles[shared_role(knob->role)];
         if (shared->matrices && shared->path == plan->roles[knob->role].path) {
-            set_role(shared, (KnobKind)knob->kind, knob->kind == KNOB_WIDEN && !shared->widen_tiles ? 0 : value);
+            set_role(shared, (KnobKind)knob->kind, shared_value(shared, (KnobKind)knob->kind, value));
         }
     }
     for (int k = 0; k < space->knob_count; k++) {  // in rows of the tile that was just set
@@ -297,8 +316,11 @@ bool space_valid(const Space *space, const SearchPoint *point) {
         if (role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows)) {
             return false;
         }
+        if (!role->prefetch && role->prefetch_hint != standard->prefetch_hint) {
+            return false;
+        }
     }
-    return true;
+    return plan.threads != 1 || plan.bind == space->standard.bind;
 }
 
 static int index_of(const SpaceKnob *knob, int64_t value) {

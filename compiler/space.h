@@ -49,7 +49,8 @@ int space_role_knob(const Space *space, int role, const char *name);
 // Points, valid or not.
 double space_size(const Space *space);
 
-// Whether a point is a plan: combinations that registers forbid, or that are another point's plan, are not.
+// Whether a point is a plan: more than the registers hold is none, nor is what another point says too (hints of no prefetch, the
+// binding of one thread).
 bool space_valid(const Space *space, const SearchPoint *point);
 void space_plan(const Space *space, const SearchPoint *point, Plan *plan);
 SearchPoint space_standard(const Space *space);

@@ -82,7 +82,7 @@ static void problem_progress(void *context, const Search *search) {
 static bool is_fixed(const Tuning *t, const SpaceKnob *knob) {
     const Machine *machine = t->options->machine;
     if (!strcmp(knob->name, "threads")) {
-        return t->options->threads != machine->threads;
+        return t->options->threads_given;
     }
     return !strcmp(knob->name, "huge_pages") &&
            (!strcmp(machine->huge_pages, "never") || t->pool.bank.image_bytes > machine->memory_available / 3);
@@ -137,7 +137,7 @@ static SearchPoint worst_point(Tuning *t, const SearchProblem *problem) {
     for (int k = 0; k < problem->knobs; k++) {
         double slowest = 0;
         uint8_t value = worst.value[k];
-        for (int v = 0; v < problem->values[k]; v++) {
+        for (int v = 0; problem->parts_of[k] && v < problem->values[k]; v++) {
             SearchPoint point = worst;
             double sum = 0;
             point.value[k] = (uint8_t)v;
@@ -158,7 +158,7 @@ static SearchPoint worst_point(Tuning *t, const SearchProblem *problem) {
 
 json_t *tune_decisions(const TuneResult *result) {
     json_t *decisions = space_decisions(&result->space, &result->search.best);
-    if (decisions && result->repathed && json_object_set_new(decisions, "path", json_string(path_name(result->path)))) {
+    if (decisions && result->bits_free && json_object_set_new(decisions, "path", json_string(path_name(result->path.path)))) {
         json_decref(decisions);
         return NULL;
     }
@@ -282,12 +282,13 @@ static int search(Tuning *t) {
 static int choose_path(Tuning *t) {
     TuneResult *result = t->result;
     const TuneOptions *options = t->options;
-    result->path = (Path)result->plan.roles[ROLE_GATE_UP].path;
-    result->path_gain[0] = result->path_gain[1] = result->path_gain[2] = 1;
+    result->bits_free = options->workload.bits_free;
+    result->path = (PathVerdict){.path = (Path)result->plan.roles[ROLE_GATE_UP].path, .gain = 1, .low = 1, .high = 1};
     if (options->workload.bits_free) {
-        Path path = tune_paths_race(&t->pool, paths_share * options->budget, result->path_gain);
-        if (path != result->path) {
-            result->path = path;
+        Path path = result->path.path;
+        result->path = tune_paths_race(&t->pool, paths_share * options->budget);
+        if (path != result->path.path) {
+            path = result->path.path;
             result->repathed = true;
             result->plan = plan_with_path(&result->plan, path, options->target, options->machine);
             space_make(&result->plan, options->target, options->machine, &result->space);

@@ -15,6 +15,7 @@ typedef struct TuneOptions {
     const Target *target;
     const Machine *machine;
     int threads;
+    bool threads_given;     // so that plans do not vary them
     RecallWorkload workload;
     BenchRouting routing;  // the workload's
     double budget;          // seconds; INFINITY: until it is done
@@ -31,13 +32,20 @@ typedef struct TuneOptions {
     RatesProgress *progress_tiles;  // may be NULL
 } TuneOptions;
 
+// The path that experts take, and what it gained over the default's: estimate and 95 % interval.
+typedef struct PathVerdict {
+    Path path;
+    double gain, low, high;
+    int refused;  // paths whose output was too far from the default's
+} PathVerdict;
+
 typedef struct TuneResult {
     Space space;
     SearchResult search;
     Rates rates[2];
-    bool repathed;          // the experts take another path than the default's, because bits are free: `path`
-    Path path;
-    double path_gain[3];    // what it gained over the default's: estimate and 95 % interval
+    bool repathed;          // the experts take another path than the default's, because bits are free
+    PathVerdict path;
+    bool bits_free;
     Plan plan;              // the winner's
     RatesTile *tiles;       // if asked for
     size_t tile_count;

@@ -1,4 +1,4 @@
-// A search of one knob, the path, every value of which is timed in full.
+// A search of one knob, the path, as a table.
 #include "tune_paths.h"
 
 #include <stdlib.h>
@@ -7,9 +7,9 @@
 #include "planner.h"
 #include "statistics.h"
 
-// How far the output may be from another path's, as relative L2 norm: activations that are rounded to bf16 may be rounded the other
-// way where sums were added up in another order.
-static const double distances[COMPUTE_COUNT] = {[COMPUTE_FP32] = 0x1p-16, [COMPUTE_BF16] = 0x1p-8};
+// How far a token's output may be from another path's, as relative L2 norm: activations that are rounded to bf16 may be rounded the
+// other way where sums were added up in another order.
+static const double distance = 0x1p-8;
 
 typedef struct PathRace {
     TunePool *pool;
@@ -33,8 +33,7 @@ static double race_predict(void *context, const SearchPoint *point, int part) {
 
 static int race_prepare(void *context, const SearchPoint *point) {
     const PathRace *race = context;
-    const Plan *plan = &race->plans[point->value[0]];
-    return tune_stopped ? -1 : tune_pool_prepare(race->pool, plan, distances[plan->layer.compute]);
+    return tune_stopped ? -1 : tune_pool_prepare(race->pool, &race->plans[point->value[0]], distance);
 }
 
 static double race_measure(void *context, const SearchPoint *point, int part) {
@@ -64,7 +63,7 @@ static void list_paths(PathRace *race) {
     }
 }
 
-Path tune_paths_race(TunePool *pool, double budget, double gain[3]) {
+PathVerdict tune_paths_race(TunePool *pool, double budget) {
     PathRace race = {.pool = pool};
     const RecallWorkload *workload = &pool->options->workload;
     SearchResult result = {.gain = 1, .low = 1, .high = 1};
@@ -91,8 +90,11 @@ Path tune_paths_race(TunePool *pool, double budget, double gain[3]) {
     if (race.count > 1 && search_run(&problem, &options, &result)) {
         result = (SearchResult){.gain = 1, .low = 1, .high = 1};
     }
+    PathVerdict verdict = {race.paths[result.best.value[0]], result.gain, result.low, result.high, 0};
+    for (size_t i = 0; i < result.trial_count; i++) {
+        verdict.refused += result.trials[i].unusable;
+    }
     free(result.trials);
     free(result.steps);
-    gain[0] = result.gain, gain[1] = result.low, gain[2] = result.high;
-    return race.paths[result.best.value[0]];
+    return verdict;
 }

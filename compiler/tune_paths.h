@@ -6,8 +6,7 @@
 #include "tune_pool.h"
 
 // Races the default plans of all paths that are legal for the layer and that this machine has. Returns the one to go on with: the
-// pool's standard unless another is faster beyond the noise. Sets its gain over the standard and the 95 % interval (1, 1, 1: it
-// stays). `budget`: seconds at most.
-Path tune_paths_race(TunePool *pool, double budget, double gain[3]);
+// pool's standard unless another is faster beyond the noise. `budget`: seconds at most.
+PathVerdict tune_paths_race(TunePool *pool, double budget);
 
 #endif

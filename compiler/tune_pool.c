@@ -19,19 +19,38 @@ static float output_at(const TunePool *pool, const uint8_t *y, int64_t i) {
 }
 
 static bool near_enough(const TunePool *pool, int64_t count, double distance) {
-    double squares = 0, difference = 0;
-    for (int64_t i = 0; i < count * pool->standard.layer.hidden; i++) {
-        double a = output_at(pool, pool->first, i), d = output_at(pool, pool->tokens.y, i) - a;
-        squares += a * a;
-        difference += d * d;
+    int64_t hidden = pool->standard.layer.hidden, far = 0;
+    for (int64_t token = 0; token < count; token++) {
+        double squares = 0, difference = 0;
+        for (int64_t i = token * hidden; i < (token + 1) * hidden; i++) {
+            double a = output_at(pool, pool->first, i), d = output_at(pool, pool->tokens.y, i) - a;
+            squares += a * a;
+            difference += d * d;
+        }
+        far += !(difference <= distance * distance * squares);
     }
-    return difference <= distance * distance * squares;
+    return far * 20 <= count;
+}
+
+// --- the team ------------------------------------------------------------------------------------------------------------------
+
+// Before a candidate runs: where the one before it used other threads, or bound them, this one's do something untimed first.
+static void settle(TunePool *pool, const Candidate *candidate) {
+    const Library *library = candidate_library(candidate);
+    if (pool->team_threads && (pool->team_threads != library->threads || pool->team_bind != library->bind)) {
+        candidate_settle(candidate);
+        tune_tokens_take(&pool->tokens, 0, 1);
+        tune_tokens_forward(&pool->tokens, candidate_library(candidate), 0);
+    }
+    pool->team_threads = library->threads;
+    pool->team_bind = library->bind;
 }
 
 // All tokens together, a few and one alone. The default's output of all is kept; every plan must give it, the default for a few and
 // for one too. The first call also makes the kernel find the workspace's pages.
 static bool same_output(TunePool *pool, const Candidate *candidate, bool standard, double distance) {
     const int64_t counts[] = {pool->most_tokens, 5, 1};
+    settle(pool, candidate);
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         int64_t count = counts[i] < pool->most_tokens ? counts[i] : pool->most_tokens;
         size_t bytes = (size_t)count * pool->tokens.row_bytes;
@@ -61,15 +80,14 @@ static Candidate *find_open(TunePool *pool, const Plan *plan) {
     return NULL;
 }
 
-static void close_entry(TunePool *pool, PoolEntry *entry) {
-    pool->settled = pool->settled == entry->candidate ? NULL : pool->settled;
+static void close_entry(PoolEntry *entry) {
     candidate_close(entry->candidate);
     *entry = (PoolEntry){0};
 }
 
 static void close_all(TunePool *pool) {
     for (int i = 0; i < pool->room; i++) {
-        close_entry(pool, &pool->open[i]);
+        close_entry(&pool->open[i]);
     }
 }
 
@@ -90,7 +108,7 @@ static int prepare(TunePool *pool, const Plan *plan, double distance, Diagnostic
     for (int i = 1; i < pool->room; i++) {
         place = pool->open[i].used < place->used ? &pool->open[i] : place;
     }
-    close_entry(pool, place);
+    close_entry(place);
     const Bank *bank = bank_of(pool, plan);
     Candidate *candidate =
         bank ? candidate_open(pool->cache, plan, pool->shipped, bank, pool->options->threads, pool->most_tokens, diagnostics)
@@ -159,16 +177,6 @@ void tune_pool_ship(TunePool *pool) {
 
 // --- timing --------------------------------------------------------------------------------------------------------------------
 
-// Before a candidate is timed: where the one before it used other threads, or bound them, this one's do something untimed first.
-static void settle(TunePool *pool, const Candidate *candidate) {
-    if (pool->settled && !candidate_same_team(pool->settled, candidate)) {
-        candidate_settle(candidate);
-        tune_tokens_take(&pool->tokens, 0, 1);
-        tune_tokens_forward(&pool->tokens, candidate_library(candidate), 0);
-    }
-    pool->settled = candidate;
-}
-
 double tune_pool_measure(TunePool *pool, const Plan *plan, int64_t tokens) {
     const Candidate *candidate = find_open(pool, plan);
     double total = 0;
@@ -177,6 +185,10 @@ double tune_pool_measure(TunePool *pool, const Plan *plan, int64_t tokens) {
         return -1;
     }
     settle(pool, candidate);
+    if (pool->room == TUNE_POOL_MOST) {  // the default runs after each of many others, these seldom: let both come from a call
+        tune_tokens_take(&pool->tokens, 0, 1);
+        tune_tokens_forward(&pool->tokens, candidate_library(candidate), (int)(++pool->cursor % pool->bank.slots));
+    }
     while (!tune_stopped && (!calls || (total < shortest_sample && calls < SAMPLE_CALLS))) {
         tune_tokens_take(&pool->tokens, ++pool->cursor, tokens);
         double start = statistics_clock();

@@ -27,7 +27,7 @@ typedef struct TunePool {
     PoolEntry open[TUNE_POOL_MOST];
     int room;             // how many of them are used
     uint64_t clock;
-    const Candidate *settled;  // whose team it is
+    int team_threads, team_bind;  // how the candidate that ran last used its team; 0 threads: none did
     bool shipped;         // with the skeletons that libraries have
     int64_t cursor;
 } TunePool;
@@ -42,8 +42,9 @@ void tune_pool_close(TunePool *pool);
 // diagnostics.
 int tune_pool_rebase(TunePool *pool, const char *layer, const Plan *standard, Diagnostics *diagnostics);
 
-// Makes a plan ready, in the place of the one that was not used for longest. `distance`: how far its output may be from the
-// default's, as relative L2 norm; 0: the same bits. 0; 1: it cannot be used.
+// Makes a plan ready, in the place of the one that was not used for longest. `distance`: how far a token's output may be
+// from the default's, as relative L2 norm, but for one token in twenty, whose routing may have gone the other way; 0: the same
+// bits. 0; 1: it cannot be used.
 int tune_pool_prepare(TunePool *pool, const Plan *plan, double distance);
 
 // Seconds of one cold call: the next instance, the next tokens. Short ones are repeated, each on other weights, and the mean is the

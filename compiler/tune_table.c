@@ -94,9 +94,10 @@ static void write_plan(FILE *out, const char *layer, const TuneOptions *options,
     row.point = &trial->point;
     row.unusable = trial->unusable;
     row.tokens = "all", row.rounds = trial->rounds;
-    row.seconds = trial->rounds ? result->search_begin + trial->seconds : NAN;
+    bool raced = trial->error > 0;  // in this search; what an earlier one knew has no error
+    row.seconds = raced ? result->search_begin + trial->seconds : NAN;
     row.difference = trial->rounds ? trial->difference : NAN;
-    row.error = trial->rounds ? trial->error : NAN;
+    row.error = raced ? trial->error : NAN;
     write_row(out, &result->space, &row);
     bool rated = result->rates[0].tiles_measured > 0;  // of what is only compared nothing was predicted
     for (int p = 0; p < options->workload.parts; p++) {

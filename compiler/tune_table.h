@@ -7,10 +7,11 @@
 //     rounds            samples, or rounds of the last race
 //     seconds           when a plan's last round ended, when it became the incumbent: after the bank was filled and the default ran
 //     predicted         seconds of a call
-//     measured, unit    the same, and the rate of a tile; medians
+//     measured, unit    the same, geometric mean of all samples; of a tile the rate, a median
 //     difference        of a plan: logarithm of its time over the default's
 //     error             half of the 95 % interval; of a tile, interquartile range over median
 //
+// Plans that an earlier search timed and this one did not have neither seconds nor an error.
 // Differences of single token counts are given where the plan was raced against the default itself in full (SEARCH_TABLE).
 #ifndef CATENA_TUNE_TABLE_H
 #define CATENA_TUNE_TABLE_H

@@ -3,7 +3,8 @@
 //     "key"           {"layer": {field: value, ...}, "target": ..., ...}: WisdomKey
 //     "machine"       {"cpu": "AMD EPYC ...", "cores": 16, ...}: for people
 //     "time"          when it was last measured, in seconds since 1970
-//     "decisions"     {"gate_up.max_rows": 14, ...}: integers; the search knows what they mean and checks them when it applies them
+//     "decisions"     {"gate_up.max_rows": 14, ...}: integers, but "path" a path's name; the search knows what they mean and checks
+//                     them when it applies them
 //     "gain"          of the decisions over the default plan: 1.08 is 8 % faster; "low" and "high" are its confidence interval
 //     "measurements"  [{...}, ...]: of the candidates, as the search wrote them
 //
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #include "spec_position.h"
+#include "wisdom_origin.h"
 #include "wisdom_parts.h"
 
 json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t *decisions, double gain, double low, double high,
@@ -32,14 +34,14 @@ json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t 
 
 // --- checking --------------------------------------------------------------------------------------------------------------------
 
-typedef enum FieldType { FIELD_TEXT, FIELD_COUNT, FIELD_NUMBER, FIELD_SCALARS, FIELD_INTEGERS, FIELD_OBJECTS } FieldType;
+typedef enum FieldType { FIELD_TEXT, FIELD_COUNT, FIELD_NUMBER, FIELD_SCALARS, FIELD_DECISIONS, FIELD_OBJECTS } FieldType;
 
 static const char *const expectations[] = {
     [FIELD_TEXT] = "a text without control characters",
     [FIELD_COUNT] = "an integer from 0 up",
     [FIELD_NUMBER] = "a number",
     [FIELD_SCALARS] = "an object of numbers and texts",
-    [FIELD_INTEGERS] = "an object of integers",
+    [FIELD_DECISIONS] = "an object of integers (and \"path\", a path's name)",
     [FIELD_OBJECTS] = "a list of objects",
 };
 
@@ -50,11 +52,11 @@ typedef struct Field {
 } Field;
 
 static const Field fields[] = {
-    {"key", "layer", FIELD_SCALARS},  {"key", "target", FIELD_TEXT},       {"key", "cpu", FIELD_TEXT},
-    {"key", "topology", FIELD_TEXT},  {"key", "threads", FIELD_COUNT},     {"key", "workload", FIELD_TEXT},
-    {"key", "generator", FIELD_TEXT}, {"key", "llvm", FIELD_TEXT},         {NULL, "machine", FIELD_SCALARS},
-    {NULL, "time", FIELD_COUNT},      {NULL, "decisions", FIELD_INTEGERS}, {NULL, "gain", FIELD_NUMBER},
-    {NULL, "low", FIELD_NUMBER},      {NULL, "high", FIELD_NUMBER},        {NULL, "measurements", FIELD_OBJECTS},
+    {"key", "layer", FIELD_SCALARS},  {"key", "target", FIELD_TEXT},        {"key", "cpu", FIELD_TEXT},
+    {"key", "topology", FIELD_TEXT},  {"key", "threads", FIELD_COUNT},      {"key", "workload", FIELD_TEXT},
+    {"key", "generator", FIELD_TEXT}, {"key", "llvm", FIELD_TEXT},          {NULL, "machine", FIELD_SCALARS},
+    {NULL, "time", FIELD_COUNT},      {NULL, "decisions", FIELD_DECISIONS}, {NULL, "gain", FIELD_NUMBER},
+    {NULL, "low", FIELD_NUMBER},      {NULL, "high", FIELD_NUMBER},         {NULL, "measurements", FIELD_OBJECTS},
 };
 
 // Reports what is wrong with a field (section, name: NULL where it is the entry, or its section).
@@ -101,11 +103,11 @@ static bool scalar(const json_t *value) {
     return json_is_number(value) || (json_is_string(value) && printable(json_string_value(value)));
 }
 
-static bool all_of(const json_t *object, bool integers) {
+static bool all_of(const json_t *object, bool decisions) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)object, name, value) {
-        if (!printable(name) || !(integers ? json_is_integer(value) : scalar(value))) {
+        if (!printable(name) || !(decisions ? wisdom_decision_check(name, value) : scalar(value))) {
             return false;
         }
     }
@@ -129,7 +131,7 @@ static bool has_type(const json_t *value, FieldType type) {
     case FIELD_COUNT: return json_is_integer(value) && json_integer_value(value) >= 0;
     case FIELD_NUMBER: return json_is_number(value);
     case FIELD_SCALARS: return all_of(value, false);
-    case FIELD_INTEGERS: return all_of(value, true);
+    case FIELD_DECISIONS: return all_of(value, true);
     case FIELD_OBJECTS: return list_of_objects(value);
     }
     return false;

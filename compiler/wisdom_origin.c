@@ -27,11 +27,18 @@ static bool consists_of(const char *text, const char *characters) {
     return *text && !text[strspn(text, characters)];
 }
 
+bool wisdom_decision_check(const char *name, const json_t *value) {
+    if (strcmp(name, "path")) {
+        return json_is_integer(value);
+    }
+    return json_is_string(value) && consists_of(json_string_value(value), "abcdefghijklmnopqrstuvwxyz0123456789_");
+}
+
 static bool decisions_good(const json_t *decisions) {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)decisions, name, value) {
-        if (!json_is_integer(value) || !consists_of(name, "abcdefghijklmnopqrstuvwxyz0123456789_.")) {
+        if (!wisdom_decision_check(name, value) || !consists_of(name, "abcdefghijklmnopqrstuvwxyz0123456789_.")) {
             return false;
         }
     }
@@ -63,15 +70,22 @@ void wisdom_origin_print(const json_t *origin, FILE *stream) {
     if (gmtime_r(&when, &parts)) {
         strftime(date, sizeof date, "%Y-%m-%d", &parts);
     }
-    if (json_object_size(decisions)) {
-        fprintf(stream, "plan: tuned (gain %.3f, %.3f to %.3f", json_number_value(json_object_get(origin, "gain")),
-                json_number_value(json_object_get(origin, "low")), json_number_value(json_object_get(origin, "high")));
+    double gain = json_number_value(json_object_get(origin, "gain"));
+    bool same_path = json_object_get(decisions, "path") && gain <= 1;  // the default's own, which was found where bits are free
+    if (json_object_size(decisions) > same_path) {
+        fprintf(stream, "plan: tuned (gain %.3f, %.3f to %.3f", gain, json_number_value(json_object_get(origin, "low")),
+                json_number_value(json_object_get(origin, "high")));
     } else {
         fprintf(stream, "plan: default (a search found nothing surely faster");
     }
     fprintf(stream, "; measured %s, wisdom %s)", date, json_string_value(json_object_get(origin, "id")));
     json_object_foreach(decisions, name, value) {
-        fprintf(stream, "%s %s %lld", separator, name, (long long)json_integer_value(value));
+        fprintf(stream, "%s %s ", separator, name);
+        if (json_is_string(value)) {
+            fputs(json_string_value(value), stream);
+        } else {
+            fprintf(stream, "%lld", (long long)json_integer_value(value));
+        }
         separator = ",";
     }
     fputc('\n', stream);

@@ -1,6 +1,7 @@
 // Where a library's plan comes from, as it is embedded in the library: null for the default plan of a layer that wisdom knows
 // nothing of, otherwise what an entry of wisdom says: {"id": ..., "time": ..., "decisions": {...}, "gain": ..., "low": ..., "high":
-// ...}. There are no decisions where a search confirmed the default. An age would make libraries differ: it is left to readers.
+// ...}. There are no decisions, or the default's own path alone, where a search confirmed the default. An age would make libraries
+// differ: it is left to readers.
 #ifndef CATENA_WISDOM_ORIGIN_H
 #define CATENA_WISDOM_ORIGIN_H
 
@@ -10,6 +11,9 @@
 
 // Of an entry of that id. New reference; NULL when out of memory.
 json_t *wisdom_origin(const char *id, const json_t *entry);
+
+// Whether a decision's value can be one: of "path" it is a path's name, of anything else an integer.
+bool wisdom_decision_check(const char *name, const json_t *value);
 
 // Whether a value is one of the above.
 bool wisdom_origin_check(const json_t *origin);

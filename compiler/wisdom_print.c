@@ -193,7 +193,9 @@ static int add_difference(Table *table, const char *name, const json_t *one, con
     char texts[2][32] = {"-", "-"};
     const json_t *values[] = {one, other};
     for (int i = 0; i < 2; i++) {
-        if (values[i]) {
+        if (json_is_string(values[i])) {
+            snprintf(texts[i], sizeof texts[i], "%s", json_string_value(values[i]));
+        } else if (values[i]) {
             snprintf(texts[i], sizeof texts[i], "%lld", (long long)json_integer_value(values[i]));
         }
     }

@@ -18,8 +18,11 @@
 // naive execution reads, in each iteration every expert that any token chose, and the router (fp32). Peak: fp32 multiply-adds, all
 // operands in registers. Bandwidth: the best read loop over as much memory as the weights rotate over, or the layer itself where
 // it is faster. Roofline: the larger of FLOPs / peak and bytes / bandwidth. Cold: weights rotate over at least 1 GiB and four
-// times the last-level cache, tokens are new in each call, and where a few tokens touch too little of the weights for that, other
-// memory is read through the cache before every call. -m makes that less where memory is short; such calls are not cold.
+// times the last-level cache, calls take their tokens one after the other from a pool of 8192 and then from its start again, and
+// where a few tokens touch too little of the weights for that, other memory is read through the cache before every call. -m makes
+// that less where memory is short; such calls are not cold.
+//
+// Over 500 lines: it is one program that shares nothing, to be built by one command and read from end to end.
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <math.h>
@@ -49,7 +52,7 @@ enum {
     MOST_MODELS = 64,
     MOST_ROWS = 32,
     MOST_ROUNDS = 99,
-    MOST_TOKENS = 8192,  // different ones
+    MOST_TOKENS = 8192,  // of the pool, and of a call
     MOST_CALLS = 4096,
     FEWEST_CALLS = 5,
     LOOKED_AT = 16,      // calls whose routing is counted
@@ -290,7 +293,8 @@ static int write_checkpoint(const Audit *audit, const char *path) {
         fwrite(&upper, sizeof upper, 1, file);
     }
     free(header);
-    return ferror(file) | fclose(file) ? -1 : 0;
+    bool failed = ferror(file) != 0;
+    return fclose(file) || failed ? -1 : 0;
 }
 
 // Opens the layer as often as cold calls want, each time with weights in memory of their own.
@@ -322,7 +326,7 @@ static int open_models(Audit *audit) {
 
 // --- calls ---------------------------------------------------------------------------------------------------------
 
-// The next call's tokens: other ones than the calls' before it.
+// A call with the pool's next tokens, from its start again at the end.
 static int forward(Audit *audit, int64_t tokens, int model, int32_t *experts) {
     const float *x = audit->x + audit->call++ % (MOST_TOKENS / tokens) * tokens * HIDDEN;
     Model *opened = audit->models[model];

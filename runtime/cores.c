@@ -67,6 +67,18 @@ static int lowest_of(const char *root, int cpu, const char *list) {
     return first >= 0 && first < MASK_MAX_CPUS ? (int)first : -1;
 }
 
+// Of those that share its last-level cache: the highest that it has of cache/index0, index1, ... (Linux numbers them by level).
+static int last_cache_of(const char *root, int cpu) {
+    enum { MOST_CACHES = 10 };
+    int first = -1;
+    for (int index = MOST_CACHES - 1; index >= 0 && first < 0; index--) {
+        char list[64];
+        snprintf(list, sizeof list, "cache/index%d/shared_cpu_list", index);
+        first = lowest_of(root, cpu, list);
+    }
+    return first;
+}
+
 static int core_of(const char *root, int cpu) {
     int first = lowest_of(root, cpu, "topology/thread_siblings_list");
     return first >= 0 ? first : cpu;
@@ -107,7 +119,7 @@ void cores_arrange(const char *root, int *cpus, int count, bool spread) {
         return;  // as good an order as any
     }
     for (int i = 0; i < count; i++) {
-        places[i] = (Place){.cpu = cpus[i], .cache = lowest_of(root, cpus[i], "cache/index3/shared_cpu_list"), .index = i};
+        places[i] = (Place){.cpu = cpus[i], .cache = last_cache_of(root, cpus[i]), .index = i};
     }
     qsort(places, (size_t)count, sizeof *places, by_cache);
     for (int i = 1; i < count; i++) {

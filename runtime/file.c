@@ -42,9 +42,7 @@ Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure) {
     if (data == MAP_FAILED) {
         return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "cannot get %zu bytes of memory", size);
     }
-    if (huge) {
-        madvise(data, size, MADV_HUGEPAGE);  // a wish; a kernel without them goes on with small pages
-    }
+    madvise(data, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);  // a wish; a kernel without them goes on with small pages
     *out = (Mapping){data, size};
     return LIBRARY_OK;
 }

@@ -14,7 +14,7 @@ typedef struct Mapping {
 
 // Maps a regular file. An empty file gives data NULL and size 0. Another process must not truncate it while it is mapped.
 Status file_map(const char *path, Mapping *out, const Failure *failure);
-// Zeroed anonymous memory, page-aligned; huge: ask for huge pages.
+// Zeroed anonymous memory, page-aligned; huge: ask for huge pages, otherwise for none, whatever the system's habit is.
 Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure);
 void mapping_free(Mapping *mapping);
 

@@ -167,14 +167,14 @@ static Status prepare_workspace(Library *library, const Failure *failure) {
     return memory_map((size_t)(library->extra_offset + extra), library->huge_pages, &library->workspace, failure);
 }
 
-// What the opener leaves open is as the plans say; more threads than there are CPUs help nobody.
+// What the opener leaves open is as the plans say; more threads than can run at once help nobody.
 static void prepare_choices(Library *library, const Options *options) {
-    int usable = cores_usable(), allowed = cores_allowed(NULL, 0), threads = 0;
+    int usable = cores_usable(), threads = 0;
     library->bind = options->bind;
     library->huge_pages = options->huge_pages > 0;
     for (int64_t k = 0; k < library->contents->kinds; k++) {
         const Plan *plan = &library->kinds[k].plan;
-        int wanted = !plan->threads ? usable : plan->threads < allowed ? plan->threads : allowed;
+        int wanted = plan->threads && plan->threads < usable ? plan->threads : usable;
         threads = wanted > threads ? wanted : threads;
         library->bind = library->bind ? library->bind : plan->bind;
         library->huge_pages = library->huge_pages || (!options->huge_pages && plan->huge_pages);

@@ -165,7 +165,7 @@ Status weights_pack_file(const Kind *kinds, int64_t count, const char *checkpoin
         largest = kinds[k].plan.instance_bytes > largest ? kinds[k].plan.instance_bytes : largest;
     }
     status = bytes < 0 ? failure_set(failure, LIBRARY_OUT_OF_MEMORY, "the packed weights are too large")
-                       : memory_map((size_t)(header + largest), 0, &memory, failure);
+                       : memory_map((size_t)(header + largest), 1, &memory, failure);
     if (status == LIBRARY_OK) {
         status = output_open(path, bytes, &output, failure);
     }

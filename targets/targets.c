@@ -25,6 +25,7 @@ void target_shape_role(const Target *target, Path path, Role *role) {
     role->prefetch = shape->prefetch;
     role->prefetch_hint = shape->prefetch_hint;
     role->ahead_hint = 2;
+    role->k_blocks = 1;
 }
 
 const PathEmitter *path_emitter(Path path) {

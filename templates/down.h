@@ -38,8 +38,19 @@ INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Ma
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
-        int64_t width = count <= tuned(role)->wide_rows ? TILE_MAX_PANELS : 1;
-        for (int64_t panel = first; panel < m->last; panel += width) {
+        int64_t width = count <= tuned(role)->wide_rows ? TILE_MAX_PANELS : 1, group = panels_group(role, count);
+        for (int64_t panel = first, taken; group && panel < m->last; panel += taken) {
+            float *sums = (float *)context_private(c, c->space.sums);
+            taken = minimum(group, m->last - panel);
+            panels_blocks(m, count, panels_intermediate(c, e, begin), panel, taken, sums);
+            for (int64_t i = 0; i < taken * count; i++) {
+                int64_t p = i / count, r = i % count;
+                float *to = context_state(c, iteration + 1, buckets_token(c, e, begin + r)) + (panel + p) * PANEL_COLUMNS;
+                down_combine(panels_sums(sums, count, p, r), m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0,
+                             down_row_weight(c, iteration, e, begin + r), PANEL_COLUMNS, to);
+            }
+        }
+        for (int64_t panel = first; !group && panel < m->last; panel += width) {
             Walk walk = panels_walk(c, m, count, panel, minimum(width, m->last - panel));
             for (int64_t t = 0; t < walk.tiles; t++) {
                 int64_t row = begin + share_start(count, t, walk.tiles),
@@ -126,7 +137,7 @@ INLINE void down_phase(Context *c, int64_t iteration) {
         for (int64_t e = buckets_next(c, c->first - 1, 1), next; e < minimum(c->last, layer->experts); e = next) {
             next = buckets_next(c, e, 1);
             Matrix m = panels_matrix(c, e, next, ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
-            m.tile = tile_down, m.widening = tile_down_widening, m.widened = tile_down_widened;
+            m.tile = tile_down, m.widening = tile_down_widening, m.widened = tile_down_widened, m.blocked = tile_down_blocked;
             down_panels(c, iteration, e, &m, first);
         }
         if (!buckets_last_wave(c)) {
@@ -135,7 +146,8 @@ INLINE void down_phase(Context *c, int64_t iteration) {
         down_identity(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         for (int64_t e = layer->experts; e < buckets_entries(); e++) {
             Matrix m = panels_matrix(c, e, buckets_next(c, e, 1), ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
-            m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened;
+            m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened,
+            m.blocked = tile_shared_down_blocked;
             down_panels(c, iteration, e, &m, first);
         }
         if (iteration == layer->iterations - 1) {

@@ -11,7 +11,7 @@ typedef struct Matrix {
     const float *bias;  // in panel order; 0: none
     int64_t last;  // panels of it that the task takes end here
     const uint8_t *after;  // panel of another entry that the task goes on with
-    Tile *tile, *widening, *widened;
+    Tile *tile, *widening, *widened, *blocked;
 } Matrix;
 
 // The tiles of one panel (or two) over `count` rows of A, one after the other.
@@ -46,6 +46,50 @@ INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void 
         w->matrix->widening(height, 1, a, w->panel, out, ahead, share / steps, w->widened);
     } else {
         w->matrix->tile(height, w->panels, a, w->panel, out, ahead, share / steps, 0);
+    }
+}
+
+// Blocks of k -----------------------------------------------------------------------------------------------------------------
+// Where more rows than fit the first-level cache meet each panel but once or twice, it is the rows that are read from further away,
+// panel after panel. Then k is cut: the rows' part of one block stays near while the panels of a group pass by, and their sums are
+// kept meanwhile. Each is still one chain over ascending k.
+
+// Panels of a group; 0: this many rows are not worth it, or the panels are widened.
+INLINE int64_t panels_group(const Role *role, int64_t count) {
+    const Role *r = tuned(role);
+    int64_t tiles = (count + r->max_rows - 1) / r->max_rows;
+    int64_t pays = r->k_blocks > 1 && count > r->wide_rows && !(r->widen_tiles && tiles >= r->widen_tiles);
+    return pays ? BLOCK_SUMS / (count * TILE_STRIDE) * 2 : 0;
+}
+
+// Sums of panel p of a group for row r: pairs of panels share rows of TILE_STRIDE.
+INLINE float *panels_sums(float *sums, int64_t count, int64_t p, int64_t r) {
+    return sums + (p / 2 * count + r) * TILE_STRIDE + p % 2 * PANEL_COLUMNS;
+}
+
+// All of k for `count` rows of A (input_stride apart) and panels [panel, panel + group).
+INLINE void panels_blocks(const Matrix *m, int64_t count, const uint8_t *a, int64_t panel, int64_t group, float *sums) {
+    const Role *role = m->role;
+    int64_t blocks = tuned(role)->k_blocks, weight_bytes = role->panel_bytes / blocks;
+    int64_t input_bytes = role->depth_padded / blocks * (role->input == FORMAT_BF16 ? 2 : 4);
+    int64_t tiles = (count + tuned(role)->max_rows - 1) / tuned(role)->max_rows, share = role->ahead_bytes / blocks / tiles;
+    int64_t steps = role->depth_padded / blocks / (role->weights == FORMAT_BF16 ? 2 : 1);
+    for (int64_t i = 0; i < (group + 1) / 2 * count * TILE_STRIDE; i += LANES) {
+        vector_store(sums + i, vector_set(0));
+    }
+    for (int64_t i = 0; i < blocks * group; i++) {
+        int64_t block = i / group, p = i % group, after = i + 1;
+        const uint8_t *w = m->weights + (panel + p) * role->panel_bytes + block * weight_bytes, *next = m->after;
+        if (after < blocks * group) {
+            next = m->weights + (panel + after % group) * role->panel_bytes + after / group * weight_bytes;
+        } else if (panel + group < m->last) {
+            next = m->weights + (panel + group) * role->panel_bytes;
+        }
+        for (int64_t t = 0; t < tiles; t++) {
+            int64_t row = share_start(count, t, tiles), height = share_start(count, t + 1, tiles) - row;
+            m->blocked(height, 1, a + row * role->input_stride + block * input_bytes, w, panels_sums(sums, count, p, row),
+                       next + t * share, share / steps, 0);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ enum {
     PANEL_GROUP = 8,        // gate and up alternate in groups of this many columns
     TILE_MAX_ROWS = 32,     // no plan asks for taller tiles
     TILE_MAX_PANELS = 2,
+    BLOCK_SUMS = 16384,     // floats of sums that a thread keeps while it takes blocks of k: they stay in its caches
     TILE_STRIDE = 64,       // floats between rows of a tile's output
     WEIGHTS_ALIGNMENT = 64, // bytes; every section of an instance's packed weights starts at a multiple
 };
@@ -72,6 +73,7 @@ typedef struct Role {
     int32_t prefetch;      // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
     int32_t prefetch_hint; // how near they fetch them: 3 first-level cache, 2 second, 1 third, 0 as data that is read once
     int32_t ahead_hint;    // the same of the next panel, which taller tiles prefetch; -1: they do not
+    int32_t k_blocks;      // of k, equal ones, that tiles of more than wide_rows rows take one after the other; 1: all at once
     int32_t widen_tiles;   // from so many tiles on a bf16 panel is widened to fp32 once for all of them; 0: never
 } Role;
 
@@ -108,6 +110,14 @@ static inline Role plan_widened_role(const Role *role) {
     widened.path = PATH_FP32_FMA;
     widened.panel_bytes = role->depth_padded * PANEL_COLUMNS * 4;
     return widened;
+}
+
+// A role as the tiles of one block of k see it.
+static inline Role plan_blocked_role(const Role *role) {
+    Role blocked = *role;
+    blocked.depth_padded = role->depth_padded / role->k_blocks;
+    blocked.ahead_bytes = role->ahead_bytes / role->k_blocks;
+    return blocked;
 }
 
 static inline int64_t plan_round_up(int64_t value, int64_t multiple) {

@@ -52,6 +52,7 @@ typedef struct Workspace {
     int64_t prepared;      // block_rows prepared rows of A
     int64_t row_logits;    // float [TILE_MAX_ROWS][router panels * 32]
     int64_t widened;       // one panel widened to fp32
+    int64_t sums;          // float [BLOCK_SUMS]: sums of several panels while blocks of k are taken
     int64_t few_experts;   // int32 [few_tokens][top_k], float, uint8: a thread's own copy when every thread selects for all
     int64_t few_weights;
     int64_t few_rejected;
@@ -95,6 +96,7 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
         depth = roles[r].widen_tiles && roles[r].depth_padded > depth ? roles[r].depth_padded : depth;
     }
     w.widened = workspace_take(&end, depth * PANEL_COLUMNS * (int64_t)sizeof(float)) - w.thread;
+    w.sums = workspace_take(&end, BLOCK_SUMS * (int64_t)sizeof(float)) - w.thread;
     w.few_experts = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(int32_t)) - w.thread;
     w.few_weights = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(float)) - w.thread;
     w.few_rejected = workspace_take(&end, plan->few_tokens) - w.thread;
@@ -127,5 +129,9 @@ void tile_leave(void);
 // (the others ignore that argument), and the rest read it from there as w. Always one panel, always told where to prefetch.
 Tile tile_gate_up_widening, tile_down_widening, tile_shared_gate_up_widening, tile_shared_down_widening;
 Tile tile_gate_up_widened, tile_down_widened, tile_shared_gate_up_widened, tile_shared_down_widened;
+
+// Where role.k_blocks is more than 1: one of so many equal blocks of k (plan_blocked_role), added to what is in `out`. Always one
+// panel, always told where to prefetch.
+Tile tile_gate_up_blocked, tile_down_blocked, tile_shared_gate_up_blocked, tile_shared_down_blocked;
 
 #endif

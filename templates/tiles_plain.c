@@ -15,12 +15,13 @@ static float input_at(const Role *role, const uint8_t *row, int64_t k) {
     return role->input == FORMAT_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
 }
 
-static void tile_plain(const Role *role, int64_t rows, int64_t panels, const void *a, const void *w, float *out) {
+// adds: to what is in out.
+static void tile_plain(const Role *role, int64_t rows, int64_t panels, const void *a, const void *w, float *out, int adds) {
     for (int64_t r = 0; r < rows; r++) {
         const uint8_t *row = (const uint8_t *)a + r * role->input_stride;
         for (int64_t column = 0; column < panels * PANEL_COLUMNS; column++) {
             const uint8_t *panel = (const uint8_t *)w + column / PANEL_COLUMNS * role->panel_bytes;
-            float sum = 0;
+            float sum = adds ? out[r * TILE_STRIDE + column] : 0;
             for (int64_t k = 0; k < role->depth_padded; k++) {
                 sum = __builtin_fmaf(input_at(role, row, k), weight_at(role, panel, k, column % PANEL_COLUMNS), sum);
             }
@@ -42,9 +43,9 @@ static void widen_plain(const Role *role, const void *w, float *widened) {
 #define TILES(enumerator, name) \
     TILE(name) { \
         (void)ahead, (void)advance, (void)widened; \
-        tile_plain(&layer_plan.roles[enumerator], rows, panels, a, w, out); \
+        tile_plain(&layer_plan.roles[enumerator], rows, panels, a, w, out, 0); \
     }
-#define WIDENING_TILES(enumerator, name) \
+#define EXPERT_TILES(enumerator, name) \
     TILES(enumerator, name) \
     TILE(name##_widening) { \
         widen_plain(&layer_plan.roles[enumerator], w, widened); \
@@ -53,13 +54,18 @@ static void widen_plain(const Role *role, const void *w, float *widened) {
     TILE(name##_widened) { \
         (void)ahead, (void)advance, (void)widened; \
         Role role = plan_widened_role(&layer_plan.roles[enumerator]); \
-        tile_plain(&role, rows, panels, a, w, out); \
+        tile_plain(&role, rows, panels, a, w, out, 0); \
+    } \
+    TILE(name##_blocked) { \
+        (void)ahead, (void)advance, (void)widened; \
+        Role role = plan_blocked_role(&layer_plan.roles[enumerator]); \
+        tile_plain(&role, rows, panels, a, w, out, 1); \
     }
 TILES(ROLE_ROUTER, router)
-WIDENING_TILES(ROLE_GATE_UP, gate_up)
-WIDENING_TILES(ROLE_DOWN, down)
-WIDENING_TILES(ROLE_SHARED_GATE_UP, shared_gate_up)
-WIDENING_TILES(ROLE_SHARED_DOWN, shared_down)
+EXPERT_TILES(ROLE_GATE_UP, gate_up)
+EXPERT_TILES(ROLE_DOWN, down)
+EXPERT_TILES(ROLE_SHARED_GATE_UP, shared_gate_up)
+EXPERT_TILES(ROLE_SHARED_DOWN, shared_down)
 
 void tile_leave(void) {
 }

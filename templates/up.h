@@ -75,8 +75,18 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
             float weight = buckets_is_shared(e) ? 1.0f : c->row_weights[c->starts[e] + begin + r];
             up_prepare(role, x, weight, prepared + r * role->input_stride);
         }
-        int64_t width = count <= tuned(role)->wide_rows ? TILE_MAX_PANELS : 1;
-        for (int64_t panel = first; panel < m->last; panel += width) {
+        int64_t width = count <= tuned(role)->wide_rows ? TILE_MAX_PANELS : 1, group = panels_group(role, count);
+        for (int64_t panel = first, taken; group && panel < m->last; panel += taken) {
+            float *sums = (float *)context_private(c, c->space.sums);
+            taken = minimum(group, m->last - panel);
+            panels_blocks(m, count, prepared, panel, taken, sums);
+            for (int64_t i = 0; i < taken * count; i++) {
+                int64_t p = i / count, r = i % count;
+                up_activate(panels_sums(sums, count, p, r), m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0, down,
+                            panels_intermediate(c, e, begin + r), panel + p);
+            }
+        }
+        for (int64_t panel = first; !group && panel < m->last; panel += width) {
             Walk walk = panels_walk(c, m, count, panel, minimum(width, m->last - panel));
             for (int64_t t = 0; t < walk.tiles; t++) {
                 int64_t row = share_start(count, t, walk.tiles), height = share_start(count, t + 1, walk.tiles) - row;
@@ -128,10 +138,12 @@ INLINE void up_phase(Context *c, int64_t iteration) {
             Matrix m = panels_matrix(c, e, buckets_next(c, e, step), ROLE_GATE_UP, ROLE_SHARED_GATE_UP,
                                      minimum(last * 2, role->panels), 0);
             if (shared) {
-                m.tile = tile_shared_gate_up, m.widening = tile_shared_gate_up_widening, m.widened = tile_shared_gate_up_widened;
+                m.tile = tile_shared_gate_up, m.widening = tile_shared_gate_up_widening, m.widened = tile_shared_gate_up_widened,
+                m.blocked = tile_shared_gate_up_blocked;
                 up_panels(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], first * 2);
             } else {
-                m.tile = tile_gate_up, m.widening = tile_gate_up_widening, m.widened = tile_gate_up_widened;
+                m.tile = tile_gate_up, m.widening = tile_gate_up_widening, m.widened = tile_gate_up_widened,
+                m.blocked = tile_gate_up_blocked;
                 up_panels(c, iteration, e, &m, &roles[ROLE_DOWN], first * 2);
             }
         }

@@ -169,6 +169,38 @@ START_TEST(test_tiles_have_the_same_bits) {
 }
 END_TEST
 
+// Blocks of k one after the other give the bits of all of k at once.
+START_TEST(test_blocks_add_up) {
+    const Target *target = targets[_i / PATH_COUNT];
+    Path path = (Path)(_i % PATH_COUNT);
+    if (!available_path(target, path) || path == PATH_BF16_AMX) {  // whose tiles do without
+        return;
+    }
+    Role role = make_role(target, path, 84);
+    role.k_blocks = 3;
+    Role blocked = plan_blocked_role(&role);
+    int64_t width = format_bytes((Format)role.input);
+    size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)role.panel_bytes;
+    uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
+    float *once = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
+    float *sums = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
+    uint64_t state = 5;
+    fill(w, (Format)role.weights, (int64_t)w_bytes / format_bytes((Format)role.weights), &state);
+    fill(a, (Format)role.input, (int64_t)a_bytes / width, &state);
+    for (int rows = 1; rows <= role.max_rows; rows++) {
+        run_tile(target, &role, TILE_PACKED, rows, 1, a, w, once, NULL);
+        memset(sums, 0, sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
+        for (int block = 0; block < 3; block++) {
+            run_tile(target, &blocked, TILE_BLOCKED, rows, 1, a + block * blocked.depth_padded * width,
+                     w + block * role.panel_bytes / 3, sums, NULL);
+        }
+        for (int r = 0; r < rows; r++) {
+            ck_assert_mem_eq(sums + r * TILE_STRIDE, once + r * TILE_STRIDE, PANEL_COLUMNS * sizeof(float));
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_rejections) {
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_FP32, COMPUTE_FP32));
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_WIDENED, FORMAT_BF16, COMPUTE_FP32));
@@ -193,6 +225,7 @@ Suite *suite_emit(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_tiles, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_tiles_have_the_same_bits, 0, count * PATH_COUNT);
+    tcase_add_loop_test(cases, test_blocks_add_up, 0, count * PATH_COUNT);
     tcase_add_test(cases, test_rejections);
     suite_add_tcase(suite, cases);
     return suite;

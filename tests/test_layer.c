@@ -98,6 +98,7 @@ typedef struct Schedule {
     int threads;
     int64_t max_tokens, few_tokens, wave_rows;
     int64_t up_tasks, down_tasks, few_up_tasks, few_down_tasks;
+    int32_t k_blocks, max_rows;  // of all roles
     Order up_order;
     int give;  // then the routing is given back to the layer, which only makes the shared experts' gates
 } Schedule;
@@ -114,6 +115,8 @@ static const Schedule schedules[] = {
     {.name = "waves of two and a half tokens' slots", .threads = 1, .max_tokens = 2, .few_tokens = -1, .wave_rows = 5},
     {.name = "one task each in up, several in down, waves", .threads = 2, .wave_rows = TOKENS, .up_tasks = 1, .down_tasks = 3},
     {.name = "backwards in up, in waves", .threads = 2, .wave_rows = TOKENS, .up_order = ORDER_BACKWARDS},
+    {.name = "k in two blocks, low tiles", .threads = 2, .k_blocks = 2, .max_rows = 3},
+    {.name = "k in two blocks", .threads = 1, .k_blocks = 2},
     {.name = "up by turns, few tokens cut finely",
      .threads = 3,
      .few_tokens = TOKENS,
@@ -132,6 +135,13 @@ static Kind reschedule(const Kind *kind, const Schedule *s) {
     plan->few_up_tasks = s->few_up_tasks ? s->few_up_tasks : plan->few_up_tasks;
     plan->few_down_tasks = s->few_down_tasks ? s->few_down_tasks : plan->few_down_tasks;
     plan->up_order = s->up_order;
+    for (int r = ROLE_GATE_UP; s->k_blocks && r < ROLE_COUNT; r++) {
+        Role *role = &plan->roles[r];
+        role->k_blocks = role->depth_padded % (2 * s->k_blocks) ? 1 : s->k_blocks;
+        role->wide_rows = 1;
+        role->widen_tiles = 0;
+        role->max_rows = s->max_rows ? s->max_rows : role->max_rows;
+    }
     if (s->wave_rows) {
         plan->chunk_tokens = s->max_tokens ? s->max_tokens : TOKENS;
         plan->wave_rows = s->wave_rows;

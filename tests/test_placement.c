@@ -380,7 +380,8 @@ START_TEST(commands_plan_for_other_machines) {
                  "XDG_DATA_HOME=$D/data $CATENA tune %s --topology '%s' && test ! -e $D/data", spec, dual);
     shell_expect(EXIT_FAILED, "there is no layer 'dense'", "$CATENA tune %s --layer dense --topology '%s'", spec, dual);
     shell_expect(EXIT_FAILED, "missing.xml: error: cannot read", "$CATENA tune %s --topology missing.xml", spec);
-    shell_expect(EXIT_USAGE, "--report, --table and --candidates are about measurements", "$CATENA tune %s --topology '%s' --report $D/page", spec, dual);
+    shell_expect(EXIT_USAGE, "--report, --table and --candidates are about measurements",
+                 "$CATENA tune %s --topology '%s' --report $D/page", spec, dual);
 }
 END_TEST
 

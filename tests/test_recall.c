@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../compiler/compile.h"
+#include "../compiler/info.h"
 #include "../compiler/npy.h"
 #include "../compiler/recall.h"
 #include "shell.h"
@@ -15,30 +16,47 @@
     "\"router\": {\"k\": 2}, \"experts\": {\"count\": 4, \"intermediate\": 32}, \"weights\": \"fp32\"}]}"
 static const char description[] = DESCRIBED("{\"tokens\": [1, 32]}");
 
-// Leaves wisdom of that layer on this machine in $D/wisdom.json, and the description in $D/spec.json.
-static void remember_described(const char *text, const char *decisions_text, int threads_more) {
-    Diagnostics diagnostics = {0};
+// A description's layer on this machine.
+typedef struct Described {
     Machine machine;
+    const Target *target;
+    Plan plan;  // the default
     RecallWorkload workload;
-    RecallKey key;
-    Plan plan;
-    char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES];
+} Described;
+
+// Leaves the description in $D/spec.json.
+static void describe(const char *text, Described *out) {
+    Diagnostics diagnostics = {0};
     shell_write_file("$D/spec.json", text, strlen(text));
     Model *model = model_read_text(text, strlen(text), "spec", &diagnostics);
     ck_assert_msg(model != NULL, "%s", diagnostics.text);
-    ck_assert_int_eq(machine_detect(&machine), 0);
-    const Target *target = compile_target(NULL, &machine, &diagnostics);
-    ck_assert_int_eq(compile_plans(model, target, &machine, -1, &plan, &diagnostics), 0);
-    recall_workload(&model->workload, &workload);
-    ck_assert_msg(!recall_trace(&workload, &plan.layer, &diagnostics), "%s", diagnostics.text);
-    recall_key(&plan.layer, target, &machine, (int)machine.threads + threads_more, &workload, &key);
+    ck_assert_int_eq(machine_detect(&out->machine), 0);
+    out->target = compile_target(NULL, &out->machine, &diagnostics);
+    ck_assert_int_eq(compile_plans(model, out->target, &out->machine, -1, &out->plan, &diagnostics), 0);
+    recall_workload(&model->workload, &out->workload);
+    ck_assert_msg(!recall_trace(&out->workload, &out->plan.layer, &diagnostics), "%s", diagnostics.text);
+    model_free(model);
+}
+
+// Leaves wisdom of that layer in $D/wisdom.json.
+static void remember_layer(const Described *described, double gain, const char *decisions_text, int threads_more) {
+    Diagnostics diagnostics = {0};
+    RecallKey key;
+    char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES];
+    recall_key(&described->plan.layer, described->target, &described->machine, (int)described->machine.threads + threads_more,
+               &described->workload, &key);
     json_t *decisions = json_loads(decisions_text, 0, NULL);
-    json_t *entry = wisdom_entry(&key.key, &machine, decisions, 1.1, 1.05, 1.2, NULL);
+    json_t *entry = wisdom_entry(&key.key, &described->machine, decisions, gain, gain > 1 ? 1.05 : 1, gain > 1 ? 1.2 : 1, NULL);
     snprintf(path, sizeof path, "%s/wisdom.json", shell_folder());
     ck_assert_msg(!wisdom_update(path, &key.key, entry, note, &diagnostics), "%s", diagnostics.text);
     json_decref(entry);
     json_decref(decisions);
-    model_free(model);
+}
+
+static void remember_described(const char *text, const char *decisions_text, int threads_more) {
+    Described described;
+    describe(text, &described);
+    remember_layer(&described, 1.1, decisions_text, threads_more);
 }
 
 static void remember(const char *decisions_text, int threads_more) {
@@ -86,6 +104,75 @@ START_TEST(test_misfit) {
 }
 END_TEST
 
+#define BF16 \
+    "{\"name\": \"remembered\", \"layers\": [{\"name\": \"sparse\", \"hidden\": 64, \"router\": {\"k\": 2}, " \
+    "\"experts\": {\"count\": 4, \"intermediate\": 32}, \"weights\": \"bf16\", \"compute\": \"bf16\"}]}"
+
+// A legal path that is not the default's, where this machine has one: the first, since the list begins with slow ones, which no
+// noise makes the default's.
+static const char *other_path(const Described *described) {
+    Path own = (Path)described->plan.roles[ROLE_GATE_UP].path, other = own;
+    for (int p = PATH_COUNT - 1; p >= 0; p--) {
+        bool legal = info_path_legal(&described->machine, described->target, (Path)p, FORMAT_BF16, COMPUTE_BF16);
+        other = legal && p != (int)own ? (Path)p : other;
+    }
+    return path_name(other);
+}
+
+// A path that gives other bits is taken up where bits are free, and nowhere else.
+START_TEST(test_of_another_path) {
+    char decisions[128];
+    Described described;
+    describe(BF16, &described);
+    described.workload.bits_free = true;
+    const char *other = other_path(&described);
+    snprintf(decisions, sizeof decisions, "{\"path\": \"%s\", \"down.prefetch\": 0}", other);
+    remember_layer(&described, 1.1, decisions, 0);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json --bits free");
+    shell_expect(0, "", TEXT " >$D/text && grep '^gate_up.path %s' $D/text && grep '^down.path %s' $D/text", other, other);
+    shell_expect(0, "", "grep '^down.prefetch 0' $D/text");
+    shell_expect(0, "", EXPLAIN " | grep 'plan: tuned .*): path %s, down.prefetch 0$'", other);
+    shell_expect(0, "",
+                 "$CATENA wisdom --wisdom $D/wisdom.json show $($CATENA wisdom --wisdom $D/wisdom.json list | grep -oE "
+                 "'[0-9a-f]{16}') | grep -E '\\| path +\\| %s '",
+                 other);
+    shell_expect(0, "0 failed", "$CATENA verify --cases 2 $D/out/libremembered.so");
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
+    shell_expect(0, "\nplan: default\n", EXPLAIN);
+    shell_expect(1, "", TEXT " >$D/text; grep '^down.prefetch 0' $D/text");
+    if (strcmp(other, path_name((Path)described.plan.roles[ROLE_GATE_UP].path))) {
+        shell_expect(1, "", "grep '^gate_up.path %s' $D/text", other);
+    }
+    const char *own = path_name((Path)described.plan.roles[ROLE_GATE_UP].path);
+    shell_expect(0, "", "rm $D/wisdom.json");
+    snprintf(decisions, sizeof decisions, "{\"path\": \"%s\"}", own);
+    remember_layer(&described, 1, decisions, 0);
+    shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json --bits free");
+    shell_expect(0, "", EXPLAIN " | grep 'plan: default (a search found nothing surely faster; .*): path %s$'", own);
+}
+END_TEST
+
+// What does not fit leaves the default's path, too.
+START_TEST(test_misfit_of_another_path) {
+    char decisions[128];
+    Described described;
+    describe(BF16, &described);
+    described.workload.bits_free = true;
+    const char *other = other_path(&described);
+    snprintf(decisions, sizeof decisions, "{\"path\": \"%s\", \"few_tokens\": 5}", other);
+    remember_layer(&described, 1.1, decisions, 0);
+    shell_expect(0, "layer 'sparse': wisdom does not fit, the default plan is taken: few_tokens cannot be 5 here",
+                 COMPILE "$D/wisdom.json --bits free");
+    shell_expect(0, "\nplan: default\n", EXPLAIN);
+    if (strcmp(other, path_name((Path)described.plan.roles[ROLE_GATE_UP].path))) {
+        shell_expect(1, "", TEXT " >$D/text; grep '^gate_up.path %s' $D/text", other);
+    }
+    shell_expect(0, "", "rm $D/wisdom.json");
+    remember_layer(&described, 1.1, "{\"path\": \"fp32_fma\"}", 0);  // of no bf16 weights
+    shell_expect(0, "the default plan is taken: the path 'fp32_fma' is not to be had here", COMPILE "$D/wisdom.json --bits free");
+}
+END_TEST
+
 // A library says which wisdom its plan was made with; the same wisdom gives the same bytes.
 START_TEST(test_origin_is_embedded) {
     remember("{\"few_tokens\": 4, \"down.prefetch\": 0}", 0);
@@ -112,6 +199,9 @@ START_TEST(test_origin_is_checked) {
                                           "s/\"high\": /\"hugh\": /",
                                           "s/\"few_tokens\": 4/\"few\\x1btokens\": 4/",
                                           "s/\"few_tokens\": 4/\"few_token\": 4./",
+                                          "s/\"few_tokens\": 4/\"few_token\":\"4\"/",
+                                          "s/\"few_tokens\": 4/\"path\": \"A_pat\"/",
+                                          "s/\"few_tokens\": 4/\"path\": 1234567/",
                                           "s/\"time\": [0-9]/\"time\": -/",
                                           "s/\"id\": \"./\"id\": \"g/",
                                           "s/\"decisions\": {/\"decisiont\": {/"};
@@ -211,6 +301,16 @@ START_TEST(test_tune) {
 }
 END_TEST
 
+// A search has fewer token counts than a description may have.
+START_TEST(test_many_token_counts) {
+    static const char many[] = DESCRIBED("{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]}");
+    const char *words = "only the first 16 token counts are searched for";
+    shell_write_file("$D/spec.json", many, strlen(many));
+    shell_expect(0, words, "$CATENA tune $D/spec.json --topology 'pack:1 l3:1 core:2 pu:1'");
+    shell_expect(1, "", "$CATENA tune $D/spec.json --tokens 1,2 --topology 'pack:1 l3:1 core:2 pu:1' 2>&1 | grep '%s'", words);
+}
+END_TEST
+
 // A trace is tuned for as any other workload, and refused at once where it is none of the layer's.
 START_TEST(test_tune_for_a_trace) {
     shell_write_file("$D/spec.json", description, strlen(description));
@@ -248,11 +348,14 @@ Suite *suite_recall(void) {
     tcase_add_test(cases, test_of_the_user);
     tcase_add_test(cases, test_of_another_key);
     tcase_add_test(cases, test_misfit);
+    tcase_add_test(cases, test_of_another_path);
+    tcase_add_test(cases, test_misfit_of_another_path);
     tcase_add_test(cases, test_origin_is_embedded);
     tcase_add_test(cases, test_origin_is_checked);
     tcase_add_test(cases, test_of_other_weights);
     tcase_add_test(cases, test_of_traces);
     tcase_add_test(cases, test_tune);
+    tcase_add_test(cases, test_many_token_counts);
     tcase_add_test(cases, test_tune_for_a_trace);
     tcase_add_test(cases, test_interrupted);
     suite_add_tcase(suite, cases);

@@ -539,13 +539,20 @@ START_TEST(cores_come_before_siblings) {
 }
 END_TEST
 
-// Compact: neighbours share a cache. Spread: the caches take turns. The order within a cache is the given one.
+// Compact: neighbours share a cache. Spread: the caches take turns. The order within a cache is the given one. The last level is
+// the highest that there is.
 START_TEST(cores_are_arranged_by_caches) {
+    static const int last_levels[] = {1, 2, 3, 9};
     char root[SHELL_PATH_BYTES], command[SHELL_PATH_BYTES + 16];
     shell_template(root);
     ck_assert_ptr_nonnull(mkdtemp(root));
     for (int cpu = 0; cpu < 7; cpu++) {  // numbered across two caches, the second with more cores
-        write_list(root, cpu, "cache/index3", "shared_cpu_list", cpu % 2 || cpu == 6 ? "1,3,5-6\n" : "0,2,4\n");
+        char own[16], level[16];
+        snprintf(own, sizeof own, "%d\n", cpu);
+        write_list(root, cpu, "cache/index0", "shared_cpu_list", own);
+        write_list(root, cpu, "cache/index1", "shared_cpu_list", own);
+        snprintf(level, sizeof level, "cache/index%d", last_levels[_i]);
+        write_list(root, cpu, level, "shared_cpu_list", cpu % 2 || cpu == 6 ? "1,3,5-6\n" : "0,2,4\n");
     }
     int compact[] = {0, 1, 2, 3, 4, 6, 5}, spread[] = {0, 1, 2, 3, 4, 6, 5}, unknown[] = {8, 7};
     static const int together[] = {0, 2, 4, 1, 3, 6, 5}, in_turn[] = {0, 1, 2, 3, 4, 6, 5};
@@ -562,32 +569,91 @@ START_TEST(cores_are_arranged_by_caches) {
 }
 END_TEST
 
-// Threads and binding that a plan asks for are those of a library whose opener leaves them open, and of no other.
-START_TEST(plans_choose_what_is_left_open) {
-    Kind tuned[2] = {kinds[0], kinds[1]};
-    for (int k = 0; k < 2; k++) {
-        tuned[k].plan.threads = 1;
-        tuned[k].plan.bind = BIND_SPREAD;
+// What the kernel was asked for of the mapping that an address lies in: 1 huge pages, 0 none, 2 neither; -1: it does not tell.
+static int huge_pages_asked(const void *address) {
+    FILE *file = fopen("/proc/self/smaps", "r");
+    char line[512];
+    int asked = -1;
+    bool inside_it = false;
+    while (file && fgets(line, sizeof line, file)) {
+        unsigned long begin, end;
+        if (sscanf(line, "%lx-%lx ", &begin, &end) == 2) {
+            inside_it = (unsigned long)(uintptr_t)address >= begin && (unsigned long)(uintptr_t)address < end;
+        } else if (inside_it && !strncmp(line, "VmFlags:", 8)) {
+            asked = strstr(line, " hg") ? 1 : strstr(line, " nh") ? 0 : 2;
+        }
     }
+    if (file) {
+        fclose(file);
+    }
+    return access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK) ? -1 : asked;
+}
+
+static Library *open_tuned(const Kind *tuned, Options options) {
+    Library *library = NULL;
+    options.size = sizeof options;
+    ck_assert_int_eq(instance_open_memory(&contents, tuned, forwards, image, image_size, &options, &library, error, sizeof error),
+                     0);
+    return library;
+}
+
+// Threads, binding and pages that plans ask for are those of a library whose opener leaves them open, and of no other.
+START_TEST(plans_choose_what_is_left_open) {
+    enum { ALL = 1 << 20 };
     const struct {
         Options options;
-        int32_t bind;
-        int threads, expected_bind;
-    } rows[] = {{{.threads = 0}, BIND_SPREAD, 1, BIND_NONE},  // one thread has nothing to bind
-                {{.threads = 3}, BIND_SPREAD, 3, BIND_SPREAD},
-                {{.threads = 3, .bind = -1}, BIND_SPREAD, 3, BIND_NONE},
-                {{.threads = 3, .bind = 1}, BIND_SPREAD, 3, BIND_COMPACT},
-                {{.threads = 3}, BIND_NONE, 3, BIND_NONE}};
+        int32_t plan_threads[2], plan_bind, plan_pages[2];
+        int threads, bind;
+        bool huge_pages;
+    } rows[] = {{{.threads = 0}, {1, 1}, BIND_SPREAD, {0, 0}, 1, BIND_NONE, false},  // one thread has nothing to bind
+                {{.threads = 3}, {1, 1}, BIND_SPREAD, {1, 1}, 3, BIND_SPREAD, true},
+                {{.threads = 3, .bind = -1}, {1, 1}, BIND_SPREAD, {0, 1}, 3, BIND_NONE, true},
+                {{.threads = 3, .bind = 1}, {1, 1}, BIND_SPREAD, {1, 0}, 3, BIND_COMPACT, true},
+                {{.threads = 3, .huge_pages = 1}, {1, 1}, BIND_NONE, {0, 0}, 3, BIND_NONE, true},
+                {{.threads = 3, .huge_pages = -1}, {1, 1}, BIND_NONE, {1, 1}, 3, BIND_NONE, false},
+                {{.threads = 0}, {1, 2}, BIND_NONE, {0, 0}, 2, BIND_NONE, false},  // the larger
+                {{.threads = 0}, {2, 1}, BIND_NONE, {0, 0}, 2, BIND_NONE, false},
+                {{.threads = 0}, {ALL, 1}, BIND_NONE, {0, 0}, ALL, BIND_NONE, false},
+                {{.threads = 0}, {0, 1}, BIND_NONE, {0, 0}, ALL, BIND_NONE, false}};
+    Kind tuned[2] = {kinds[0], kinds[1]};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        Options options = rows[i].options;
-        Library *library = NULL;
-        options.size = sizeof options;
-        tuned[0].plan.bind = tuned[1].plan.bind = rows[i].bind;
-        ck_assert_int_eq(
-            instance_open_memory(&contents, tuned, forwards, image, image_size, &options, &library, error, sizeof error), 0);
-        ck_assert_int_eq(library->threads, rows[i].threads);
-        ck_assert_int_eq(library->bind, rows[i].expected_bind);
+        for (int k = 0; k < 2; k++) {
+            tuned[k].plan.threads = rows[i].plan_threads[k];
+            tuned[k].plan.bind = rows[i].plan_bind;
+            tuned[k].plan.huge_pages = rows[i].plan_pages[k];
+        }
+        Library *library = open_tuned(tuned, rows[i].options);
+        bool given = rows[i].options.threads > 0;
+        ck_assert_int_eq(library->threads, given || rows[i].threads < cores_usable() ? rows[i].threads : cores_usable());
+        ck_assert_int_eq(library->bind, rows[i].bind);
+        ck_assert_int_eq(library->huge_pages, rows[i].huge_pages);
+        int asked = huge_pages_asked(library->workspace.data);
+        ck_assert_msg(asked < 0 || asked == rows[i].huge_pages, "row %zu: the kernel was asked for %d", i, asked);
         instance_close(library);
+    }
+}
+END_TEST
+
+// Each kind runs with its own plan's threads, and they do not change bits.
+START_TEST(kinds_have_threads_of_their_own) {
+    enum { TOKENS = 7 };
+    float x[TOKENS * HIDDEN], y[2][TOKENS * HIDDEN];
+    Kind tuned[2] = {kinds[0], kinds[1]};
+    tuned[0].plan.threads = 1;
+    tuned[1].plan.threads = 2;
+    for (int i = 0; i < TOKENS * HIDDEN; i++) {
+        x[i] = (float)i / 3;
+    }
+    for (int k = 0; k < 2; k++) {
+        for (int own = 0; own < 2; own++) {
+            Library *library = open_tuned(own ? tuned : kinds, (Options){.threads = own ? 0 : 1});
+            Forward forward = plain(2 * k, TOKENS, x, HIDDEN, y[own], HIDDEN);
+            most_threads = 0;
+            ck_assert_int_eq(instance_forward(library, &forward), LIBRARY_OK);
+            ck_assert_int_eq(most_threads, own && k && cores_usable() > 1 ? 2 : 1);
+            instance_close(library);
+        }
+        ck_assert_mem_eq(y[0], y[1], sizeof y[0]);
     }
 }
 END_TEST
@@ -738,8 +804,9 @@ Suite *suite_runtime(void) {
 #endif
     tcase_add_test(opening, parses_numbers_itself);
     tcase_add_test(opening, cores_come_before_siblings);
-    tcase_add_test(opening, cores_are_arranged_by_caches);
+    tcase_add_loop_test(opening, cores_are_arranged_by_caches, 0, 4);
     tcase_add_test(opening, plans_choose_what_is_left_open);
+    tcase_add_test(opening, kinds_have_threads_of_their_own);
     tcase_add_test(opening, opens_packed_files);
     tcase_add_test(opening, header_agrees_with_library);
     suite_add_tcase(suite, opening);

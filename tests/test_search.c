@@ -19,6 +19,7 @@ typedef struct Simulation {
     double prepared;      // seconds that a new point takes
     int stop_after;       // measurements; 0: never
     int measured;
+    double second;        // by how much the second of a pair is slower
     bool broken;          // every point but the default is unusable
     SearchPoint seen[4096];
     size_t seen_count;
@@ -81,10 +82,11 @@ static int sim_prepare(void *context, const SearchPoint *p) {
 
 static double sim_measure(void *context, const SearchPoint *p, int part) {
     Simulation *s = context;
-    if (s->stop_after && s->measured++ >= s->stop_after) {
+    if (++s->measured > s->stop_after && s->stop_after) {
         return -1;
     }
-    double seconds = base[part] * exp(true_log(s, p, part) + s->noise * normal(s));
+    double order = s->measured % 2 ? 0 : s->second;
+    double seconds = base[part] * exp(true_log(s, p, part) + order + s->noise * normal(s));
     seconds *= uniform(s) < s->outliers ? 1.5 + uniform(s) : 1;
     s->now += seconds;
     return seconds;
@@ -96,7 +98,7 @@ static double sim_clock(void *context) {
 
 // `spread`: how much a wrong value may cost; 0: all points are equal.
 static Simulation simulate(uint64_t seed, double spread) {
-    Simulation s = {.random = seed, .noise = 0.04, .outliers = 0.05, .wrong = 0.10, .prepared = 0.15};
+    Simulation s = {.random = seed, .noise = 0.04, .outliers = 0.05, .wrong = 0.10, .second = 0.02, .prepared = 0.15};
     for (int k = 0; k < KNOBS; k++) {
         for (int v = 0; v < values[k]; v++) {
             double cost = spread * uniform(&s);
@@ -285,7 +287,7 @@ START_TEST(test_differences) {
 }
 END_TEST
 
-// A table has every candidate measured until its interval is narrow or its rounds are over, and nine of ten intervals hold what is
+// A table has every candidate measured until its interval is narrow or its rounds are over, and of 100 intervals 93 hold what is
 // true (they are meant to be of 95 %).
 START_TEST(test_table) {
     enum { CANDIDATES = 6 };
@@ -323,7 +325,7 @@ START_TEST(test_table) {
         release(&result);
     }
     ck_assert_int_eq(entries, SEEDS * (CANDIDATES - 1));
-    ck_assert_msg(covered >= entries * (PARTS + 1) * 9 / 10, "%d intervals of %d", covered, entries * (PARTS + 1));
+    ck_assert_msg(covered >= entries * (PARTS + 1) * 93 / 100, "%d intervals of %d", covered, entries * (PARTS + 1));
     ck_assert_msg(found >= SEEDS * 9 / 10, "%d of %d", found, SEEDS);
 }
 END_TEST

@@ -8,6 +8,7 @@
 #include "../compiler/planner.h"
 #include "../compiler/tune_paths.h"
 #include "../compiler/tune_table.h"
+#include "../runtime/cores.h"
 #include "available.h"
 #include "fixture.h"
 #include "shell.h"
@@ -303,17 +304,73 @@ START_TEST(test_paths) {
         }
     }
     ck_assert_int_eq(others, legal - 1);  // each rounds in its own way
-    double gain[3];
-    Path best = tune_paths_race(&pool, 2, gain);
-    ck_assert(info_path_legal(&small, target, best, FORMAT_BF16, COMPUTE_BF16));
-    ck_assert(gain[0] >= 1 && gain[1] >= 1 && gain[2] >= gain[1]);
+    PathVerdict verdict = tune_paths_race(&pool, 2);
+    ck_assert(info_path_legal(&small, target, verdict.path, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert(verdict.gain >= 1 && verdict.low >= 1 && verdict.high >= verdict.low && !verdict.refused);
     tune_pool_close(&pool);
     options.workload.bits_free = true;
     TuneResult result;
     ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
-    ck_assert_int_eq(result.plan.roles[ROLE_DOWN].path, result.path);
-    ck_assert(result.repathed == (result.path != (Path)standard.roles[ROLE_DOWN].path));
+    ck_assert_int_eq(result.plan.roles[ROLE_DOWN].path, result.path.path);
+    ck_assert(result.repathed == (result.path.path != (Path)standard.roles[ROLE_DOWN].path));
+    json_t *decisions = tune_decisions(&result);
+    ck_assert_str_eq(json_string_value(json_object_get(decisions, "path")), path_name(result.path.path));
+    json_decref(decisions);
     tune_result_free(&result);
+}
+END_TEST
+
+// Whatever a knob's value, there is a prediction.
+START_TEST(test_predictions) {
+    Machine machine;
+    const Target *target = host(&machine);
+    Layer layer = layer_of((uint64_t)_i);
+    Plan standard = plan_default(&layer, target, &machine, NULL);
+    Space space;
+    space_make(&standard, target, &machine, &space);
+    Rates *rates = calloc(2, sizeof *rates);
+    for (int i = 0; i < SPACE_MAX_VALUES * SPACE_MAX_VALUES; i++) {
+        for (int r = 0; r < 2; r++) {
+            (&rates[r].tall[0][0])[i] = 100;
+            (&rates[r].stream[0][0])[i] = 10;
+        }
+    }
+    for (int k = 0; k < space.knob_count; k++) {
+        for (int v = 0; v < space.knobs[k].count; v++) {
+            SearchPoint point = space_standard(&space);
+            point.value[k] = (uint8_t)v;
+            double seconds = predict_seconds(&space, rates, 2, &point, 16);
+            ck_assert_msg(isfinite(seconds) && seconds > 0, "%s, value %d", space.knobs[k].name, v);
+        }
+    }
+    free(rates);
+}
+END_TEST
+
+// A plan that binds its threads leaves no mark on the next.
+START_TEST(test_teams) {
+    Machine machine, small;
+    const Target *target = host(&machine);
+    small = small_memory(&machine);
+    Layer layer = layer_of(3);
+    Plan standard = plan_default(&layer, target, &small, NULL);
+    TuneOptions options = options_of(target, &small, 2);
+    TunePool pool;
+    Diagnostics diagnostics = {0};
+    ck_assert_msg(!tune_pool_open(&pool, "layer", &standard, &options, TUNE_POOL_ROOM, &diagnostics), "%s", diagnostics.text);
+    Plan bound = standard;
+    bound.bind = BIND_COMPACT;
+    const Plan *turns[] = {&bound, &standard, &bound, &standard};
+    ck_assert_int_eq(tune_pool_prepare(&pool, &bound, 0), 0);
+    int allowed = cores_allowed(NULL, 0);
+    for (int i = 0; i < 4; i++) {
+        int narrowest = allowed;
+        ck_assert_double_gt(tune_pool_measure(&pool, turns[i], 40), 0);
+#pragma omp parallel num_threads(2) reduction(min : narrowest)
+        narrowest = cores_allowed(NULL, 0);
+        ck_assert_int_eq(narrowest, turns[i]->bind ? 1 : allowed);
+    }
+    tune_pool_close(&pool);
 }
 END_TEST
 
@@ -327,6 +384,8 @@ Suite *suite_tune(void) {
     tcase_add_test(cases, test_foreign_candidates);
     tcase_add_test(cases, test_tiles);
     tcase_add_test(cases, test_paths);
+    tcase_add_loop_test(cases, test_predictions, 0, 5);
+    tcase_add_test(cases, test_teams);
     suite_add_tcase(suite, cases);
     TCase *files = tcase_create("files");
     tcase_set_timeout(files, 300);

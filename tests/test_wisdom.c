@@ -287,6 +287,8 @@ static const Damage damages[] = {
     {"\"gain\": 1.08", "\"gain\": 1e999", "real number overflow"},
     {"\"gain\": 1.08", "\"low\": 1.08,\n\"low\": 1.08", "duplicate object key"},
     {"\"gate_up.max_rows\": 14", "\"gate_up.max_rows\": 14.5", "\"decisions\" must be an object of integers"},
+    {"\"gate_up.max_rows\": 14", "\"path\": 14", "\"decisions\" must be an object of integers (and \"path\", a path's name)"},
+    {"\"gate_up.max_rows\": 14", "\"path\": \"a path\"", "\"decisions\" must be an object of integers"},
     {"\"gate_up.max_rows\"", "\"\\u001b[31m\"", "\"decisions\" must be an object of integers"},
     {"Test CPU?", "\\u001b[31mTest CPU", "\"machine\" must be an object of numbers and texts"},
     {"\"measurements\": [", "\"measurements\": [1,", "\"measurements\" must be a list of objects"},

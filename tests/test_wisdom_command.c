@@ -19,6 +19,7 @@ static void put(const char *name, char id[WISDOM_ID_BYTES], int threads, const c
     Layer layer = fixture_neutral((Layer){.hidden = 2048, .iterations = 2, .experts = 64, .intermediate = 1024, .top_k = 8});
     WisdomKey key = {&layer, "avx512", "x86_64-0123", "4 cores", threads, "1 16 uniform", generator, wisdom_llvm()};
     json_t *decisions = json_pack("{s:i, s:i}", "gate_up.max_rows", rows, "few_tokens", 4);
+    json_object_set_new(decisions, "path", json_string(rows < 16 ? "bf16_dot" : "bf16_widened"));
     json_t *measurements = json_pack("[{s:i}]", "number", rows);
     json_t *entry = wisdom_entry(&key, &machine, decisions, gain, gain - 0.02, gain + 0.02, measurements);
     Diagnostics diagnostics = {0};
@@ -75,7 +76,7 @@ START_TEST(list_and_show) {
     shell_expect(EXIT_OK, "no: measured with catena 0.0.1, LLVM ", RUN "list");
     shell_expect(EXIT_OK, "no entries in ", "$CATENA wisdom -w $D/none.json list");
     snprintf(short_id, sizeof short_id, "%.7s", ids[1]);
-    shell_expect(EXIT_OK, "| gate_up.max_rows | 12  |", RUN "show %s", short_id);
+    shell_expect(EXIT_OK, "| gate_up.max_rows | 12       |", RUN "show %s", short_id);
     shell_expect(EXIT_OK, "{\"number\":12}", RUN "show %s", short_id);
     shell_expect(EXIT_FAILED, "w.json: error: no entry 'zz'", RUN "show zz");
     char *text = shell_read(&status, RUN "list --format json");
@@ -112,6 +113,7 @@ END_TEST
 START_TEST(differences) {
     shell_expect(EXIT_OK, "| gate_up.max_rows      |                   14 |                   16 |", RUN "diff $D/other.json");
     shell_expect(1, "", RUN "diff $D/other.json | grep few_tokens");
+    shell_expect(EXIT_OK, "| path                  |             bf16_dot |         bf16_widened |", RUN "diff $D/other.json");
     shell_expect(EXIT_OK, "", RUN "diff $D/other.json | grep -q 'only in .*/w.json: %s'", ids[1]);
     shell_expect(EXIT_OK, "", RUN "diff $D/other.json | grep -q 'only in .*/other.json: %s'", ids[3]);
     shell_expect(EXIT_OK, "no decision differs", RUN "diff $D/w.json");
@@ -124,7 +126,7 @@ END_TEST
 START_TEST(merging_files) {
     shell_expect(EXIT_OK, "1 new, 1 changed, 4 in all", RUN "merge $D/other.json");
     shell_expect(EXIT_OK, "0 new, 0 changed, 4 in all", RUN "merge $D/other.json $D/w.json");
-    shell_expect(EXIT_OK, "| gate_up.max_rows | 16  |", RUN "show %s", ids[0]);
+    shell_expect(EXIT_OK, "| gate_up.max_rows | 16           |", RUN "show %s", ids[0]);
     shell_expect(EXIT_OK, "2 measurements", RUN "show %s", ids[0]);
     shell_expect(EXIT_OK, "", "cp $D/w.json $D/before && head -c 900 $D/other.json >$D/cut.json");
     // One bad file of several: nothing is merged, and what is not the user's stays where it is.

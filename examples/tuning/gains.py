@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What tuning gains over the default plan, for ten shapes of layers, with bf16 and with fp32 weights.
 
-    gains.py --out DIRECTORY [--catena PATH] [--budget 60] [--tokens 1,4,16,64,512] [--effort normal] [SHAPE ...]
+    gains.py --out DIRECTORY [--catena PATH] [--budget 60] [--tokens 1,4,16,64,512] [--formats bf16,fp32]
+             [SHAPE ...]
 
 One search for each shape and format (`catena tune --table`), then gains.csv: the gain that the search's last race confirmed, with
 its 95 % interval (1 where it was a tie: then the default plan stays), and what the best plan made of each race against the default
-otherwise. The geometric mean is over all of them, ties counted as 1. Whatever is there is not measured again. Python's standard
-library only."""
+otherwise. The geometric mean is over all of them, ties counted as 1. Whatever is there is not measured again.
+
+All searches share one file of wisdom, DIRECTORY/wisdom.json: a search begins with what was found for the nearest shape before it,
+so that the order of shapes matters. Python's standard library only."""
 
 import argparse
 import csv

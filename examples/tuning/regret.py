@@ -5,9 +5,10 @@
 
 For each method (race; random points; the cost model's first choice) and seed one search runs from nothing
 (`catena tune --wisdom none --table`). Its table says which plan was the incumbent at which time; seconds count from when memory
-was filled with weights and the default plan could run, which every search needs and which takes 2 to 4 s of its budget. Then all different incumbents, and the
-verdict of an exhaustive table if there is one (--also), are measured together: `catena tune --candidates` times each in full
-against the default, in interleaved rounds of one run. Regret is a plan's time over that of the best of them, minus 1.
+was filled with weights and the default plan could run, which every search needs and which takes 2 to 4 s of its budget. Then all
+different incumbents, and the best plans of an exhaustive table if there is one (--also), are measured together: `catena tune
+--candidates` times each in full against the default, in interleaved rounds of one run. Regret is a plan's time over that of the
+best of them, minus 1.
 
 A search keeps a plan only after a last race against the default, whose time is not counted here.
 
@@ -41,6 +42,7 @@ def read_options():
     parser.add_argument("--times", default="1,3,10,30,60", help="seconds at which a search is looked at")
     parser.add_argument("--also", type=pathlib.Path, help="table of `catena tune --effort exhaustive`: its best plans take part")
     parser.add_argument("--tokens", help="handed on to catena, as the next ones")
+    parser.add_argument("--start", choices=("default", "worst"), help="where searches begin")
     parser.add_argument("--threads")
     parser.add_argument("--compute")
     parser.add_argument("--routing")
@@ -53,7 +55,7 @@ def run_tune(options, table, *arguments):
         return
     part = table.with_suffix(".part.csv")
     command = [options.catena, "tune", options.description, "--layer", options.layer, "--wisdom", "none", "--table", str(part)]
-    for name in ("tokens", "threads", "compute", "routing"):
+    for name in ("tokens", "threads", "compute", "routing", "start"):
         if getattr(options, name):
             command += ["--" + name, getattr(options, name)]
     command += [str(argument) for argument in arguments]
@@ -88,8 +90,8 @@ def search_all(options, seeds):
 
 
 def plan_at(steps, seconds):
-    """Decisions of the incumbent at a time; before the first step it is the default."""
-    plan = "{}"
+    """Decisions of the incumbent at a time; the first is what the search began with."""
+    plan = canonical(steps[0]["decisions"]) if steps else "{}"
     for step in steps:
         if float(step["seconds"]) <= seconds:
             plan = canonical(step["decisions"])
