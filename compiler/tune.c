@@ -131,6 +131,16 @@ static SearchProblem problem_of(Tuning *t) {
     return problem;
 }
 
+// Logarithm of the objective, as the search sees it.
+static double predict_all(Tuning *t, const SearchProblem *problem, const SearchPoint *point) {
+    double sum = 0, weights = 0;
+    for (int p = 0; p < problem->parts; p++) {
+        sum += problem->weight[p] * log(problem_predict(t, point, p));
+        weights += problem->weight[p];
+    }
+    return sum / weights;
+}
+
 // The point that is predicted to be the slowest: from the default, knob by knob.
 static SearchPoint worst_point(Tuning *t, const SearchProblem *problem) {
     SearchPoint worst = problem->standard;
@@ -139,11 +149,8 @@ static SearchPoint worst_point(Tuning *t, const SearchProblem *problem) {
         uint8_t value = worst.value[k];
         for (int v = 0; problem->parts_of[k] && v < problem->values[k]; v++) {
             SearchPoint point = worst;
-            double sum = 0;
             point.value[k] = (uint8_t)v;
-            for (int p = 0; p < problem->parts; p++) {
-                sum += log(problem_predict(t, &point, p));
-            }
+            double sum = predict_all(t, problem, &point);
             if (problem_valid(t, &point) && (!v || sum > slowest)) {
                 slowest = sum;
                 value = (uint8_t)v;
@@ -170,8 +177,9 @@ json_t *tune_measurements(const TuneResult *result) {
     for (size_t i = 0; list && i < result->search.trial_count; i++) {
         const SearchTrial *trial = &result->search.trials[i];
         json_t *decisions = space_decisions(&result->space, &trial->point);
-        json_t *row = json_pack("{s:o, s:i, s:f, s:f, s:b}", "decisions", decisions, "rounds", trial->rounds, "difference",
-                                trial->difference, "seconds", trial->seconds, "unusable", trial->unusable);
+        json_t *row = json_pack("{s:o, s:i, s:f, s:f, s:f, s:b}", "decisions", decisions, "rounds", trial->rounds, "difference",
+                                trial->difference, "predicted", trial->predicted - result->standard_predicted, "seconds",
+                                trial->seconds, "unusable", trial->unusable);
         if (json_array_append_new(list, row)) {
             json_decref(list);
             list = NULL;
@@ -266,6 +274,7 @@ static int search(Tuning *t) {
     }
     options.start = &start;
     options.budget = t->options->budget - (statistics_clock() - t->begin);
+    t->result->standard_predicted = predict_all(t, &problem, &problem.standard);
     t->result->search_begin = statistics_clock() - t->prepared;
     int status = search_run(&problem, &options, &t->result->search);
     t->result->search.stopped = t->result->search.stopped || tune_stopped;

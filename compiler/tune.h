@@ -49,6 +49,7 @@ typedef struct TuneResult {
     Plan plan;              // the winner's
     RatesTile *tiles;       // if asked for
     size_t tile_count;
+    double standard_predicted;  // logarithm of the objective, as of trials
     double rate_seconds, total_seconds;
     double search_begin;  // when the search's own clock began, in seconds after the bank was filled and the default plan could run
     int unusable;  // candidates that gave other bits than the default, or could not be compiled
@@ -62,8 +63,9 @@ int tune_layer(const char *name, const Plan *standard, const TuneOptions *option
 // What was decided, for wisdom: space_decisions of the best plan and, where bits are free and it is another than the default's,
 // {"path": "bf16_dot"}. New reference; NULL when out of memory.
 json_t *tune_decisions(const TuneResult *result);
-// What was measured, for wisdom: [{"decisions": {...}, "rounds": n, "difference": of logarithms, "seconds": ...}, ...]. New
-// reference; NULL when out of memory.
+// What was measured, for wisdom: [{"decisions": {...}, "rounds": n, "difference": of logarithms, "predicted": difference,
+// "seconds":
+// ...}, ...]. New reference; NULL when out of memory.
 json_t *tune_measurements(const TuneResult *result);
 void tune_result_free(TuneResult *result);
 

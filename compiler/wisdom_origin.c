@@ -1,6 +1,7 @@
 // See wisdom_origin.h.
 #include "wisdom_origin.h"
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -9,9 +10,25 @@
 static const char *const fields[] = {"time", "decisions", "gain", "low", "high"};
 enum { FIELDS = sizeof fields / sizeof *fields };
 
+// What the cost model predicted of the decisions, as a gain: beside the measurement of the same decisions, which do not say the
+// path. 0: they are not among the measurements, or were measured before that was kept.
+static double predicted_gain(const json_t *entry) {
+    json_t *knobs = json_copy(json_object_get(entry, "decisions"));
+    const json_t *row, *predicted = NULL;
+    size_t i;
+    json_object_del(knobs, "path");
+    json_array_foreach(json_object_get(entry, "measurements"), i, row) {
+        predicted = json_equal(json_object_get(row, "decisions"), knobs) ? json_object_get(row, "predicted") : predicted;
+    }
+    json_decref(knobs);
+    return json_is_number(predicted) ? exp(-json_number_value(predicted)) : 0;
+}
+
 json_t *wisdom_origin(const char *id, const json_t *entry) {
     json_t *origin = json_pack("{s:s}", "id", id);
-    bool failed = !origin;
+    double predicted = predicted_gain(entry);
+    bool failed =
+        !origin || (predicted > 0 && isfinite(predicted) && json_object_set_new(origin, "predicted", json_real(predicted)));
     for (int i = 0; i < FIELDS && !failed; i++) {
         failed = json_object_set(origin, fields[i], json_object_get(entry, fields[i])) != 0;
     }
@@ -47,14 +64,15 @@ static bool decisions_good(const json_t *decisions) {
 
 bool wisdom_origin_check(const json_t *origin) {
     const char *id = json_string_value(json_object_get(origin, "id"));
-    const json_t *time = json_object_get(origin, "time");
+    const json_t *time = json_object_get(origin, "time"), *predicted = json_object_get(origin, "predicted");
     if (json_is_null(origin)) {
         return true;
     }
     return id && strlen(id) == WISDOM_ID_BYTES - 1 && consists_of(id, "0123456789abcdef") && json_is_integer(time) &&
            json_integer_value(time) >= 0 && decisions_good(json_object_get(origin, "decisions")) &&
            json_is_number(json_object_get(origin, "gain")) && json_is_number(json_object_get(origin, "low")) &&
-           json_is_number(json_object_get(origin, "high")) && json_object_size(origin) == FIELDS + 1;
+           json_is_number(json_object_get(origin, "high")) && (!predicted || json_is_number(predicted)) &&
+           json_object_size(origin) == FIELDS + 1 + (predicted != NULL);
 }
 
 void wisdom_origin_print(const json_t *origin, FILE *stream) {
@@ -75,6 +93,9 @@ void wisdom_origin_print(const json_t *origin, FILE *stream) {
     if (json_object_size(decisions) > same_path) {
         fprintf(stream, "plan: tuned (gain %.3f, %.3f to %.3f", gain, json_number_value(json_object_get(origin, "low")),
                 json_number_value(json_object_get(origin, "high")));
+        if (json_object_get(origin, "predicted")) {
+            fprintf(stream, "; predicted %.3f", json_number_value(json_object_get(origin, "predicted")));
+        }
     } else {
         fprintf(stream, "plan: default (a search found nothing surely faster");
     }

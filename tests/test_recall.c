@@ -46,7 +46,14 @@ static void remember_layer(const Described *described, double gain, const char *
     recall_key(&described->plan.layer, described->target, &described->machine, (int)described->machine.threads + threads_more,
                &described->workload, &key);
     json_t *decisions = json_loads(decisions_text, 0, NULL);
-    json_t *entry = wisdom_entry(&key.key, &described->machine, decisions, gain, gain > 1 ? 1.05 : 1, gain > 1 ? 1.2 : 1, NULL);
+    json_t *knobs = json_copy(decisions);
+    json_object_del(knobs, "path");
+    json_t *measurements =
+        json_pack("[{s:{}, s:f}, {s:O, s:f}]", "decisions", "predicted", 0.5, "decisions", knobs, "predicted", -0.05);
+    json_t *entry =
+        wisdom_entry(&key.key, &described->machine, decisions, gain, gain > 1 ? 1.05 : 1, gain > 1 ? 1.2 : 1, measurements);
+    json_decref(measurements);
+    json_decref(knobs);
     snprintf(path, sizeof path, "%s/wisdom.json", shell_folder());
     ck_assert_msg(!wisdom_update(path, &key.key, entry, note, &diagnostics), "%s", diagnostics.text);
     json_decref(entry);
@@ -177,7 +184,8 @@ END_TEST
 START_TEST(test_origin_is_embedded) {
     remember("{\"few_tokens\": 4, \"down.prefetch\": 0}", 0);
     shell_expect(0, "libremembered.so", COMPILE "$D/wisdom.json");
-    shell_expect(0, "plan: tuned (gain 1.100, 1.050 to 1.200; measured 20", EXPLAIN " >$D/text; grep 'plan: ' $D/text");
+    shell_expect(0, "plan: tuned (gain 1.100, 1.050 to 1.200; predicted 1.051; measured 20",
+                 EXPLAIN " >$D/text; grep 'plan: ' $D/text");
     shell_expect(0, "): few_tokens 4, down.prefetch 0\n", "grep 'plan: ' $D/text");
     shell_expect(0, "",
                  "id=$($CATENA wisdom --wisdom $D/wisdom.json list | grep -oE '[0-9a-f]{16}') && grep \"wisdom $id)\" $D/text");
