@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "command.h"
 #include "compile.h"
@@ -137,7 +138,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_BITS: options->tune.workload.bits_free = command_parse_bits(argument, state); return 0;
     case OPTION_COMPUTE: options->compute = command_parse_compute(argument, state); return 0;
     case OPTION_LAYER: options->layer = argument; return 0;
-    case OPTION_SEED: options->tune.seed = (uint64_t)command_parse_number(argument, 0, INT64_MAX, "--seed", state); return 0;
+    case OPTION_SEED: options->tune.seed = (uint64_t)command_parse_number(argument, 0, INT64_MAX, "seed", state); return 0;
     case OPTION_START:
         options->tune.start_worst = !strcmp(argument, "worst");
         if (!options->tune.start_worst && strcmp(argument, "default")) {
@@ -252,8 +253,11 @@ static void print_result(const char *layer, const TuneResult *result) {
         printf("  a tie with the default plan, which stays: %.3fx (%.3f to %.3f)\n", search->candidate_gain, search->candidate_low,
                search->candidate_high);
     } else {
-        printf(raced(search) ? "  the default plan stays: nothing was faster\n"
-                             : "  nothing was compared: too little time; the default plan stays and nothing is remembered\n");
+        printf("  %s\n", raced(search)     ? "the default plan stays: nothing was faster"
+                         : search->stopped ? "stopped before anything was compared; nothing is remembered"
+                         : search->converged
+                             ? "nothing to compare: no candidate differs from the default plan"
+                             : "nothing was compared: too little time, ask for a longer --budget; nothing is remembered");
     }
     free(text);
     json_decref(decisions);
@@ -306,12 +310,32 @@ static int wisdom_path(const CommandOptions *options, char path[WISDOM_PATH_BYTE
     return strcmp(options->wisdom, "none") && snprintf(path, WISDOM_PATH_BYTES, "%s", options->wisdom) < WISDOM_PATH_BYTES ? 0 : -1;
 }
 
-// What an earlier search found: this very layer's decisions and measurements, or the decisions of the nearest one.
-static void recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
-    if (tune->workload.bits_free) {  // the path is raced anew, and all else depends on it
-        return;
+// Before anything is measured: a file that is named must be in a directory that there is, and can be written.
+static int check_wisdom(const CommandOptions *options, Diagnostics *diagnostics) {
+    char path[WISDOM_PATH_BYTES];
+    struct stat status;
+    if (!options->wisdom || wisdom_path(options, path)) {
+        return 0;
     }
+    char *slash = strrchr(path, '/');
+    if (slash && slash > path) {
+        *slash = 0;
+        if (stat(path, &status) || !S_ISDIR(status.st_mode)) {
+            diagnostics_add(diagnostics, options->wisdom, 0, 0, "there is no directory '%s'", path);
+            return -1;
+        }
+    }
+    return wisdom_try(options->wisdom, diagnostics);
+}
+
+// What an earlier search found: this very layer's decisions and measurements, or the decisions of the nearest one. Returns the gain
+// of this layer's, which stays unless a better one is found; 1 if there is none.
+static double recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
     const json_t *entry = wisdom ? wisdom_find(wisdom, &key->key) : NULL;
+    double gain = entry ? json_number_value(json_object_get(entry, "gain")) : 1;
+    if (tune->workload.bits_free) {  // the path is raced anew, and all else depends on it
+        return gain;
+    }
     tune->known = tune->method == SEARCH_TABLE ? NULL : json_object_get(entry, "measurements");  // a table is of one run
     if (wisdom && !entry) {
         entry = wisdom_nearest(wisdom, &key->key);
@@ -320,6 +344,7 @@ static void recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKe
         }
     }
     tune->start = json_object_get(entry, "decisions");
+    return gain;
 }
 
 static int remember(const CommandOptions *options, const RecallKey *key, const TuneResult *result, Diagnostics *diagnostics) {
@@ -347,11 +372,15 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
     TuneResult result;
     TuneOptions *tune = &options->tune;
     recall_key(&plan->layer, tune->target, tune->machine, tune->threads, &tune->workload, &key);
-    recall_start(tune, wisdom, &key, name);
+    double remembered = recall_start(tune, wisdom, &key, name);
     int status = tune_layer(name, plan, tune, &result, diagnostics);
     terminal_progress(NULL);
     if (!status) {
         print_result(name, &result);
+        if (remembered > 1 && result.search.gain <= 1 && !result.repathed) {
+            printf("  compile goes on taking the plan that an earlier search found: gain %.3fx (catena wisdom forget drops it)\n",
+                   remembered);
+        }
         status = raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
         if (options->directory && tune_report_layer(&options->report, name, tune, &result, diagnostics)) {
             status = -1;
@@ -422,7 +451,8 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
     if (site->elsewhere) {
         return foresee_layers(options, model, plans, diagnostics);
     }
-    if ((options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
+    if (check_wisdom(options, diagnostics) ||
+        (options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
         (options->directory && open_report(options, model, diagnostics))) {
         tune_table_discard(&options->table);
         return -1;

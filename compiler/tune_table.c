@@ -116,6 +116,7 @@ static void write_plan(FILE *out, const char *layer, const TuneOptions *options,
 }
 
 void tune_table_layer(TuneTable *table, const char *layer, const TuneOptions *options, const TuneResult *result) {
+    table->layers++;
     const SearchResult *search = &result->search;
     write_tiles(table->stream, layer, result);
     for (size_t i = 0; i < search->trial_count; i++) {
@@ -184,7 +185,8 @@ void tune_table_discard(TuneTable *table) {
 int tune_table_close(TuneTable *table, Diagnostics *diagnostics) {
     char error[512] = "out of memory";
     bool failed = fflush(table->stream) != 0;
-    failed = failed || file_write(table->path, table->text, (int64_t)table->bytes, &(Failure){error, sizeof error}) != LIBRARY_OK;
+    failed = failed || (table->layers &&
+                        file_write(table->path, table->text, (int64_t)table->bytes, &(Failure){error, sizeof error}) != LIBRARY_OK);
     if (failed) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s: %s", table->path, error);
     }

@@ -25,12 +25,14 @@ typedef struct TuneTable {
     FILE *stream;
     char *text;
     size_t bytes;
+    int layers;
 } TuneTable;
 
 // Checks that nothing but such a table is in the way. Returns 0, or -1 with diagnostics.
 int tune_table_open(TuneTable *table, const char *path, Diagnostics *diagnostics);
 void tune_table_layer(TuneTable *table, const char *layer, const TuneOptions *options, const TuneResult *result);
-// Writes the file under a temporary name, renames it and frees the table. Returns 0, or -1 with diagnostics.
+// Writes the file under a temporary name and renames it, unless there is no layer to tell of; frees the table. Returns 0, or -1
+// with diagnostics.
 int tune_table_close(TuneTable *table, Diagnostics *diagnostics);
 // Frees a table, open or not, that is not to be written.
 void tune_table_discard(TuneTable *table);

@@ -59,6 +59,8 @@ const json_t *wisdom_nearest(const Wisdom *wisdom, const WisdomKey *key);
 json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t *decisions, double gain, double low, double high,
                      const json_t *measurements);
 
+// Whether the file can be written to, before anything is measured for it. Returns 0 or -1 with diagnostics.
+int wisdom_try(const char *path, Diagnostics *diagnostics);
 // Puts an entry (borrowed) into the file: lock, read, merge, temporary file, rename. Returns 0 or -1 with diagnostics.
 int wisdom_update(const char *path, const WisdomKey *key, json_t *entry, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);
 

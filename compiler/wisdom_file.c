@@ -265,6 +265,14 @@ int wisdom_merge(const char *path, const json_t *entries, char note[WISDOM_NOTE_
     return wisdom_change(path, unite, (void *)entries, note, diagnostics);
 }
 
+int wisdom_try(const char *path, Diagnostics *diagnostics) {
+    int lock = wisdom_lock(path, diagnostics);
+    if (lock >= 0) {
+        close(lock);
+    }
+    return lock >= 0 ? 0 : -1;
+}
+
 int wisdom_update(const char *path, const WisdomKey *key, json_t *entry, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics) {
     const WisdomSource source = {path, NULL, 0, diagnostics};
     char id[WISDOM_ID_BYTES];

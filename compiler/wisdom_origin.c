@@ -97,7 +97,7 @@ void wisdom_origin_print(const json_t *origin, FILE *stream) {
             fprintf(stream, "; predicted %.3f", json_number_value(json_object_get(origin, "predicted")));
         }
     } else {
-        fprintf(stream, "plan: default (a search found nothing surely faster");
+        fprintf(stream, "plan: default (no search found anything surely faster");
     }
     fprintf(stream, "; measured %s, wisdom %s)", date, json_string_value(json_object_get(origin, "id")));
     json_object_foreach(decisions, name, value) {

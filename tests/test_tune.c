@@ -208,6 +208,19 @@ START_TEST(test_command) {
     shell_expect(1, "missing.json", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/missing.json 2>&1");
     shell_expect(1, "broken.json", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/broken.json 2>&1");
     shell_expect(1, "expected a list", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/empty.json 2>&1");
+    shell_expect(1, "there is no directory", "$CATENA tune examples/moe_8of64.json --wisdom $D/no/such/wisdom.json 2>&1");
+    shell_expect(2, "--seed takes", "$CATENA tune examples/moe_8of64.json --seed -1 2>&1 | sed 's/----/twice/'; exit 2");
+}
+END_TEST
+
+// A table of an earlier search outlives one that fails.
+START_TEST(test_table_outlives) {
+    const char *head =
+        "layer,kind,decisions,role,tile,rows,panels,tokens,rounds,seconds,predicted,measured,unit,difference,error,unusable\n";
+    shell_write_file("$D/t.csv", head, strlen(head));
+    shell_expect(0, "", "echo 'sparse,verdict,{},,,,,all,6,,,,,0,0,' >>$D/t.csv; cp $D/t.csv $D/kept.csv");
+    shell_expect(1, "no layer 'other'", "$CATENA tune examples/moe_8of64.json --wisdom none --layer other --table $D/t.csv 2>&1");
+    shell_expect(0, "", "cmp $D/t.csv $D/kept.csv");
 }
 END_TEST
 
@@ -392,6 +405,7 @@ Suite *suite_tune(void) {
     tcase_add_checked_fixture(files, shell_begin, shell_end);
     tcase_add_test(files, test_table);
     tcase_add_test(files, test_command);
+    tcase_add_test(files, test_table_outlives);
     suite_add_tcase(suite, files);
     return suite;
 }

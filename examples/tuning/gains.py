@@ -6,7 +6,7 @@
 
 One search for each shape and format (`catena tune --table`), then gains.csv: the gain that the search's last race confirmed, with
 its 95 % interval (1 where it was a tie: then the default plan stays), and what the best plan made of each race against the default
-otherwise. The geometric mean is over all of them, ties counted as 1. Whatever is there is not measured again.
+otherwise. The geometric mean is over all of them that had time for a last race or found nothing to race, ties counted as 1. Whatever is there is not measured again.
 
 All searches share one file of wisdom, DIRECTORY/wisdom.json: a search begins with what was found for the nearest shape before it,
 so that the order of shapes matters. Python's standard library only."""
@@ -70,6 +70,8 @@ def row_of(shape, weights, text):
             row.update(verdict=verdict, raced=found[1], low=found[2], high=found[3])
             row["gain"] = float(found[1]) if verdict == "gain" else 1.0
             break
+    if "too little time" in text or "stopped" in text:
+        row["verdict"] = "undecided"
     row["decisions"] = text[text.index("{"):text.rindex("}") + 1] if row["verdict"] == "gain" else ""
     return row
 
@@ -81,13 +83,15 @@ def main():
     for shape in options.shapes:
         for weights in options.formats.split(","):
             rows.append(row_of(shape, weights, tune(options, described(options, shape, weights))))
-            print("  {shape} {weights}: {verdict} {raced} ({low} to {high})".format(**rows[-1]), flush=True)
+            print("  {shape} {weights}: {verdict} {raced} {low} {high}".format(**rows[-1]), flush=True)
     with open(options.out / "gains.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    mean = math.exp(sum(math.log(row["gain"]) for row in rows) / len(rows))
-    print(f"geometric mean of {len(rows)} gains: {mean:.3f}")
+    decided = [row["gain"] for row in rows if row["verdict"] != "undecided"]
+    if decided:
+        mean = math.exp(sum(math.log(gain) for gain in decided) / len(decided))
+        print(f"geometric mean of {len(decided)} gains: {mean:.3f}; undecided for want of time: {len(rows) - len(decided)}")
 
 
 if __name__ == "__main__":
