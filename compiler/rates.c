@@ -7,6 +7,7 @@
 
 #include "../runtime/packed.h"
 #include "jit.h"
+#include "measure_bandwidth.h"
 #include "statistics.h"
 
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
@@ -21,7 +22,7 @@ typedef struct Bench {
     int threads;
     int samples;
     uint8_t *rows;  // prepared activations: BLOCKS times the tallest tile
-    int64_t cursor;  // of the bank's instances
+    int64_t cursor;  // samples of weights from memory so far
     double end;
     const volatile sig_atomic_t *stopped;
     Diagnostics *diagnostics;
@@ -76,6 +77,12 @@ static int measure_tall(const Bench *b, const Role *role, Statistics *time) {
     return tile ? 0 : -1;
 }
 
+// Of all matrices in the bank, one after the other: none comes again before the others.
+static const uint8_t *bank_matrix(const Bench *b, const Role *role, int64_t index) {
+    int64_t at = index % (b->bank->slots * role->matrices);
+    return packed_image_instance(b->bank->image, 0, at / role->matrices) + role->offset + at % role->matrices * role->matrix_bytes;
+}
+
 // Seconds for 1e9 bytes of a low tile over matrices of the bank that were not read for long, one or two panels at once.
 static int measure_stream(Bench *b, const Role *role, int rows, int panels, Statistics *time) {
     TileFunction *tile;
@@ -85,7 +92,6 @@ static int measure_stream(Bench *b, const Role *role, int rows, int panels, Stat
     matrices = matrices < role->matrices ? matrices : role->matrices;
     double samples[TABLE_SAMPLES];
     for (int i = 0; tile && i < b->samples; i++, b->cursor++) {
-        const uint8_t *weights = packed_image_instance(b->bank->image, 0, b->cursor % b->bank->slots) + role->offset;
         double start = statistics_clock();
 #pragma omp parallel num_threads(b->threads)
         {
@@ -93,7 +99,7 @@ static int measure_stream(Bench *b, const Role *role, int rows, int panels, Stat
 #pragma omp for schedule(static)
             for (int64_t m = 0; m < matrices; m++) {
                 for (int64_t panel = 0; panel + panels <= role->panels; panel += panels) {
-                    const uint8_t *w = weights + m * role->matrix_bytes + panel * role->panel_bytes;
+                    const uint8_t *w = bank_matrix(b, role, b->cursor * matrices + m) + panel * role->panel_bytes;
                     tile(b->rows, w, out, w + panels * role->panel_bytes, advance, NULL);
                 }
             }
@@ -163,7 +169,7 @@ static int measure_all(Bench *b, Rates *rates) {
 // Activations for the tallest tiles of a role, all zero.
 static int open_rows(Bench *b) {
     size_t bytes = (size_t)(BLOCKS * TILE_MAX_ROWS * b->space->standard.roles[b->role].input_stride);
-    b->rows = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    b->rows = bandwidth_allocate((int64_t)bytes, true);  // in pages as a layer's workspace
     if (!b->rows) {
         diagnostics_add(b->diagnostics, NULL, 0, 0, "out of memory");
         return -1;
