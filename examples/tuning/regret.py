@@ -55,7 +55,7 @@ def run_tune(options, table, *arguments):
         return
     part = table.with_suffix(".part.csv")
     command = [options.catena, "tune", options.description, "--layer", options.layer, "--wisdom", "none", "--table", str(part)]
-    for name in ("tokens", "threads", "compute", "routing", "start"):
+    for name in ("tokens", "threads", "compute", "routing"):
         if getattr(options, name):
             command += ["--" + name, getattr(options, name)]
     command += [str(argument) for argument in arguments]
@@ -84,7 +84,8 @@ def search_all(options, seeds):
     for seed in seeds:  # methods take turns, so that a machine that changes is fair to them
         for method in METHODS:
             table = options.out / f"{method}-{seed}.csv"
-            run_tune(options, table, "--method", method, "--seed", seed, "--budget", options.budget + PREPARATION)
+            start = ["--start", options.start] if options.start else []
+            run_tune(options, table, "--method", method, "--seed", seed, "--budget", options.budget + PREPARATION, *start)
             tables[method, seed] = table
     return tables
 
