@@ -191,11 +191,10 @@ static void show_bar(const char *layer, double share, double left, const char *w
     terminal_progress("%s [%s] %3.0f s left, %s ", layer, bar, left, what);
 }
 
-static void show_progress(const Search *search, const char *layer, double budget) {
+static void show_progress(const Search *search, const char *layer) {
     static const char *const stages[] = {"predict", "table", "halve", "improve", "confirm", "done"};
     double seconds = search_seconds(search), left = search_left(search);
     char what[96];
-    (void)budget;
     snprintf(what, sizeof what, "%s, %zu plans, best %.3fx", stages[search_stage(search)], search_trials(search),
              search_best_gain(search));
     show_bar(layer, seconds / (seconds + left), left, what);

@@ -64,18 +64,18 @@ static double distance(const Space *space, const SearchPoint *point) {
 }
 
 double predict_seconds(const Space *space, const Rates rates[2], int threads, const SearchPoint *point, int64_t tokens) {
-    static const int roles[] = {ROLE_GATE_UP, ROLE_DOWN}, shared[] = {ROLE_SHARED_GATE_UP, ROLE_SHARED_DOWN};
+    static const int shared[SPACE_ROLES] = {ROLE_SHARED_GATE_UP, ROLE_SHARED_DOWN};
     const Layer *layer = &space->standard.layer;
     double mean = predict_rows(layer, tokens), seconds = 3 * barrier_seconds;
     Plan plan;
     space_plan(space, point, &plan);
     double share = plan.threads && plan.threads < threads ? (double)plan.threads / threads : 1;  // of the bandwidth too: a guess
     for (int i = 0; i < 2; i++) {
-        int unroll = value_at(point, space_role_knob(space, roles[i], "unroll"));
+        int unroll = value_at(point, space_role_knob(space, space_roles[i], "unroll"));
         RatedRole rated = {
-            .role = &plan.roles[roles[i]],
-            .gflops = rates[i].tall[value_at(point, space_role_knob(space, roles[i], "tile"))][unroll],
-            .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, roles[i], "prefetch"))] * share,
+            .role = &plan.roles[space_roles[i]],
+            .gflops = rates[i].tall[value_at(point, space_role_knob(space, space_roles[i], "tile"))][unroll],
+            .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, space_roles[i], "prefetch"))] * share,
             .threads = share < 1 ? plan.threads : threads,
             .lanes = space->target->lanes};
         seconds += (double)layer->experts * mean_seconds(&rated, mean);

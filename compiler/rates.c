@@ -292,11 +292,10 @@ static int measure_tile(Bench *b, RatesTile *tile) {
 
 int rates_measure_tiles(const Space *space, const Bank *bank, int threads, double seconds, const volatile sig_atomic_t *stopped,
                         RatesProgress *progress, const char *name, RatesTile **tiles, size_t *count, Diagnostics *diagnostics) {
-    static const int roles[] = {ROLE_GATE_UP, ROLE_DOWN};
     size_t total = 0, done = 0;
     int status = 0;
     for (int i = 0; i < 2 * RATES_TILE_KINDS; i++) {
-        total += list_tiles(space, roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), NULL);
+        total += list_tiles(space, space_roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), NULL);
     }
     *tiles = calloc(total, sizeof **tiles);
     if (!*tiles) {
@@ -304,13 +303,13 @@ int rates_measure_tiles(const Space *space, const Bank *bank, int threads, doubl
         return -1;
     }
     *count = 0;
-    for (int i = 0; *tiles && i < 2 * RATES_TILE_KINDS; i++) {
-        *count += list_tiles(space, roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), *tiles + *count);
+    for (int i = 0; i < 2 * RATES_TILE_KINDS; i++) {
+        *count += list_tiles(space, space_roles[i / RATES_TILE_KINDS], (RatesTileKind)(i % RATES_TILE_KINDS), *tiles + *count);
     }
     double begin = statistics_clock();
     for (int i = 0; i < 2 && !status; i++) {
         Bench b = {.space = space,
-                   .role = roles[i],
+                   .role = space_roles[i],
                    .bank = bank,
                    .threads = threads,
                    .samples = TABLE_SAMPLES,
@@ -318,7 +317,7 @@ int rates_measure_tiles(const Space *space, const Bank *bank, int threads, doubl
                    .stopped = stopped,
                    .diagnostics = diagnostics};
         status = open_rows(&b);
-        for (; done < *count && (*tiles)[done].role == roles[i] && !status && !over(&b); done++) {
+        for (; done < *count && (*tiles)[done].role == space_roles[i] && !status && !over(&b); done++) {
             status = measure_tile(&b, &(*tiles)[done]);
             if (progress) {
                 progress(name, done + 1, total, (statistics_clock() - begin) / (double)(done + 1) * (double)(total - done - 1));

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "statistics.h"
+
 static const double negligible = 0.003;  // a difference of no interest
 enum { RESERVED_ROUNDS = 12 };
 static const double reserved_share = 0.25;  // of the budget at most is kept for the confirming race
@@ -143,16 +145,6 @@ int search_round(Search *s, const SearchPoint *point, uint32_t parts, SearchReco
     return 0;
 }
 
-static int ascending(const void *a, const void *b) {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median_of(double *values, int count) {
-    qsort(values, (size_t)count, sizeof *values, ascending);
-    return (values[(count - 1) / 2] + values[count / 2]) / 2;
-}
-
 // Student's t for 95 % of both sides, to 1 % from three degrees of freedom on.
 static double student(int freedom) {
     return 1.96 + 2.37 / freedom + 2.8 / freedom / freedom + 2.56 / freedom / freedom / freedom;
@@ -169,11 +161,11 @@ void search_judge_part(const SearchRecord *record, int part, double *median, dou
         return;
     }
     memcpy(values, record->difference[part], (size_t)count * sizeof *values);
-    *median = median_of(values, count);
+    *median = statistics_of(values, (size_t)count).median;
     for (int i = 0; i < count; i++) {
         values[i] = fabs(record->difference[part][i] - *median);
     }
-    double deviation = 1.4826 * count / (count - 0.8) * fmax(median_of(values, count), finest);
+    double deviation = 1.4826 * count / (count - 0.8) * fmax(statistics_of(values, (size_t)count).median, finest);
     *half = count > 1 ? student(count - 1) * 1.2533 * deviation / sqrt(count) : INFINITY;
 }
 

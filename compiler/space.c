@@ -44,9 +44,6 @@ static const struct {
     const char *words;
 } knob_rows[] = {KNOB_LIST(KNOB_ROW)};
 
-// Knobs of a routed role are those of the shared experts' role too.
-static const int searched_roles[] = {ROLE_GATE_UP, ROLE_DOWN};
-
 static int shared_role(int role) {
     return role == ROLE_GATE_UP ? ROLE_SHARED_GATE_UP : ROLE_SHARED_DOWN;
 }
@@ -207,10 +204,10 @@ void space_make(const Plan *standard, const Target *target, const Machine *machi
                      .l2_bytes = planner_l2_bytes(machine),
                      .threads = machine->threads,
                      .caches = last_level_caches(machine)};
-    for (size_t i = 0; i < sizeof searched_roles / sizeof *searched_roles; i++) {
+    for (int i = 0; i < SPACE_ROLES; i++) {
         for (int kind = 0; kind < KNOB_COUNT; kind++) {
-            if (knob_rows[kind].of_role && has_knob(space, kind, searched_roles[i])) {
-                add_knob(space, kind, searched_roles[i]);
+            if (knob_rows[kind].of_role && has_knob(space, kind, space_roles[i])) {
+                add_knob(space, kind, space_roles[i]);
             }
         }
     }
@@ -311,8 +308,8 @@ void space_plan(const Space *space, const SearchPoint *point, Plan *plan) {
 bool space_valid(const Space *space, const SearchPoint *point) {
     Plan plan;
     space_plan(space, point, &plan);
-    for (size_t i = 0; i < sizeof searched_roles / sizeof *searched_roles; i++) {
-        const Role *role = &plan.roles[searched_roles[i]], *standard = &space->standard.roles[searched_roles[i]];
+    for (int i = 0; i < SPACE_ROLES; i++) {
+        const Role *role = &plan.roles[space_roles[i]], *standard = &space->standard.roles[space_roles[i]];
         if (role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows)) {
             return false;
         }

@@ -13,6 +13,10 @@
 
 enum { SPACE_NAME_BYTES = 32, SPACE_MAX_VALUES = 64, SPACE_TILE_SCALE = 100 };
 
+// The roles that have knobs of their own; those of the shared experts follow them.
+enum { SPACE_ROLES = 2 };
+static const int space_roles[SPACE_ROLES] = {ROLE_GATE_UP, ROLE_DOWN};
+
 // What a knob can matter for.
 typedef enum SpaceReach {
     SPACE_LOW,   // experts with few rows

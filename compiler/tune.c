@@ -74,7 +74,7 @@ static void problem_confirm(void *context) {
 static void problem_progress(void *context, const Search *search) {
     const Tuning *t = context;
     if (t->options->progress) {
-        t->options->progress(search, t->name, t->options->budget);
+        t->options->progress(search, t->name);
     }
 }
 
@@ -214,7 +214,6 @@ static SearchTrial *read_measurements(const Space *space, const json_t *list, si
 // --- the layer -----------------------------------------------------------------------------------------------------------------
 
 static int measure_rates(Tuning *t) {
-    static const int roles[] = {ROLE_GATE_UP, ROLE_DOWN};
     bool predicts = t->options->method != SEARCH_RANDOM && !t->options->candidates;  // otherwise the default's will do
     double start = statistics_clock(), left = t->options->budget - (start - t->begin),
            seconds = predicts ? rates_share * left / 2 : 0;
@@ -225,7 +224,7 @@ static int measure_rates(Tuning *t) {
                                 t->options->progress_tiles, t->name, &t->result->tiles, &t->result->tile_count, t->diagnostics);
     }
     for (int i = 0; i < 2 && !status; i++) {
-        status = rates_measure(&t->result->space, roles[i], &t->pool.bank, t->options->threads, seconds, &tune_stopped,
+        status = rates_measure(&t->result->space, space_roles[i], &t->pool.bank, t->options->threads, seconds, &tune_stopped,
                                &t->result->rates[i], t->diagnostics);
     }
     t->result->rate_seconds = statistics_clock() - start;

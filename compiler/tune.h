@@ -28,7 +28,7 @@ typedef struct TuneOptions {
     bool start_worst;       // from the plan that is predicted to be the slowest, to see whether the search recovers
     const json_t *start;    // decisions to start from, {"gate_up.tile": 1432, ...}; NULL: the default
     const json_t *known;    // measurements of this very search, as tune_measurements made them; NULL: none
-    void (*progress)(const Search *search, const char *layer, double budget);  // may be NULL
+    void (*progress)(const Search *search, const char *layer);  // may be NULL
     RatesProgress *progress_tiles;  // may be NULL
 } TuneOptions;
 

@@ -213,13 +213,12 @@ static void write_change(const TuneView *view, int k, FILE *out) {
 }
 
 void tune_report_reasons(const TuneView *view, FILE *out) {
-    static const int roles[] = {ROLE_GATE_UP, ROLE_DOWN};
     static const char *const names[] = {"gate_up", "down"};
     const SearchPoint *other = &view->result->search.candidate;
     fputs("<ul>\n", out);
     for (int i = 0; i < 2; i++) {
-        write_paths(view, roles[i], names[i], out);
-        write_tile(view, i, roles[i], names[i], out);
+        write_paths(view, space_roles[i], names[i], out);
+        write_tile(view, i, space_roles[i], names[i], out);
     }
     if (view->other && view->result->search.gain <= 1) {
         fputs("<li>All knobs are as in the default plan. The last challenger, which did not beat it, had:</li>\n", out);

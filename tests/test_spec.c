@@ -1,4 +1,5 @@
 // The description's parser: what is accepted, with which defaults; what is refused, with which message at which place.
+// Over 500 lines: most of it are tables of descriptions and what is said of them.
 #include <stdlib.h>
 #include <string.h>
 

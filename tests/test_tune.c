@@ -93,19 +93,31 @@ static Machine small_memory(const Machine *machine) {
     return small;
 }
 
-START_TEST(test_search_ends) {
-    Machine machine, small;
+// A layer to tune on this machine; it points into itself.
+typedef struct Setup {
+    Machine machine;
+    Plan standard;
+    TuneOptions options;
+} Setup;
+
+static void set_up(double budget, Setup *setup) {
+    Machine machine;
     const Target *target = host(&machine);
-    small = small_memory(&machine);
     Layer layer = layer_of(3);
-    Plan standard = plan_default(&layer, target, &small, NULL);
-    TuneOptions options = options_of(target, &small, 2);
+    setup->machine = small_memory(&machine);
+    setup->standard = plan_default(&layer, target, &setup->machine, NULL);
+    setup->options = options_of(target, &setup->machine, budget);
+}
+
+START_TEST(test_search_ends) {
+    Setup setup;
+    set_up(2, &setup);
     json_t *known = json_pack("{s:i}", _i ? "few_tokens" : "no such knob", 4);
-    options.start = known;
-    options.start_worst = _i == 2;
+    setup.options.start = known;
+    setup.options.start_worst = _i == 2;
     TuneResult result;
     Diagnostics diagnostics = {0};
-    ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
+    ck_assert_msg(!tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), "%s", diagnostics.text);
     ck_assert(result.search.gain >= 1 && !result.search.stopped && !result.unusable);
     ck_assert(result.rates[0].stream[0][0] > 0 && result.rates[1].tall[0][0] > 0);
     Plan best;
@@ -118,25 +130,21 @@ END_TEST
 
 static int calls_until_stop;
 
-static void stop_soon(const Search *search, const char *layer, double budget) {
-    (void)search, (void)layer, (void)budget;
+static void stop_soon(const Search *search, const char *layer) {
+    (void)search, (void)layer;
     tune_stopped = ++calls_until_stop >= 3;
 }
 
 START_TEST(test_stopped) {
-    Machine machine, small;
-    const Target *target = host(&machine);
-    small = small_memory(&machine);
-    Layer layer = layer_of(3);
-    Plan standard = plan_default(&layer, target, &small, NULL);
-    TuneOptions options = options_of(target, &small, 600);
-    options.progress = stop_soon;
+    Setup setup;
+    set_up(600, &setup);
+    setup.options.progress = stop_soon;
     TuneResult result;
     Diagnostics diagnostics = {0};
-    ck_assert_int_eq(tune_layer("layer", &standard, &options, &result, &diagnostics), 0);
+    ck_assert_int_eq(tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), 0);
     ck_assert(result.search.stopped);
     ck_assert_int_ge((int)result.search.trial_count, 1);
-    ck_assert_mem_eq(&result.plan, &standard, sizeof standard);
+    ck_assert_mem_eq(&result.plan, &setup.standard, sizeof setup.standard);
     tune_result_free(&result);
     tune_stopped = 0;
 }
@@ -153,25 +161,21 @@ static int count_rows(const char *text, const char *begin) {
 
 // The whole of a comparison as a table, which may be written again; a file of others may not.
 START_TEST(test_table) {
-    Machine machine, small;
-    const Target *target = host(&machine);
-    small = small_memory(&machine);
-    Layer layer = layer_of(3);
-    Plan standard = plan_default(&layer, target, &small, NULL);
-    TuneOptions options = options_of(target, &small, INFINITY);
+    Setup setup;
+    set_up(INFINITY, &setup);
     json_t *candidates = json_pack("[{}, {s:i}, {s:i}]", "gate_up.unroll", 1, "few_tokens", 4);
-    options.method = SEARCH_TABLE;
-    options.candidates = candidates;
+    setup.options.method = SEARCH_TABLE;
+    setup.options.candidates = candidates;
     TuneResult result;
     Diagnostics diagnostics = {0};
-    ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
+    ck_assert_msg(!tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), "%s", diagnostics.text);
     ck_assert(result.search.converged && !result.search.stopped && !result.unusable);
     char path[SHELL_PATH_BYTES + 16];
     snprintf(path, sizeof path, "%s/table.csv", shell_folder());
     for (int i = 0; i < 2; i++) {
         TuneTable table;
         ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), 0);
-        tune_table_layer(&table, "layer", &options, &result);
+        tune_table_layer(&table, "layer", &setup.options, &result);
         ck_assert_int_eq(tune_table_close(&table, &diagnostics), 0);
     }
     size_t size;
@@ -226,19 +230,15 @@ END_TEST
 
 // Candidates that are none of the space's plans end it.
 START_TEST(test_foreign_candidates) {
-    Machine machine, small;
-    const Target *target = host(&machine);
-    small = small_memory(&machine);
-    Layer layer = layer_of(3);
-    Plan standard = plan_default(&layer, target, &small, NULL);
-    TuneOptions options = options_of(target, &small, INFINITY);
+    Setup setup;
+    set_up(INFINITY, &setup);
     json_t *candidates = json_pack("[{s:i}, {s:i}]", "gate_up.unroll", 1, "gate_up.unroll", 3);
-    options.method = SEARCH_TABLE;
-    options.candidates = candidates;
-    options.candidates_path = "some.json";
+    setup.options.method = SEARCH_TABLE;
+    setup.options.candidates = candidates;
+    setup.options.candidates_path = "some.json";
     TuneResult result;
     Diagnostics diagnostics = {0};
-    ck_assert_int_eq(tune_layer("layer", &standard, &options, &result, &diagnostics), -1);
+    ck_assert_int_eq(tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), -1);
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "some.json"));
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "candidate 1"));
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "gate_up.unroll"));
@@ -259,18 +259,14 @@ static void stop_after_tiles(const char *name, size_t done, size_t total, double
 
 // Tiles by themselves: no two are the same, all have a rate, and what was measured until a signal is kept.
 START_TEST(test_tiles) {
-    Machine machine, small;
-    const Target *target = host(&machine);
-    small = small_memory(&machine);
-    Layer layer = layer_of(3);
-    Plan standard = plan_default(&layer, target, &small, NULL);
-    TuneOptions options = options_of(target, &small, INFINITY);
-    options.method = SEARCH_TABLE;
-    options.tiles = true;
-    options.progress_tiles = stop_after_tiles;
+    Setup setup;
+    set_up(INFINITY, &setup);
+    setup.options.method = SEARCH_TABLE;
+    setup.options.tiles = true;
+    setup.options.progress_tiles = stop_after_tiles;
     TuneResult result;
     Diagnostics diagnostics = {0};
-    ck_assert_msg(!tune_layer("layer", &standard, &options, &result, &diagnostics), "%s", diagnostics.text);
+    ck_assert_msg(!tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), "%s", diagnostics.text);
     tune_stopped = 0;
     ck_assert_uint_eq(result.tile_count, 40);
     ck_assert_uint_eq(tiles_done, 40);
@@ -362,18 +358,15 @@ END_TEST
 
 // A plan that binds its threads leaves no mark on the next.
 START_TEST(test_teams) {
-    Machine machine, small;
-    const Target *target = host(&machine);
-    small = small_memory(&machine);
-    Layer layer = layer_of(3);
-    Plan standard = plan_default(&layer, target, &small, NULL);
-    TuneOptions options = options_of(target, &small, 2);
+    Setup setup;
+    set_up(2, &setup);
     TunePool pool;
     Diagnostics diagnostics = {0};
-    ck_assert_msg(!tune_pool_open(&pool, "layer", &standard, &options, TUNE_POOL_ROOM, &diagnostics), "%s", diagnostics.text);
-    Plan bound = standard;
+    ck_assert_msg(!tune_pool_open(&pool, "layer", &setup.standard, &setup.options, TUNE_POOL_ROOM, &diagnostics), "%s",
+                  diagnostics.text);
+    Plan bound = setup.standard;
     bound.bind = BIND_COMPACT;
-    const Plan *turns[] = {&bound, &standard, &bound, &standard};
+    const Plan *turns[] = {&bound, &setup.standard, &bound, &setup.standard};
     ck_assert_int_eq(tune_pool_prepare(&pool, &bound, 0), 0);
     int allowed = cores_allowed(NULL, 0);
     for (int i = 0; i < 4; i++) {
