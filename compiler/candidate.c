@@ -56,7 +56,7 @@ static void strip_tuned(Plan *plan) {
     for (int r = ROLE_ROUTER + 1; r < ROLE_COUNT; r++) {
         Role *role = &plan->roles[r];
         role->max_rows = role->wide_rows = role->widen_tiles = role->unroll = role->tile_columns = 0;
-        role->prefetch = role->prefetch_hint = role->ahead_hint = role->k_blocks = 0;
+        role->prefetch = role->prefetch_far = role->prefetch_hint = role->ahead_hint = role->k_blocks = 0;
     }
     plan->few_tokens = plan->block_rows = plan->up_tasks = plan->down_tasks = plan->floor_rows = 0;
     plan->few_up_tasks = plan->few_down_tasks = 0;

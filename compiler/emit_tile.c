@@ -21,11 +21,13 @@ typedef struct Tiling {
     int rows, columns, first_column;  // of the current pass
     bool told;                        // the caller says where this pass prefetches
     LLVMValueRef advance;             // bytes between its steps
+    LLVMValueRef next;                // what is read after this pass, where its first column would be
 } Tiling;
 
-// The addresses that move with k. ahead is NULL where the pass is not told, widened where nothing is kept.
+// The addresses that move with k; NULL: there is no such stream. ahead: what a told pass prefetches; near, far: what another does;
+// widened: where it keeps the panel.
 typedef struct Cursor {
-    LLVMValueRef a, w, ahead, widened;
+    LLVMValueRef a, w, ahead, near, far, widened;
 } Cursor;
 enum { CURSOR_POINTERS = sizeof(Cursor) / sizeof(LLVMValueRef) };
 
@@ -37,18 +39,29 @@ static bool tile_is_told(const Role *role, TileKind kind, int rows) {
 // Everything that decides a tile's code: two roles that agree in it share the tile.
 static void tile_name(const Emission *e, const Role *role, TileKind kind, int rows, int panels, char *name, size_t size) {
     bool told = tile_is_told(role, kind, rows);
-    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_h%d_a%lld__%s",
+    snprintf(name, size, "%s_%s_%s_%dx%d_k%lld_s%lld_c%d_u%d_p%d_f%d_h%d_a%lld__%s",
              kind == TILE_WIDENING  ? "widening"
              : kind == TILE_BLOCKED ? "block"
                                     : "tile",
              role->weights == FORMAT_BF16 ? "bf16" : "fp32", path_name((Path)role->path), rows, panels * PANEL_COLUMNS,
              (long long)role->depth_padded, (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll,
-             told ? -1 : role->prefetch, told ? role->ahead_hint : role->prefetch_hint, (long long)(told ? role->ahead_bytes : 0),
-             e->target->name);
+             told ? -1 : role->prefetch, told ? -1 : role->prefetch_far, told ? role->ahead_hint : role->prefetch_hint,
+             (long long)(told ? role->ahead_bytes : 0), e->target->name);
 }
 
-// Low tiles are bound by memory: every line of the weights, some steps before it is needed, into the nearest cache. Tall ones
-// spread the next panel's lines over their many multiply-adds, into the second-level cache.
+// The lines of a step of a low tile, in the stream `at`, which moves on.
+static void emit_prefetch_own(const Tiling *t, const Step *step, LLVMValueRef *at, int hint) {
+    for (int v = 0; v < step->vectors && *at; v++) {
+        if (step->weight_offsets[v] % 64 == 0) {
+            emission_prefetch(t->e, *at, step->weight_offsets[v], hint);
+        }
+    }
+    *at = *at ? emission_address(t->e, *at, STEP_BYTES) : NULL;
+}
+
+// Low tiles are bound by memory: every line of the weights, some steps before it is needed, into the nearest cache, and earlier
+// into the second-level one, which waits for more lines at a time. Tall ones spread the next panel's lines over their many
+// multiply-adds, into the second-level cache.
 static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
     Emission *e = t->e;
     if (at->ahead) {
@@ -56,11 +69,20 @@ static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
         emission_prefetch(e, at->ahead, t->role->ahead_bytes, t->role->ahead_hint);
         at->ahead = LLVMBuildGEP2(e->builder, LLVMInt8TypeInContext(e->context), at->ahead, (LLVMValueRef *)&t->advance, 1, "");
     }
-    for (int v = 0; v < step->vectors && !t->told && t->role->prefetch; v++) {
-        if (step->weight_offsets[v] % 64 == 0) {
-            emission_prefetch(e, step->w, step->weight_offsets[v] + t->role->prefetch, t->role->prefetch_hint);
-        }
+    emit_prefetch_own(t, step, &at->near, t->role->prefetch_hint);
+    emit_prefetch_own(t, step, &at->far, EMISSION_FAR);
+}
+
+// The end of a round of a low tile's loop: a stream `distance` bytes ahead that has come to the end of what this pass reads goes on
+// with what is read next, so that the memory does not rest between panels.
+static LLVMValueRef emit_turn(const Tiling *t, LLVMValueRef stream, LLVMValueRef w, int64_t rounds, int64_t distance) {
+    Emission *e = t->e;
+    int64_t round = t->role->unroll * STEP_BYTES, left = (distance + round - 1) / round;
+    if (!stream) {
+        return NULL;
     }
+    LLVMValueRef turn = emission_address(e, LLVMGetParam(t->function, 1), (rounds > left + 1 ? rounds - left : 1) * round);
+    return LLVMBuildSelect(e->builder, LLVMBuildICmp(e->builder, LLVMIntEQ, w, turn, ""), t->next, stream, "");
 }
 
 // `count` steps from the cursor on, which moves behind them.
@@ -106,6 +128,8 @@ static void emit_loop(const Tiling *t, Step *step, Cursor at) {
             step->accumulators[i] = phis[i];
         }
         emit_steps(t, step, &at, t->role->unroll);
+        at.near = emit_turn(t, at.near, at.w, rounds, t->role->prefetch);
+        at.far = emit_turn(t, at.far, at.w, rounds, t->role->prefetch_far);
         for (int i = 0; i < CURSOR_POINTERS; i++) {
             if (pointers[i]) {
                 LLVMAddIncoming(pointer_phis[i], &pointers[i], &loop, 1);
@@ -126,6 +150,11 @@ static int64_t output_offset(const Tiling *t, int i) {
     return (i / vectors * TILE_STRIDE + t->first_column + i % vectors * lanes) * 4;
 }
 
+// Bytes from a panel to a column of it, or of the panel after it.
+static int64_t column_offset(const Role *role, int column) {
+    return column / PANEL_COLUMNS * role->panel_bytes + column % PANEL_COLUMNS * 4;
+}
+
 static void emit_pass(const Tiling *t) {
     Emission *e = t->e;
     int lanes = e->target->lanes;
@@ -139,12 +168,13 @@ static void emit_pass(const Tiling *t) {
                               : LLVMConstNull(e->vector);
     }
     for (int v = 0; v < step.vectors; v++) {
-        int column = t->first_column + v * lanes;
-        step.weight_offsets[v] = column / PANEL_COLUMNS * t->role->panel_bytes + column % PANEL_COLUMNS * 4;
+        step.weight_offsets[v] = column_offset(t->role, t->first_column + v * lanes);
     }
     Cursor start = {.a = LLVMGetParam(t->function, 0), .w = LLVMGetParam(t->function, 1)};
     bool ahead = t->told && t->role->ahead_hint >= 0 && t->first_column == 0;  // one pass over the panel is enough
     start.ahead = ahead ? LLVMGetParam(t->function, 3) : NULL;
+    start.near = !t->told && t->role->prefetch ? emission_address(e, start.w, t->role->prefetch) : NULL;
+    start.far = !t->told && plan_prefetches_far(t->role) ? emission_address(e, start.w, t->role->prefetch_far) : NULL;
     start.widened = t->kind == TILE_WIDENING ? LLVMGetParam(t->function, 5) : NULL;
     emit_loop(t, &step, start);
     for (int i = 0; i < step.rows * step.vectors; i++) {
@@ -184,6 +214,10 @@ LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, i
     tiling.columns = pass_columns(role, rows, panels * PANEL_COLUMNS);
     tiling.advance = LLVMGetParam(function, 4);
     for (; tiling.first_column < panels * PANEL_COLUMNS; tiling.first_column += tiling.columns) {
+        int after = tiling.first_column + tiling.columns;
+        bool last = after >= panels * PANEL_COLUMNS;
+        tiling.next = emission_address(e, LLVMGetParam(function, last ? 3 : 1),
+                                       column_offset(role, last ? 0 : after) - column_offset(role, tiling.first_column));
         emit_pass(&tiling);
     }
     LLVMBuildRetVoid(e->builder);

@@ -59,7 +59,11 @@ static void explain_tiles(const Explanation *e, FILE *stream) {
         table_cell(&table, "%dx%d", role->max_rows, role->tile_columns);
         table_cell(&table, "%d rows", role->wide_rows);
         table_cell(&table, "%d", role->unroll);
-        table_cell(&table, "%d B", role->prefetch);
+        char far[32] = "";
+        if (plan_prefetches_far(role)) {
+            snprintf(far, sizeof far, ", %d", role->prefetch_far);
+        }
+        table_cell(&table, "%d%s B", role->prefetch, far);
     }
     table_print(&table, stream);
     table_free(&table);

@@ -57,7 +57,7 @@ static const Field plan_fields[] = {
     CHOICE(Plan, up_order, order_names) NARROW(Plan, threads) CHOICE(Plan, bind, bind_names) CHOICE(Plan, huge_pages, booleans)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-    NARROW(Role, prefetch) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
+    NARROW(Role, prefetch) NARROW(Role, prefetch_far) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
     CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
     WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
     WIDE(Role, bias_offset) WIDE(Role, input_stride)};

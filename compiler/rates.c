@@ -210,6 +210,7 @@ static const struct {
 } partial_knobs[] = {
     {"tile", {[RATES_TALL] = true}},
     {"prefetch", {[RATES_WIDE] = true}},
+    {"prefetch_far", {[RATES_WIDE] = true}},
     {"prefetch_hint", {[RATES_WIDE] = true}},
     {"ahead_hint", {[RATES_TALL] = true, [RATES_LOW] = true}},
     {"k_blocks", {0}},

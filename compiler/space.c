@@ -16,6 +16,7 @@
     X(KNOB_TILE, "tile", true, SPACE_ALL, "rows x columns of the tallest tile") \
     X(KNOB_UNROLL, "unroll", true, SPACE_ALL, "multiply-add steps per round of a tile's loop") \
     X(KNOB_PREFETCH, "prefetch", true, SPACE_LOW, "bytes ahead that low tiles fetch weights; 0: not at all") \
+    X(KNOB_FAR, "prefetch_far", true, SPACE_LOW, "and into the second-level cache; 0: only once") \
     X(KNOB_HINT, "prefetch_hint", true, SPACE_LOW, "how near: 3 first-level cache, 2 second, 0 as data read once") \
     X(KNOB_AHEAD, "ahead_hint", true, SPACE_ALL, "the same of the next panel, which tall tiles fetch; -1: they do not") \
     X(KNOB_K_BLOCKS, "k_blocks", true, SPACE_ALL, "of k, which tall tiles take one after the other") \
@@ -60,6 +61,7 @@ static int64_t value_of(const Space *space, const Plan *plan, const SpaceKnob *k
     case KNOB_TILE: return role->max_rows * SPACE_TILE_SCALE + role->tile_columns;
     case KNOB_UNROLL: return role->unroll;
     case KNOB_PREFETCH: return role->prefetch;
+    case KNOB_FAR: return role->prefetch_far;
     case KNOB_HINT: return role->prefetch_hint;
     case KNOB_AHEAD: return role->ahead_hint;
     case KNOB_K_BLOCKS: return role->k_blocks;
@@ -128,6 +130,7 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     case KNOB_TILE: add_tiles(space, knob); break;
     case KNOB_UNROLL: ADD_VALUES(knob, 1, 2, 4, 8); break;
     case KNOB_PREFETCH: ADD_VALUES(knob, 0, 256, 512, 1024, 2048, 4096, 8192); break;
+    case KNOB_FAR: ADD_VALUES(knob, 0, 2048, 4096, 8192, 16384); break;
     case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
     case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
     case KNOB_K_BLOCKS:
@@ -236,6 +239,7 @@ static void set_role(Role *role, KnobKind kind, int64_t value) {
         break;
     case KNOB_UNROLL: role->unroll = (int32_t)value; break;
     case KNOB_PREFETCH: role->prefetch = (int32_t)value; break;
+    case KNOB_FAR: role->prefetch_far = (int32_t)value; break;
     case KNOB_HINT: role->prefetch_hint = (int32_t)value; break;
     case KNOB_AHEAD: role->ahead_hint = (int32_t)value; break;
     case KNOB_K_BLOCKS: role->k_blocks = (int32_t)value; break;
@@ -314,6 +318,9 @@ bool space_valid(const Space *space, const SearchPoint *point) {
             return false;
         }
         if (!role->prefetch && role->prefetch_hint != standard->prefetch_hint) {
+            return false;
+        }
+        if (role->prefetch_far != standard->prefetch_far && role->prefetch_far && !plan_prefetches_far(role)) {
             return false;
         }
     }

@@ -12,9 +12,19 @@ const Target target_avx2 = {
     .fused = true,
     .tiles =
         {
-            [PATH_FP32_FMA] =
-                {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 2048, .prefetch_hint = 3},
-            [PATH_BF16_WIDENED] =
-                {.max_rows = 6, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 2048, .prefetch_hint = 3},
+            [PATH_FP32_FMA] = {.max_rows = 6,
+                               .wide_rows = 1,
+                               .tile_columns = 16,
+                               .unroll = 4,
+                               .prefetch = 2048,
+                               .prefetch_far = 4096,
+                               .prefetch_hint = 3},
+            [PATH_BF16_WIDENED] = {.max_rows = 6,
+                                   .wide_rows = 1,
+                                   .tile_columns = 16,
+                                   .unroll = 2,
+                                   .prefetch = 2048,
+                                   .prefetch_far = 4096,
+                                   .prefetch_hint = 3},
         },
 };

@@ -55,6 +55,7 @@ const PathEmitter *path_emitter(Path path);
 // Pieces shared by paths (targets/emission.c).
 LLVMValueRef emission_address(Emission *emission, LLVMValueRef base, int64_t offset);
 LLVMValueRef emission_load(Emission *emission, LLVMTypeRef type, LLVMValueRef base, int64_t offset, unsigned alignment);
+enum { EMISSION_FAR = 2 };  // the locality of Role.prefetch_far
 // Prefetches for reading; locality 3: into the nearest cache, 2: into the second-level cache.
 void emission_prefetch(Emission *emission, LLVMValueRef base, int64_t offset, int locality);
 LLVMValueRef emission_splat(Emission *emission, LLVMValueRef scalar, int lanes);

@@ -143,11 +143,17 @@ static void loop_end(Emission *e, LLVMValueRef function, const Loop *loop, int64
 
 // --- tiles --------------------------------------------------------------------------------------------------------------------
 
-// The whole of a later block: low tiles are bound by memory.
-static void prefetch_own(Emission *e, const Block *b, LLVMValueRef w) {
+// The whole of the block `distance` bytes behind w, which is w_offset bytes into its panel; behind the panel's end that of what is
+// read next. Low tiles are bound by memory.
+static void prefetch_own(Emission *e, const Block *b, LLVMValueRef w, LLVMValueRef w_offset, int64_t distance, int hint) {
+    LLVMValueRef inside = LLVMBuildICmp(e->builder, LLVMIntULT, w_offset, integer(e, b->role->panel_bytes - distance), "");
+    LLVMTypeRef byte = LLVMInt8TypeInContext(e->context);
+    LLVMValueRef next = LLVMBuildGEP2(e->builder, byte, LLVMGetParam(b->function, 3), &w_offset, 1, "");
+    next = emission_address(e, next, -b->role->panel_bytes);
+    LLVMValueRef from = LLVMBuildSelect(e->builder, inside, w, next, "");
     for (int panel = 0; panel * PANEL_COLUMNS < b->column_blocks * BLOCK_COLUMNS; panel++) {
         for (int line = 0; line < BLOCK_PAIRS * PAIR_ROW_BYTES / 64; line++) {
-            emission_prefetch(e, w, panel * b->role->panel_bytes + line * 64 + b->role->prefetch, b->role->prefetch_hint);
+            emission_prefetch(e, from, panel * b->role->panel_bytes + line * 64 + distance, hint);
         }
     }
 }
@@ -229,7 +235,10 @@ static void emit_segment(Emission *e, const Block *b, LLVMValueRef memory, int64
         LLVMAddIncoming(touched, (LLVMValueRef[]){start, next}, (LLVMBasicBlockRef[]){loop.before, LLVMGetInsertBlock(e->builder)},
                         2);
     } else if (b->own) {
-        prefetch_own(e, b, w);
+        prefetch_own(e, b, w, w_offset, b->role->prefetch, b->role->prefetch_hint);
+        if (plan_prefetches_far(b->role)) {
+            prefetch_own(e, b, w, w_offset, b->role->prefetch_far, EMISSION_FAR);
+        }
     }
     emit_step(e, b, a, w);
     loop_end(e, b->function, &loop, pairs * 4, integer(e, steps * pairs * 4));

@@ -19,6 +19,7 @@ typedef struct TileShape {
     int32_t tile_columns;
     int32_t unroll;
     int32_t prefetch;
+    int32_t prefetch_far;
     int32_t prefetch_hint;
 } TileShape;
 

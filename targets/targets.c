@@ -23,6 +23,7 @@ void target_shape_role(const Target *target, Path path, Role *role) {
     role->tile_columns = shape->tile_columns;
     role->unroll = shape->unroll;
     role->prefetch = shape->prefetch;
+    role->prefetch_far = shape->prefetch_far;
     role->prefetch_hint = shape->prefetch_hint;
     role->ahead_hint = 2;
     role->k_blocks = 1;

@@ -34,10 +34,14 @@ INLINE Walk panels_walk(const Context *c, const Matrix *m, int64_t count, int64_
     return w;
 }
 
-// Every tile prefetches its share of the next panel: ahead_bytes in each of two streams, over all steps of all tiles.
+// Every tall tile prefetches its share of the next panel: ahead_bytes in each of two streams, over all steps of all tiles. A low
+// one is told what is read after it.
 INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void *a, float *out) {
     const Role *role = w->matrix->role;
     const uint8_t *ahead = w->next + tile * (role->ahead_bytes / w->tiles);
+    if (height <= tuned(role)->wide_rows) {
+        ahead = tile + 1 < w->tiles ? w->panel : w->next;
+    }
     int64_t share = role->ahead_bytes / w->tiles,
             steps = role->weights == FORMAT_BF16 ? role->depth_padded / 2 : role->depth_padded;
     if (w->widened && tile) {

@@ -71,6 +71,7 @@ typedef struct Role {
     int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
     int32_t unroll;        // multiply-accumulate steps per round of the tile's loop
     int32_t prefetch;      // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
+    int32_t prefetch_far;  // bytes ahead that they do so again, into the second-level cache; not above prefetch: only once
     int32_t prefetch_hint; // how near they fetch them: 3 first-level cache, 2 second, 1 third, 0 as data that is read once
     int32_t ahead_hint;    // the same of the next panel, which taller tiles prefetch; -1: they do not
     int32_t k_blocks;      // of k, equal ones, that tiles of more than wide_rows rows take one after the other; 1: all at once
@@ -102,6 +103,11 @@ typedef struct Plan {
     int32_t threads;           // 0: one for each physical core that the process may use
     int32_t huge_pages;        // for the workspace and for weights packed into memory
 } Plan;
+
+// Whether tiles of up to wide_rows rows prefetch twice.
+static inline int plan_prefetches_far(const Role *role) {
+    return role->prefetch && role->prefetch_far > role->prefetch;
+}
 
 // A bf16 role as its tiles see a panel that was widened to fp32.
 static inline Role plan_widened_role(const Role *role) {

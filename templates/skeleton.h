@@ -117,8 +117,9 @@ typedef void LayerForward(Call *call, Team *team, int64_t thread, int64_t thread
 // a: rows of the role's input_stride bytes in its input format; w: `panels` consecutive packed panels, 64-byte aligned;
 // out: fp32 rows of TILE_STRIDE floats, 64-byte aligned. rows <= max_rows; panels is 1, or 2 if rows <= wide_rows.
 // Reads exactly rows x depth_padded elements of a and panels * panel_bytes bytes of w.
-// Prefetches may go anywhere: tiles of up to wide_rows rows prefetch `prefetch` bytes ahead of w by themselves; taller ones are
-// told where: each step touches ahead + i * advance and, in a second stream, the same + role.ahead_bytes.
+// Prefetches may go anywhere: tiles of up to wide_rows rows prefetch w by themselves, `prefetch` and `prefetch_far` bytes ahead,
+// and behind its end go on with `ahead`, what is read next; taller ones are told where: each step touches ahead + i * advance and,
+// in a second stream, the same + role.ahead_bytes.
 typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out, const void *ahead, int64_t advance,
                   float *widened);
 Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down;

@@ -201,6 +201,46 @@ START_TEST(test_blocks_add_up) {
 }
 END_TEST
 
+// x86 prefetches of a tile's code (0f 18 /reg with an address), by their register field: 1 nearest cache, 2 second level.
+static void count_prefetches(const Role *role, int rows, int panels, int counts[8]) {
+    Diagnostics diagnostics = {0};
+    Object object = emit_single_tile(&target_avx512, role, TILE_PACKED, rows, panels, &diagnostics);
+    ck_assert_msg(object != NULL, "%s", diagnostics.text);
+    const uint8_t *code = (const uint8_t *)LLVMGetBufferStart(object);
+    memset(counts, 0, 8 * sizeof *counts);
+    for (size_t i = 0; i + 2 < LLVMGetBufferSize(object); i++) {
+        counts[code[i + 2] >> 3 & 7] += code[i] == 0x0f && code[i + 1] == 0x18 && code[i + 2] < 0xc0;
+    }
+    LLVMDisposeMemoryBuffer(object);
+}
+
+// Low tiles fetch every line they read, near and far, as often as their plan says; tall ones two lines a step of what they are
+// told.
+START_TEST(test_prefetches) {
+    enum { NEAR = 1, FAR = 2, LINES = 4 };  // of a step of two panels
+    Role role = make_role(&target_avx512, PATH_BF16_WIDENED, 1024);
+    role.ahead_bytes = role.panel_bytes / 2;
+    int counts[8], round = LINES * role.unroll;
+    count_prefetches(&role, 1, 2, counts);
+    ck_assert(counts[NEAR] == round && counts[FAR] == round);
+    role.prefetch_far = role.prefetch;
+    count_prefetches(&role, 1, 2, counts);
+    ck_assert(counts[NEAR] == round && counts[FAR] == 0);
+    role.prefetch_hint = 2;
+    count_prefetches(&role, role.wide_rows, 1, counts);
+    ck_assert(counts[NEAR] == 0 && counts[FAR] == round / 2);
+    role.prefetch = 0;
+    role.prefetch_far = 4096;
+    count_prefetches(&role, 1, 2, counts);
+    ck_assert(counts[NEAR] == 0 && counts[FAR] == 0);
+    count_prefetches(&role, role.max_rows, 1, counts);
+    ck_assert(counts[NEAR] == 0 && counts[FAR] == 2 * role.unroll);
+    role.ahead_hint = -1;
+    count_prefetches(&role, role.max_rows, 1, counts);
+    ck_assert(counts[NEAR] == 0 && counts[FAR] == 0);
+}
+END_TEST
+
 START_TEST(test_rejections) {
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_FP32, COMPUTE_FP32));
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_WIDENED, FORMAT_BF16, COMPUTE_FP32));
@@ -226,6 +266,7 @@ Suite *suite_emit(void) {
     tcase_add_loop_test(cases, test_tiles, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_tiles_have_the_same_bits, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_blocks_add_up, 0, count * PATH_COUNT);
+    tcase_add_test(cases, test_prefetches);
     tcase_add_test(cases, test_rejections);
     suite_add_tcase(suite, cases);
     return suite;
