@@ -168,6 +168,7 @@ typedef struct BenchSide {
     void (*prepare)(void *context);
     int (*call)(void *context);  // 0: done; otherwise the comparison ends with it
     BenchScratch *evict;  // read before every timed call; NULL: nothing
+    bool leads;  // then an untimed call on other weights, as of the layer before in a model: it brings code and workspace back
     int64_t warmups;  // untimed calls first: one for each workspace, whose pages the first call of a size makes the kernel find
     double samples[BENCH_MAX_SAMPLES];
     size_t count;

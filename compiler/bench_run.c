@@ -267,7 +267,8 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
 }
 
 // Makes all sides' timed calls start from a cache that holds none of their experts, where any side's rotation is too short for
-// that: a call with few tokens touches a small part of its slot. The reference's bank is rotated and routed as the library's.
+// that: a call with few tokens touches a small part of its slot. The reference's bank is rotated and routed as the library's. What
+// a call shares with the one before it, which in a model is another layer's, stays as that leaves it.
 static void evict_between(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[BENCH_MAX_SIDES]) {
     const BenchLibrary *libraries[] = {run->library, run->sibling, run->second};
     int64_t last_level = machine_last_level_bytes(run->machine);
@@ -285,6 +286,7 @@ static void evict_between(BenchRun *run, BenchSide *sides, int count, const Benc
     run->scratch.incomplete = needed && !run->scratch.memory;
     for (int s = 0; s < count; s++) {
         sides[s].evict = needed && run->scratch.memory ? &run->scratch : NULL;
+        sides[s].leads = run->library->slots > 1;  // the others' banks are as large
     }
 }
 

@@ -72,13 +72,18 @@ READ_LOOP static uint64_t read_prefetching(const uint64_t *words, int64_t count)
     return sum;
 }
 
-READ_LOOP static uint64_t read_two_prefetching(const uint64_t *words, int64_t count) {
+// Both streams are fetched into the nearest cache, and before that into the second-level one unless far is 0.
+static inline __attribute__((always_inline)) uint64_t read_two(const uint64_t *words, int64_t count, int64_t near, int64_t far) {
     const uint64_t *second = words + count / 2;
     uint64_t a = 0, b = 0;
     for (int64_t block = 0; block < count / 2; block += READ_BLOCK) {
         for (int64_t line = 0; line < READ_BLOCK; line += 8) {
-            __builtin_prefetch(words + block + PREFETCH_WORDS + line);
-            __builtin_prefetch(second + block + PREFETCH_WORDS + line);
+            __builtin_prefetch(words + block + near + line);
+            __builtin_prefetch(second + block + near + line);
+            if (far) {
+                __builtin_prefetch(words + block + far + line, 0, 2);
+                __builtin_prefetch(second + block + far + line, 0, 2);
+            }
         }
         for (int64_t i = 0; i < READ_BLOCK; i++) {
             a ^= words[block + i];
@@ -86,6 +91,14 @@ READ_LOOP static uint64_t read_two_prefetching(const uint64_t *words, int64_t co
         }
     }
     return a ^ b;
+}
+
+READ_LOOP static uint64_t read_two_prefetching(const uint64_t *words, int64_t count) {
+    return read_two(words, count, PREFETCH_WORDS, 0);
+}
+
+READ_LOOP static uint64_t read_two_prefetching_twice(const uint64_t *words, int64_t count) {
+    return read_two(words, count, 2 * PREFETCH_WORDS, 4 * PREFETCH_WORDS);
 }
 
 typedef struct Variant {
@@ -99,6 +112,7 @@ static const Variant variants[] = {
     {"4 streams", read_four_streams},
     {"1 stream, prefetch", read_prefetching},
     {"2 streams, prefetch", read_two_prefetching},
+    {"2 streams, two prefetches", read_two_prefetching_twice},
 };
 enum { VARIANTS = sizeof variants / sizeof *variants };
 

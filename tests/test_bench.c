@@ -417,6 +417,13 @@ START_TEST(scratch_is_read_before_timed_calls) {
     sides[0] = (BenchSide){.context = &fake, .prepare = fake_prepare, .call = fake_call, .evict = &scratch};
     ck_assert_int_eq(bench_interleave(sides, 1, 0), 0);
     ck_assert(!scratch.incomplete);
+    ck_assert_uint_eq(sides[0].count + 1, (size_t)fake.calls);
+    fake = (Fake){0};
+    sides[0].leads = true;
+    ck_assert_int_eq(bench_interleave(sides, 1, 0), 0);
+    ck_assert_uint_eq(2 * sides[0].count + 1, (size_t)fake.calls);
+    fake = (Fake){.fail_at = 2};
+    ck_assert_int_eq(bench_interleave(sides, 1, 0), -7);
     ck_assert_int_eq(bandwidth_sweep(scratch.memory, scratch.bytes, 2, 0), -1);  // no time
     bench_scratch_close(&scratch);
     machine.memory_available = 1 << 20;

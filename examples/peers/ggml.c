@@ -331,6 +331,9 @@ static int run_tokens(const Settings *settings, ggml_backend_t backend, const Ba
         fill_inputs(shape, tokens, &inputs, &one_distinct, &one_share);
         if (scratch.words) {
             scratch_read(&scratch);
+            if (bank->count > 1) {  // as a model's layer before this one: code and buffers are back
+                ggml_backend_graph_compute(backend, graphs[(calls + 1) % bank->count]);
+            }
         }
         double begin = now();
         status = ggml_backend_graph_compute(backend, graphs[calls % bank->count]) == GGML_STATUS_SUCCESS ? 0 : -1;
