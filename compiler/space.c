@@ -129,8 +129,8 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     switch ((KnobKind)knob->kind) {
     case KNOB_TILE: add_tiles(space, knob); break;
     case KNOB_UNROLL: ADD_VALUES(knob, 1, 2, 4, 8); break;
-    case KNOB_PREFETCH: ADD_VALUES(knob, 0, 256, 512, 1024, 2048, 4096, 8192); break;
-    case KNOB_FAR: ADD_VALUES(knob, 0, 2048, 4096, 8192, 16384); break;
+    case KNOB_PREFETCH: ADD_VALUES(knob, 0, 512, 1024, 2048, 3072, 4096, 8192); break;
+    case KNOB_FAR: ADD_VALUES(knob, 0, 4096, 6144, 8192, 16384); break;
     case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
     case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
     case KNOB_K_BLOCKS:
