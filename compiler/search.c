@@ -238,9 +238,6 @@ static void halve(Search *s, const Ranking *ranking) {
     Runner runners[FINALISTS] = {0};
     int running = 0;
     s->stage = SEARCH_HALVE;
-    if (!same(&ranking->best[0].point, &s->incumbent)) {
-        search_challenge(s, &ranking->best[0].point, search_all_parts(s->problem));  // where time is short this is the whole search
-    }
     for (int i = 1; i < ranking->count; i++) {
         if (!same(&ranking->best[i].point, &s->incumbent)) {
             runners[running++].point = ranking->best[i].point;
@@ -379,24 +376,50 @@ static void confirm(Search *s, SearchResult *result) {
     }
 }
 
-// How the start compares with the default, which all differences are relative to. Be it slower, the search begins there.
-static void race_start(Search *s) {
+// How the incumbent compares with the default, which all differences are relative to.
+static SearchRace race_default(Search *s) {
+    SearchPoint incumbent = s->incumbent;
+    SearchRace race = {0};
+    s->incumbent = s->problem->standard;
+    if (!same(&incumbent, &s->incumbent)) {
+        race = search_race(s, &incumbent, search_all_parts(s->problem), SEARCH_SURE_ROUNDS, SEARCH_CONFIRMING);
+    }
+    SearchTrial *trial = search_find(s, &incumbent);
+    if (trial) {
+        search_keep(s, trial, &race);
+    }
+    s->incumbent = incumbent;
+    return race;
+}
+
+// The start, be it slower than the default, against the best prediction: if time is short this is the whole search. Only then the
+// default, so that no time goes into a start that is slow by far. predicted: NULL if there is none.
+static void race_start(Search *s, const SearchPoint *predicted) {
     SearchPoint start = s->incumbent;
     const SearchTrial *known = search_find(s, &start);
-    if (!same(&start, &s->problem->standard) && !(known && known->rounds)) {
-        s->incumbent = s->problem->standard;
-        SearchRace race = {0};
-        if (!search_prepare(s, &start)) {
-            race = search_race(s, &start, search_all_parts(s->problem), SEARCH_SURE_ROUNDS, SEARCH_CONFIRMING);
-            s->incumbent = start;
-            s->incumbent_difference = race.median;
-        }
-        SearchTrial *trial = search_find(s, &start);
-        if (trial) {
-            search_keep(s, trial, &race);
-        }
+    bool related = same(&start, &s->problem->standard) || (known && known->rounds);
+    double margin = 0;
+    if (!related && search_prepare(s, &start)) {
+        start = s->incumbent = s->problem->standard;
+        related = true;
     }
     search_step(s);
+    if (predicted && !same(predicted, &start)) {
+        s->stage = SEARCH_HALVE;
+        margin = search_challenge(s, predicted, search_all_parts(s->problem));
+    }
+    if (related || s->out_of_memory) {
+        return;
+    }
+    SearchRace race = race_default(s);
+    bool changed = !same(&s->incumbent, &start);
+    SearchTrial *other = predicted ? search_find(s, changed ? &start : predicted) : NULL;
+    if (other && isfinite(margin)) {  // what lost
+        other->difference = race.median + (changed ? -margin : margin);
+    }
+    s->incumbent_difference = changed ? race.high : race.median;  // of what won, the cautious end
+    s->steps[s->step_count - 1].difference = s->incumbent_difference;
+    s->steps[0].difference = race.median - (changed ? margin : 0);
 }
 
 static void look(Search *s, const SearchOptions *options) {
@@ -411,12 +434,13 @@ static void look(Search *s, const SearchOptions *options) {
         tabulate(s, options, &ranking);
         return;
     }
-    race_start(s);
     if (options->method == SEARCH_RANDOM) {
+        race_start(s, NULL);
         improve_randomly(s);
         return;
     }
     predict_best(s, options->quick ? QUICK_FINALISTS : FINALISTS, &ranking);
+    race_start(s, options->method == SEARCH_RACE ? &ranking.best[0].point : NULL);
     if (options->method == SEARCH_RACE) {
         halve(s, &ranking);
         improve(s, options->quick);

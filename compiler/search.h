@@ -7,7 +7,8 @@
 // not matter. What disturbs the machine disturbs both, or a sample, which medians withstand.
 //
 //     1. predict: descend in the predicted time from the start and from random points; the best predictions are finalists
-//     2. halve: all finalists run a round against the incumbent, the better half one more, ... the last one races the incumbent
+//     2. halve: the best of them races the incumbent at once, which a slow start does not survive; the others run a round against
+//        it, the better half one more, ... the last one races the incumbent
 //     3. improve: neighbours of the incumbent (one knob changed), the most promising first; one that wins becomes the incumbent
 //     4. confirm: the incumbent against the default. Within the noise it is a tie, and the default stays.
 //
@@ -22,7 +23,7 @@
 
 enum { SEARCH_MAX_KNOBS = 48, SEARCH_MAX_PARTS = 16, SEARCH_KNOWN_ROUNDS = 1000, SEARCH_MAX_TABLE = 48 };
 
-// A race of fewer rounds decides nothing.
+// A race of fewer rounds decides nothing, unless one is faster by far.
 enum { SEARCH_SURE_ROUNDS = 6 };
 
 // A point: the index of each knob's value. Bytes behind the last knob are 0, so that points compare as bytes.
@@ -80,6 +81,7 @@ typedef struct SearchProblem {
     double (*measure)(void *context, const SearchPoint *point, int part);
     double (*clock)(void *context);  // seconds, ascending
     void (*confirm)(void *context);  // the last race begins, of the winner and the default; may be NULL
+    double confirm_seconds;          // that it takes to make the two ready again
     void (*progress)(void *context, const Search *search);  // may be NULL; called after every round
 } SearchProblem;
 

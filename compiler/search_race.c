@@ -8,6 +8,7 @@
 #include "statistics.h"
 
 static const double negligible = 0.003;  // a difference of no interest
+static const double clear = 0.25;        // three rounds are enough to see one that is larger for certain
 enum { RESERVED_ROUNDS = 12 };
 static const double reserved_share = 0.25;  // of the budget at most is kept for the confirming race
 static const double finest = 0.0005;   // no clock and no machine is steadier
@@ -137,8 +138,8 @@ int search_round(Search *s, const SearchPoint *point, uint32_t parts, SearchReco
     record->parts = parts;
     record->rounds++;
     s->round_seconds = fmax(s->round_seconds, problem->clock(problem->context) - begin);
-    s->reserve =
-        s->stage == SEARCH_CONFIRM ? 0 : fmin(reserved_share * (s->end - s->begin), (double)RESERVED_ROUNDS * s->round_seconds);
+    double confirm = problem->confirm_seconds + (double)RESERVED_ROUNDS * s->round_seconds;
+    s->reserve = s->stage == SEARCH_CONFIRM ? 0 : fmin(reserved_share * (s->end - s->begin), confirm);
     if (problem->progress) {
         problem->progress(problem->context, s);
     }
@@ -185,12 +186,17 @@ bool search_is_narrow(const SearchRace *race) {
     return race->rounds >= SEARCH_SURE_ROUNDS && race->high - race->low < narrow;
 }
 
+// Whether a challenger has won.
+static bool has_won(const SearchRace *race) {
+    return (race->rounds >= SEARCH_SURE_ROUNDS && race->high < 0) || (race->rounds >= 3 && race->high < -clear);
+}
+
 // Whether more rounds would not change what is done.
 static bool decided(const Search *s, const SearchRace *race, SearchPatience patience) {
     if (patience == SEARCH_CONFIRMING) {
         return search_is_narrow(race);
     }
-    if (race->rounds >= SEARCH_SURE_ROUNDS && (race->high < 0 || race->low > -negligible)) {
+    if (has_won(race) || (race->rounds >= SEARCH_SURE_ROUNDS && race->low > -negligible)) {
         return true;
     }
     return (race->rounds >= 3 && race->low > 0) || (race->rounds >= 4 && race->median > 0 && !s->patient);
@@ -241,7 +247,7 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
     }
     search_keep(s, trial, &race);
     trial->difference += s->incumbent_difference;
-    if (race.rounds >= SEARCH_SURE_ROUNDS && race.high < 0) {
+    if (has_won(&race)) {
         trial->won = true;
         s->incumbent = *point;
         // The cautious end: of many challengers those win that were lucky too, and their luck would add up.

@@ -120,6 +120,7 @@ static SearchProblem problem_of(Tuning *t) {
                              .measure = problem_measure,
                              .clock = problem_clock,
                              .confirm = problem_confirm,
+                             .confirm_seconds = 2 * t->pool.open_seconds,
                              .progress = problem_progress};
     for (int p = 0; p < problem.parts; p++) {
         problem.weight[p] = t->options->workload.weight[p];

@@ -129,12 +129,14 @@ int tune_pool_prepare(TunePool *pool, const Plan *plan, double distance) {
 }
 
 int tune_pool_rebase(TunePool *pool, const char *layer, const Plan *standard, Diagnostics *diagnostics) {
+    double begin = statistics_clock();
     close_all(pool);  // what is open was checked against another
     pool->standard = *standard;
     if (prepare(pool, standard, 0, diagnostics)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "layer '%s': the default plan cannot be run here", layer);
         return -1;
     }
+    pool->open_seconds = statistics_clock() - begin;
     return 0;
 }
 

@@ -29,6 +29,7 @@ typedef struct TunePool {
     uint64_t clock;
     int team_threads, team_bind;  // how the candidate that ran last used its team; 0 threads: none did
     bool shipped;         // with the skeletons that libraries have
+    double open_seconds;  // that it took to compile, open and check the default
     int64_t cursor;
 } TunePool;
 

@@ -264,6 +264,7 @@ END_TEST
 
 // Differences are to the default from the beginning, wherever the search starts; steps tell the race in its order.
 START_TEST(test_differences) {
+    int near = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.08);
         SearchPoint worst;
@@ -275,7 +276,9 @@ START_TEST(test_differences) {
         ck_assert_int_eq(search_run(&problem, &options, &result), 0);
         ck_assert_uint_ge(result.step_count, 2);
         ck_assert_mem_eq(&result.steps[0].point, &worst, sizeof worst);
-        ck_assert_double_eq_tol(result.steps[0].difference, true_objective(&s, &worst) - standard, 0.06);
+        // By two races, of three rounds (start and prediction) and of six (prediction and default): sqrt(3) times the error of one
+        // of six, which is below 0.06 here. One sample in twenty is an outlier, and three rounds do not withstand two.
+        near += fabs(result.steps[0].difference - (true_objective(&s, &worst) - standard)) < 0.06 * sqrt(3);
         for (size_t i = 1; i < result.step_count; i++) {  // the cautious end: faster than that, if anything
             const SearchStep *step = &result.steps[i];
             ck_assert_double_ge(step->seconds, result.steps[i - 1].seconds);
@@ -284,6 +287,33 @@ START_TEST(test_differences) {
         ck_assert_mem_eq(&result.steps[result.step_count - 1].point, &result.candidate, sizeof result.candidate);
         release(&result);
     }
+    ck_assert_msg(near >= SEEDS * 9 / 10, "%d of %d", near, SEEDS);
+}
+END_TEST
+
+// A start that is slow by far is left after three rounds, before anything else is timed.
+START_TEST(test_leaves_slow_start) {
+    int slow = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        Simulation s = simulate(seed, 0.4);
+        SearchPoint worst;
+        const SearchPoint standard = {{0}};
+        double slower = extreme(&s, -1, &worst) - true_objective(&s, &standard);
+        SearchProblem problem = problem_of(&s);
+        SearchOptions options = {.budget = 60, .seed = seed, .start = &worst};
+        SearchResult result;
+        ck_assert_int_eq(search_run(&problem, &options, &result), 0);
+        ck_assert_double_gt(slower, 0.6);
+        int samples = 0;
+        for (size_t i = 0; i < result.trial_count; i++) {
+            samples = memcmp(&result.trials[i].point, &worst, sizeof worst) ? samples : result.trials[i].part_samples[0];
+        }
+        ck_assert_int_ge(samples, 3);
+        ck_assert_int_le(samples, SEARCH_SURE_ROUNDS);
+        slow += samples > 4;
+        release(&result);
+    }
+    ck_assert_msg(slow <= SEEDS / 10, "%d of %d starts took more than four rounds", slow, SEEDS);
 }
 END_TEST
 
@@ -404,6 +434,7 @@ Suite *suite_search(void) {
     tcase_add_test(cases, test_stopped);
     tcase_add_test(cases, test_resumed);
     tcase_add_test(cases, test_differences);
+    tcase_add_test(cases, test_leaves_slow_start);
     tcase_add_test(cases, test_table);
     tcase_add_test(cases, test_table_of_predictions);
     tcase_add_loop_test(cases, test_reproducible, 0, 2);
