@@ -1,7 +1,7 @@
 # catena: `make demo` and `make check` do everything on a fresh Debian or Ubuntu machine; `make help` lists the rest.
 
 MAKEFLAGS += --no-print-directory
-VERSION := 0.1.0
+VERSION := 0.2.0
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
