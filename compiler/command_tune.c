@@ -405,7 +405,7 @@ static int open_report(CommandOptions *options, const Model *model, Diagnostics 
 
 static int tune_layers(CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
-    Wisdom *wisdom = recall_open(options->wisdom, diagnostics);
+    Wisdom *wisdom = recall_open(options->wisdom, WISDOM_SET_ASIDE, diagnostics);
     bool found = false;
     int status = 0;
     for (int64_t i = 0; i < model->layer_count && !status && !tune_stopped && diagnostics->count == before; i++) {

@@ -70,7 +70,7 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
                            .llvm = wisdom_llvm()};
 }
 
-Wisdom *recall_open(const char *option, Diagnostics *diagnostics) {
+Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagnostics) {
     char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES] = "";
     if (option && !strcmp(option, "none")) {
         return NULL;
@@ -78,7 +78,8 @@ Wisdom *recall_open(const char *option, Diagnostics *diagnostics) {
     if (!option && wisdom_user_path(path)) {
         return NULL;
     }
-    Wisdom *wisdom = option ? wisdom_read(option, note, diagnostics) : wisdom_read_all(path, WISDOM_SYSTEM_PATH, note, diagnostics);
+    Wisdom *wisdom = option ? wisdom_read(option, damage, note, diagnostics)
+                            : wisdom_read_all(path, WISDOM_SET_ASIDE, WISDOM_SYSTEM_PATH, note, diagnostics);
     if (*note) {
         fprintf(stderr, "catena: %s\n", note);
     }
@@ -155,7 +156,7 @@ static json_t *recall_layer(const Wisdom *wisdom, const char *name, const Target
 json_t *recall_plans(const char *option, bool bits_free, const Model *model, const Target *target, const Machine *machine,
                      Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
-    Wisdom *wisdom = recall_open(option, diagnostics);
+    Wisdom *wisdom = recall_open(option, WISDOM_LEAVE, diagnostics);
     RecallWorkload workload;
     json_t *origins = json_array();
     recall_workload(&model->workload, &workload);

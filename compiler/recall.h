@@ -36,9 +36,9 @@ typedef struct RecallKey {
 void recall_key(const Layer *layer, const Target *target, const Machine *machine, int threads, const RecallWorkload *workload,
                 RecallKey *key);
 
-// Reads the wisdom that `option` names: NULL, the user's and the system's; "none", nothing; otherwise that file. Notes go to
-// stderr. NULL with diagnostics, or without where there is none.
-Wisdom *recall_open(const char *option, Diagnostics *diagnostics);
+// Reads the wisdom that `option` names: NULL, the user's and the system's; "none", nothing; otherwise that file, and `damage` says
+// what becomes of it. Notes go to stderr. NULL with diagnostics, or without where there is none.
+Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagnostics);
 
 // Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any: those
 // that keep the bits, or (bits_free) those that may change them. What does not fit is said on stderr and left out. Returns a list

@@ -169,15 +169,42 @@ START_TEST(forgetting) {
 }
 END_TEST
 
-// What the system knows is seen and never changed; what is damaged is set aside and said.
+// What the system knows is seen and never changed.
 START_TEST(files_of_others) {
     shell_expect(EXIT_OK, "", "cp $D/other.json $D/before");
     shell_expect(EXIT_OK, "4\n", RUN "--system $D/other.json list | grep -c Test");
     shell_expect(EXIT_FAILED, "no entry", RUN "--system $D/other.json forget %s", ids[3]);
     shell_expect(EXIT_OK, "", RUN "--system $D/other.json forget --all && cmp $D/other.json $D/before");
-    shell_expect(EXIT_OK, "w.json.damaged-1", "echo '{' >$D/w.json; " RUN "list");
     shell_expect(EXIT_OK, "2 new", "XDG_DATA_HOME=$D/home $CATENA wisdom merge $D/other.json");
     shell_expect(EXIT_OK, "", "test -s $D/home/catena/wisdom.json");
+}
+END_TEST
+
+// A file that is named is left alone by what only reads, and set aside by what writes; the user's is set aside by both.
+START_TEST(damaged_files) {
+    static const char *const readers[] = {"list", "show 1", "diff $D/other.json", "diff 1 2", "export"};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        shell_expect(EXIT_FAILED, "w.json:2:1: error: ", "echo '{' >$D/w.json; " RUN "%s", readers[i]);
+    }
+    shell_expect(EXIT_OK, "{\n", "! ls $D | grep damaged && cat $D/w.json");
+    shell_expect(EXIT_OK, "it was set aside as ", RUN "import $D/other.json");
+    shell_expect(EXIT_OK, "{\n", "cat $D/w.json.damaged-1");
+    shell_expect(EXIT_OK, "it was set aside as ",
+                 "mkdir $D/catena && echo '{' >$D/catena/wisdom.json && "
+                 "XDG_DATA_HOME=$D $CATENA wisdom list");
+}
+END_TEST
+
+// The rest of a file with a bad entry works; the bad one goes where the user says so.
+START_TEST(bad_entries) {
+    shell_expect(EXIT_OK, "\"gain\" must be a number from 0.001 to 1000, found -4; this entry is not used",
+                 "sed -i 's/\"gain\": 1.25/\"gain\": -4/' $D/w.json; " RUN "list");
+    shell_expect(EXIT_OK, "2\n", RUN "list 2>$D/null | grep -c Test");
+    shell_expect(EXIT_FAILED, "no entry", RUN "show %s", ids[1]);
+    shell_expect(EXIT_FAILED, "found -4", "$CATENA wisdom -w $D/new.json merge $D/w.json");
+    shell_expect(EXIT_OK, "", RUN "prune; grep -- '\"gain\": -4' $D/w.json");
+    shell_expect(EXIT_OK, "dropped an entry that was not used", RUN "forget %s", ids[1]);
+    shell_expect(EXIT_OK, "1\n", "! " RUN "list 2>&1 | grep error; " RUN "list | grep -c Test");
 }
 END_TEST
 
@@ -195,6 +222,8 @@ Suite *suite_wisdom_command(void) {
     tcase_add_test(cases, pruning);
     tcase_add_test(cases, forgetting);
     tcase_add_test(cases, files_of_others);
+    tcase_add_test(cases, damaged_files);
+    tcase_add_test(cases, bad_entries);
     suite_add_tcase(suite, cases);
     return suite;
 }
