@@ -379,6 +379,19 @@ static void confirm(Search *s, SearchResult *result) {
     }
 }
 
+bool search_raced(const SearchResult *result) {
+    for (size_t i = 0; i < result->trial_count; i++) {
+        if (result->trials[i].rounds || result->trials[i].unusable) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool search_tied(const SearchResult *result) {
+    return result->gain <= 1 && result->confirm_rounds >= SEARCH_SURE_ROUNDS && result->candidate_high >= 1;
+}
+
 // How the start compares with the default, which all differences are relative to. Be it slower, the search begins there.
 static void race_start(Search *s) {
     SearchPoint start = s->incumbent;

@@ -67,6 +67,10 @@ const json_t *wisdom_nearest(const Wisdom *wisdom, const WisdomKey *key);
 json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t *decisions, double gain, double low, double high,
                      const json_t *measurements);
 
+// Adds to an entry of gain 1 that its default stays because the best candidate, of this gain, was neither faster nor slower beyond
+// the noise. Returns 0, or -1 when out of memory or where a number is not finite: the entry is as it was.
+int wisdom_entry_tie(json_t *entry, double gain, double low, double high);
+
 // Whether the file can be written to, before anything is measured for it. Returns 0 or -1 with diagnostics.
 int wisdom_try(const char *path, Diagnostics *diagnostics);
 // Puts an entry (borrowed) into the file: lock, read, merge, temporary file, rename. Returns 0 or -1 with diagnostics.

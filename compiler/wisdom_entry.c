@@ -35,6 +35,19 @@ json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t 
                      "measurements", copies);
 }
 
+int wisdom_entry_tie(json_t *entry, double gain, double low, double high) {
+    return json_object_set_new(entry, "tie", json_pack("{s:f, s:f, s:f}", "gain", gain, "low", low, "high", high));
+}
+
+bool wisdom_entry_default(const json_t *entry) {
+    for (int i = 0; i < 3; i++) {
+        if (json_number_value(json_object_get(entry, ((const char *const[]){"gain", "low", "high"})[i])) != 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // --- checking --------------------------------------------------------------------------------------------------------------------
 
 typedef enum FieldType { FIELD_TEXT, FIELD_COUNT, FIELD_NUMBER, FIELD_SCALARS, FIELD_DECISIONS, FIELD_ROWS } FieldType;

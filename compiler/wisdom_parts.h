@@ -33,6 +33,8 @@ void wisdom_key_id(const json_t *key, char id[WISDOM_ID_BYTES]);
 // --- wisdom_entry.c ---
 // Whether an entry is what wisdom_entry makes and its id its key's; otherwise every reason why not is reported.
 bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t *entry);
+// Whether it says that the default stays: gain, low and high are those of the default over itself.
+bool wisdom_entry_default(const json_t *entry);
 // Two entries of one key as one. New reference; NULL when out of memory.
 json_t *wisdom_entry_unite(const json_t *one, const json_t *other);
 // Unites every entry of `from` with those of `into`. Returns 0, or -1 when out of memory.

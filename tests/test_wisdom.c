@@ -209,6 +209,27 @@ START_TEST(better_lower_bound_wins) {
 }
 END_TEST
 
+// What a search says of its candidate stays with its own verdict.
+START_TEST(ties_are_kept) {
+    WisdomKey key = make_key(4);
+    json_t *found = make_entry(&key, 14, 1.08, 1), *none = json_object();
+    json_t *stays = wisdom_entry(&key, &machine, none, 1, 1, 1, NULL);
+    ck_assert(wisdom_entry_default(stays) && !wisdom_entry_default(found));
+    ck_assert_int_eq(wisdom_entry_tie(stays, NAN, 1, 1), -1);
+    ck_assert_int_eq(wisdom_entry_tie(stays, 1.002, 0.99, 1.01), 0);
+    json_t *united = unite(stays, found);
+    ck_assert_ptr_null(json_object_get(united, "tie"));
+    json_decref(united);
+    Diagnostics diagnostics = {0};
+    ck_assert_int_eq(wisdom_update(path, &key, stays, note, &diagnostics), 0);
+    Wisdom *wisdom = get();
+    const json_t *tie = json_object_get(wisdom_find(wisdom, &key), "tie");
+    ck_assert_double_eq(json_number_value(json_object_get(tie, "gain")), 1.002);
+    wisdom_free(wisdom);
+    json_decref(found), json_decref(stays), json_decref(none);
+}
+END_TEST
+
 START_TEST(newer_generator_wins) {
     WisdomKey old = make_key(4), new = make_key(4), newest = make_key(4);
     old.generator = "0.9.0", new.generator = newest.generator = "0.10.0", newest.llvm = "100.1";
@@ -687,6 +708,7 @@ Suite *suite_wisdom(void) {
     tcase_add_test(cases, nearest_shape_is_found);
     tcase_add_test(cases, nearest_shape_is_of_the_same_kind);
     tcase_add_test(cases, better_lower_bound_wins);
+    tcase_add_test(cases, ties_are_kept);
     tcase_add_test(cases, newer_generator_wins);
     tcase_add_test(cases, measurements_are_united_once);
     tcase_add_test(cases, nonsense_does_not_get_in);
