@@ -40,12 +40,8 @@ int wisdom_entry_tie(json_t *entry, double gain, double low, double high) {
 }
 
 bool wisdom_entry_default(const json_t *entry) {
-    for (int i = 0; i < 3; i++) {
-        if (json_number_value(json_object_get(entry, ((const char *const[]){"gain", "low", "high"})[i])) != 1) {
-            return false;
-        }
-    }
-    return true;
+    return json_number_value(json_object_get(entry, "gain")) == 1 && json_number_value(json_object_get(entry, "low")) == 1 &&
+           json_number_value(json_object_get(entry, "high")) == 1;
 }
 
 // --- checking --------------------------------------------------------------------------------------------------------------------
