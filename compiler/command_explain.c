@@ -24,6 +24,7 @@ typedef struct Subject {
     Model *model;
     Plan *plans;
     json_t *origins;  // of the plans
+    json_t *untrusted;  // of a description's layers: recall_plans
     const Target *target;
 } Subject;
 
@@ -98,7 +99,9 @@ static int subject_read(Subject *subject, const char *input, const Arguments *ar
         compile_plans(subject->model, subject->target, machine, arguments->compute, subject->plans, diagnostics)) {
         return -1;
     }
-    subject->origins = recall_plans(NULL, false, subject->model, subject->target, machine, subject->plans, diagnostics);
+    subject->untrusted = json_array();
+    subject->origins =
+        recall_plans(NULL, false, subject->model, subject->target, machine, subject->plans, subject->untrusted, diagnostics);
     return subject->origins ? 0 : -1;
 }
 
@@ -109,6 +112,7 @@ static void subject_free(Subject *subject) {
         model_free(subject->model);
         free(subject->plans);
         json_decref(subject->origins);
+        json_decref(subject->untrusted);
     }
 }
 
@@ -144,6 +148,7 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
                                    .plan = &subject->plans[i],
                                    .layer = &subject->model->layers[i],
                                    .origin = json_array_get(subject->origins, (size_t)i),
+                                   .untrusted = json_string_value(json_array_get(subject->untrusted, (size_t)i)),
                                    .workload = &subject->model->workload,
                                    .threads = threads,
                                    .machine = machine,

@@ -213,16 +213,6 @@ static void stop(int signal_number) {
 
 // --- output --------------------------------------------------------------------------------------------------------------------
 
-// Whether any two plans were compared.
-static bool raced(const SearchResult *search) {
-    for (size_t i = 0; i < search->trial_count; i++) {
-        if (search->trials[i].rounds || search->trials[i].unusable) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void print_result(const char *layer, const TuneResult *result) {
     const SearchResult *search = &result->search;
     json_t *decisions = space_decisions(&result->space, &search->best);
@@ -245,15 +235,14 @@ static void print_result(const char *layer, const TuneResult *result) {
         printf("  gain %.3fx (%.3f to %.3f) over the default plan: %s\n", search->gain, search->low, search->high, text);
     } else if (search->confirm_rounds && search->confirm_rounds < SEARCH_SURE_ROUNDS) {
         printf("  too little time for the last race, so the default plan stays: ask for a longer --budget\n");
-    } else if (search->confirm_rounds && search->candidate_high < 1) {
-        printf("  the default plan stays: what the search ended with is slower, %.3fx (%.3f to %.3f)\n", search->candidate_gain,
-               search->candidate_low, search->candidate_high);
     } else if (search->confirm_rounds) {
-        printf("  a tie with the default plan, which stays: %.3fx (%.3f to %.3f)\n", search->candidate_gain, search->candidate_low,
+        static const char *const words[] = {"the default plan stays: what the search ended with is slower,",
+                                            "a tie with the default plan, which stays:"};
+        printf("  %s %.3fx (%.3f to %.3f)\n", words[search_tied(search)], search->candidate_gain, search->candidate_low,
                search->candidate_high);
     } else {
-        printf("  %s\n", raced(search)     ? "the default plan stays: nothing was faster"
-                         : search->stopped ? "stopped before anything was compared; nothing is remembered"
+        printf("  %s\n", search_raced(search) ? "the default plan stays: nothing was faster"
+                         : search->stopped    ? "stopped before anything was compared; nothing is remembered"
                          : search->converged
                              ? "nothing to compare: no candidate differs from the default plan"
                              : "nothing was compared: too little time, ask for a longer --budget; nothing is remembered");
@@ -348,15 +337,18 @@ static double recall_start(TuneOptions *tune, const Wisdom *wisdom, const Recall
 
 static int remember(const CommandOptions *options, const RecallKey *key, const TuneResult *result, Diagnostics *diagnostics) {
     const SearchResult *search = &result->search;
-    char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES] = "";
-    if (wisdom_path(options, path)) {
+    char file[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES] = "";
+    if (wisdom_path(options, file)) {
         return 0;
     }
     json_t *decisions = tune_decisions(result), *measurements = tune_measurements(result);
-    const PathVerdict *path_verdict = &result->path;
-    json_t *entry = wisdom_entry(&key->key, options->tune.machine, decisions, search->gain * path_verdict->gain,
-                                 search->low * path_verdict->low, search->high * path_verdict->high, measurements);
-    int status = entry ? wisdom_update(path, &key->key, entry, note, diagnostics) : -1;
+    const PathVerdict *path = &result->path;
+    json_t *entry = wisdom_entry(&key->key, options->tune.machine, decisions, search->gain * path->gain, search->low * path->low,
+                                 search->high * path->high, measurements);
+    if (entry && search_tied(search) && path->gain == 1) {  // another path's gain is over another plan
+        wisdom_entry_tie(entry, search->candidate_gain, search->candidate_low, search->candidate_high);
+    }
+    int status = entry ? wisdom_update(file, &key->key, entry, note, diagnostics) : -1;
     if (*note) {
         fprintf(stderr, "catena: %s\n", note);
     }
@@ -380,7 +372,7 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
             printf("  compile goes on taking the plan that an earlier search found: gain %.3fx (catena wisdom forget drops it)\n",
                    remembered);
         }
-        status = raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
+        status = search_raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
         if (options->directory && tune_report_layer(&options->report, name, tune, &result, diagnostics)) {
             status = -1;
         }
@@ -405,7 +397,7 @@ static int open_report(CommandOptions *options, const Model *model, Diagnostics 
 
 static int tune_layers(CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
-    Wisdom *wisdom = recall_open(options->wisdom, diagnostics);
+    Wisdom *wisdom = recall_open(options->wisdom, WISDOM_SET_ASIDE, diagnostics);
     bool found = false;
     int status = 0;
     for (int64_t i = 0; i < model->layer_count && !status && !tune_stopped && diagnostics->count == before; i++) {

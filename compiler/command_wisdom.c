@@ -116,7 +116,8 @@ static error_t parse(int key, char *value, struct argp_state *state) {
 
 // What the user sees: his file, and the system's.
 static Wisdom *read_all(Job *job) {
-    return wisdom_read_all(job->path, job->arguments->system, job->note, &job->diagnostics);
+    WisdomDamage damage = job->arguments->wisdom ? WISDOM_LEAVE : WISDOM_SET_ASIDE;
+    return wisdom_read_all(job->path, damage, job->arguments->system, job->note, &job->diagnostics);
 }
 
 // The entry whose id begins with these characters; NULL with a diagnostic unless there is exactly one.
@@ -230,7 +231,8 @@ static int run_diff(Job *job) {
 
 // --- passing on ------------------------------------------------------------------------------------------------------------------
 
-static int unite_counting(json_t *entries, void *context, Diagnostics *diagnostics) {
+static int unite_counting(Wisdom *wisdom, void *context, Diagnostics *diagnostics) {
+    json_t *entries = wisdom->entries;
     json_t *before = json_copy(entries), *entry;
     const char *id;
     int changed = 0, added = (int)json_object_size(entries);
@@ -315,7 +317,8 @@ static void drop(json_t *entries, const char *id, const json_t *entry) {
     json_object_del(entries, id);
 }
 
-static int prune(json_t *entries, void *context, Diagnostics *diagnostics) {
+static int prune(Wisdom *wisdom, void *context, Diagnostics *diagnostics) {
+    json_t *entries = wisdom->entries;
     const int64_t days = *(const int64_t *)context;
     int dropped = 0;
     const char *id;
@@ -340,23 +343,29 @@ static int run_prune(Job *job) {
     return wisdom_change(job->path, prune, &days, job->note, &job->diagnostics) < 0;
 }
 
-// All ids are looked up before anything is dropped.
-static int forget(json_t *entries, void *context, Diagnostics *diagnostics) {
+// All ids are looked up before anything is dropped, among what is refused, too: a user may not want to mend it.
+static int forget(Wisdom *wisdom, void *context, Diagnostics *diagnostics) {
     Job *job = context;
-    json_t *doomed = job->arguments->all ? json_copy(entries) : json_object(), *entry;
+    json_t *known = json_copy(wisdom->entries), *entry;
+    bool failed = !known || json_object_update_missing(known, wisdom->refused);
+    json_t *doomed = job->arguments->all ? json_incref(known) : json_object();
     const char *id;
-    bool failed = !doomed;
-    for (int i = 0; doomed && i < job->arguments->count; i++) {
-        entry = find(entries, job->arguments->words[i], &id, job);
-        failed |= !entry || json_object_set(doomed, id, entry);
+    void *next;
+    for (int i = 0; !failed && i < job->arguments->count; i++) {
+        entry = find(known, job->arguments->words[i], &id, job);
+        failed = !entry || json_object_set(doomed, id, entry);
     }
-    if (!failed) {
-        json_object_foreach(doomed, id, entry) {
-            drop(entries, id, entry);
+    json_object_foreach_safe(failed ? NULL : doomed, next, id, entry) {
+        if (json_object_get(wisdom->entries, id)) {
+            drop(wisdom->entries, id, entry);
+        } else {
+            printf("dropped an entry that was not used\n");  // its id and fields may be anything
+            json_object_del(wisdom->refused, id);
         }
     }
     (void)diagnostics;  // the job's
     json_decref(doomed);
+    json_decref(known);
     return failed ? -1 : 1;
 }
 

@@ -329,7 +329,7 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
     json_t *origins = NULL;
     int status = -1;
     if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
-        (origins = recall_plans(options->wisdom, options->bits_free, model, target, &machine, plans, diagnostics)) &&
+        (origins = recall_plans(options->wisdom, options->bits_free, model, target, &machine, plans, NULL, diagnostics)) &&
         !check_place_name(directory, diagnostics) && !make_directory(directory, diagnostics)) {
         Compilation compilation = {.model = model,
                                    .target = target,

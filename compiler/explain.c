@@ -172,6 +172,9 @@ void explain_layer(const Explanation *e, FILE *stream) {
     fprintf(stream, "## layer %s (%lld of them), target %s, compute class %s\n\n", e->layer->name, (long long)e->layer->count,
             e->target->name, compute_name((Compute)plan->layer.compute));
     wisdom_origin_print(e->origin, stream);
+    if (e->untrusted) {
+        fprintf(stream, "\n%s\n", e->untrusted);
+    }
     fprintf(stream, "\n### Paths\n\n");
     for (int r = 0; r < ROLE_COUNT; r++) {
         if (plan->roles[r].matrices) {

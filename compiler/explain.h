@@ -17,6 +17,7 @@ typedef struct Explanation {
     const Plan *plan;
     const ModelLayer *layer;
     const json_t *origin;  // of the plan: see wisdom_origin.h
+    const char *untrusted;  // what is to be said of wisdom that was not taken up; NULL: nothing
     const Workload *workload;
     int threads;
     const Machine *machine;

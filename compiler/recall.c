@@ -70,7 +70,7 @@ void recall_key(const Layer *layer, const Target *target, const Machine *machine
                            .llvm = wisdom_llvm()};
 }
 
-Wisdom *recall_open(const char *option, Diagnostics *diagnostics) {
+Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagnostics) {
     char path[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES] = "";
     if (option && !strcmp(option, "none")) {
         return NULL;
@@ -78,11 +78,25 @@ Wisdom *recall_open(const char *option, Diagnostics *diagnostics) {
     if (!option && wisdom_user_path(path)) {
         return NULL;
     }
-    Wisdom *wisdom = option ? wisdom_read(option, note, diagnostics) : wisdom_read_all(path, WISDOM_SYSTEM_PATH, note, diagnostics);
+    Wisdom *wisdom = option ? wisdom_read(option, damage, note, diagnostics)
+                            : wisdom_read_all(path, WISDOM_SET_ASIDE, WISDOM_SYSTEM_PATH, note, diagnostics);
     if (*note) {
         fprintf(stderr, "catena: %s\n", note);
     }
     return wisdom;
+}
+
+// Why a path is none, and those that there are.
+static void explain_path(const json_t *path, const Target *target, const Machine *machine, const Layer *layer, char *reason,
+                         size_t reason_bytes) {
+    snprintf(reason, reason_bytes, "the path '%.40s' is not to be had here, but",
+             json_is_string(path) ? json_string_value(path) : "");
+    for (int p = 0, count = 0; p < PATH_COUNT; p++) {
+        size_t used = strlen(reason);
+        if (info_path_legal(machine, target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
+            snprintf(reason + used, reason_bytes - used, "%s %s", count++ ? "," : "", path_name((Path)p));
+        }
+    }
 }
 
 // Applies decisions to a default plan: first the path, if there is one (tune_decisions), then the knobs of its space. Returns 0, or
@@ -98,8 +112,7 @@ static int recall_decide(const json_t *decisions, const Target *target, const Ma
     if (path) {
         Path found = json_is_string(path) ? path_find(json_string_value(path)) : PATH_COUNT;
         if (found == PATH_COUNT || !info_path_legal(machine, target, found, (Format)layer->weights, (Compute)layer->compute)) {
-            snprintf(reason, reason_bytes, "the path '%.40s' is not to be had here",
-                     json_is_string(path) ? json_string_value(path) : "");
+            explain_path(path, target, machine, layer, reason, reason_bytes);
             json_decref(knobs);
             return -1;
         }
@@ -115,11 +128,21 @@ static int recall_decide(const json_t *decisions, const Target *target, const Ma
     return status;
 }
 
+// Says of a key's entry, which other code was measured for, why it is not taken; null if there is none. New reference.
+static json_t *describe_untrusted(const Wisdom *wisdom, const RecallKey *key, const char *id) {
+    const json_t *entry = wisdom_find_outdated(wisdom, &key->key), *found = json_object_get(entry, "key");
+    return entry ? json_sprintf(
+                       "wisdom %s is not trusted: measured with catena %.60s, LLVM %.60s, this is catena %s, LLVM %s; "
+                       "catena tune measures again",
+                       id, json_string_value(json_object_get(found, "generator")),
+                       json_string_value(json_object_get(found, "llvm")), wisdom_generator(), wisdom_llvm())
+                 : json_null();
+}
+
 // Makes a plan that of the key's entry. Returns where it comes from, a new reference; NULL where the entry does not fit, with a
 // word on why.
-static json_t *recall_plan(const Wisdom *wisdom, const RecallKey *key, const Target *target, const Machine *machine, Plan *plan,
-                           char *reason, size_t reason_bytes) {
-    char id[WISDOM_ID_BYTES];
+static json_t *recall_plan(const Wisdom *wisdom, const RecallKey *key, const char *id, const Target *target, const Machine *machine,
+                           Plan *plan, char *reason, size_t reason_bytes) {
     const json_t *entry = wisdom_find(wisdom, &key->key);
     if (!entry) {
         return json_null();
@@ -127,16 +150,16 @@ static json_t *recall_plan(const Wisdom *wisdom, const RecallKey *key, const Tar
     if (recall_decide(json_object_get(entry, "decisions"), target, machine, plan, reason, reason_bytes)) {
         return NULL;
     }
-    wisdom_id(&key->key, id);
     snprintf(reason, reason_bytes, "out of memory");
     return wisdom_origin(id, entry);
 }
 
-// The same for a layer of a model. What is wrong is said on stderr, and the default stays.
+// The same for a layer of a model, and what is to be said of an entry that is not trusted. What is wrong is said on stderr, and the
+// default stays.
 static json_t *recall_layer(const Wisdom *wisdom, const char *name, const Target *target, const Machine *machine,
-                            RecallWorkload *workload, Plan *plan) {
+                            RecallWorkload *workload, Plan *plan, json_t **untrusted) {
     RecallKey key;
-    char reason[160];
+    char reason[SPACE_REASON_BYTES], id[WISDOM_ID_BYTES];
     Diagnostics unread = {0};
     if (recall_trace(workload, &plan->layer, &unread)) {  // a library can be made without the trace
         fprintf(stderr, "catena: layer '%s': no wisdom is looked for: %s", name, unread.text);
@@ -144,25 +167,31 @@ static json_t *recall_layer(const Wisdom *wisdom, const char *name, const Target
         return json_null();
     }
     recall_key(&plan->layer, target, machine, (int)machine->threads, workload, &key);
-    json_t *origin = recall_plan(wisdom, &key, target, machine, plan, reason, sizeof reason);
+    wisdom_id(&key.key, id);
+    *untrusted = describe_untrusted(wisdom, &key, id);
+    json_t *origin = recall_plan(wisdom, &key, id, target, machine, plan, reason, sizeof reason);
     if (!origin) {
-        fprintf(stderr, "catena: layer '%s': wisdom does not fit, the default plan is taken: %s\n", name, reason);
+        fprintf(stderr, "catena: layer '%s': wisdom %s does not fit, the default plan is taken: %s\n", name, id, reason);
         return json_null();
     }
     return origin;
 }
 
 json_t *recall_plans(const char *option, bool bits_free, const Model *model, const Target *target, const Machine *machine,
-                     Plan *plans, Diagnostics *diagnostics) {
+                     Plan *plans, json_t *untrusted, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
-    Wisdom *wisdom = recall_open(option, diagnostics);
+    Wisdom *wisdom = recall_open(option, WISDOM_LEAVE, diagnostics);
     RecallWorkload workload;
     json_t *origins = json_array();
     recall_workload(&model->workload, &workload);
     workload.bits_free = bits_free;
     for (int64_t i = 0; i < model->layer_count; i++) {
-        json_t *origin = wisdom ? recall_layer(wisdom, model->layers[i].name, target, machine, &workload, &plans[i]) : json_null();
+        json_t *origin = json_null(), *words = json_null();
+        if (wisdom) {
+            origin = recall_layer(wisdom, model->layers[i].name, target, machine, &workload, &plans[i], &words);
+        }
         json_array_append_new(origins, origin);
+        json_array_append_new(untrusted, words);  // which may be NULL
     }
     wisdom_free(wisdom);
     if (diagnostics->count == before && json_array_size(origins) == (size_t)model->layer_count) {

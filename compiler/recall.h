@@ -36,14 +36,15 @@ typedef struct RecallKey {
 void recall_key(const Layer *layer, const Target *target, const Machine *machine, int threads, const RecallWorkload *workload,
                 RecallKey *key);
 
-// Reads the wisdom that `option` names: NULL, the user's and the system's; "none", nothing; otherwise that file. Notes go to
-// stderr. NULL with diagnostics, or without where there is none.
-Wisdom *recall_open(const char *option, Diagnostics *diagnostics);
+// Reads the wisdom that `option` names: NULL, the user's and the system's; "none", nothing; otherwise that file, and `damage` says
+// what becomes of it. Notes go to stderr. NULL with diagnostics, or without where there is none.
+Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagnostics);
 
 // Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any: those
 // that keep the bits, or (bits_free) those that may change them. What does not fit is said on stderr and left out. Returns a list
-// of where each layer's plan comes from (wisdom_origin.h), a new reference; NULL with diagnostics.
+// of where each layer's plan comes from (wisdom_origin.h), a new reference; NULL with diagnostics. untrusted (NULL: not wanted) is
+// a list that gets a text for each layer whose wisdom is not trusted, and null for others.
 json_t *recall_plans(const char *option, bool bits_free, const Model *model, const Target *target, const Machine *machine,
-                     Plan *plans, Diagnostics *diagnostics);
+                     Plan *plans, json_t *untrusted, Diagnostics *diagnostics);
 
 #endif

@@ -114,6 +114,11 @@ typedef struct SearchResult {
 // Runs the search. Returns 0, or -1 when out of memory. Not thread-safe with the same context.
 int search_run(const SearchProblem *problem, const SearchOptions *options, SearchResult *result);
 
+// Whether any two points were compared.
+bool search_raced(const SearchResult *result);
+// Whether the default stays because the last race, though long enough, did not decide.
+bool search_tied(const SearchResult *result);
+
 // What progress may look at.
 SearchStage search_stage(const Search *search);
 double search_seconds(const Search *search);

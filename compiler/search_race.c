@@ -259,6 +259,21 @@ double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
     return race.median;
 }
 
+// --- what a result says ---------------------------------------------------------------------------------------------------------
+
+bool search_raced(const SearchResult *result) {
+    for (size_t i = 0; i < result->trial_count; i++) {
+        if (result->trials[i].rounds || result->trials[i].unusable) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool search_tied(const SearchResult *result) {
+    return result->gain <= 1 && result->confirm_rounds >= SEARCH_SURE_ROUNDS && result->candidate_high >= 1;
+}
+
 // --- what progress may look at ---------------------------------------------------------------------------------------------------
 
 SearchStage search_stage(const Search *search) {

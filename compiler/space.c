@@ -2,6 +2,7 @@
 #include "space.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,11 +184,16 @@ static bool has_knob(const Space *space, int kind, int role) {
     return !(fixed && (kind == KNOB_TILE || kind == KNOB_UNROLL || kind == KNOB_K_BLOCKS));
 }
 
+// "gate_up.tile", "few_tokens"
+static void name_knob(int kind, int role, char name[SPACE_NAME_BYTES]) {
+    snprintf(name, SPACE_NAME_BYTES, "%s%s%s", role < ROLE_COUNT ? role_names[role] : "", role < ROLE_COUNT ? "." : "",
+             knob_rows[kind].name);
+}
+
 static void add_knob(Space *space, int kind, int role) {
     SpaceKnob *knob = &space->knobs[space->knob_count];
     *knob = (SpaceKnob){.kind = kind, .role = role, .reach = knob_rows[kind].reach, .words = knob_rows[kind].words};
-    snprintf(knob->name, sizeof knob->name, "%s%s%s", role < ROLE_COUNT ? role_names[role] : "", role < ROLE_COUNT ? "." : "",
-             knob_rows[kind].name);
+    name_knob(kind, role, knob->name);
     fill_knob(space, knob);
     space->knob_count += knob->count > 1;
 }
@@ -308,23 +314,37 @@ void space_plan(const Space *space, const SearchPoint *point, Plan *plan) {
     }
 }
 
-// Two panels at once are for low tiles: up to half of the tallest.
+// Two knobs of a plan that do not go together.
+typedef struct Misfit {
+    KnobKind knob, other;
+    int role;  // of both; ROLE_COUNT: of the whole plan
+    const char *rule;  // NULL: all go together
+} Misfit;
+
+static Misfit find_misfit(const Space *space, const Plan *plan) {
+    for (int i = 0; i < SPACE_ROLES; i++) {
+        const int r = space_roles[i];
+        const Role *role = &plan->roles[r], *standard = &space->standard.roles[r];
+        if (role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows)) {
+            return (Misfit){KNOB_WIDE, KNOB_TILE, r, "two panels at once are for low tiles, up to half of the tallest's rows"};
+        }
+        if (!role->prefetch && role->prefetch_hint != standard->prefetch_hint) {
+            return (Misfit){KNOB_HINT, KNOB_PREFETCH, r, "where nothing is prefetched the hint stays the default's"};
+        }
+        if (role->prefetch_far != standard->prefetch_far && role->prefetch_far && !plan_prefetches_far(role)) {
+            return (Misfit){KNOB_FAR, KNOB_PREFETCH, r, "what is prefetched twice is so from farther away first"};
+        }
+    }
+    if (plan->threads == 1 && plan->bind != space->standard.bind) {
+        return (Misfit){KNOB_BIND, KNOB_THREADS, ROLE_COUNT, "one thread keeps the default's binding"};
+    }
+    return (Misfit){.rule = NULL};
+}
+
 bool space_valid(const Space *space, const SearchPoint *point) {
     Plan plan;
     space_plan(space, point, &plan);
-    for (int i = 0; i < SPACE_ROLES; i++) {
-        const Role *role = &plan.roles[space_roles[i]], *standard = &space->standard.roles[space_roles[i]];
-        if (role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows)) {
-            return false;
-        }
-        if (!role->prefetch && role->prefetch_hint != standard->prefetch_hint) {
-            return false;
-        }
-        if (role->prefetch_far != standard->prefetch_far && role->prefetch_far && !plan_prefetches_far(role)) {
-            return false;
-        }
-    }
-    return plan.threads != 1 || plan.bind == space->standard.bind;
+    return !find_misfit(space, &plan).rule;
 }
 
 static int index_of(const SpaceKnob *knob, int64_t value) {
@@ -378,9 +398,44 @@ static int find_knob(const Space *space, const char *name) {
     return -1;
 }
 
+// Adds to a reason what there is; what has no room is left out.
+static void append(char *reason, size_t reason_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void append(char *reason, size_t reason_bytes, const char *format, ...) {
+    size_t used = strlen(reason);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason + used, reason_bytes - used, format, arguments);
+    va_end(arguments);
+}
+
+// Why a decision is none: what was found, and what there is. k: the knob; -1: there is none of that name.
+static void explain_decision(const Space *space, int k, const char *name, const json_t *value, char *reason, size_t reason_bytes) {
+    char *text = json_dumps(value, JSON_ENCODE_ANY);
+    snprintf(reason, reason_bytes, k < 0 ? "there is no knob '%.60s' here, but" : "%.60s cannot be %.40s here, but", name,
+             text ? text : "that");
+    free(text);
+    for (int i = 0; k < 0 && i < space->knob_count; i++) {
+        append(reason, reason_bytes, "%s %s", i ? "," : "", space->knobs[i].name);
+    }
+    for (int i = 0; k >= 0 && i < space->knobs[k].count; i++) {
+        append(reason, reason_bytes, "%s %lld", i ? "," : "", (long long)space->knobs[k].values[i]);
+    }
+}
+
+static void explain_misfit(const Space *space, const Plan *plan, const Misfit *misfit, char *reason, size_t reason_bytes) {
+    const SpaceKnob one = {.kind = misfit->knob, .role = misfit->role}, other = {.kind = misfit->other, .role = misfit->role};
+    char one_name[SPACE_NAME_BYTES], other_name[SPACE_NAME_BYTES];
+    name_knob(one.kind, one.role, one_name);
+    name_knob(other.kind, other.role, other_name);
+    snprintf(reason, reason_bytes, "%s %lld does not go together with %s %lld: %s", one_name,
+             (long long)value_of(space, plan, &one), other_name, (long long)value_of(space, plan, &other), misfit->rule);
+}
+
 int space_read(const Space *space, const json_t *decisions, SearchPoint *point, char *reason, size_t reason_bytes) {
     const char *name;
     json_t *value;
+    Plan plan;
     *point = space_standard(space);
     if (!json_is_object(decisions)) {
         snprintf(reason, reason_bytes, "decisions are no object");
@@ -390,16 +445,15 @@ int space_read(const Space *space, const json_t *decisions, SearchPoint *point, 
         int k = find_knob(space, name),
             at = k < 0 || !json_is_integer(value) ? -1 : index_of(&space->knobs[k], json_integer_value(value));
         if (at < 0) {
-            char *text = json_dumps(value, JSON_ENCODE_ANY);
-            snprintf(reason, reason_bytes, k < 0 ? "there is no knob '%.60s'" : "%.60s cannot be %.40s here", name,
-                     text ? text : "that");
-            free(text);
+            explain_decision(space, k, name, value, reason, reason_bytes);
             return -1;
         }
         point->value[k] = (uint8_t)at;
     }
-    if (!space_valid(space, point)) {
-        snprintf(reason, reason_bytes, "the decisions do not go together");
+    space_plan(space, point, &plan);
+    const Misfit misfit = find_misfit(space, &plan);
+    if (misfit.rule) {
+        explain_misfit(space, &plan, &misfit, reason, reason_bytes);
         return -1;
     }
     return 0;

@@ -11,7 +11,7 @@
 #include "machine.h"
 #include "search.h"
 
-enum { SPACE_NAME_BYTES = 32, SPACE_MAX_VALUES = 64, SPACE_TILE_SCALE = 100 };
+enum { SPACE_NAME_BYTES = 32, SPACE_MAX_VALUES = 64, SPACE_TILE_SCALE = 100, SPACE_REASON_BYTES = 1024 };
 
 // The roles that have knobs of their own; those of the shared experts follow them.
 enum { SPACE_ROLES = 2 };
@@ -61,7 +61,8 @@ SearchPoint space_standard(const Space *space);
 
 // A point as {"gate_up.tile": 1432, ...}: the knobs that differ from the default's. New reference; NULL when out of memory.
 json_t *space_decisions(const Space *space, const SearchPoint *point);
-// The point of such an object. Returns 0, or -1 with a word on the name or value that the space does not have.
+// The point of such an object. Returns 0, or -1 with a word on the name or value that the space does not have and on those that it
+// has (SPACE_REASON_BYTES hold all), or on the two knobs that do not go together.
 int space_read(const Space *space, const json_t *decisions, SearchPoint *point, char *reason, size_t reason_bytes);
 
 #endif

@@ -196,7 +196,7 @@ static SearchTrial *read_measurements(const Space *space, const json_t *list, si
     json_t *row;
     *count = 0;
     json_array_foreach((json_t *)list, i, row) {
-        char reason[160];
+        char reason[SPACE_REASON_BYTES];
         const json_t *rounds = json_object_get(row, "rounds"), *difference = json_object_get(row, "difference");
         if (!trials || !json_is_integer(rounds) || !json_is_number(difference) || json_integer_value(rounds) < 0 ||
             space_read(space, json_object_get(row, "decisions"), &trials[*count].point, reason, sizeof reason)) {
@@ -233,7 +233,7 @@ static int measure_rates(Tuning *t) {
 }
 
 static int read_candidates(const Tuning *t, SearchPoint points[SEARCH_MAX_TABLE], size_t *count) {
-    char reason[160] = "";
+    char reason[SPACE_REASON_BYTES] = "";
     *count = json_array_size(t->options->candidates);
     if (*count > SEARCH_MAX_TABLE) {
         diagnostics_add(t->diagnostics, t->options->candidates_path, 0, 0, "%zu candidates: at most %d are compared at once",
@@ -253,7 +253,7 @@ static int read_candidates(const Tuning *t, SearchPoint points[SEARCH_MAX_TABLE]
 static int search(Tuning *t) {
     SearchProblem problem = problem_of(t);
     SearchPoint start = problem.standard;
-    char reason[160];
+    char reason[SPACE_REASON_BYTES];
     SearchOptions options = {.seed = t->options->seed, .method = t->options->method, .quick = t->options->quick};
     SearchPoint candidates[SEARCH_MAX_TABLE];
     if (t->options->start && space_read(&t->result->space, t->options->start, &start, reason, sizeof reason)) {

@@ -3,7 +3,8 @@
 // One JSON text file per user (XDG_DATA_HOME or ~/.local/share, then catena/wisdom.json), beside it one for the whole system
 // (WISDOM_SYSTEM_PATH, only read); `--wisdom FILE` names another. An entry belongs to a WisdomKey; wisdom_entry.c says what is in
 // it. Writers merge: under a lock the file is read again, entries are united, the whole is written to a temporary name and renamed.
-// A damaged file is reported and set aside under a new name, never written over.
+// A damaged file is reported and set aside under a new name, never written over; a damaged entry of a good file is reported, not
+// used, and kept in the file.
 #ifndef CATENA_WISDOM_H
 #define CATENA_WISDOM_H
 
@@ -35,11 +36,18 @@ typedef struct Wisdom Wisdom;  // a file's entries in memory
 const char *wisdom_generator(void);
 const char *wisdom_llvm(void);
 
-// Reads a file; one that does not exist, or is empty, has no entries. A damaged one is set aside (renamed) and has none either,
-// which `note` reports ("" otherwise). NULL with diagnostics where the file cannot be read, is no wisdom, or a newer program's.
-Wisdom *wisdom_read(const char *path, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);
+// What becomes of a damaged file.
+typedef enum WisdomDamage {
+    WISDOM_SET_ASIDE,  // the user's, or one that is about to be written: it is renamed, and has no entries
+    WISDOM_LEAVE,  // one that the user named to be read: it stays, and that is an error
+} WisdomDamage;
+
+// Reads a file; one that does not exist, or is empty, has no entries. What was set aside and which entries are not used is in
+// `note` ("" otherwise). NULL with diagnostics where the file cannot be read, is no wisdom, a newer program's, or damaged and left.
+Wisdom *wisdom_read(const char *path, WisdomDamage damage, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);
 // The same, united with the system's file, whose problems are only noted; nothing happens to it. system may be NULL.
-Wisdom *wisdom_read_all(const char *path, const char *system, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);
+Wisdom *wisdom_read_all(const char *path, WisdomDamage damage, const char *system, char note[WISDOM_NOTE_BYTES],
+                        Diagnostics *diagnostics);
 void wisdom_free(Wisdom *wisdom);
 
 // Sixteen hexadecimal digits that name a key; "" when out of memory.
@@ -58,6 +66,10 @@ const json_t *wisdom_nearest(const Wisdom *wisdom, const WisdomKey *key);
 // NULL when out of memory or where a number is not finite.
 json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t *decisions, double gain, double low, double high,
                      const json_t *measurements);
+
+// Adds to an entry of gain 1 that its default stays because the best candidate, of this gain, was neither faster nor slower beyond
+// the noise. Returns 0, or -1 when out of memory or where a number is not finite: the entry is as it was.
+int wisdom_entry_tie(json_t *entry, double gain, double low, double high);
 
 // Whether the file can be written to, before anything is measured for it. Returns 0 or -1 with diagnostics.
 int wisdom_try(const char *path, Diagnostics *diagnostics);

@@ -5,11 +5,14 @@
 //     "time"          when it was last measured, in seconds since 1970
 //     "decisions"     {"gate_up.max_rows": 14, ...}: integers, but "path" a path's name; the search knows what they mean and checks
 //                     them when it applies them
-//     "gain"          of the decisions over the default plan: 1.08 is 8 % faster; "low" and "high" are its confidence interval
+//     "gain"          of the decisions over the default plan: 1.08 is 8 % faster; "low" and "high" are its confidence interval. All
+//                     three are 1 where the default stays
+//     "tie"           {"gain": ..., "low": ..., "high": ...}, only where the default stays because of it: of the best candidate
 //     "measurements"  [{...}, ...]: of the candidates, as the search wrote them
 //
 // Other fields are kept and not looked at.
 #define _GNU_SOURCE
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,59 +35,104 @@ json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t 
                      "measurements", copies);
 }
 
+int wisdom_entry_tie(json_t *entry, double gain, double low, double high) {
+    return json_object_set_new(entry, "tie", json_pack("{s:f, s:f, s:f}", "gain", gain, "low", low, "high", high));
+}
+
+bool wisdom_entry_default(const json_t *entry) {
+    return json_number_value(json_object_get(entry, "gain")) == 1 && json_number_value(json_object_get(entry, "low")) == 1 &&
+           json_number_value(json_object_get(entry, "high")) == 1;
+}
+
 // --- checking --------------------------------------------------------------------------------------------------------------------
 
-typedef enum FieldType { FIELD_TEXT, FIELD_COUNT, FIELD_NUMBER, FIELD_SCALARS, FIELD_DECISIONS, FIELD_OBJECTS } FieldType;
-
-static const char *const expectations[] = {
-    [FIELD_TEXT] = "a text without control characters",
-    [FIELD_COUNT] = "an integer from 0 up",
-    [FIELD_NUMBER] = "a number",
-    [FIELD_SCALARS] = "an object of numbers and texts",
-    [FIELD_DECISIONS] = "an object of integers (and \"path\", a path's name)",
-    [FIELD_OBJECTS] = "a list of objects",
-};
+typedef enum FieldType { FIELD_TEXT, FIELD_COUNT, FIELD_NUMBER, FIELD_SCALARS, FIELD_DECISIONS, FIELD_ROWS } FieldType;
 
 typedef struct Field {
     const char *section;  // NULL: of the entry itself
     const char *name;
     FieldType type;
+    double least, most;  // of counts and numbers: far beyond what a search can find, so what is outside was not measured
 } Field;
 
+#define GAIN_RANGE 0.001, 1000
+#define BOUND_RANGE 1e-6, 1e6  // few rounds leave a wide interval
+#define TIME_RANGE 0, 4102444799.  // the end of 2099: clocks of other machines may be ahead, and this one's behind
+
 static const Field fields[] = {
-    {"key", "layer", FIELD_SCALARS},  {"key", "target", FIELD_TEXT},        {"key", "cpu", FIELD_TEXT},
-    {"key", "topology", FIELD_TEXT},  {"key", "threads", FIELD_COUNT},      {"key", "workload", FIELD_TEXT},
-    {"key", "generator", FIELD_TEXT}, {"key", "llvm", FIELD_TEXT},          {NULL, "machine", FIELD_SCALARS},
-    {NULL, "time", FIELD_COUNT},      {NULL, "decisions", FIELD_DECISIONS}, {NULL, "gain", FIELD_NUMBER},
-    {NULL, "low", FIELD_NUMBER},      {NULL, "high", FIELD_NUMBER},         {NULL, "measurements", FIELD_OBJECTS},
+    {"key", "layer", FIELD_SCALARS, 0, 0},
+    {"key", "target", FIELD_TEXT, 0, 0},
+    {"key", "cpu", FIELD_TEXT, 0, 0},
+    {"key", "topology", FIELD_TEXT, 0, 0},
+    {"key", "threads", FIELD_COUNT, 0, INT_MAX},
+    {"key", "workload", FIELD_TEXT, 0, 0},
+    {"key", "generator", FIELD_TEXT, 0, 0},
+    {"key", "llvm", FIELD_TEXT, 0, 0},
+    {NULL, "machine", FIELD_SCALARS, 0, 0},
+    {NULL, "time", FIELD_COUNT, TIME_RANGE},
+    {NULL, "decisions", FIELD_DECISIONS, 0, 0},
+    {NULL, "gain", FIELD_NUMBER, GAIN_RANGE},
+    {NULL, "low", FIELD_NUMBER, BOUND_RANGE},
+    {NULL, "high", FIELD_NUMBER, BOUND_RANGE},
+    {"tie", "gain", FIELD_NUMBER, GAIN_RANGE},
+    {"tie", "low", FIELD_NUMBER, BOUND_RANGE},
+    {"tie", "high", FIELD_NUMBER, BOUND_RANGE},
+    {NULL, "measurements", FIELD_ROWS, 0, 0},
 };
 
-// Reports what is wrong with a field (section, name: NULL where it is the entry, or its section).
-static void report(const WisdomSource *source, const char *id, const char *section, const char *name, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+// Of a measurement, which may lack them.
+static const Field row_fields[] = {
+    {NULL, "rounds", FIELD_COUNT, 0, INT_MAX},
+    {NULL, "difference", FIELD_NUMBER, -14, 14},  // logarithm: a million times
+    {NULL, "seconds", FIELD_NUMBER, 0, 1e9},
+};
 
-static void report(const WisdomSource *source, const char *id, const char *section, const char *name, const char *format, ...) {
-    const Place root = {NULL, NULL, 0}, entries = {&root, "entries", 0}, entry = {&entries, id, 0};
-    const Place part = {&entry, section, 0}, field = {section ? &part : &entry, name, 0};
-    const Place *place = name ? &field : section ? &part : &entry;
+enum { FIELDS = sizeof fields / sizeof *fields, ROW_FIELDS = sizeof row_fields / sizeof *row_fields, WORDS_BYTES = 80 };
+
+static const char *describe_expected(const Field *field, char text[WORDS_BYTES]) {
+    switch (field->type) {
+    case FIELD_TEXT: return "a text without control characters";
+    case FIELD_COUNT: snprintf(text, WORDS_BYTES, "an integer from %.10g to %.10g", field->least, field->most); return text;
+    case FIELD_NUMBER: snprintf(text, WORDS_BYTES, "a number from %.10g to %.10g", field->least, field->most); return text;
+    case FIELD_SCALARS: return "an object of numbers and texts";
+    case FIELD_DECISIONS: return "an object of integers (and \"path\", a path's name)";
+    case FIELD_ROWS: return "a list of objects";
+    }
+    return "";
+}
+
+// An entry that is checked.
+typedef struct Check {
+    const WisdomSource *source;
+    const char *id;
+    Place root, entries, entry;
+    bool good;
+} Check;
+
+// Reports what is wrong at a place of the entry.
+static void report(Check *check, const Place *place, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void report(Check *check, const Place *place, const char *format, ...) {
+    const WisdomSource *source = check->source;
     Position position = {0, 0};
     if (source->text && source->diagnostics->count < DIAGNOSTICS_KEPT) {  // looking a place up reads the whole text
         position = spec_position_find(source->text, source->bytes, place, PLACE_VALUE);
     }
-    char text[256];
+    char text[384];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    diagnostics_add(source->diagnostics, source->name, position.line, position.column, "entry %.40s: %s", id, text);
+    diagnostics_add(source->diagnostics, source->name, position.line, position.column, "entry %.40s: %s", check->id, text);
+    check->good = false;
 }
 
 // What a value is, in the words of a message.
-static const char *describe(const json_t *value, char text[80]) {
+static const char *describe(const json_t *value, char text[WORDS_BYTES]) {
     char *dumped = value && !json_is_object(value) && !json_is_array(value)
                        ? json_dumps(value, JSON_ENCODE_ANY | JSON_ENSURE_ASCII | WISDOM_NUMBERS)
                        : NULL;
-    snprintf(text, 80, "%.60s", dumped ? dumped : json_is_object(value) ? "an object" : value ? "a list" : "nothing");
+    snprintf(text, WORDS_BYTES, "%.60s", dumped ? dumped : json_is_object(value) ? "an object" : value ? "a list" : "nothing");
     free(dumped);
     return text;
 }
@@ -103,64 +151,104 @@ static bool scalar(const json_t *value) {
     return json_is_number(value) || (json_is_string(value) && printable(json_string_value(value)));
 }
 
-static bool all_of(const json_t *object, bool decisions) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)object, name, value) {
-        if (!printable(name) || !(decisions ? wisdom_decision_check(name, value) : scalar(value))) {
-            return false;
-        }
-    }
-    return json_is_object(object);
+static bool in_range(const json_t *value, const Field *field) {
+    double number = json_number_value(value);
+    return number >= field->least && number <= field->most;
 }
 
-static bool list_of_objects(const json_t *list) {
-    size_t index;
-    json_t *value;
-    json_array_foreach(list, index, value) {
-        if (!json_is_object(value)) {
-            return false;
-        }
-    }
-    return json_is_array(list);
-}
-
-static bool has_type(const json_t *value, FieldType type) {
-    switch (type) {
+// A value that consists of no others.
+static bool fits(const json_t *value, const Field *field) {
+    switch (field->type) {
     case FIELD_TEXT: return json_is_string(value) && printable(json_string_value(value));
-    case FIELD_COUNT: return json_is_integer(value) && json_integer_value(value) >= 0;
-    case FIELD_NUMBER: return json_is_number(value);
-    case FIELD_SCALARS: return all_of(value, false);
-    case FIELD_DECISIONS: return all_of(value, true);
-    case FIELD_OBJECTS: return list_of_objects(value);
+    case FIELD_COUNT: return json_is_integer(value) && in_range(value, field);
+    case FIELD_NUMBER: return json_is_number(value) && in_range(value, field);
+    case FIELD_SCALARS:
+    case FIELD_DECISIONS: return json_is_object(value);
+    case FIELD_ROWS: return json_is_array(value);
     }
     return false;
 }
 
+static void check_members(Check *check, const Place *parent, const Field *field, const json_t *object) {
+    char found[WORDS_BYTES];
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)object, name, value) {
+        const Place place = {parent, name, 0};
+        bool decision = field->type == FIELD_DECISIONS;
+        if (!printable(name)) {
+            report(check, &place, "\"%s\" has \"%.60s\", a name with control characters", field->name, name);
+        } else if (!(decision ? wisdom_decision_check(name, value) : scalar(value))) {
+            report(check, &place, "\"%.60s\" of \"%s\" must be %s, found %s", name, field->name,
+                   !decision              ? "a number, or a text without control characters"
+                   : strcmp(name, "path") ? "an integer"
+                                          : "a path's name",
+                   describe(value, found));
+        }
+    }
+}
+
+// Rows are the search's: what it will count with must be numbers that it can have written.
+static void check_rows(Check *check, const Place *parent, const json_t *rows) {
+    char expected[WORDS_BYTES], found[WORDS_BYTES];
+    size_t index;
+    json_t *row;
+    json_array_foreach((json_t *)rows, index, row) {
+        const Place place = {parent, NULL, index};
+        if (!json_is_object(row)) {
+            report(check, &place, "\"measurements\" must be a list of objects, found %s", describe(row, found));
+            continue;
+        }
+        for (size_t i = 0; i < ROW_FIELDS; i++) {
+            const Field *field = &row_fields[i];
+            const Place part = {&place, field->name, 0};
+            const json_t *value = json_object_get(row, field->name);
+            if (value && !fits(value, field)) {
+                report(check, &part, "\"%s\" of measurement %zu must be %s, found %s", field->name, index + 1,
+                       describe_expected(field, expected), describe(value, found));
+            }
+        }
+    }
+}
+
+static void check_field(Check *check, const json_t *entry, const Field *field) {
+    const json_t *section = field->section ? json_object_get(entry, field->section) : entry;
+    const json_t *value = json_object_get(section, field->name);
+    const Place part = {&check->entry, field->section, 0}, *parent = field->section ? &part : &check->entry;
+    const Place place = {parent, field->name, 0};
+    char expected[WORDS_BYTES], found[WORDS_BYTES];
+    if (!fits(value, field)) {
+        report(check, value ? &place : parent, "\"%s\" must be %s, found %s", field->name, describe_expected(field, expected),
+               describe(value, found));
+    } else if (field->type == FIELD_ROWS) {
+        check_rows(check, &place, value);
+    } else if (json_is_object(value)) {
+        check_members(check, &place, field, value);
+    }
+}
+
 bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t *entry) {
     const json_t *key = json_object_get(entry, "key");
-    char found[80], right[WISDOM_ID_BYTES];
+    char found[WORDS_BYTES], right[WISDOM_ID_BYTES];
+    Check check = {.source = source, .id = id, .good = true};
+    check.entries = (Place){&check.root, "entries", 0};
+    check.entry = (Place){&check.entries, id, 0};
     if (!json_is_object(entry) || !json_is_object(key)) {
-        report(source, id, NULL, NULL, "expected an object with the object \"key\", found %s",
+        report(&check, &check.entry, "expected an object with the object \"key\", found %s",
                json_is_object(entry) ? describe(key, found) : describe(entry, found));
         return false;
     }
-    bool good = true;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        const Field *field = &fields[i];
-        const json_t *value = json_object_get(field->section ? key : entry, field->name);
-        if (!has_type(value, field->type)) {
-            report(source, id, field->section, value ? field->name : NULL, "\"%s\" must be %s, found %s", field->name,
-                   expectations[field->type], describe(value, found));
-            good = false;
+    for (size_t i = 0; i < FIELDS; i++) {
+        if (!fields[i].section || strcmp(fields[i].section, "tie") || json_object_get(entry, "tie")) {
+            check_field(&check, entry, &fields[i]);
         }
     }
     wisdom_key_id(key, right);
-    if (good && strcmp(id, right)) {
-        report(source, id, "key", NULL, "its key was changed: the id of this key is %s", right);
-        good = false;
+    if (check.good && strcmp(id, right)) {
+        const Place place = {&check.entry, "key", 0};
+        report(&check, &place, "its key was changed: the id of this key is %s", right);
     }
-    return good;
+    return check.good;
 }
 
 // --- uniting ---------------------------------------------------------------------------------------------------------------------

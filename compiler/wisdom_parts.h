@@ -11,6 +11,7 @@ enum { WISDOM_VERSION = 1, WISDOM_MAX_BYTES = 64 << 20, WISDOM_NUMBERS = JSON_RE
 
 struct Wisdom {
     json_t *entries;  // {id: entry, ...}
+    json_t *refused;  // the same, of what the file has but is no entry (wisdom_entry_check): only kept, for the user to mend
 };
 
 // A text that is checked, for messages that say where in it something is. text NULL: it is in memory only.
@@ -32,6 +33,8 @@ void wisdom_key_id(const json_t *key, char id[WISDOM_ID_BYTES]);
 // --- wisdom_entry.c ---
 // Whether an entry is what wisdom_entry makes and its id its key's; otherwise every reason why not is reported.
 bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t *entry);
+// Whether it says that the default stays: gain, low and high are those of the default over itself.
+bool wisdom_entry_default(const json_t *entry);
 // Two entries of one key as one. New reference; NULL when out of memory.
 json_t *wisdom_entry_unite(const json_t *one, const json_t *other);
 // Unites every entry of `from` with those of `into`. Returns 0, or -1 when out of memory.
@@ -43,17 +46,20 @@ bool wisdom_entry_trusted(const json_t *entry);
 
 // --- wisdom_text.c ---
 typedef enum WisdomState { WISDOM_FINE, WISDOM_DAMAGED, WISDOM_UNUSABLE } WisdomState;
-// Reads a text of that name. entries: a new reference where it is fine, else NULL with diagnostics. DAMAGED is what may be set
-// aside; UNUSABLE what is somebody else's or a newer program's, and is left alone.
-WisdomState wisdom_text_read(const char *text, size_t bytes, const char *name, json_t **entries, Diagnostics *diagnostics);
+// Reads a text of that name into `wisdom`: for wisdom_clear where it is fine, else empty with diagnostics. DAMAGED is what may be
+// set aside; UNUSABLE what is somebody else's or a newer program's, and is left alone. What is refused of a fine one is reported.
+WisdomState wisdom_text_read(const char *text, size_t bytes, const char *name, Wisdom *wisdom, Diagnostics *diagnostics);
+void wisdom_clear(Wisdom *wisdom);
 // The text of a file with these entries; owned by the caller. NULL when out of memory.
 char *wisdom_text_write(const json_t *entries);
 
 // --- wisdom_file.c ---
-// Reads a file that is not ours, or standard input ("-"): whatever is wrong with it is an error, and nothing happens to it.
+// Reads a file that is not ours, or standard input ("-"): whatever is wrong with it or any entry is an error, and nothing happens
+// to it.
 Wisdom *wisdom_read_foreign(const char *path, Diagnostics *diagnostics);
-// What is done to a file's entries under the lock. Returns 1: write them; 0: nothing changed; -1 with diagnostics.
-typedef int WisdomChange(json_t *entries, void *context, Diagnostics *diagnostics);
+// What is done to a file's entries under the lock. Returns 1: write them, and what is refused beside them; 0: nothing changed; -1
+// with diagnostics.
+typedef int WisdomChange(Wisdom *wisdom, void *context, Diagnostics *diagnostics);
 int wisdom_change(const char *path, WisdomChange *change, void *context, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);
 // Unites entries (checked ones) with the file's.
 int wisdom_merge(const char *path, const json_t *entries, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);

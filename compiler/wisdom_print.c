@@ -21,17 +21,22 @@ static long long layer_size(const json_t *entry, const char *name) {
     return (long long)json_integer_value(json_object_get(json_object_get(key_of(entry), "layer"), name));
 }
 
-// "2048 x 1024, 64 experts, k 8, 2 iterations, bf16"
+static const char *layer_text(const json_t *entry, const char *name) {
+    const char *text = json_string_value(json_object_get(json_object_get(key_of(entry), "layer"), name));
+    return text ? text : "?";
+}
+
+// "2048 x 1024, 64 experts, k 8, 2 iterations, bf16 weights, fp32 compute"
 static const char *describe_layer(const json_t *entry, char text[TEXT_BYTES]) {
-    const char *weights = json_string_value(json_object_get(json_object_get(key_of(entry), "layer"), "weights"));
     long long iterations = layer_size(entry, "iterations"), shared = layer_size(entry, "shared_experts");
     int used = snprintf(text, TEXT_BYTES, "%lld x %lld, %lld experts", layer_size(entry, "hidden"),
                         layer_size(entry, "intermediate"), layer_size(entry, "experts"));
     if (shared) {
         used += snprintf(text + used, TEXT_BYTES - (size_t)used, " + %lld shared", shared);
     }
-    snprintf(text + used, TEXT_BYTES - (size_t)used, ", k %lld, %lld iteration%s, %.40s", layer_size(entry, "top_k"), iterations,
-             iterations == 1 ? "" : "s", weights ? weights : "?");
+    snprintf(text + used, TEXT_BYTES - (size_t)used, ", k %lld, %lld iteration%s, %.20s weights, %.20s compute",
+             layer_size(entry, "top_k"), iterations, iterations == 1 ? "" : "s", layer_text(entry, "weights"),
+             layer_text(entry, "compute"));
     return text;
 }
 
@@ -56,9 +61,19 @@ static const char *describe_age(const json_t *entry, char text[64]) {
     return text;
 }
 
+// Where the default stays its gain over itself was not measured: that of the candidate was.
 static const char *describe_gain(const json_t *entry, char text[TEXT_BYTES]) {
-    snprintf(text, TEXT_BYTES, "%.3f (%.3f..%.3f)", json_number_value(json_object_get(entry, "gain")),
-             json_number_value(json_object_get(entry, "low")), json_number_value(json_object_get(entry, "high")));
+    const json_t *tie = json_object_get(entry, "tie"), *of = entry;
+    const char *words = "";
+    if (wisdom_entry_default(entry)) {
+        if (!tie) {
+            return "default stays";
+        }
+        words = "tie, default stays: ";
+        of = tie;
+    }
+    snprintf(text, TEXT_BYTES, "%s%.3f (%.3f..%.3f)", words, json_number_value(json_object_get(of, "gain")),
+             json_number_value(json_object_get(of, "low")), json_number_value(json_object_get(of, "high")));
     return text;
 }
 

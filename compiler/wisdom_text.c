@@ -2,7 +2,8 @@
 //
 //     {"catena wisdom": 1, "entries": {"0123456789abcdef": {...}, ...}}
 //
-// "catena wisdom" is the version of this form and tells wisdom from any other JSON.
+// "catena wisdom" is the version of this form and tells wisdom from any other JSON. An entry that cannot be used does not harm the
+// others: a typing error must not cost the hours that they took to measure.
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,21 +18,29 @@ static void report_root(const WisdomSource *source, const char *key, const char 
     diagnostics_add(source->diagnostics, source->name, position.line, position.column, "%s", text);
 }
 
-static WisdomState check_entries(const WisdomSource *source, const json_t *root) {
+// Sorts the entries into those that can be used and those that cannot.
+static WisdomState sort_entries(const WisdomSource *source, const json_t *root, Wisdom *wisdom) {
     json_t *entries = json_object_get(root, "entries"), *entry;
     const char *id;
-    bool good = true;
+    bool failed;
     if (!json_is_object(entries)) {
         report_root(source, entries ? "entries" : NULL, "expected an object \"entries\"");
         return WISDOM_DAMAGED;
     }
+    *wisdom = (Wisdom){json_object(), json_object()};
+    failed = !wisdom->entries || !wisdom->refused;
     json_object_foreach(entries, id, entry) {
-        good = wisdom_entry_check(source, id, entry) && good;
+        bool good = wisdom_entry_check(source, id, entry);
+        failed = failed || json_object_set(good ? wisdom->entries : wisdom->refused, id, entry);
     }
-    return good ? WISDOM_FINE : WISDOM_DAMAGED;
+    if (failed) {
+        diagnostics_add(source->diagnostics, source->name, 0, 0, "out of memory");
+        return WISDOM_UNUSABLE;
+    }
+    return WISDOM_FINE;
 }
 
-static WisdomState check_root(const WisdomSource *source, const json_t *root) {
+static WisdomState read_root(const WisdomSource *source, const json_t *root, Wisdom *wisdom) {
     const json_t *version = json_object_get(root, marker);
     char text[128];
     if (!version) {
@@ -48,13 +57,13 @@ static WisdomState check_root(const WisdomSource *source, const json_t *root) {
         report_root(source, marker, "expected the version, an integer from 1 up");
         return WISDOM_DAMAGED;
     }
-    return check_entries(source, root);
+    return sort_entries(source, root, wisdom);
 }
 
-WisdomState wisdom_text_read(const char *text, size_t bytes, const char *name, json_t **entries, Diagnostics *diagnostics) {
+WisdomState wisdom_text_read(const char *text, size_t bytes, const char *name, Wisdom *wisdom, Diagnostics *diagnostics) {
     const WisdomSource source = {name, text, bytes, diagnostics};
     json_error_t error;
-    *entries = NULL;
+    *wisdom = (Wisdom){NULL, NULL};
     if (bytes > WISDOM_MAX_BYTES) {
         diagnostics_add(diagnostics, name, 0, 0, "found %zu bytes, expected at most %d", bytes, WISDOM_MAX_BYTES);
         return WISDOM_DAMAGED;
@@ -64,12 +73,18 @@ WisdomState wisdom_text_read(const char *text, size_t bytes, const char *name, j
         diagnostics_add(diagnostics, name, error.line > 0 ? error.line : 1, error.column > 0 ? error.column : 1, "%s", error.text);
         return json_error_code(&error) == json_error_out_of_memory ? WISDOM_UNUSABLE : WISDOM_DAMAGED;
     }
-    WisdomState state = check_root(&source, root);
-    if (state == WISDOM_FINE) {
-        *entries = json_incref(json_object_get(root, "entries"));
+    WisdomState state = read_root(&source, root, wisdom);
+    if (state != WISDOM_FINE) {
+        wisdom_clear(wisdom);
     }
     json_decref(root);
     return state;
+}
+
+void wisdom_clear(Wisdom *wisdom) {
+    json_decref(wisdom->entries);
+    json_decref(wisdom->refused);
+    *wisdom = (Wisdom){NULL, NULL};
 }
 
 char *wisdom_text_write(const json_t *entries) {

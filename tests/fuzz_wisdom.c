@@ -1,5 +1,5 @@
-// Fuzzes the reader of wisdom files: any bytes are either entries or diagnostics. Entries can be printed, united with themselves,
-// and written so that they are read as the same.
+// Fuzzes the reader of wisdom files: any bytes are entries, refused entries or diagnostics. Entries can be printed, united with
+// themselves, and written so that they are read as the same.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,29 +37,30 @@ static void print(const json_t *entries) {
 static void use(json_t *entries) {
     Diagnostics diagnostics = {0};
     char *text = wisdom_text_write(entries);
-    json_t *again;
-    check(text && wisdom_text_read(text, strlen(text), "again", &again, &diagnostics) == WISDOM_FINE);
-    check(!wisdom_entries_unite(again, again));
-    char *united = wisdom_text_write(again);
-    check(!wisdom_entries_unite(again, again));
-    char *twice = wisdom_text_write(again);
+    Wisdom again;
+    check(text && wisdom_text_read(text, strlen(text), "again", &again, &diagnostics) == WISDOM_FINE && !diagnostics.count);
+    check(!wisdom_entries_unite(again.entries, again.entries));
+    char *united = wisdom_text_write(again.entries);
+    check(!wisdom_entries_unite(again.entries, again.entries));
+    char *twice = wisdom_text_write(again.entries);
     check(united && twice && !strcmp(united, twice));
-    print(again);
+    print(again.entries);
     free(text);
     free(united);
     free(twice);
-    json_decref(again);
+    wisdom_clear(&again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Diagnostics diagnostics = {0};
-    json_t *entries;
-    WisdomState state = wisdom_text_read((const char *)data, size, "fuzz", &entries, &diagnostics);
-    check((state == WISDOM_FINE) == (entries != NULL) && (state == WISDOM_FINE) == !diagnostics.count);
-    if (entries) {
-        use(entries);
+    Wisdom wisdom;
+    WisdomState state = wisdom_text_read((const char *)data, size, "fuzz", &wisdom, &diagnostics);
+    check((state == WISDOM_FINE) == (wisdom.entries != NULL));
+    check((state == WISDOM_FINE && !json_object_size(wisdom.refused)) == !diagnostics.count);
+    if (wisdom.entries) {
+        use(wisdom.entries);
     }
-    json_decref(entries);
+    wisdom_clear(&wisdom);
     diagnostics_free(&diagnostics);
     return 0;
 }

@@ -104,10 +104,35 @@ END_TEST
 
 START_TEST(test_misfit) {
     remember("{\"few_tokens\": 5}", 0);
-    shell_expect(0, "layer 'sparse': wisdom does not fit, the default plan is taken: few_tokens cannot be 5 here",
+    shell_expect(0, " does not fit, the default plan is taken: few_tokens cannot be 5 here, but 1, 4, 8, 16, 32, 64, 128\n",
                  COMPILE "$D/wisdom.json");
+    shell_expect(0, "layer 'sparse': wisdom ", COMPILE "$D/wisdom.json 2>&1");
     shell_expect(0, "plan.few_tokens 16\n", TEXT);
     shell_expect(1, "directory", COMPILE "$D");
+}
+END_TEST
+
+// A file that is named to be read is neither ignored nor moved where it is damaged; one of its entries may be.
+START_TEST(test_damaged) {
+    remember("{\"few_tokens\": 4}", 0);
+    shell_expect(0, "\"few_tokens\" of \"decisions\" must be an integer, found \"four\"; this entry is not used",
+                 "sed -i 's/\"few_tokens\": 4/\"few_tokens\": \"four\"/' $D/wisdom.json; " COMPILE "$D/wisdom.json");
+    shell_expect(0, "plan.few_tokens 16\n", TEXT);
+    shell_expect(1, "wisdom.json:2:1: error: ", "echo '{' >$D/wisdom.json; " COMPILE "$D/wisdom.json");
+    shell_expect(0, "{\n", "! ls $D | grep damaged && cat $D/wisdom.json");
+}
+END_TEST
+
+// What another version measured is not taken up, and explain says that it is there.
+START_TEST(test_untrusted) {
+    remember("{\"few_tokens\": 4}", 0);
+    shell_expect(0, "", "mkdir $D/catena && mv $D/wisdom.json $D/catena");
+    shell_expect(1, "", "XDG_DATA_HOME=$D $CATENA explain $D/spec.json | grep 'not trusted'");
+    shell_expect(0, "\nplan: default\n\nwisdom ",
+                 "sed -i 's/\"generator\": \".*\"/\"generator\": \"0.0.1\"/' $D/catena/wisdom.json; "
+                 "XDG_DATA_HOME=$D $CATENA explain $D/spec.json");
+    shell_expect(0, " is not trusted: measured with catena 0.0.1, LLVM ",
+                 "XDG_DATA_HOME=$D $CATENA explain $D/spec.json | grep '; catena tune measures again$'");
 }
 END_TEST
 
@@ -168,15 +193,15 @@ START_TEST(test_misfit_of_another_path) {
     const char *other = other_path(&described);
     snprintf(decisions, sizeof decisions, "{\"path\": \"%s\", \"few_tokens\": 5}", other);
     remember_layer(&described, 1.1, decisions, 0);
-    shell_expect(0, "layer 'sparse': wisdom does not fit, the default plan is taken: few_tokens cannot be 5 here",
-                 COMPILE "$D/wisdom.json --bits free");
+    shell_expect(0, " does not fit, the default plan is taken: few_tokens cannot be 5 here", COMPILE "$D/wisdom.json --bits free");
     shell_expect(0, "\nplan: default\n", EXPLAIN);
     if (strcmp(other, path_name((Path)described.plan.roles[ROLE_GATE_UP].path))) {
         shell_expect(1, "", TEXT " >$D/text; grep '^gate_up.path %s' $D/text", other);
     }
     shell_expect(0, "", "rm $D/wisdom.json");
     remember_layer(&described, 1.1, "{\"path\": \"fp32_fma\"}", 0);  // of no bf16 weights
-    shell_expect(0, "the default plan is taken: the path 'fp32_fma' is not to be had here", COMPILE "$D/wisdom.json --bits free");
+    shell_expect(0, "the default plan is taken: the path 'fp32_fma' is not to be had here, but bf16_",
+                 COMPILE "$D/wisdom.json --bits free");
 }
 END_TEST
 
@@ -356,6 +381,8 @@ Suite *suite_recall(void) {
     tcase_add_test(cases, test_of_the_user);
     tcase_add_test(cases, test_of_another_key);
     tcase_add_test(cases, test_misfit);
+    tcase_add_test(cases, test_damaged);
+    tcase_add_test(cases, test_untrusted);
     tcase_add_test(cases, test_of_another_path);
     tcase_add_test(cases, test_misfit_of_another_path);
     tcase_add_test(cases, test_origin_is_embedded);

@@ -193,7 +193,7 @@ START_TEST(test_better_than_chance) {
 END_TEST
 
 START_TEST(test_ties_keep_default) {
-    int moved = 0;
+    int moved = 0, ties = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0);
         s.cost[0][0][0] = 0;
@@ -203,9 +203,12 @@ START_TEST(test_ties_keep_default) {
         ck_assert_int_eq(search_run(&problem, &options, &result), 0);
         bool standard = !memcmp(&result.best, &problem.standard, sizeof result.best);
         ck_assert(!standard || (result.gain == 1 && result.low == 1 && result.high == 1));
+        ck_assert(!search_tied(&result) || (standard && result.candidate_low <= 1 && result.candidate_high >= 1));
         moved += !standard;
+        ties += search_tied(&result);
         release(&result);
     }
+    ck_assert_int_gt(ties, 0);
     ck_assert_msg(moved <= 2, "%d of %d equal landscapes had a winner", moved, SEEDS);
 }
 END_TEST

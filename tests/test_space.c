@@ -12,7 +12,8 @@ enum { LAYERS = 24, POINTS = 200 };
 static const char *const target_names[] = {"avx512", "avx2", "neon", "generic"};
 
 static Space space_of(uint64_t seed) {
-    const Machine machine = {.cache_count = 1, .caches = {{.level = 2, .bytes = 1 << 20, .line_bytes = 64, .shared_by = 1}}};
+    const Machine machine = {
+        .threads = 4, .cache_count = 1, .caches = {{.level = 2, .bytes = 1 << 20, .line_bytes = 64, .shared_by = 1}}};
     const Target *target = target_find(target_names[seed % 4]);
     Layer layer = fixture_layer(seed);
     Plan plan = plan_default(&layer, target, &machine, NULL);
@@ -114,7 +115,7 @@ START_TEST(test_decisions) {
     uint64_t state = (uint64_t)_i + 99;
     for (int i = 0; i < POINTS; i++) {
         SearchPoint point = random_point(&space, &state), back;
-        char reason[128];
+        char reason[SPACE_REASON_BYTES];
         if (!space_valid(&space, &point)) {
             continue;
         }
@@ -129,7 +130,7 @@ END_TEST
 static void expect_reason(const char *text, const char *words) {
     Space space = space_of(4);
     SearchPoint point;
-    char reason[128] = "";
+    char reason[SPACE_REASON_BYTES] = "";
     json_t *decisions = json_loads(text, JSON_DECODE_ANY, NULL);
     ck_assert_ptr_nonnull(decisions);
     ck_assert_int_ne(space_read(&space, decisions, &point, reason, sizeof reason), 0);
@@ -139,11 +140,46 @@ static void expect_reason(const char *text, const char *words) {
 
 START_TEST(test_decision_errors) {
     expect_reason("[]", "no object");
-    expect_reason("{\"gate_up.colour\": 3}", "no knob 'gate_up.colour'");
-    expect_reason("{\"gate_up.unroll\": 3}", "gate_up.unroll cannot be 3");
+    expect_reason("{\"gate_up.colour\": 3}", "no knob 'gate_up.colour' here, but gate_up.tile, gate_up.unroll, ");
+    expect_reason("{\"gate_up.colour\": 3}", ", huge_pages");
+    expect_reason("{\"gate_up.unroll\": 3}", "gate_up.unroll cannot be 3 here, but 1, 2, 4, 8");
     expect_reason("{\"few_tokens\": \"all\"}", "few_tokens cannot be \"all\"");
     expect_reason("{\"few_tokens\": 4.5}", "few_tokens cannot be 4.5");
     expect_reason("{\"gate_up.tile\": 99999999999}", "gate_up.tile cannot be 99999999999");
+}
+END_TEST
+
+// Every tile with every number of rows that take two panels: of some spaces not all go together.
+START_TEST(test_wide_misfits) {
+    char reason[SPACE_REASON_BYTES];
+    int misfits = 0;
+    for (uint64_t seed = 0; seed < LAYERS; seed++) {
+        Space space = space_of(seed);
+        int tile = space_role_knob(&space, ROLE_GATE_UP, "tile"), wide = space_role_knob(&space, ROLE_GATE_UP, "wide_rows");
+        for (int i = 0; tile >= 0 && wide >= 0 && i < space.knobs[tile].count * space.knobs[wide].count; i++) {
+            SearchPoint point = space_standard(&space), back;
+            point.value[tile] = (uint8_t)(i % space.knobs[tile].count);
+            point.value[wide] = (uint8_t)(i / space.knobs[tile].count);
+            json_t *decisions = space_decisions(&space, &point);
+            bool read = !space_read(&space, decisions, &back, reason, sizeof reason);
+            ck_assert(read == space_valid(&space, &point));
+            ck_assert_msg(read || (strstr(reason, "gate_up.wide_rows ") && strstr(reason, "with gate_up.tile ")), "%s", reason);
+            misfits += !read;
+            json_decref(decisions);
+        }
+    }
+    ck_assert_int_gt(misfits, 0);
+}
+END_TEST
+
+// The rule is named, and the two knobs with the values that they would have, be it the default's.
+START_TEST(test_misfits) {
+    expect_reason("{\"down.prefetch\": 0, \"down.prefetch_hint\": 2, \"down.prefetch_far\": 0}",
+                  "down.prefetch_hint 2 does not go together with down.prefetch 0: where nothing is prefetched");
+    expect_reason("{\"gate_up.prefetch\": 8192, \"gate_up.prefetch_far\": 4096}",
+                  "gate_up.prefetch_far 4096 does not go together with gate_up.prefetch 8192: what is prefetched twice");
+    expect_reason("{\"bind\": 1, \"threads\": 1}",
+                  "bind 1 does not go together with threads 1: one thread keeps the default's binding");
 }
 END_TEST
 
@@ -155,6 +191,8 @@ Suite *suite_space(void) {
     tcase_add_loop_test(cases, test_knobs_matter, 0, LAYERS);
     tcase_add_loop_test(cases, test_decisions, 0, LAYERS);
     tcase_add_test(cases, test_decision_errors);
+    tcase_add_test(cases, test_misfits);
+    tcase_add_test(cases, test_wide_misfits);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -64,7 +64,7 @@ static void put(const WisdomKey *key, int rows, double gain, int number) {
 
 static Wisdom *get(void) {
     Diagnostics diagnostics = {0};
-    Wisdom *wisdom = wisdom_read(path, note, &diagnostics);
+    Wisdom *wisdom = wisdom_read(path, WISDOM_SET_ASIDE, note, &diagnostics);
     ck_assert_msg(wisdom && !*note, "%s%s", note, diagnostics.text ? diagnostics.text : "");
     return wisdom;
 }
@@ -209,6 +209,27 @@ START_TEST(better_lower_bound_wins) {
 }
 END_TEST
 
+// What a search says of its candidate stays with its own verdict.
+START_TEST(ties_are_kept) {
+    WisdomKey key = make_key(4);
+    json_t *found = make_entry(&key, 14, 1.08, 1), *none = json_object();
+    json_t *stays = wisdom_entry(&key, &machine, none, 1, 1, 1, NULL);
+    ck_assert(wisdom_entry_default(stays) && !wisdom_entry_default(found));
+    ck_assert_int_eq(wisdom_entry_tie(stays, NAN, 1, 1), -1);
+    ck_assert_int_eq(wisdom_entry_tie(stays, 1.002, 0.99, 1.01), 0);
+    json_t *united = unite(stays, found);
+    ck_assert_ptr_null(json_object_get(united, "tie"));
+    json_decref(united);
+    Diagnostics diagnostics = {0};
+    ck_assert_int_eq(wisdom_update(path, &key, stays, note, &diagnostics), 0);
+    Wisdom *wisdom = get();
+    const json_t *tie = json_object_get(wisdom_find(wisdom, &key), "tie");
+    ck_assert_double_eq(json_number_value(json_object_get(tie, "gain")), 1.002);
+    wisdom_free(wisdom);
+    json_decref(found), json_decref(stays), json_decref(none);
+}
+END_TEST
+
 START_TEST(newer_generator_wins) {
     WisdomKey old = make_key(4), new = make_key(4), newest = make_key(4);
     old.generator = "0.9.0", new.generator = newest.generator = "0.10.0", newest.llvm = "100.1";
@@ -247,7 +268,7 @@ START_TEST(nonsense_does_not_get_in) {
     }
     json_t *entry = wisdom_entry(&key, &machine, decisions, 1, 1, 1, NULL);
     ck_assert_int_eq(wisdom_update(path, &key, entry, note, &diagnostics), -1);
-    ck_assert_ptr_nonnull(strstr(diagnostics.text, "\"decisions\" must be an object of integers"));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "\"gate_up.max_rows\" of \"decisions\" must be an integer, found \"many\""));
     ck_assert_int_ne(access(path, F_OK), 0);
     diagnostics_free(&diagnostics);
     json_decref(entry);
@@ -278,22 +299,11 @@ typedef struct Damage {
     const char *from, *to, *words;
 } Damage;
 
+// Of a text that is none, or no wisdom as a whole.
 static const Damage damages[] = {
-    {"\"threads\": 4", "\"threads\": -4", "\"threads\" must be an integer from 0 up, found -4"},
-    {"\"threads\": 4", "\"threads\": \"4\"", "\"threads\" must be an integer from 0 up, found \"4\""},
-    {"\"target\": \"avx512\"", "\"target\": 512", "\"target\" must be a text without control characters, found 512"},
-    {"\"gain\": 1.08", "\"gain\": null", "\"gain\" must be a number, found null"},
     {"\"gain\": 1.08", "\"gain\": NaN", "invalid token near 'NaN'"},
     {"\"gain\": 1.08", "\"gain\": 1e999", "real number overflow"},
     {"\"gain\": 1.08", "\"low\": 1.08,\n\"low\": 1.08", "duplicate object key"},
-    {"\"gate_up.max_rows\": 14", "\"gate_up.max_rows\": 14.5", "\"decisions\" must be an object of integers"},
-    {"\"gate_up.max_rows\": 14", "\"path\": 14", "\"decisions\" must be an object of integers (and \"path\", a path's name)"},
-    {"\"gate_up.max_rows\": 14", "\"path\": \"a path\"", "\"decisions\" must be an object of integers"},
-    {"\"gate_up.max_rows\"", "\"\\u001b[31m\"", "\"decisions\" must be an object of integers"},
-    {"Test CPU?", "\\u001b[31mTest CPU", "\"machine\" must be an object of numbers and texts"},
-    {"\"measurements\": [", "\"measurements\": [1,", "\"measurements\" must be a list of objects"},
-    {"\"hidden\": 2048", "\"hidden\": 4096", "its key was changed: the id of this key is "},
-    {"\"key\"", "\"kee\"", "expected an object with the object \"key\", found nothing"},
     {"\"catena wisdom\": 1", "\"catena wisdom\": 0", "expected the version, an integer from 1 up"},
     {"\"entries\"", "\"entrees\"", "expected an object \"entries\""},
 };
@@ -306,14 +316,13 @@ START_TEST(damage_is_set_aside) {
     for (int n = 1; n <= 2; n++) {
         Diagnostics diagnostics = {0};
         int line = write_edited(damages[_i].from, damages[_i].to, &text);
-        Wisdom *wisdom = wisdom_read(path, note, &diagnostics);
+        Wisdom *wisdom = wisdom_read(path, WISDOM_SET_ASIDE, note, &diagnostics);
         ck_assert_msg(wisdom && !diagnostics.count, "%s", diagnostics.text);
         ck_assert_ptr_null(wisdom_nearest(wisdom, &key));
         ck_assert_msg(strstr(note, damages[_i].words), "wanted: %s\nin: %s", damages[_i].words, note);
         snprintf(words, sizeof words, "%s:%d:", path, line);
         bool placed = !strncmp(note, words, strlen(words)) || strstr(damages[_i].words, "an object");
-        ck_assert_msg(placed || strstr(damages[_i].words, "duplicate") || strstr(damages[_i].words, "its key"),
-                      "wanted: %s\nin: %s", words, note);
+        ck_assert_msg(placed || strstr(damages[_i].words, "duplicate"), "wanted: %s\nin: %s", words, note);
         snprintf(aside, sizeof aside, "$D/w.json.damaged-%d", n);
         ck_assert_ptr_nonnull(strstr(note, aside + 2));
         char *kept = shell_read_file(aside, &size);
@@ -323,6 +332,103 @@ START_TEST(damage_is_set_aside) {
         free(kept);
         free(text);
     }
+}
+END_TEST
+
+// A file that was named to be read stays, and is an error.
+START_TEST(damage_may_be_left) {
+    char *text;
+    size_t size;
+    Diagnostics diagnostics = {0};
+    write_edited(damages[_i].from, damages[_i].to, &text);
+    ck_assert_ptr_null(wisdom_read(path, WISDOM_LEAVE, note, &diagnostics));
+    ck_assert_msg(diagnostics.count && strstr(diagnostics.text, damages[_i].words), "%s", diagnostics.text);
+    ck_assert_str_eq(note, "");
+    char *kept = shell_read_file("$D/w.json", &size);
+    ck_assert_str_eq(kept, text);
+    free(kept);
+    free(text);
+    diagnostics_free(&diagnostics);
+}
+END_TEST
+
+// Of one entry.
+static const Damage refusals[] = {
+    {"\"threads\": 4", "\"threads\": -4", "\"threads\" must be an integer from 0 to 2147483647, found -4"},
+    {"\"threads\": 4", "\"threads\": \"4\"", "\"threads\" must be an integer from 0 to 2147483647, found \"4\""},
+    {"\"target\": \"avx512\"", "\"target\": 512", "\"target\" must be a text without control characters, found 512"},
+    {"\"gain\": 1.08", "\"gain\": null", "\"gain\" must be a number from 0.001 to 1000, found null"},
+    {"\"gain\": 1.08", "\"gain\": -1.08", "\"gain\" must be a number from 0.001 to 1000, found -1.08"},
+    {"\"gain\": 1.08", "\"gain\": 1e300", "\"gain\" must be a number from 0.001 to 1000, found 1e300"},
+    {"\"gain\": 1.08", "\"gain\": \"NaN\"", "\"gain\" must be a number from 0.001 to 1000, found \"NaN\""},
+    {"\"low\": 1.06", "\"low\": 0", "\"low\" must be a number from 1e-06 to 1000000, found 0"},
+    {"\"high\": 1.1", "\"high\": 2e61", "\"high\" must be a number from 1e-06 to 1000000, found 2e61"},
+    {"\"gain\": 1.08", "\"tie\": {\"gain\": 1, \"low\": 0.9, \"high\": \"x\"}, \"gain\": 1.08", "\"high\" must be a number from"},
+    {"\"time\": ", "\"time\": 9", "\"time\" must be an integer from 0 to 4102444799, found 9"},
+    {"\"time\": ", "\"time\": -", "\"time\" must be an integer from 0 to 4102444799, found -"},
+    {"\"gate_up.max_rows\": 14", "\"gate_up.max_rows\": 14.5",
+     "\"gate_up.max_rows\" of \"decisions\" must be an integer, found 14.5"},
+    {"\"gate_up.max_rows\": 14", "\"path\": 14", "\"path\" of \"decisions\" must be a path's name, found 14"},
+    {"\"gate_up.max_rows\": 14", "\"path\": \"a path\"", "\"path\" of \"decisions\" must be a path's name, found \"a path\""},
+    {"\"gate_up.max_rows\"", "\"\\u001b[31m\"", "\"decisions\" has \"?[31m\", a name with control characters"},
+    {"Test CPU?", "\\u001b[31mTest CPU", "\"cpu\" of \"machine\" must be a number, or a text without control characters"},
+    {"\"measurements\": [", "\"measurements\": [1,", "\"measurements\" must be a list of objects, found 1"},
+    {"\"seconds\": ", "\"rounds\": -3, \"seconds\": ",
+     "\"rounds\" of measurement 1 must be an integer from 0 to 2147483647, found -3"},
+    {"\"seconds\": ", "\"seconds\": -", "\"seconds\" of measurement 1 must be a number from 0 to 1000000000, found -0.33"},
+    {"\"seconds\": ", "\"difference\": -1e300, \"seconds\": ",
+     "\"difference\" of measurement 1 must be a number from -14 to 14, found -1e300"},
+    {"\"hidden\": 2048", "\"hidden\": 4096", "its key was changed: the id of this key is "},
+    {"\"key\"", "\"kee\"", "expected an object with the object \"key\", found nothing"},
+};
+
+// The problem is reported with its place, other entries are used, and writers keep what they do not understand.
+START_TEST(bad_entries_harm_no_others) {
+    char *text, words[PATH_BYTES + 16], id[WISDOM_ID_BYTES];
+    WisdomKey key = make_key(4), other = make_key(5);
+    Diagnostics diagnostics = {0};
+    wisdom_id(&key, id);
+    int line = write_edited(refusals[_i].from, refusals[_i].to, &text);
+    for (int n = 1; n <= 2; n++) {
+        Wisdom *wisdom = wisdom_read(path, n == 1 ? WISDOM_LEAVE : WISDOM_SET_ASIDE, note, &diagnostics);
+        ck_assert_msg(wisdom && !diagnostics.count, "%s", diagnostics.text);
+        ck_assert_msg(strstr(note, refusals[_i].words) && strstr(note, id), "wanted: %s\nin: %s", refusals[_i].words, note);
+        snprintf(words, sizeof words, "%s:%d:", path, line);
+        bool elsewhere = strstr(refusals[_i].words, "key") || n == 2;  // a writer put the other entry before it
+        ck_assert_msg(elsewhere || !strncmp(note, words, strlen(words)), "wanted: %s\nin: %s", words, note);
+        ck_assert_ptr_nonnull(strstr(note, "; this entry is not used"));
+        ck_assert_ptr_null(wisdom_find(wisdom, &key));
+        ck_assert_int_eq(rows_of(wisdom_find(wisdom, &other)), n == 1 ? 0 : 12);
+        ck_assert_uint_eq(json_object_size(wisdom->refused), 1);
+        wisdom_free(wisdom);
+        json_t *entry = make_entry(&other, 12, 1.1, 2);
+        ck_assert_int_eq(wisdom_update(path, &other, entry, note, &diagnostics), 0);
+        json_decref(entry);
+    }
+    ck_assert_int_eq(shell_run("! ls $D | grep damaged"), 0);
+    free(text);
+}
+END_TEST
+
+// An entry is measured anew: what was refused under its id keeps its content under another.
+START_TEST(bad_entries_make_room) {
+    char *text;
+    WisdomKey key = make_key(4);
+    Diagnostics diagnostics = {0};
+    write_edited("\"gain\": 1.08", "\"gain\": -7", &text);
+    free(text);
+    for (int n = 1; n <= 2; n++) {
+        json_t *entry = make_entry(&key, 12, 1.1 + n, n);
+        ck_assert_int_eq(wisdom_update(path, &key, entry, note, &diagnostics), 0);
+        ck_assert_ptr_nonnull(strstr(note, "found -7; this entry is not used"));
+        json_decref(entry);
+    }
+    Wisdom *wisdom = wisdom_read(path, WISDOM_LEAVE, note, &diagnostics);
+    ck_assert_int_eq(rows_of(wisdom_find(wisdom, &key)), 12);
+    ck_assert_uint_eq(json_object_size(wisdom->refused), 1);
+    const char *name = json_object_iter_key(json_object_iter(wisdom->refused));
+    ck_assert_msg(strstr(name, ".refused-1"), "%s", name);
+    wisdom_free(wisdom);
 }
 END_TEST
 
@@ -352,7 +458,7 @@ END_TEST
 START_TEST(huge_files_are_set_aside) {
     Diagnostics diagnostics = {0};
     ck_assert_int_eq(shell_run("truncate -s 64M $D/w.json && printf x >>$D/w.json"), 0);
-    Wisdom *wisdom = wisdom_read(path, note, &diagnostics);
+    Wisdom *wisdom = wisdom_read(path, WISDOM_SET_ASIDE, note, &diagnostics);
     ck_assert_ptr_nonnull(wisdom);
     ck_assert_msg(strstr(note, "w.json: error: found 67108865 bytes, expected at most 67108864; it was set aside"), "%s", note);
     wisdom_free(wisdom);
@@ -363,7 +469,7 @@ START_TEST(symbolic_links) {
     WisdomKey key = make_key(4);
     Diagnostics diagnostics = {0};
     ck_assert_int_eq(shell_run("ln -s nothing $D/w.json"), 0);
-    Wisdom *wisdom = wisdom_read(path, note, &diagnostics);
+    Wisdom *wisdom = wisdom_read(path, WISDOM_SET_ASIDE, note, &diagnostics);
     ck_assert_ptr_nonnull(wisdom);
     ck_assert_msg(strstr(note, "found a symbolic link to nothing"), "%s", note);
     ck_assert_int_eq(shell_run("test -h $D/w.json.damaged-1 && ! test -h $D/w.json"), 0);
@@ -400,7 +506,7 @@ START_TEST(foreign_files_are_left_alone) {
     for (int writing = 0; writing < 2; writing++) {
         Diagnostics diagnostics = {0};
         ck_assert(writing ? wisdom_update(path, &key, entry, note, &diagnostics) == -1
-                          : wisdom_read(path, note, &diagnostics) == NULL);
+                          : wisdom_read(path, WISDOM_SET_ASIDE, note, &diagnostics) == NULL);
         ck_assert_msg(!*note && strstr(diagnostics.text, foreigners[_i].words), "wanted: %s\nin: %s", foreigners[_i].words,
                       diagnostics.text);
         ck_assert_int_eq(shell_run("ls -lid --time-style=full-iso $D/w.json | cmp - $D/before"), 0);
@@ -416,7 +522,7 @@ START_TEST(unreadable_files_are_left_alone) {
     WisdomKey key = make_key(4);
     put(&key, 14, 1.08, 1);
     ck_assert_int_eq(chmod(path, 0), 0);
-    Wisdom *wisdom = wisdom_read(path, note, &diagnostics);
+    Wisdom *wisdom = wisdom_read(path, WISDOM_SET_ASIDE, note, &diagnostics);
     if (geteuid()) {
         ck_assert_ptr_null(wisdom);
         ck_assert_ptr_nonnull(strstr(diagnostics.text, "w.json: error: Permission denied"));
@@ -436,14 +542,14 @@ START_TEST(system_file_is_only_read) {
     snprintf(system, sizeof system, "%s/system.json", shell_folder());
     ck_assert_int_eq(rename(path, system), 0);
     put(&key, 10, 1.5, 2);
-    Wisdom *wisdom = wisdom_read_all(path, system, note, &diagnostics);
+    Wisdom *wisdom = wisdom_read_all(path, WISDOM_SET_ASIDE, system, note, &diagnostics);
     ck_assert_int_eq(rows_of(wisdom_find(wisdom, &key)), 10);
     ck_assert_int_eq(rows_of(wisdom_find(wisdom, &other)), 12);
     wisdom_free(wisdom);
     static const char *const wrong[] = {"echo '{' >$D/system.json", "echo '{}' >$D/system.json"};
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(shell_run("%s", wrong[i]), 0);
-        wisdom = wisdom_read_all(path, system, note, &diagnostics);
+        wisdom = wisdom_read_all(path, WISDOM_SET_ASIDE, system, note, &diagnostics);
         ck_assert_ptr_nonnull(wisdom);
         ck_assert_uint_eq(json_object_size(wisdom->entries), 1);
         ck_assert_msg(strstr(note, "system.json:") && strstr(note, "; it is left where it is"), "%s", note);
@@ -602,10 +708,14 @@ Suite *suite_wisdom(void) {
     tcase_add_test(cases, nearest_shape_is_found);
     tcase_add_test(cases, nearest_shape_is_of_the_same_kind);
     tcase_add_test(cases, better_lower_bound_wins);
+    tcase_add_test(cases, ties_are_kept);
     tcase_add_test(cases, newer_generator_wins);
     tcase_add_test(cases, measurements_are_united_once);
     tcase_add_test(cases, nonsense_does_not_get_in);
     tcase_add_loop_test(cases, damage_is_set_aside, 0, sizeof damages / sizeof *damages);
+    tcase_add_loop_test(cases, damage_may_be_left, 0, sizeof damages / sizeof *damages);
+    tcase_add_loop_test(cases, bad_entries_harm_no_others, 0, sizeof refusals / sizeof *refusals);
+    tcase_add_test(cases, bad_entries_make_room);
     tcase_add_test(cases, writers_set_damage_aside);
     tcase_add_test(cases, huge_files_are_set_aside);
     tcase_add_test(cases, symbolic_links);

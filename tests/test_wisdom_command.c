@@ -70,7 +70,8 @@ END_TEST
 START_TEST(list_and_show) {
     int status;
     char short_id[8];
-    shell_expect(EXIT_OK, "2048 x 1024, 64 experts, k 8, 2 iterations, fp32 | avx512 |       8 | 1 day ", RUN "list");
+    shell_expect(EXIT_OK, "2048 x 1024, 64 experts, k 8, 2 iterations, fp32 weights, fp32 compute | avx512 |       8 | 1 day ",
+                 RUN "list");
     shell_expect(EXIT_OK, "| Test CPU | 1.250 (1.230..1.270) | yes", RUN "list");
     shell_expect(EXIT_OK, "| 1 16 uniform |", RUN "list");
     shell_expect(EXIT_OK, "no: measured with catena 0.0.1, LLVM ", RUN "list");
@@ -92,6 +93,31 @@ START_TEST(list_and_show) {
     ck_assert_msg(json_array_size(json_object_get(document, "measurements")) == 1, "%s", text);
     json_decref(document);
     free(text);
+}
+END_TEST
+
+// Of two entries of one shape the list says what is not the same.
+START_TEST(compute_classes) {
+    shell_expect(EXIT_OK, "fp32 weights, bf16 compute | avx512",
+                 "sed -i 's/\"compute\": \"fp32\"/\"compute\": \"bf16\"/' $D/other.json; "
+                 "id=$($CATENA wisdom -w $D/other.json list 2>&1 | grep -o 'of this key is [0-9a-f]*' | head -1 | tail -c 17); "
+                 "sed -i \"s/%s/$id/\" $D/other.json; $CATENA wisdom -w $D/other.json list 2>/dev/null",
+                 ids[0]);
+}
+END_TEST
+
+// A default that stays was not measured against itself.
+START_TEST(ties) {
+    char id[WISDOM_ID_BYTES];
+    put("tie.json", id, 2, wisdom_generator(), 14, 1, 0);
+    shell_expect(EXIT_OK, "| 1.000 (0.980..1.020) |", "$CATENA wisdom -w $D/tie.json list");
+    shell_expect(EXIT_OK, "| default stays | yes",
+                 "sed -i -E 's/\"(gain|low|high)\": [0-9.]+/\"\\1\": 1.0/' $D/tie.json; "
+                 "$CATENA wisdom -w $D/tie.json list");
+    shell_expect(EXIT_OK, "| tie, default stays: 1.002 (0.990..1.010) | yes",
+                 "sed -i 's/\"gain\": 1.0/\"tie\": {\"gain\": 1.002, \"low\": 0.99, \"high\": 1.01}, &/' $D/tie.json; "
+                 "$CATENA wisdom -w $D/tie.json list");
+    shell_expect(EXIT_OK, "| tie, default stays: 1.002 (0.990..1.010)", "$CATENA wisdom -w $D/tie.json show %s", id);
 }
 END_TEST
 
@@ -169,15 +195,42 @@ START_TEST(forgetting) {
 }
 END_TEST
 
-// What the system knows is seen and never changed; what is damaged is set aside and said.
+// What the system knows is seen and never changed.
 START_TEST(files_of_others) {
     shell_expect(EXIT_OK, "", "cp $D/other.json $D/before");
     shell_expect(EXIT_OK, "4\n", RUN "--system $D/other.json list | grep -c Test");
     shell_expect(EXIT_FAILED, "no entry", RUN "--system $D/other.json forget %s", ids[3]);
     shell_expect(EXIT_OK, "", RUN "--system $D/other.json forget --all && cmp $D/other.json $D/before");
-    shell_expect(EXIT_OK, "w.json.damaged-1", "echo '{' >$D/w.json; " RUN "list");
     shell_expect(EXIT_OK, "2 new", "XDG_DATA_HOME=$D/home $CATENA wisdom merge $D/other.json");
     shell_expect(EXIT_OK, "", "test -s $D/home/catena/wisdom.json");
+}
+END_TEST
+
+// A file that is named is left alone by what only reads, and set aside by what writes; the user's is set aside by both.
+START_TEST(damaged_files) {
+    static const char *const readers[] = {"list", "show 1", "diff $D/other.json", "diff 1 2", "export"};
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        shell_expect(EXIT_FAILED, "w.json:2:1: error: ", "echo '{' >$D/w.json; " RUN "%s", readers[i]);
+    }
+    shell_expect(EXIT_OK, "{\n", "! ls $D | grep damaged && cat $D/w.json");
+    shell_expect(EXIT_OK, "it was set aside as ", RUN "import $D/other.json");
+    shell_expect(EXIT_OK, "{\n", "cat $D/w.json.damaged-1");
+    shell_expect(EXIT_OK, "it was set aside as ",
+                 "mkdir $D/catena && echo '{' >$D/catena/wisdom.json && "
+                 "XDG_DATA_HOME=$D $CATENA wisdom list");
+}
+END_TEST
+
+// The rest of a file with a bad entry works; the bad one goes where the user says so.
+START_TEST(bad_entries) {
+    shell_expect(EXIT_OK, "\"gain\" must be a number from 0.001 to 1000, found -4; this entry is not used",
+                 "sed -i 's/\"gain\": 1.25/\"gain\": -4/' $D/w.json; " RUN "list");
+    shell_expect(EXIT_OK, "2\n", RUN "list 2>$D/null | grep -c Test");
+    shell_expect(EXIT_FAILED, "no entry", RUN "show %s", ids[1]);
+    shell_expect(EXIT_FAILED, "found -4", "$CATENA wisdom -w $D/new.json merge $D/w.json");
+    shell_expect(EXIT_OK, "", RUN "prune; grep -- '\"gain\": -4' $D/w.json");
+    shell_expect(EXIT_OK, "dropped an entry that was not used", RUN "forget %s", ids[1]);
+    shell_expect(EXIT_OK, "1\n", "! " RUN "list 2>&1 | grep error; " RUN "list | grep -c Test");
 }
 END_TEST
 
@@ -188,6 +241,8 @@ Suite *suite_wisdom_command(void) {
     tcase_add_checked_fixture(cases, begin, shell_end);
     tcase_add_test(cases, usage);
     tcase_add_test(cases, list_and_show);
+    tcase_add_test(cases, compute_classes);
+    tcase_add_test(cases, ties);
     tcase_add_test(cases, short_ids_must_be_unique);
     tcase_add_test(cases, differences);
     tcase_add_test(cases, merging_files);
@@ -195,6 +250,8 @@ Suite *suite_wisdom_command(void) {
     tcase_add_test(cases, pruning);
     tcase_add_test(cases, forgetting);
     tcase_add_test(cases, files_of_others);
+    tcase_add_test(cases, damaged_files);
+    tcase_add_test(cases, bad_entries);
     suite_add_tcase(suite, cases);
     return suite;
 }
