@@ -36,6 +36,7 @@ enum {
 
 typedef struct CommandOptions {
     TuneOptions tune;
+    Workload given;  // on the command line; without token counts or routing: the description's
     const char *input, *layer, *wisdom, *directory, *topology, *table_path, *candidates;
     int compute;
     int effort;  // of effort_rows
@@ -106,20 +107,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case OPTION_TOKENS:
-        options->tune.workload.parts =
-            command_parse_tokens(argument, SEARCH_MAX_PARTS, options->tune.workload.tokens, options->tune.workload.weight);
-        if (options->tune.workload.parts < 0) {
-            argp_error(
-                state,
-                "--tokens takes up to %d numbers from 1 to 1048576, each with a positive weight after ':' if wanted, not '%s'",
-                SEARCH_MAX_PARTS, argument);
-        }
+        options->given.token_counts = command_parse_tokens(argument, options->given.tokens, options->given.weights, state);
         return 0;
     case OPTION_ROUTING:
-        if (strlen(argument) >= sizeof options->tune.workload.routing || bench_routing_parse(argument, &options->tune.routing)) {
+        if (strlen(argument) >= sizeof options->given.routing || bench_routing_parse(argument, &options->tune.routing)) {
             argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
         }
-        snprintf(options->tune.workload.routing, sizeof options->tune.workload.routing, "%s", argument);
+        snprintf(options->given.routing, sizeof options->given.routing, "%s", argument);
         return 0;
     case OPTION_WISDOM: options->wisdom = argument; return 0;
     case OPTION_EFFORT:
@@ -279,18 +273,20 @@ static int read_traces(CommandOptions *options, const Model *model, Diagnostics 
 // What the command line left open: the description's workload.
 static int fill_options(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
     TuneOptions *tune = &options->tune;
-    RecallWorkload workload;
-    recall_workload(&model->workload, &workload);
-    if (!tune->workload.parts) {
-        memcpy(tune->workload.tokens, workload.tokens, sizeof workload.tokens);
-        memcpy(tune->workload.weight, workload.weight, sizeof workload.weight);
-        tune->workload.parts = workload.parts;
-        if (workload.parts < model->workload.token_counts) {
-            fprintf(stderr, "catena: only the first %d token counts are searched for\n", workload.parts);
-        }
+    Workload *given = &options->given;
+    if (!given->token_counts) {
+        memcpy(given->tokens, model->workload.tokens, sizeof given->tokens);
+        memcpy(given->weights, model->workload.weights, sizeof given->weights);
+        given->token_counts = model->workload.token_counts;
     }
-    if (!*tune->workload.routing) {
-        memcpy(tune->workload.routing, workload.routing, sizeof workload.routing);
+    if (!*given->routing) {
+        memcpy(given->routing, model->workload.routing, sizeof given->routing);
+    }
+    bool bits_free = tune->workload.bits_free;
+    recall_workload(given, &tune->workload);
+    tune->workload.bits_free = bits_free;
+    if (tune->workload.parts < given->token_counts) {
+        fprintf(stderr, "catena: only the first %d token counts are searched for\n", tune->workload.parts);
     }
     bench_routing_parse(tune->workload.routing, &tune->routing);  // either was parsed before
     tune->threads_given = tune->threads > 0;
@@ -450,6 +446,7 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
     if (site->elsewhere) {
         return foresee_layers(options, model, plans, diagnostics);
     }
+    command_say_threads(options->tune.threads);
     if (check_wisdom(options, diagnostics) ||
         (options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
         (options->directory && open_report(options, model, diagnostics))) {
