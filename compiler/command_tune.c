@@ -12,6 +12,7 @@
 #include "site.h"
 #include "table.h"
 #include "tune.h"
+#include "tune_candidates.h"
 #include "tune_report.h"
 #include "tune_table.h"
 
@@ -37,7 +38,8 @@ enum {
 typedef struct CommandOptions {
     TuneOptions tune;
     Workload given;  // on the command line; without token counts or routing: the description's
-    const char *input, *layer, *wisdom, *directory, *topology, *table_path, *candidates;
+    const char *input, *layer, *wisdom, *directory, *topology, *table_path, *candidates_path;
+    TuneCandidates candidates;  // if there is a path for them
     int compute;
     int effort;  // of effort_rows
     TuneReport report;  // if there is a directory for it
@@ -86,8 +88,8 @@ static double parse_seconds(const char *text) {
 // What effort means for the search.
 static void choose_effort(CommandOptions *options, const struct argp_state *state) {
     TuneOptions *tune = &options->tune;
-    bool table = options->effort == EFFORT_EXHAUSTIVE || options->candidates;
-    if (table && (tune->method != SEARCH_RACE || tune->start_worst || (options->effort && options->candidates))) {
+    bool table = options->effort == EFFORT_EXHAUSTIVE || options->candidates_path;
+    if (table && (tune->method != SEARCH_RACE || tune->start_worst || (options->effort && options->candidates_path))) {
         argp_error(state, "--effort exhaustive and --candidates leave nothing to --method and --start, nor to each other");
     }
     tune->budget = tune->budget > 0 ? tune->budget : table ? INFINITY : effort_rows[options->effort].budget;
@@ -125,7 +127,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         argp_error(state, "--effort takes quick, normal or exhaustive, not '%s'", argument);
         return 0;
     case OPTION_TABLE: options->table_path = argument; return 0;
-    case OPTION_CANDIDATES: options->candidates = argument; return 0;
+    case OPTION_CANDIDATES: options->candidates_path = argument; return 0;
     case OPTION_REPORT: options->directory = argument; return 0;
     case OPTION_TOPOLOGY: options->topology = argument; return 0;
     case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
@@ -156,7 +158,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
     case ARGP_KEY_END:
-        if (options->topology && (options->directory || options->table_path || options->candidates)) {
+        if (options->topology && (options->directory || options->table_path || options->candidates_path)) {
             argp_error(state, "--report, --table and --candidates are about measurements: there are none with --topology");
         }
         choose_effort(options, state);
@@ -399,6 +401,20 @@ static int open_report(CommandOptions *options, const Model *model, Diagnostics 
     return status;
 }
 
+// The spaces are those of the default plans' paths: where bits are free, each search looks for itself.
+static int check_candidates(const CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
+    const TuneOptions *tune = &options->tune;
+    int status = 0;
+    for (int64_t i = 0; i < model->layer_count && options->candidates_path && !tune->workload.bits_free; i++) {
+        if (is_chosen(options, model->layers[i].name)) {
+            Space space;
+            space_make(&plans[i], tune->target, tune->machine, &space);
+            status |= tune_candidates_check(&options->candidates, model->layers[i].name, &space, diagnostics);
+        }
+    }
+    return status;
+}
+
 static int tune_layers(CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
     Wisdom *wisdom = recall_open(options->wisdom, diagnostics);
@@ -447,7 +463,7 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
         return foresee_layers(options, model, plans, diagnostics);
     }
     command_say_threads(options->tune.threads);
-    if (check_wisdom(options, diagnostics) ||
+    if (check_wisdom(options, diagnostics) || check_candidates(options, model, plans, diagnostics) ||
         (options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
         (options->directory && open_report(options, model, diagnostics))) {
         tune_table_discard(&options->table);
@@ -460,36 +476,22 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
     return (options->table_path && tune_table_close(&options->table, diagnostics)) || status ? -1 : 0;
 }
 
-// The plans of --candidates; new reference. NULL with diagnostics.
-static json_t *read_candidates(const char *path, Diagnostics *diagnostics) {
-    json_error_t error;
-    json_t *list = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (!list) {
-        diagnostics_add(diagnostics, path, error.line > 0 ? error.line : 0, error.column > 0 ? error.column : 0, "%s", error.text);
-    } else if (!json_array_size(list)) {
-        diagnostics_add(diagnostics, path, 0, 0, "expected a list of plans, [{\"gate_up.unroll\": 4, ...}, ...]");
-        json_decref(list);
-        list = NULL;
-    }
-    return list;
-}
-
 int command_tune(int argc, char **argv) {
     CommandOptions options = {.compute = -1, .tune = {.seed = 1}};
     Site site;
     Diagnostics diagnostics = {0};
     argp_parse(&argp_tune, argc, argv, 0, NULL, &options);
     command_handle_signals(stop);
-    json_t *candidates = options.candidates ? read_candidates(options.candidates, &diagnostics) : NULL;
-    options.tune.candidates = candidates;
-    options.tune.candidates_path = options.candidates;
-    bool ready = (candidates || !options.candidates) && !site_open(&site, options.topology, &diagnostics);
+    bool ready = !options.candidates_path || !tune_candidates_read(&options.candidates, options.candidates_path, &diagnostics);
+    options.tune.candidates = options.candidates.list;
+    options.tune.candidates_path = options.candidates_path;
+    ready = ready && !site_open(&site, options.topology, &diagnostics);
     Model *model = ready ? model_read_file(options.input, &diagnostics) : NULL;
     int status = model ? tune_model(&options, model, &site, &diagnostics) : -1;
     if (model) {
         model_free(model);
     }
-    json_decref(candidates);
+    tune_candidates_free(&options.candidates);
     diagnostics_print(&diagnostics, stderr);
     diagnostics_free(&diagnostics);
     return status ? EXIT_FAILED : EXIT_OK;

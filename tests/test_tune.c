@@ -217,6 +217,33 @@ START_TEST(test_command) {
 }
 END_TEST
 
+// Of every candidate that is none: its number and place, what was found, and what there is.
+START_TEST(test_candidates_refused) {
+    static const struct {
+        const char *text, *words;
+    } rows[] = {
+        {"[{\"few_tokens\": 4},\n {\"gate_up.unroll\": 3}]",
+         "c.json:2:21: error: candidate 2 is no plan of layer 'sparse': gate_up.unroll cannot be 3 here; it can be 1, 2, 4"},
+        {"[\n{\"gate_up.unrol\": 4}]",
+         "c.json:2:2: error: candidate 1 is no plan of layer 'sparse': there is no knob "
+         "'gate_up.unrol', did you mean gate_up.unroll\n"},
+        {"[{\"xxxxxxxxxxxxxxxx\": 4}]", "no knob 'xxxxxxxxxxxxxxxx'; there are gate_up.tile, "},
+        {"[{}, {\"few_tokens\": \"4\"}]", "candidate 2 is no plan of layer 'sparse': few_tokens cannot be \"4\" here; it can be "},
+        {"[{},\n{},\n17]", "c.json:3:1: error: candidate 3 is no plan of layer 'sparse': decisions are no object: 17"},
+        {"[{\"gate_up.prefetch\": 0, \"gate_up.prefetch_hint\": 0}]", "do not go together: {\"gate_up.prefetch\": 0, "},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_write_file("$D/c.json", rows[i].text, strlen(rows[i].text));
+        shell_expect(1, rows[i].words, "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/c.json");
+    }
+    shell_expect(1, "49 candidates: at most 48",
+                 "(echo '[{}'; yes ', {}' | head -n 48; echo ']') >$D/c.json; "
+                 "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/c.json");
+    shell_expect(1, "more than 1048576 bytes",
+                 "yes | head -c 1048577 | $CATENA tune examples/moe_8of64.json --wisdom none --candidates /dev/stdin");
+}
+END_TEST
+
 // A table of an earlier search outlives one that fails.
 START_TEST(test_table_outlives) {
     const char *head =
@@ -398,6 +425,7 @@ Suite *suite_tune(void) {
     tcase_add_checked_fixture(files, shell_begin, shell_end);
     tcase_add_test(files, test_table);
     tcase_add_test(files, test_command);
+    tcase_add_test(files, test_candidates_refused);
     tcase_add_test(files, test_table_outlives);
     suite_add_tcase(suite, files);
     return suite;
