@@ -13,8 +13,7 @@
 #include "table.h"
 #include "tune.h"
 #include "tune_candidates.h"
-#include "tune_report.h"
-#include "tune_table.h"
+#include "tune_outputs.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -38,12 +37,11 @@ enum {
 typedef struct CommandOptions {
     TuneOptions tune;
     Workload given;  // on the command line; without token counts or routing: the description's
-    const char *input, *layer, *wisdom, *directory, *topology, *table_path, *candidates_path;
+    const char *input, *layer, *wisdom, *topology, *candidates_path;
     TuneCandidates candidates;  // if there is a path for them
     int compute;
     int effort;  // of effort_rows
-    TuneReport report;  // if there is a directory for it
-    TuneTable table;    // if there is a path for it
+    TuneOutputs outputs;
 } CommandOptions;
 
 // The first is what nobody has to ask for.
@@ -126,9 +124,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         argp_error(state, "--effort takes quick, normal or exhaustive, not '%s'", argument);
         return 0;
-    case OPTION_TABLE: options->table_path = argument; return 0;
+    case OPTION_TABLE: options->outputs.table_path = argument; return 0;
     case OPTION_CANDIDATES: options->candidates_path = argument; return 0;
-    case OPTION_REPORT: options->directory = argument; return 0;
+    case OPTION_REPORT: options->outputs.directory = argument; return 0;
     case OPTION_TOPOLOGY: options->topology = argument; return 0;
     case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
     case OPTION_BITS: options->tune.workload.bits_free = command_parse_bits(argument, state); return 0;
@@ -158,7 +156,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
     case ARGP_KEY_END:
-        if (options->topology && (options->directory || options->table_path || options->candidates_path)) {
+        if (options->topology && (options->outputs.directory || options->outputs.table_path || options->candidates_path)) {
             argp_error(state, "--report, --table and --candidates are about measurements: there are none with --topology");
         }
         choose_effort(options, state);
@@ -379,26 +377,23 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
                    remembered);
         }
         status = raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
-        if (options->directory && tune_report_layer(&options->report, name, tune, &result, diagnostics)) {
+        if (tune_outputs_layer(&options->outputs, name, tune, &result, diagnostics)) {
             status = -1;
-        }
-        if (options->table_path) {
-            tune_table_layer(&options->table, name, tune, &result);
         }
     }
     tune_result_free(&result);
     return status;
 }
 
-// What stands in a report's way is said before the time of a search is spent.
-static int open_report(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
-    int status = tune_report_open(&options->report, options->directory, diagnostics);
-    for (int64_t i = 0; i < model->layer_count && !status; i++) {
-        status = is_chosen(options, model->layers[i].name)
-                     ? tune_report_expect(&options->report, model->layers[i].name, diagnostics)
-                     : 0;
+static int open_outputs(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+    const char *layers[MODEL_MAX_LAYERS];
+    char wisdom[WISDOM_PATH_BYTES];
+    size_t count = 0;
+    for (int64_t i = 0; i < model->layer_count; i++) {
+        layers[count] = model->layers[i].name;
+        count += is_chosen(options, layers[count]);
     }
-    return status;
+    return tune_outputs_open(&options->outputs, layers, count, wisdom_path(options, wisdom) ? NULL : wisdom, diagnostics);
 }
 
 // The spaces are those of the default plans' paths: where bits are free, each search looks for itself.
@@ -464,16 +459,11 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
     }
     command_say_threads(options->tune.threads);
     if (check_wisdom(options, diagnostics) || check_candidates(options, model, plans, diagnostics) ||
-        (options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
-        (options->directory && open_report(options, model, diagnostics))) {
-        tune_table_discard(&options->table);
+        open_outputs(options, model, diagnostics)) {
         return -1;
     }
     int status = tune_layers(options, model, plans, diagnostics);
-    if (options->directory && tune_report_close(&options->report, model->name, &options->tune, diagnostics)) {
-        status = -1;
-    }
-    return (options->table_path && tune_table_close(&options->table, diagnostics)) || status ? -1 : 0;
+    return tune_outputs_close(&options->outputs, model->name, &options->tune, diagnostics) || status ? -1 : 0;
 }
 
 int command_tune(int argc, char **argv) {

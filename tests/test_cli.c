@@ -170,12 +170,10 @@ END_TEST
 
 // More threads than cores are no error, but are said; not of a machine that is not there.
 START_TEST(threads_that_share_cores) {
-    static const char *const uses[] = {"info --peaks",
-                                       "explain tests/data/mixtral_small.json",
-                                       "bench --tokens 1 --seconds 0 --against none $D/libmixtral_small.so",
-                                       "run $D/libmixtral_small.so -w none -l none -i none -o none",
-                                       "tune --wisdom $D/no/such tests/data/mixtral_small.json",
-                                       "verify --cases 1 $D/libmixtral_small.so"};
+    static const char *const uses[] = {
+        "explain tests/data/mixtral_small.json", "bench --tokens 1 --seconds 0 --against none $D/libmixtral_small.so",
+        "run $D/libmixtral_small.so -w none -l none -i none -o none", "tune --wisdom $D/no/such tests/data/mixtral_small.json",
+        "verify --cases 1 $D/libmixtral_small.so"};
     const char *words = "2 threads on 1 core that this process may use: they will share cores";
     const char *start = "taskset -c $(taskset -cp $$ | sed 's/.*: //; s/[^0-9].*//') $CATENA";
     compile_small();

@@ -191,6 +191,11 @@ START_TEST(test_table) {
     TuneTable table;
     ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), -1);
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "table.csv"));
+    shell_expect(0, "", "rm $D/table.csv");
+    ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), 0);
+    tune_table_layer(&table, "layer", &setup.options, &result);
+    shell_write_file("$D/table.csv", "mine\n", 5);  // somebody else's, during the search
+    ck_assert_int_eq(tune_table_close(&table, &diagnostics), -1);
     text = shell_read_file("$D/table.csv", &size);
     ck_assert_str_eq(text, "mine\n");
     free(text);
@@ -214,6 +219,33 @@ START_TEST(test_command) {
     shell_expect(1, "expected a list", "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/empty.json 2>&1");
     shell_expect(1, "there is no directory", "$CATENA tune examples/moe_8of64.json --wisdom $D/no/such/wisdom.json 2>&1");
     shell_expect(2, "--seed takes", "$CATENA tune examples/moe_8of64.json --seed -1 2>&1 | sed 's/----/twice/'; exit 2");
+}
+END_TEST
+
+// What cannot be written is said before anything is measured, and nothing is left behind.
+START_TEST(test_outputs_refused) {
+    static const struct {
+        const char *options, *words;
+    } rows[] = {
+        {"--table $D", "exists and is not a regular file"},
+        {"--table $D/pipe", "exists and is not a regular file"},
+        {"--table $D/no/such.csv", "No such file or directory"},
+        {"--report $D/pipe", "no directory for a report: Not a directory"},
+        {"--report $D/r.csv --table $D/r.csv", "exists and is not a regular file"},
+        {"--report $D/r --table $D/r/index.html", "a table cannot be a file of the report"},
+        {"--report $D/r --table $D/r/sparse-race.svg", "a table cannot be a file of the report"},
+        {"--report $D/r --table $D/no/such.csv", "No such file or directory"},
+        {"--wisdom $D/w --table $D/w", "a table cannot be the file that wisdom is kept in"},
+    };
+    static const char command[] = "timeout 60 $CATENA tune examples/moe_8of64.json --wisdom none";
+    shell_expect(0, "", "mkfifo $D/pipe");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(1, rows[i].words, "%s %s", command, rows[i].options);
+    }
+    // a disk that is full
+    shell_expect(1, "cannot reserve", "ulimit -f 8; trap '' XFSZ; %s --table $D/t.csv", command);
+    shell_expect(1, "cannot reserve", "ulimit -f 8; trap '' XFSZ; %s --report $D/r", command);
+    shell_expect(0, "pipe\n1\n", "rm $D/w.lock; ls $D; ls $D | wc -l");  // the lock of wisdom stays as wisdom does
 }
 END_TEST
 
@@ -426,6 +458,7 @@ Suite *suite_tune(void) {
     tcase_add_test(files, test_table);
     tcase_add_test(files, test_command);
     tcase_add_test(files, test_candidates_refused);
+    tcase_add_test(files, test_outputs_refused);
     tcase_add_test(files, test_table_outlives);
     suite_add_tcase(suite, files);
     return suite;
