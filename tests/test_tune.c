@@ -222,6 +222,39 @@ START_TEST(test_command) {
 }
 END_TEST
 
+// The programs that measure for hours end with one line where a name is wrong, not in the middle of Python.
+START_TEST(test_programs_refuse) {
+    static const struct {
+        const char *command, *words;
+    } rows[] = {
+        {"tuning/gains.py none --out $D/o", "gains.py: error: there is no shape 'none' in "},
+        {"tuning/gains.py --out $D/o --formats int8", "takes bf16 and fp32, not 'int8'"},
+        {"tuning/gains.py --out $D/o --catena $D/catena", "there is no program "},
+        {"tuning/gains.py --out $D/file --catena $CATENA", "--out takes a directory, "},
+        {"tuning/regret.py $D/none.json --layer sparse --out $D/o", "none.json: No such file or directory, expected a description"},
+        {"tuning/regret.py examples/schema.json --layer sparse --out $D/o", "no description, expected JSON with \"layers\""},
+        {"tuning/regret.py examples/moe_8of64.json --layer dense --out $D/o", "there is no layer 'dense'; there are sparse\n"},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --seeds a",
+         "whole numbers with commas between, not 'a'"},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --times 0,1", "found 0 to 1"},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --also $D/none", "--also: there is no file "},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --catena $D/catena", "there is no program "},
+        {"peers/pytorch.py --layer dense", "It is one of coe_2x4of64, moe_8of64, or such"},
+        {"peers/pytorch.py --tokens 1,x", "--tokens: takes a number from 1 up, not 'x'"},
+        {"peers/pytorch.py --k 65", "--k is at most --experts, 64, not 65"},
+    };
+    if (!available_program("python3")) {
+        return;
+    }
+    shell_write_file("$D/file", "", 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(2, rows[i].words, "python3 -B examples/%s", rows[i].command);
+        shell_expect(0, "1\n", "python3 -B examples/%s 2>&1 >$D/out | wc -l", rows[i].command);
+    }
+    shell_expect(0, "file\nout\n2\n", "ls $D; ls $D | wc -l");
+}
+END_TEST
+
 // What cannot be written is said before anything is measured, and nothing is left behind.
 START_TEST(test_outputs_refused) {
     static const struct {
@@ -459,6 +492,7 @@ Suite *suite_tune(void) {
     tcase_add_test(files, test_command);
     tcase_add_test(files, test_candidates_refused);
     tcase_add_test(files, test_outputs_refused);
+    tcase_add_test(files, test_programs_refuse);
     tcase_add_test(files, test_table_outlives);
     suite_add_tcase(suite, files);
     return suite;
