@@ -2,11 +2,12 @@
 #include "command.h"
 
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../runtime/cores.h"
 #include "../runtime/instance.h"
 #include "model.h"
 
@@ -39,30 +40,51 @@ int command_parse_compute(const char *text, const struct argp_state *state) {
     return compute;
 }
 
-int command_parse_tokens(const char *text, int most, int64_t *tokens, double *weights) {
-    enum { LARGEST = 1 << 20 };
+// Of --tokens: the part `text` of `length` bytes as a count, or as a weight (of fp32, as in descriptions).
+static int64_t parse_count(const char *text, size_t length, const struct argp_state *state) {
     char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (errno || !length || end != text + length || value < 1 || value > WORKLOAD_MAX_COUNT) {
+        argp_error(state, "--tokens takes token counts from 1 to %d, not '%.*s'", WORKLOAD_MAX_COUNT, (int)length, text);
+    }
+    return value;
+}
+
+static float parse_weight(const char *text, size_t length, const struct argp_state *state) {
+    char *end;
+    double value = strtod(text, &end);
+    if (!length || end != text + length || !(value <= WORKLOAD_MAX_WEIGHT) || !((float)value > 0)) {
+        argp_error(state, "--tokens takes weights above 0 and up to %g, not '%.*s'", WORKLOAD_MAX_WEIGHT, (int)length, text);
+    }
+    return (float)value;
+}
+
+int command_parse_tokens(const char *text, int64_t *tokens, float *weights, const struct argp_state *state) {
     int count = 0;
-    do {
-        long long value = strtoll(text, &end, 10);
-        if (end == text || value < 1 || value > LARGEST || count == most) {
-            return -1;
+    for (const char *part = text;; part++) {
+        size_t length = strcspn(part, ","), number = weights ? strcspn(part, ",:") : length;
+        if (count == WORKLOAD_MAX_TOKENS) {
+            argp_error(state, "--tokens takes up to %d token counts, not '%s'", WORKLOAD_MAX_TOKENS, text);
         }
-        tokens[count] = value;
+        tokens[count] = parse_count(part, number, state);
         if (weights) {
-            weights[count] = 1;
-        }
-        if (weights && *end == ':') {
-            text = end + 1;
-            weights[count] = strtod(text, &end);
-            if (end == text || !(weights[count] > 0) || isinf(weights[count])) {
-                return -1;
-            }
+            weights[count] = number < length ? parse_weight(part + number + 1, length - number - 1, state) : 1;
         }
         count++;
-        text = end + 1;
-    } while (*end == ',');
-    return *end ? -1 : count;
+        part += length;
+        if (!*part) {
+            return count;
+        }
+    }
+}
+
+void command_say_threads(int threads) {
+    int cores = cores_usable();
+    if (threads > cores) {
+        fprintf(stderr, "catena: %d threads on %d core%s that this process may use: they will share cores\n", threads, cores,
+                cores == 1 ? "" : "s");
+    }
 }
 
 // They stay handled: timeout sends its signal twice, and SIGPIPE comes with every write once the reader has gone. Ctrl-\ ends at

@@ -32,13 +32,17 @@ COMMAND_LIST(COMMAND_DECLARE)
 int64_t command_parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state);
 // The same for --threads: from 1 to what a library can be opened with.
 int command_parse_threads(const char *text, const struct argp_state *state);
+// Says on stderr where threads that were asked for (0: none were) are more than the cores that this process may use. For commands
+// that go on to run as many here, so not where a machine that is not there is planned for.
+void command_say_threads(int threads);
 // Whether --bits was given "free", not "same"; anything else is a usage error.
 bool command_parse_bits(const char *text, const struct argp_state *state);
 // The compute class that --compute was given, as a Compute; anything else is a usage error.
 int command_parse_compute(const char *text, const struct argp_state *state);
-// Token counts, "N,N,..." or, where weights is not NULL, "N[:W],..." with positive weights (1 where there is none): at most `most`.
-// Their number, or -1.
-int command_parse_tokens(const char *text, int most, int64_t *tokens, double *weights);
+// The token counts that --tokens was given, "N,N,..." or, where weights is not NULL, "N[:W],..." with weights (1 where there is
+// none), as a description's workload may have them (model.h); anything else is a usage error. Returns their number; the arrays have
+// room for WORKLOAD_MAX_TOKENS.
+int command_parse_tokens(const char *text, int64_t *tokens, float *weights, const struct argp_state *state);
 
 // For commands that end after the current step when they are told to: `stop` is called at every signal that asks for it. Those that
 // are ignored (nohup) stay ignored.

@@ -63,12 +63,7 @@ static double parse_number(const char *text, double minimum, double maximum) {
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     CommandOptions *options = state->input;
     switch (key) {
-    case OPTION_TOKENS:
-        options->bench.token_counts = command_parse_tokens(argument, BENCH_MAX_TOKEN_COUNTS, options->bench.tokens, NULL);
-        if (options->bench.token_counts < 0) {
-            argp_error(state, "--tokens takes up to %d numbers from 1 to 1048576, not '%s'", BENCH_MAX_TOKEN_COUNTS, argument);
-        }
-        return 0;
+    case OPTION_TOKENS: options->bench.token_counts = command_parse_tokens(argument, options->bench.tokens, NULL, state); return 0;
     case OPTION_ROUTING:
         options->routing = argument;
         if (bench_routing_parse(argument, &options->bench.routing)) {
@@ -202,6 +197,7 @@ int command_bench(int argc, char **argv) {
     Diagnostics diagnostics = {0};
     char directory[BENCH_PATH_BYTES], path[BENCH_PATH_BYTES + 128];
     argp_parse(&argp_bench, argc, argv, 0, NULL, &options);
+    command_say_threads(options.bench.threads);
     command_handle_signals(stop);  // so that what was compiled is removed
     // For the whole process, so that no side, workspace or malloc has what another has not.
     if (!options.bench.huge_pages && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)) {

@@ -133,6 +133,7 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
     int threads = arguments->threads ? arguments->threads : (int)machine->threads;
     bool host = compile_target_is_host(subject->target, machine, missing, sizeof missing), timed = false;
     if (host) {
+        command_say_threads(arguments->threads);
         int failed = peaks_get(machine, subject->target->name, threads, &peaks, diagnostics);
         terminal_progress("measuring the memory's bandwidth");
         timed = !failed && !peaks_bandwidth(machine, machine->cache_count, threads, 0.5, &bandwidth);

@@ -81,6 +81,7 @@ int command_info(int argc, char **argv) {
     }
     measured.threads[0] = 1;
     measured.threads[1] = options.threads ? options.threads : (int)machine.threads;
+    command_say_threads(options.peaks ? options.threads : 0);
     if (options.peaks && measure_all(&machine, &measured)) {
         return EXIT_FAILED;
     }

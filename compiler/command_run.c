@@ -259,6 +259,7 @@ int command_run(int argc, char **argv) {
     if (argp_parse(&parser, argc, argv, 0, NULL, &arguments)) {
         return EXIT_USAGE;
     }
+    command_say_threads(arguments.threads);
     Run run = {.arguments = &arguments};
     int code = run_all(&run) ? EXIT_FAILED : EXIT_OK;
     diagnostics_print(&run.diagnostics, stderr);

@@ -12,8 +12,8 @@
 #include "site.h"
 #include "table.h"
 #include "tune.h"
-#include "tune_report.h"
-#include "tune_table.h"
+#include "tune_candidates.h"
+#include "tune_outputs.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -36,11 +36,12 @@ enum {
 
 typedef struct CommandOptions {
     TuneOptions tune;
-    const char *input, *layer, *wisdom, *directory, *topology, *table_path, *candidates;
+    Workload given;  // on the command line; without token counts or routing: the description's
+    const char *input, *layer, *wisdom, *topology, *candidates_path;
+    TuneCandidates candidates;  // if there is a path for them
     int compute;
     int effort;  // of effort_rows
-    TuneReport report;  // if there is a directory for it
-    TuneTable table;    // if there is a path for it
+    TuneOutputs outputs;
 } CommandOptions;
 
 // The first is what nobody has to ask for.
@@ -85,8 +86,8 @@ static double parse_seconds(const char *text) {
 // What effort means for the search.
 static void choose_effort(CommandOptions *options, const struct argp_state *state) {
     TuneOptions *tune = &options->tune;
-    bool table = options->effort == EFFORT_EXHAUSTIVE || options->candidates;
-    if (table && (tune->method != SEARCH_RACE || tune->start_worst || (options->effort && options->candidates))) {
+    bool table = options->effort == EFFORT_EXHAUSTIVE || options->candidates_path;
+    if (table && (tune->method != SEARCH_RACE || tune->start_worst || (options->effort && options->candidates_path))) {
         argp_error(state, "--effort exhaustive and --candidates leave nothing to --method and --start, nor to each other");
     }
     tune->budget = tune->budget > 0 ? tune->budget : table ? INFINITY : effort_rows[options->effort].budget;
@@ -106,20 +107,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         return 0;
     case OPTION_TOKENS:
-        options->tune.workload.parts =
-            command_parse_tokens(argument, SEARCH_MAX_PARTS, options->tune.workload.tokens, options->tune.workload.weight);
-        if (options->tune.workload.parts < 0) {
-            argp_error(
-                state,
-                "--tokens takes up to %d numbers from 1 to 1048576, each with a positive weight after ':' if wanted, not '%s'",
-                SEARCH_MAX_PARTS, argument);
-        }
+        options->given.token_counts = command_parse_tokens(argument, options->given.tokens, options->given.weights, state);
         return 0;
     case OPTION_ROUTING:
-        if (strlen(argument) >= sizeof options->tune.workload.routing || bench_routing_parse(argument, &options->tune.routing)) {
+        if (strlen(argument) >= sizeof options->given.routing || bench_routing_parse(argument, &options->tune.routing)) {
             argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
         }
-        snprintf(options->tune.workload.routing, sizeof options->tune.workload.routing, "%s", argument);
+        snprintf(options->given.routing, sizeof options->given.routing, "%s", argument);
         return 0;
     case OPTION_WISDOM: options->wisdom = argument; return 0;
     case OPTION_EFFORT:
@@ -130,9 +124,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         argp_error(state, "--effort takes quick, normal or exhaustive, not '%s'", argument);
         return 0;
-    case OPTION_TABLE: options->table_path = argument; return 0;
-    case OPTION_CANDIDATES: options->candidates = argument; return 0;
-    case OPTION_REPORT: options->directory = argument; return 0;
+    case OPTION_TABLE: options->outputs.table_path = argument; return 0;
+    case OPTION_CANDIDATES: options->candidates_path = argument; return 0;
+    case OPTION_REPORT: options->outputs.directory = argument; return 0;
     case OPTION_TOPOLOGY: options->topology = argument; return 0;
     case OPTION_THREADS: options->tune.threads = command_parse_threads(argument, state); return 0;
     case OPTION_BITS: options->tune.workload.bits_free = command_parse_bits(argument, state); return 0;
@@ -162,7 +156,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
     case ARGP_KEY_END:
-        if (options->topology && (options->directory || options->table_path || options->candidates)) {
+        if (options->topology && (options->outputs.directory || options->outputs.table_path || options->candidates_path)) {
             argp_error(state, "--report, --table and --candidates are about measurements: there are none with --topology");
         }
         choose_effort(options, state);
@@ -268,18 +262,20 @@ static int read_traces(CommandOptions *options, const Model *model, Diagnostics 
 // What the command line left open: the description's workload.
 static int fill_options(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
     TuneOptions *tune = &options->tune;
-    RecallWorkload workload;
-    recall_workload(&model->workload, &workload);
-    if (!tune->workload.parts) {
-        memcpy(tune->workload.tokens, workload.tokens, sizeof workload.tokens);
-        memcpy(tune->workload.weight, workload.weight, sizeof workload.weight);
-        tune->workload.parts = workload.parts;
-        if (workload.parts < model->workload.token_counts) {
-            fprintf(stderr, "catena: only the first %d token counts are searched for\n", workload.parts);
-        }
+    Workload *given = &options->given;
+    if (!given->token_counts) {
+        memcpy(given->tokens, model->workload.tokens, sizeof given->tokens);
+        memcpy(given->weights, model->workload.weights, sizeof given->weights);
+        given->token_counts = model->workload.token_counts;
     }
-    if (!*tune->workload.routing) {
-        memcpy(tune->workload.routing, workload.routing, sizeof workload.routing);
+    if (!*given->routing) {
+        memcpy(given->routing, model->workload.routing, sizeof given->routing);
+    }
+    bool bits_free = tune->workload.bits_free;
+    recall_workload(given, &tune->workload);
+    tune->workload.bits_free = bits_free;
+    if (tune->workload.parts < given->token_counts) {
+        fprintf(stderr, "catena: only the first %d token counts are searched for\n", tune->workload.parts);
     }
     bench_routing_parse(tune->workload.routing, &tune->routing);  // either was parsed before
     tune->threads_given = tune->threads > 0;
@@ -373,24 +369,35 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
                    remembered);
         }
         status = search_raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
-        if (options->directory && tune_report_layer(&options->report, name, tune, &result, diagnostics)) {
+        if (tune_outputs_layer(&options->outputs, name, tune, &result, diagnostics)) {
             status = -1;
-        }
-        if (options->table_path) {
-            tune_table_layer(&options->table, name, tune, &result);
         }
     }
     tune_result_free(&result);
     return status;
 }
 
-// What stands in a report's way is said before the time of a search is spent.
-static int open_report(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
-    int status = tune_report_open(&options->report, options->directory, diagnostics);
-    for (int64_t i = 0; i < model->layer_count && !status; i++) {
-        status = is_chosen(options, model->layers[i].name)
-                     ? tune_report_expect(&options->report, model->layers[i].name, diagnostics)
-                     : 0;
+static int open_outputs(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+    const char *layers[MODEL_MAX_LAYERS];
+    char wisdom[WISDOM_PATH_BYTES];
+    size_t count = 0;
+    for (int64_t i = 0; i < model->layer_count; i++) {
+        layers[count] = model->layers[i].name;
+        count += is_chosen(options, layers[count]);
+    }
+    return tune_outputs_open(&options->outputs, layers, count, wisdom_path(options, wisdom) ? NULL : wisdom, diagnostics);
+}
+
+// The spaces are those of the default plans' paths: where bits are free, each search looks for itself.
+static int check_candidates(const CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
+    const TuneOptions *tune = &options->tune;
+    int status = 0;
+    for (int64_t i = 0; i < model->layer_count && options->candidates_path && !tune->workload.bits_free; i++) {
+        if (is_chosen(options, model->layers[i].name)) {
+            Space space;
+            space_make(&plans[i], tune->target, tune->machine, &space);
+            status |= tune_candidates_check(&options->candidates, model->layers[i].name, &space, diagnostics);
+        }
     }
     return status;
 }
@@ -442,31 +449,13 @@ static int tune_model(CommandOptions *options, const Model *model, const Site *s
     if (site->elsewhere) {
         return foresee_layers(options, model, plans, diagnostics);
     }
-    if (check_wisdom(options, diagnostics) ||
-        (options->table_path && tune_table_open(&options->table, options->table_path, diagnostics)) ||
-        (options->directory && open_report(options, model, diagnostics))) {
-        tune_table_discard(&options->table);
+    command_say_threads(options->tune.threads);
+    if (check_wisdom(options, diagnostics) || check_candidates(options, model, plans, diagnostics) ||
+        open_outputs(options, model, diagnostics)) {
         return -1;
     }
     int status = tune_layers(options, model, plans, diagnostics);
-    if (options->directory && tune_report_close(&options->report, model->name, &options->tune, diagnostics)) {
-        status = -1;
-    }
-    return (options->table_path && tune_table_close(&options->table, diagnostics)) || status ? -1 : 0;
-}
-
-// The plans of --candidates; new reference. NULL with diagnostics.
-static json_t *read_candidates(const char *path, Diagnostics *diagnostics) {
-    json_error_t error;
-    json_t *list = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (!list) {
-        diagnostics_add(diagnostics, path, error.line > 0 ? error.line : 0, error.column > 0 ? error.column : 0, "%s", error.text);
-    } else if (!json_array_size(list)) {
-        diagnostics_add(diagnostics, path, 0, 0, "expected a list of plans, [{\"gate_up.unroll\": 4, ...}, ...]");
-        json_decref(list);
-        list = NULL;
-    }
-    return list;
+    return tune_outputs_close(&options->outputs, model->name, &options->tune, diagnostics) || status ? -1 : 0;
 }
 
 int command_tune(int argc, char **argv) {
@@ -475,16 +464,16 @@ int command_tune(int argc, char **argv) {
     Diagnostics diagnostics = {0};
     argp_parse(&argp_tune, argc, argv, 0, NULL, &options);
     command_handle_signals(stop);
-    json_t *candidates = options.candidates ? read_candidates(options.candidates, &diagnostics) : NULL;
-    options.tune.candidates = candidates;
-    options.tune.candidates_path = options.candidates;
-    bool ready = (candidates || !options.candidates) && !site_open(&site, options.topology, &diagnostics);
+    bool ready = !options.candidates_path || !tune_candidates_read(&options.candidates, options.candidates_path, &diagnostics);
+    options.tune.candidates = options.candidates.list;
+    options.tune.candidates_path = options.candidates_path;
+    ready = ready && !site_open(&site, options.topology, &diagnostics);
     Model *model = ready ? model_read_file(options.input, &diagnostics) : NULL;
     int status = model ? tune_model(&options, model, &site, &diagnostics) : -1;
     if (model) {
         model_free(model);
     }
-    json_decref(candidates);
+    tune_candidates_free(&options.candidates);
     diagnostics_print(&diagnostics, stderr);
     diagnostics_free(&diagnostics);
     return status ? EXIT_FAILED : EXIT_OK;

@@ -182,6 +182,7 @@ int command_verify(int argc, char **argv) {
                                        NULL};
     VerifyArguments arguments = {.options = {.cases = 10, .seed = 1}};
     argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+    command_say_threads(arguments.options.threads);
     Diagnostics diagnostics = {0};
     Totals totals = {.documents = json_array()};
     Loaded *loaded = loaded_open(arguments.library, &diagnostics);

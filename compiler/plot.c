@@ -157,20 +157,22 @@ static bool is_ours(const char *path) {
     return strstr(head, PLOT_MARK) != NULL;
 }
 
+enum { FILE_ROOM = 1 << 16 };  // bytes, more than a drawing takes: a disk that is full is known before anything is measured
+
 int plot_check_path(const char *path, Diagnostics *diagnostics) {
     char error[512] = "";
     const Failure failure = {error, sizeof error};
     struct stat facts;
     Output output;
-    if (!stat(path, &facts) && !is_ours(path)) {
-        diagnostics_add(diagnostics, path, 0, 0, "exists and was not written by catena: remove it or choose another name");
-        return -1;
-    }
-    if (output_open(path, 0, &output, &failure) != LIBRARY_OK) {
+    if (output_open(path, FILE_ROOM, &output, &failure) != LIBRARY_OK) {  // first: it refuses pipes, whose readers wait
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
         return -1;
     }
     output_discard(&output);
+    if (!stat(path, &facts) && !is_ours(path)) {
+        diagnostics_add(diagnostics, path, 0, 0, "exists and was not written by catena: remove it or choose another name");
+        return -1;
+    }
     return 0;
 }
 

@@ -11,7 +11,6 @@ enum {
     MAX_SHARED = 1 << 10,
     MAX_INSTANCES = 1 << 12,
     MAX_LAYER_NUMBER = 1 << 20,
-    MAX_TOKENS = 1 << 20,
 };
 
 // Rows. `field` is a member of ModelLayer; REQUIRED ones have no value when absent.
@@ -206,12 +205,12 @@ static const Key count_rows[] = {
      .required = true,
      .offset = offsetof(WorkloadCount, count),
      .minimum = 1,
-     .maximum = MAX_TOKENS},
+     .maximum = WORKLOAD_MAX_COUNT},
     {.name = "weight",
      .help = "How much calls of this size matter to tune.",
      .type = KEY_REAL,
      .offset = offsetof(WorkloadCount, weight),
-     .maximum = SPEC_MAX_FACTOR,
+     .maximum = WORKLOAD_MAX_WEIGHT,
      .not_zero = true,
      .fallback = 1},
 };

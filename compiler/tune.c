@@ -242,7 +242,7 @@ static int read_candidates(const Tuning *t, SearchPoint points[SEARCH_MAX_TABLE]
     }
     for (size_t i = 0; i < *count; i++) {
         if (space_read(&t->result->space, json_array_get(t->options->candidates, i), &points[i], reason, sizeof reason)) {
-            diagnostics_add(t->diagnostics, t->options->candidates_path, 0, 0, "candidate %zu is no plan of layer '%s': %s", i,
+            diagnostics_add(t->diagnostics, t->options->candidates_path, 0, 0, "candidate %zu is no plan of layer '%s': %s", i + 1,
                             t->name, reason);
             return -1;
         }

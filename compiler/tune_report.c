@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../runtime/file.h"
 #include "info.h"
 
 static const char page_style[] =
@@ -130,6 +131,15 @@ static void write_section(const TuneView *view, const Plot plots[TUNE_REPORT_PLO
     fputs("</section>\n", out);
 }
 
+// Whether a file of the report can be written, and is not the table.
+static int check_path(const TuneReport *report, const char *path, Diagnostics *diagnostics) {
+    if (report->table_path && file_same(report->table_path, path)) {
+        diagnostics_add(diagnostics, report->table_path, 0, 0, "a table cannot be a file of the report, '%s'", path);
+        return -1;
+    }
+    return plot_check_path(path, diagnostics);
+}
+
 // plots: NULL only looks whether they could be written.
 static int save_plots(const TuneReport *report, const char *layer, const Plot *plots, Diagnostics *diagnostics) {
     int status = 0;
@@ -140,7 +150,7 @@ static int save_plots(const TuneReport *report, const char *layer, const Plot *p
             diagnostics_add(diagnostics, report->directory, 0, 0, "out of memory");
             return -1;
         }
-        status = plot ? plot_save(&plot, 1, path, diagnostics) : plot_check_path(path, diagnostics);
+        status = plot ? plot_save(&plot, 1, path, diagnostics) : check_path(report, path, diagnostics);
         free(path);
     }
     return status;
@@ -189,15 +199,15 @@ static char *page_path(const char *directory, Diagnostics *diagnostics) {
     return path;
 }
 
-int tune_report_open(TuneReport *report, const char *directory, Diagnostics *diagnostics) {
+int tune_report_open(TuneReport *report, const char *directory, const char *table_path, Diagnostics *diagnostics) {
     struct stat facts;
-    *report = (TuneReport){.directory = directory, .created = !mkdir(directory, 0777)};
+    *report = (TuneReport){.directory = directory, .table_path = table_path, .created = !mkdir(directory, 0777)};
     if (!report->created && (errno != EEXIST || stat(directory, &facts) || !S_ISDIR(facts.st_mode))) {
         diagnostics_add(diagnostics, directory, 0, 0, "no directory for a report: %s", strerror(errno == EEXIST ? ENOTDIR : errno));
         return -1;
     }
     char *path = page_path(directory, diagnostics);
-    int status = path ? plot_check_path(path, diagnostics) : -1;
+    int status = path ? check_path(report, path, diagnostics) : -1;
     free(path);
     report->stream = status ? NULL : open_memstream(&report->sections, &report->bytes);
     if (!status && !report->stream) {
@@ -249,6 +259,17 @@ static int save_page(const TuneReport *report, const char *model, const TuneOpti
     return status;
 }
 
+void tune_report_discard(TuneReport *report) {
+    if (report->stream) {
+        fclose(report->stream);
+    }
+    if (report->created && !report->layers) {
+        rmdir(report->directory);  // which keeps what others put there meanwhile
+    }
+    free(report->sections);
+    *report = (TuneReport){0};
+}
+
 int tune_report_close(TuneReport *report, const char *model, const TuneOptions *options, Diagnostics *diagnostics) {
     int status = 0;
     if (report->stream && fclose(report->stream)) {
@@ -257,10 +278,8 @@ int tune_report_close(TuneReport *report, const char *model, const TuneOptions *
     }
     if (!status && report->layers) {
         status = save_page(report, model, options, diagnostics);
-    } else if (report->created) {
-        rmdir(report->directory);  // which keeps what others put there meanwhile
     }
-    free(report->sections);
-    *report = (TuneReport){0};
+    report->stream = NULL;
+    tune_report_discard(report);
     return status;
 }

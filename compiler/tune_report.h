@@ -14,7 +14,7 @@
 
 // A report that is being written.
 typedef struct TuneReport {
-    const char *directory;
+    const char *directory, *table_path;
     bool created;  // the directory was not there before
     int layers;
     FILE *stream;  // of the sections
@@ -22,8 +22,9 @@ typedef struct TuneReport {
     size_t bytes;
 } TuneReport;
 
-// Makes the directory if it is not there and checks that the page can be written. Returns 0, or -1 with diagnostics.
-int tune_report_open(TuneReport *report, const char *directory, Diagnostics *diagnostics);
+// Makes the directory if it is not there and checks that the page can be written. table_path: a file that is written, too, so that
+// it can be none of the report's; or NULL. Returns 0, or -1 with diagnostics; then tune_report_discard.
+int tune_report_open(TuneReport *report, const char *directory, const char *table_path, Diagnostics *diagnostics);
 // The same for a layer's plots, before the time of a search is spent.
 int tune_report_expect(const TuneReport *report, const char *layer, Diagnostics *diagnostics);
 // Writes a layer's plots and keeps its section of the page. Returns 0, or -1 with diagnostics.
@@ -32,6 +33,8 @@ int tune_report_layer(TuneReport *report, const char *layer, const TuneOptions *
 // Writes the page if there is a section for it, and frees the report; without one, a directory that was made is removed. Returns 0,
 // or -1 with diagnostics.
 int tune_report_close(TuneReport *report, const char *model, const TuneOptions *options, Diagnostics *diagnostics);
+// Frees a report, open or not, whose page is not to be written.
+void tune_report_discard(TuneReport *report);
 
 // --- between tune_report.c, tune_report_plots.c and tune_report_text.c
 // ------------------------------------------------------------

@@ -151,20 +151,29 @@ static bool is_table(const char *path) {
     return ours;
 }
 
-int tune_table_open(TuneTable *table, const char *path, Diagnostics *diagnostics) {
+// Whether a table can be written there; room: bytes that must be free.
+static int check_path(const char *path, int64_t room, Diagnostics *diagnostics) {
     char error[512] = "";
     struct stat facts;
     Output output;
-    *table = (TuneTable){.path = path};
-    if (!stat(path, &facts) && !is_table(path)) {
-        diagnostics_add(diagnostics, path, 0, 0, "exists and is no table of catena tune: remove it or choose another name");
-        return -1;
-    }
-    if (output_open(path, 0, &output, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+    if (output_open(path, room, &output, &(Failure){error, sizeof error}) != LIBRARY_OK) {  // first: it refuses pipes
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
         return -1;
     }
     output_discard(&output);
+    if (!stat(path, &facts) && !is_table(path)) {
+        diagnostics_add(diagnostics, path, 0, 0, "exists and is no table of catena tune: remove it or choose another name");
+        return -1;
+    }
+    return 0;
+}
+
+int tune_table_open(TuneTable *table, const char *path, Diagnostics *diagnostics) {
+    enum { ROOM = 1 << 18 };  // what most tables have room in
+    *table = (TuneTable){.path = path};
+    if (check_path(path, ROOM, diagnostics)) {
+        return -1;
+    }
     table->stream = open_memstream(&table->text, &table->bytes);
     if (!table->stream) {
         diagnostics_add(diagnostics, path, 0, 0, "out of memory");
@@ -182,13 +191,18 @@ void tune_table_discard(TuneTable *table) {
     *table = (TuneTable){0};
 }
 
+// Looks again: meanwhile there may be another file.
 int tune_table_close(TuneTable *table, Diagnostics *diagnostics) {
-    char error[512] = "out of memory";
+    char error[512] = "";
     bool failed = fflush(table->stream) != 0;
-    failed = failed || (table->layers &&
-                        file_write(table->path, table->text, (int64_t)table->bytes, &(Failure){error, sizeof error}) != LIBRARY_OK);
     if (failed) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "%s: %s", table->path, error);
+        diagnostics_add(diagnostics, table->path, 0, 0, "out of memory");
+    } else if (table->layers && check_path(table->path, 0, diagnostics)) {
+        failed = true;
+    } else if (table->layers &&
+               file_write(table->path, table->text, (int64_t)table->bytes, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+        failed = true;
     }
     tune_table_discard(table);
     return failed ? -1 : 0;

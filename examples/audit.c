@@ -12,15 +12,17 @@
 // many in `catena bench`), ROUNDS times; medians over the rounds are compared. Nothing is asserted about times: it reports.
 //
 // The layer: one instance, gated experts without biases, none shared, top-k, a router per iteration, an rms norm, float
-// activations, compute class fp32; tensors named as in examples/moe_8of64.json and coe_2x4of64.json.
+// activations, compute class fp32; tensors named as in examples/moe_8of64.json and coe_2x4of64.json. Any other is refused, with the
+// reason, before anything is measured: what is counted here would not be its work.
 //
 // What the figures mean. FLOPs: two for each weight of an expert, for each token that visits it, and the router's. Bytes: what a
 // naive execution reads, in each iteration every expert that any token chose, and the router (fp32). Peak: fp32 multiply-adds, all
 // operands in registers. Bandwidth: the best read loop over as much memory as the weights rotate over, or the layer itself where
 // it is faster. Roofline: the larger of FLOPs / peak and bytes / bandwidth. Cold: weights rotate over at least 1 GiB and four
 // times the last-level cache, calls take their tokens one after the other from a pool of 8192 and then from its start again, and
-// where a few tokens touch too little of the weights for that, other memory is read through the cache before every call. -m makes
-// that less where memory is short; such calls are not cold.
+// where a few tokens touch too little of the weights for that, other memory is read through the cache before every call, and
+// another instance is called, as a model's layer before this one would be. -m makes that less where memory is short; such calls
+// are not cold.
 //
 // Over 500 lines: it is one program that shares nothing, to be built by one command and read from end to end.
 #define _GNU_SOURCE
@@ -55,11 +57,9 @@ enum {
     MOST_TOKENS = 8192,  // of the pool, and of a call
     MOST_CALLS = 4096,
     FEWEST_CALLS = 5,
-    LOOKED_AT = 16,      // calls whose routing is counted
+    LOOKED_AT = 16,  // calls whose routing is counted
     HUGE_PAGE = 2 << 20
 };
-_Static_assert(PASTE(CONSTANTS, _COUNT) == 1 && PASTE(CONSTANTS, _CHOICES) == EXPERTS && PASTE(CONSTANTS, _ELEMENT_BYTES) == 4,
-               "the layers that are audited, see above");
 static const double near_enough = 0.03;
 
 // One token count: every round's medians, ours and theirs, and the work of a call.
@@ -380,6 +380,9 @@ static int measure_calls(Audit *audit, Row *row, int round) {
         if (few) {
             int64_t words = audit->cache_bytes / 4;  // twice the cache
             read_memory(audit, 1, words < audit->memory_words ? words : audit->memory_words);
+            if (audit->model_count > 1 && forward(audit, row->tokens, (count + 1) % audit->model_count, NULL)) {
+                return -1;
+            }
         }
         double begun = now();
         if (forward(audit, row->tokens, count % audit->model_count, NULL)) {
@@ -505,12 +508,79 @@ static int parse_arguments(Audit *audit, int argc, char **argv) {
     return 0;
 }
 
+// --- the layers that are known ---------------------------------------------------------------------------------------------------
+
+// What a plan must say (one of these words; none: anything), and why another layer cannot be audited.
+static const struct {
+    const char *key, *value, *reason;
+} known_facts[] = {
+    {"selection", "top_k", "tokens need not visit k experts each, so that neither FLOPs nor distinct experts can be counted"},
+    {"k_per_token", "no", "callers may give each token a k of its own, so that FLOPs cannot be counted"},
+    {"score", "softmax sigmoid sqrtsoftplus", "experts whose score is 0 may do no work"},
+    {"identity_experts", "0", "choices that compute nothing would be counted as experts"},
+    {"null_experts", "0", "choices that compute nothing would be counted as experts"},
+    {"shared_experts", "0", "the work of shared experts is not counted"},
+    {"coe_weight", "no", "the work of a learnt weight between iterations is not counted"},
+    {"gated", "yes", "experts are counted as three matrices"},
+    {"expert_bias", "no", "biases are not counted"},
+    {"router_bias", "no", "biases are not counted"},
+    {"correction", "no", "no tensor is written for it"},
+    {"norm", "rms", "no other norm's tensors are written"},
+    {"gate_per_iteration", ITERATIONS > 1 ? "yes" : "", "a router's tensor is written for each iteration"},
+    {"router_weights", "fp32", "routers are counted as fp32"},
+    {"compute", "fp32", "the peak is that of fp32"},
+    {"activations", "fp32", "tokens are given as fp32"},
+};
+
+// Copies what a plan (lines "layer.KEY VALUE", in a JSON text) says of a key; empty: nothing.
+static void copy_fact(const char *plan, const char *key, char value[64]) {
+    char start[64];
+    snprintf(start, sizeof start, "layer.%s ", key);
+    const char *found = strstr(plan, start);
+    snprintf(value, 64, "%.*s", found ? (int)strcspn(found + strlen(start), "\\\"") : 0, found ? found + strlen(start) : "");
+}
+
+static bool is_among(const char *value, const char *words) {
+    size_t length = 0;
+    for (const char *word = words; *word; word += length + (word[length] == ' ')) {
+        length = strcspn(word, " ");
+        if (length == strlen(value) && !memcmp(word, value, length)) {
+            return true;
+        }
+    }
+    return !*words;
+}
+
+// The library's only plan, if it is of a layer that is known; NULL where it is not, which is said.
+static const char *find_plan(const char *description) {
+    static const char begin[] = "\"plans\": [", first[] = "layer.hidden ";  // quotes within the description's texts are escaped
+    const char *plans = strstr(description, begin), *plan = plans ? strstr(plans, first) : NULL;
+    const char *refused = "layer '" LAYER "' of " TEXT(LIBRARY) " is not audited";
+    if (!plan || strstr(plan + 1, first) || PASTE(CONSTANTS, _COUNT) != 1) {
+        fprintf(stderr, "%s: a library with one layer and one instance of it is needed\n", refused);
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof known_facts / sizeof *known_facts; i++) {
+        char value[64];
+        copy_fact(plan, known_facts[i].key, value);
+        if (!is_among(value, known_facts[i].value)) {
+            fprintf(stderr, "%s: %s is %s, known: %s: %s\n", refused, known_facts[i].key, *value ? value : "not told",
+                    known_facts[i].value, known_facts[i].reason);
+            return NULL;
+        }
+    }
+    return plan;
+}
+
 // What the header does not say stands in the plan, which is part of the library's description.
 static int prepare(Audit *audit) {
-    const char *description = FUNCTION(_describe)();
-    double intermediate = number_after(description, "layer.intermediate ");
+    const char *plan = find_plan(FUNCTION(_describe)());
+    if (!plan) {
+        return -1;
+    }
+    double intermediate = number_after(plan, "layer.intermediate ");
     audit->intermediate = intermediate > 0 ? (int64_t)intermediate : 0;
-    audit->weight_bytes = strstr(description, "layer.weights bf16") ? 2 : 4;
+    audit->weight_bytes = strstr(plan, "layer.weights bf16") ? 2 : 4;
     int64_t bytes = audit->memory_words * 8;
     audit->memory = aligned_alloc(HUGE_PAGE, (size_t)(bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
     audit->x = malloc(sizeof *audit->x * MOST_TOKENS * HIDDEN);

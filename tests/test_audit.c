@@ -30,15 +30,19 @@ static const char description[] =
     "  \"up\": \"model.layers.{layer}.mlp.experts.{expert}.up_proj.weight\",\n"
     "  \"down\": \"model.layers.{layer}.mlp.experts.{expert}.down_proj.weight\"}}}]}\n";
 
-static void build(int layer) {
-    char text[sizeof description + 64];
-    int iterations = layers[layer].iterations;
-    snprintf(text, sizeof text, description, iterations, layers[layer].weights, iterations > 1 ? ".{iteration}" : "");
+static void build_text(const char *text) {
     shell_write_file("$D/audited.json", text, strlen(text));
     shell_expect(0, "libaudited.so", "$CATENA compile --wisdom none $D/audited.json -o $D");
     shell_expect(0, "",
                  "cc -O1 -march=native -fopenmp -Wall -Wextra -Wshadow -Werror -DLIBRARY=audited -DCONSTANTS=AUDITED_TINY "
                  "-DLAYER='\"tiny\"' examples/audit.c -o $D/audit $(PKG_CONFIG_PATH=$D pkg-config --cflags --libs audited) -lm");
+}
+
+static void build(int layer) {
+    char text[sizeof description + 64];
+    int iterations = layers[layer].iterations;
+    snprintf(text, sizeof text, description, iterations, layers[layer].weights, iterations > 1 ? ".{iteration}" : "");
+    build_text(text);
 }
 
 // The row of a token count in the audit's table: its figures, without the bars.
@@ -105,6 +109,36 @@ START_TEST(runs_bench) {
 }
 END_TEST
 
+// Layers whose work the audit cannot count are refused by name, with the reason, before anything is measured or written.
+static const struct {
+    const char *router, *experts, *more, *words;
+} refused[] = {
+    {"\"score\": \"relu\", \"select\": \"threshold\"", "", "",
+     "selection is threshold, known: top_k: tokens need not visit k experts each"},
+    {"\"select\": \"top_p\", \"top_p\": 0.5", "", "", "selection is top_p, known: top_k: tokens need not"},
+    {"\"k\": 2, \"select\": \"sparsemixer\"", "", "", "selection is sparsemixer"},
+    {"\"k\": 4, \"k_per_token\": true", "", "", "k_per_token is yes, known: no: callers may give each token a k"},
+    {"\"k\": 4, \"score\": \"relu\"", "", "", "score is relu, known: softmax sigmoid sqrtsoftplus: experts whose score is 0"},
+    {"\"k\": 4", ", \"identity\": 2", "", "identity_experts is 2, known: 0: choices that compute nothing"},
+    {"\"k\": 4", ", \"null\": 3", "", "null_experts is 3, known: 0: choices that compute nothing"},
+    {"\"k\": 4", "", ", \"shared_experts\": {\"count\": 1}", "shared_experts is 1, known: 0: the work of shared"},
+    {"\"k\": 4", "", ", \"activations\": \"bf16\"", "activations is bf16, known: fp32"},
+    {"\"k\": 4", "", ", \"count\": 2", "a library with one layer and one instance of it is needed"},
+};
+
+START_TEST(refuses_what_it_does_not_know) {
+    char text[1024];
+    snprintf(text, sizeof text,
+             "{\"name\": \"audited\", \"layers\": [{\"name\": \"tiny\", \"hidden\": 64, \"norm\": {\"kind\": \"rms\"},"
+             " \"router\": {%s}, \"experts\": {\"count\": 32, \"intermediate\": 96%s}%s}]}\n",
+             refused[_i].router, refused[_i].experts, refused[_i].more);
+    build_text(text);
+    shell_expect(1, "layer 'tiny' of audited is not audited: ", AUDIT "-n 1 false $D/libaudited.so $D/no/such");
+    shell_expect(1, refused[_i].words, AUDIT "-n 1 false $D/libaudited.so $D/no/such");
+    shell_expect(0, "0\n", AUDIT "-n 1 false $D/libaudited.so $D 2>/dev/null | wc -l");
+}
+END_TEST
+
 Suite *suite_audit(void) {
     Suite *suite = suite_create("audit");
     TCase *cases = tcase_create("audit");
@@ -112,6 +146,7 @@ Suite *suite_audit(void) {
     tcase_add_checked_fixture(cases, shell_begin, shell_end);
     tcase_add_loop_test(cases, says_what_bench_says, 0, sizeof layers / sizeof *layers);
     tcase_add_test(cases, runs_bench);
+    tcase_add_loop_test(cases, refuses_what_it_does_not_know, 0, sizeof refused / sizeof *refused);
     suite_add_tcase(suite, cases);
     return suite;
 }

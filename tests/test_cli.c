@@ -56,8 +56,9 @@ START_TEST(usage_errors) {
         {"frobnicate", "unknown command 'frobnicate'"},
         {"bench", "which description or library?"},
         {"bench a.json b.json", "'b.json'"},
-        {"bench --tokens 1,x a.json", "'1,x'"},
+        {"bench --tokens 1,x a.json", "token counts from 1 to 1048576, not 'x'"},
         {"bench --tokens 0 a.json", "'0'"},
+        {"bench --tokens 16:2 a.json", "not '16:2'"},
         {"bench --routing zipf a.json", "trace:PREFIX, not 'zipf'"},
         {"bench --format xml a.json", "md or json, not 'xml'"},
         {"compile a.json", "-o DIR"},
@@ -164,6 +165,26 @@ START_TEST(unwritable_output) {
     for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
         shell_expect(EXIT_FAILED, "standard output: ", "$CATENA %s >/dev/full", uses[i]);
     }
+}
+END_TEST
+
+// More threads than cores are no error, but are said; not of a machine that is not there.
+START_TEST(threads_that_share_cores) {
+    static const char *const uses[] = {
+        "explain tests/data/mixtral_small.json", "bench --tokens 1 --seconds 0 --against none $D/libmixtral_small.so",
+        "run $D/libmixtral_small.so -w none -l none -i none -o none", "tune --wisdom $D/no/such tests/data/mixtral_small.json",
+        "verify --cases 1 $D/libmixtral_small.so"};
+    const char *words = "2 threads on 1 core that this process may use: they will share cores";
+    const char *start = "taskset -c $(taskset -cp $$ | sed 's/.*: //; s/[^0-9].*//') $CATENA";
+    compile_small();
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        shell_expect(0, "1\n", "%s %s --threads 2 2>&1 | grep -c '%s'", start, uses[i], words);
+        shell_expect(0, "0\n", "%s %s --threads 1 2>&1 | grep -c 'share cores' || true", start, uses[i]);
+    }
+    shell_expect(0, "0\n",
+                 "for use in explain tune; do %s $use --threads 2 --topology 'pack:1 l3:1 core:2 pu:1' %s 2>&1; done "
+                 "| grep -c 'share cores' || true",
+                 start, spec);
 }
 END_TEST
 
@@ -705,6 +726,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, unwritable_places);
     tcase_add_test(cases, pkgconfig_quotes_paths);
     tcase_add_test(cases, unwritable_output);
+    tcase_add_test(cases, threads_that_share_cores);
     tcase_add_test(cases, signals_leave_nothing);
     tcase_add_test(cases, signals_leave_whole_sets);
     tcase_add_test(cases, signals_leave_no_file);

@@ -233,7 +233,7 @@ START_TEST(files) {
         shell_expect(EXIT_FAILED, "No such file or directory", "timeout 60 $CATENA %s $D/no/such tests/data/coe_small_layer.json",
                      commands[i]);
     }
-    shell_expect(EXIT_FAILED, "exists and was not written by catena",
+    shell_expect(EXIT_FAILED, "exists and is not a regular file",
                  "timeout 60 $CATENA bench --plot $D tests/data/coe_small_layer.json");
     shell_run("mkdir $D/report && echo mine >$D/report/index.html");
     shell_expect(EXIT_FAILED, "index.html: error: exists and was not written by catena",

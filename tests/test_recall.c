@@ -334,13 +334,37 @@ START_TEST(test_tune) {
 }
 END_TEST
 
-// A search has fewer token counts than a description may have.
+// A search has fewer token counts than a description may have, or --tokens, which takes the same.
 START_TEST(test_many_token_counts) {
+    static const char most[] = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32";
     static const char many[] = DESCRIBED("{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]}");
-    const char *words = "only the first 16 token counts are searched for";
+    const char *words = "only the first 16 token counts are searched for", *elsewhere = "--topology 'pack:1 l3:1 core:2 pu:1'";
     shell_write_file("$D/spec.json", many, strlen(many));
-    shell_expect(0, words, "$CATENA tune $D/spec.json --topology 'pack:1 l3:1 core:2 pu:1'");
-    shell_expect(1, "", "$CATENA tune $D/spec.json --tokens 1,2 --topology 'pack:1 l3:1 core:2 pu:1' 2>&1 | grep '%s'", words);
+    shell_expect(0, words, "$CATENA tune $D/spec.json %s", elsewhere);
+    shell_expect(1, "", "$CATENA tune $D/spec.json --tokens 1,2 %s 2>&1 | grep '%s'", elsewhere, words);
+    shell_expect(0, words, "$CATENA tune $D/spec.json --tokens %s %s", most, elsewhere);
+    shell_expect(2, "--tokens takes up to 32 token counts, not '1,2,", "$CATENA tune $D/spec.json --tokens %s,33", most);
+    shell_expect(0, "", "$CATENA tune $D/spec.json --tokens 1048576:1e6,1:1e-6 %s", elsewhere);
+}
+END_TEST
+
+START_TEST(test_refused_token_counts) {
+    static const struct {
+        const char *tokens, *words;
+    } rows[] = {
+        {"1,1048577", "token counts from 1 to 1048576, not '1048577'"},
+        {"16:2,x:1", "not 'x'"},
+        {"16,,2", "not ''"},
+        {"16:2x", "weights above 0 and up to 1e+06, not '2x'"},
+        {"16:", "weights above 0 and up to 1e+06, not ''"},
+        {"16:1000001", "not '1000001'"},
+        {"16:1e-60", "not '1e-60'"},  // which a description refuses, too: it is 0 in fp32
+        {"16:nan", "not 'nan'"},
+        {"16:-1,2", "not '-1'"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(2, rows[i].words, "$CATENA tune no.json --tokens %s", rows[i].tokens);
+    }
 }
 END_TEST
 
@@ -391,6 +415,7 @@ Suite *suite_recall(void) {
     tcase_add_test(cases, test_of_traces);
     tcase_add_test(cases, test_tune);
     tcase_add_test(cases, test_many_token_counts);
+    tcase_add_test(cases, test_refused_token_counts);
     tcase_add_test(cases, test_tune_for_a_trace);
     tcase_add_test(cases, test_interrupted);
     suite_add_tcase(suite, cases);

@@ -191,6 +191,11 @@ START_TEST(test_table) {
     TuneTable table;
     ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), -1);
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "table.csv"));
+    shell_expect(0, "", "rm $D/table.csv");
+    ck_assert_int_eq(tune_table_open(&table, path, &diagnostics), 0);
+    tune_table_layer(&table, "layer", &setup.options, &result);
+    shell_write_file("$D/table.csv", "mine\n", 5);  // somebody else's, during the search
+    ck_assert_int_eq(tune_table_close(&table, &diagnostics), -1);
     text = shell_read_file("$D/table.csv", &size);
     ck_assert_str_eq(text, "mine\n");
     free(text);
@@ -217,6 +222,93 @@ START_TEST(test_command) {
 }
 END_TEST
 
+// The programs that measure for hours end with one line where a name is wrong, not in the middle of Python.
+START_TEST(test_programs_refuse) {
+    static const struct {
+        const char *command, *words;
+    } rows[] = {
+        {"tuning/gains.py none --out $D/o", "gains.py: error: there is no shape 'none' in "},
+        {"tuning/gains.py --out $D/o --formats int8", "takes bf16 and fp32, not 'int8'"},
+        {"tuning/gains.py --out $D/o --catena $D/catena", "there is no program "},
+        {"tuning/gains.py --out $D/file --catena $CATENA", "--out takes a directory, "},
+        {"tuning/regret.py $D/none.json --layer sparse --out $D/o", "none.json: No such file or directory, expected a description"},
+        {"tuning/regret.py examples/schema.json --layer sparse --out $D/o", "no description, expected JSON with \"layers\""},
+        {"tuning/regret.py examples/moe_8of64.json --layer dense --out $D/o", "there is no layer 'dense'; there are sparse\n"},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --seeds a",
+         "whole numbers with commas between, not 'a'"},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --times 0,1", "found 0 to 1"},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --also $D/none", "--also: there is no file "},
+        {"tuning/regret.py examples/moe_8of64.json --layer sparse --out $D/o --catena $D/catena", "there is no program "},
+        {"peers/pytorch.py --layer dense", "It is one of coe_2x4of64, moe_8of64, or such"},
+        {"peers/pytorch.py --tokens 1,x", "--tokens: takes a number from 1 up, not 'x'"},
+        {"peers/pytorch.py --k 65", "--k is at most --experts, 64, not 65"},
+    };
+    if (!available_program("python3")) {
+        return;
+    }
+    shell_write_file("$D/file", "", 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(2, rows[i].words, "python3 -B examples/%s", rows[i].command);
+        shell_expect(0, "1\n", "python3 -B examples/%s 2>&1 >$D/out | wc -l", rows[i].command);
+    }
+    shell_expect(0, "file\nout\n2\n", "ls $D; ls $D | wc -l");
+}
+END_TEST
+
+// What cannot be written is said before anything is measured, and nothing is left behind.
+START_TEST(test_outputs_refused) {
+    static const struct {
+        const char *options, *words;
+    } rows[] = {
+        {"--table $D", "exists and is not a regular file"},
+        {"--table $D/pipe", "exists and is not a regular file"},
+        {"--table $D/no/such.csv", "No such file or directory"},
+        {"--report $D/pipe", "no directory for a report: Not a directory"},
+        {"--report $D/r.csv --table $D/r.csv", "exists and is not a regular file"},
+        {"--report $D/r --table $D/r/index.html", "a table cannot be a file of the report"},
+        {"--report $D/r --table $D/r/sparse-race.svg", "a table cannot be a file of the report"},
+        {"--report $D/r --table $D/no/such.csv", "No such file or directory"},
+        {"--wisdom $D/w --table $D/w", "a table cannot be the file that wisdom is kept in"},
+    };
+    static const char command[] = "timeout 60 $CATENA tune examples/moe_8of64.json --wisdom none";
+    shell_expect(0, "", "mkfifo $D/pipe");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(1, rows[i].words, "%s %s", command, rows[i].options);
+    }
+    // a disk that is full
+    shell_expect(1, "cannot reserve", "ulimit -f 8; trap '' XFSZ; %s --table $D/t.csv", command);
+    shell_expect(1, "cannot reserve", "ulimit -f 8; trap '' XFSZ; %s --report $D/r", command);
+    shell_expect(0, "pipe\n1\n", "rm $D/w.lock; ls $D; ls $D | wc -l");  // the lock of wisdom stays as wisdom does
+}
+END_TEST
+
+// Of every candidate that is none: its number and place, what was found, and what there is.
+START_TEST(test_candidates_refused) {
+    static const struct {
+        const char *text, *words;
+    } rows[] = {
+        {"[{\"few_tokens\": 4},\n {\"gate_up.unroll\": 3}]",
+         "c.json:2:21: error: candidate 2 is no plan of layer 'sparse': gate_up.unroll cannot be 3 here; it can be 1, 2, 4"},
+        {"[\n{\"gate_up.unrol\": 4}]",
+         "c.json:2:2: error: candidate 1 is no plan of layer 'sparse': there is no knob "
+         "'gate_up.unrol', did you mean gate_up.unroll\n"},
+        {"[{\"xxxxxxxxxxxxxxxx\": 4}]", "no knob 'xxxxxxxxxxxxxxxx'; there are gate_up.tile, "},
+        {"[{}, {\"few_tokens\": \"4\"}]", "candidate 2 is no plan of layer 'sparse': few_tokens cannot be \"4\" here; it can be "},
+        {"[{},\n{},\n17]", "c.json:3:1: error: candidate 3 is no plan of layer 'sparse': decisions are no object: 17"},
+        {"[{\"gate_up.prefetch\": 0, \"gate_up.prefetch_hint\": 0}]", "do not go together: {\"gate_up.prefetch\": 0, "},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_write_file("$D/c.json", rows[i].text, strlen(rows[i].text));
+        shell_expect(1, rows[i].words, "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/c.json");
+    }
+    shell_expect(1, "49 candidates: at most 48",
+                 "(echo '[{}'; yes ', {}' | head -n 48; echo ']') >$D/c.json; "
+                 "$CATENA tune examples/moe_8of64.json --wisdom none --candidates $D/c.json");
+    shell_expect(1, "more than 1048576 bytes",
+                 "yes | head -c 1048577 | $CATENA tune examples/moe_8of64.json --wisdom none --candidates /dev/stdin");
+}
+END_TEST
+
 // A table of an earlier search outlives one that fails.
 START_TEST(test_table_outlives) {
     const char *head =
@@ -240,7 +332,7 @@ START_TEST(test_foreign_candidates) {
     Diagnostics diagnostics = {0};
     ck_assert_int_eq(tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), -1);
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "some.json"));
-    ck_assert_ptr_nonnull(strstr(diagnostics.text, "candidate 1"));
+    ck_assert_ptr_nonnull(strstr(diagnostics.text, "candidate 2"));
     ck_assert_ptr_nonnull(strstr(diagnostics.text, "gate_up.unroll"));
     diagnostics_free(&diagnostics);
     json_decref(candidates);
@@ -398,6 +490,9 @@ Suite *suite_tune(void) {
     tcase_add_checked_fixture(files, shell_begin, shell_end);
     tcase_add_test(files, test_table);
     tcase_add_test(files, test_command);
+    tcase_add_test(files, test_candidates_refused);
+    tcase_add_test(files, test_outputs_refused);
+    tcase_add_test(files, test_programs_refuse);
     tcase_add_test(files, test_table_outlives);
     suite_add_tcase(suite, files);
     return suite;

@@ -29,20 +29,49 @@ def known_layer(name):
     return name
 
 
+def at_least(least, convert, text):
+    try:
+        value = convert(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"takes a number from {least} up, not '{text}'")
+    return value
+
+
+def size(text):
+    return at_least(1, int, text)
+
+
+def seconds(text):
+    return at_least(0, float, text)
+
+
+def token_counts(text):
+    return [size(part) for part in text.split(",")]
+
+
+class Parser(argparse.ArgumentParser):
+    """What is wrong in one line, without the usage."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def parse_arguments():
-    parser = argparse.ArgumentParser(description="PyTorch on the layers that catena benchmarks.")
+    parser = Parser(description="PyTorch on the layers that catena benchmarks.")
     parser.add_argument("--layer", type=known_layer, default="moe_8of64")
     for name in ("hidden", "intermediate", "experts", "k", "iterations"):
-        parser.add_argument("--" + name, type=int)
-    parser.add_argument("--tokens", default="1,8,64,512,2048")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=3.0)
+        parser.add_argument("--" + name, type=size)
+    parser.add_argument("--tokens", type=token_counts, default="1,8,64,512,2048")
+    parser.add_argument("--threads", type=size, default=2)
+    parser.add_argument("--seconds", type=seconds, default=3.0)
     parser.add_argument("--only", choices=["eager_fp32", "eager_bf16", "grouped_bf16"], action="append")
     arguments = parser.parse_args()
     given = {key: getattr(arguments, key) for key in LAYERS["moe_8of64"] if getattr(arguments, key) is not None}
     shape = {**LAYERS[arguments.layer], **given}
-    if min(shape.values()) < 1 or shape["k"] > shape["experts"]:
-        parser.error("sizes are at least 1, and --k at most --experts")
+    if shape["k"] > shape["experts"]:
+        parser.error(f"--k is at most --experts, {shape['experts']}, not {shape['k']}")
     return arguments
 
 
@@ -162,7 +191,7 @@ def run_variant(torch, variant, name, shape, arguments):
     dtype = torch.float32 if variant.endswith("fp32") else torch.bfloat16
     iterate = grouped_iteration if variant.startswith("grouped") else eager_iteration
     bank, bank_bytes = make_bank(torch, shape, dtype)
-    for tokens in map(int, arguments.tokens.split(",")):
+    for tokens in arguments.tokens:
         try:
             measured = measure(torch, iterate, bank, shape, dtype, tokens, arguments.seconds)
         except (RuntimeError, NotImplementedError) as error:

@@ -17,6 +17,7 @@ import json
 import math
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -26,15 +27,44 @@ AWKWARD = ["awkward", "tuning/shapes/hidden_2880", "tuning/shapes/expert_1407", 
 VERDICTS = (re.compile(r"gain ([\d.]+)x \(([\d.]+) to ([\d.]+)\)"), re.compile(r"tie .*: ([\d.]+)x \(([\d.]+) to ([\d.]+)\)"))
 
 
+class Parser(argparse.ArgumentParser):
+    """What is wrong in one line, without the usage."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def known_shapes():
+    """Every description in the examples' folder, as it is named here."""
+    paths = [*EXAMPLES.glob("*.json"), *EXAMPLES.glob("tuning/shapes/*.json")]
+    return sorted(str(path.relative_to(EXAMPLES).with_suffix("")) for path in paths if path.name != "schema.json")
+
+
+def check_options(parser, options):
+    """What is wrong is said before a search begins."""
+    known, formats = known_shapes(), ("bf16", "fp32")
+    for shape in options.shapes:
+        if shape not in known:
+            parser.error(f"there is no shape '{shape}' in {EXAMPLES}; there are {', '.join(known)}")
+    for weights in options.formats.split(","):
+        if weights not in formats:
+            parser.error(f"--formats takes {' and '.join(formats)}, not '{weights}'")
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out takes a directory, '{options.out}' is none")
+    if not shutil.which(options.catena):
+        parser.error(f"there is no program '{options.catena}': name it with --catena PATH (make builds build/catena)")
+    return options
+
+
 def read_options():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("shapes", nargs="*", default=PAPER + AWKWARD, help="descriptions in the examples' folder, without .json")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--catena", default="catena")
     parser.add_argument("--budget", default="60")
     parser.add_argument("--tokens", default="1,4,16,64,512")
     parser.add_argument("--formats", default="bf16,fp32")
-    return parser.parse_args()
+    return check_options(parser, parser.parse_args())
 
 
 def described(options, shape, weights):
@@ -95,4 +125,10 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except OSError as problem:
+        print(f"gains.py: error: {problem.filename}: {problem.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on from here")

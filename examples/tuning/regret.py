@@ -20,6 +20,7 @@ import csv
 import json
 import math
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,23 +31,73 @@ CANDIDATES = 48  # that catena compares at once
 PREPARATION = 6  # seconds beside a search's budget, at most: starting, filling memory, ending
 
 
+class Parser(argparse.ArgumentParser):
+    """What is wrong in one line, without the usage."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def list_of(convert, words):
+    """Reads an option's list, "1,2,3"."""
+
+    def read(text):
+        try:
+            return [convert(part) for part in text.split(",")]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"takes {words} with commas between, not '{text}'") from None
+
+    return read
+
+
+def layers_of(parser, path):
+    """Names of a description's layers."""
+    try:
+        description = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        return [layer["name"] for layer in description["layers"]]
+    except OSError as problem:
+        return parser.error(f"{path}: {problem.strerror}, expected a description (examples/*.json)")
+    except (ValueError, KeyError, TypeError):
+        return parser.error(f"{path}: no description, expected JSON with \"layers\" that have names")
+
+
+def check_options(parser, options):
+    """What is wrong is said before a search begins."""
+    options.times.sort()
+    layers = layers_of(parser, options.description)
+    if options.layer not in layers:
+        parser.error(f"{options.description}: there is no layer '{options.layer}'; there are {', '.join(layers)}")
+    if not (options.times[0] > 0 and options.times[-1] <= options.budget):
+        parser.error(f"--times lie above 0 and within the budget, {options.budget:g} s; found {options.times[0]:g} to "
+                     f"{options.times[-1]:g}")
+    if options.also and not options.also.is_file():
+        parser.error(f"--also: there is no file '{options.also}', expected a table of `catena tune --effort exhaustive --table`")
+    if options.also and "kind" not in options.also.open(encoding="utf-8", errors="replace").readline().split(","):
+        parser.error(f"--also: '{options.also}' is no table of `catena tune --effort exhaustive --table`")
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out takes a directory, '{options.out}' is none")
+    if not shutil.which(options.catena):
+        parser.error(f"there is no program '{options.catena}': name it with --catena PATH (make builds build/catena)")
+    return options
+
+
 def read_options():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("description")
     parser.add_argument("--layer", required=True)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--catena", default="catena")
     parser.add_argument("--budget", type=float, default=60, help="seconds of a search after memory was filled")
     parser.add_argument("--measure", type=float, default=600, help="seconds at most of the comparison in the end")
-    parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--times", default="1,3,10,30,60", help="seconds at which a search is looked at")
+    parser.add_argument("--seeds", default="1,2,3", type=list_of(int, "whole numbers"))
+    parser.add_argument("--times", default="1,3,10,30,60", type=list_of(float, "seconds"), help="seconds at which a search is looked at")
     parser.add_argument("--also", type=pathlib.Path, help="table of `catena tune --effort exhaustive`: its best plans take part")
     parser.add_argument("--tokens", help="handed on to catena, as the next ones")
     parser.add_argument("--start", choices=("default", "worst"), help="where searches begin")
     parser.add_argument("--threads")
     parser.add_argument("--compute")
     parser.add_argument("--routing")
-    return parser.parse_args()
+    return check_options(parser, parser.parse_args())
 
 
 def run_tune(options, table, *arguments):
@@ -60,10 +111,7 @@ def run_tune(options, table, *arguments):
             command += ["--" + name, getattr(options, name)]
     command += [str(argument) for argument in arguments]
     print(" ".join(command), flush=True)
-    try:
-        status = subprocess.run(command, check=False).returncode
-    except OSError as error:
-        sys.exit(f"{options.catena}: {error.strerror} (--catena PATH)")
+    status = subprocess.run(command, check=False).returncode
     if status or not part.exists():
         sys.exit(f"{options.catena} ended with status {status}")
     part.rename(table)
@@ -195,10 +243,7 @@ def write_svg(path, title, times, rows):
 
 def main():
     options = read_options()
-    seeds = [int(seed) for seed in options.seeds.split(",")]
-    times = sorted(float(seconds) for seconds in options.times.split(","))
-    if times[0] <= 0 or times[-1] > options.budget:
-        sys.exit(f"times lie between 0 and the budget, {options.budget:g} s")
+    seeds, times = options.seeds, options.times
     longest = len(METHODS) * len(seeds) * (options.budget + 2 * PREPARATION) + options.measure + PREPARATION
     print(f"{len(METHODS) * len(seeds)} searches and a comparison: {longest / 60:.0f} minutes at most", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -219,5 +264,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except OSError as problem:
+        print(f"regret.py: error: {problem.filename}: {problem.strerror}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command goes on from here")
