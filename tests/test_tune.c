@@ -295,7 +295,7 @@ START_TEST(test_candidates_refused) {
         {"[{\"xxxxxxxxxxxxxxxx\": 4}]", "no knob 'xxxxxxxxxxxxxxxx'; there are gate_up.tile, "},
         {"[{}, {\"few_tokens\": \"4\"}]", "candidate 2 is no plan of layer 'sparse': few_tokens cannot be \"4\" here; it can be "},
         {"[{},\n{},\n17]", "c.json:3:1: error: candidate 3 is no plan of layer 'sparse': decisions are no object: 17"},
-        {"[{\"gate_up.prefetch\": 0, \"gate_up.prefetch_hint\": 0}]", "do not go together: {\"gate_up.prefetch\": 0, "},
+        {"[{\"gate_up.prefetch\": 0, \"gate_up.prefetch_hint\": 0}]", "where nothing is prefetched the hint stays the default's: {\"gate_up.prefetch\": 0, "},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         shell_write_file("$D/c.json", rows[i].text, strlen(rows[i].text));
