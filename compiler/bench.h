@@ -168,7 +168,7 @@ typedef struct BenchSide {
     void (*prepare)(void *context);
     int (*call)(void *context);  // 0: done; otherwise the comparison ends with it
     BenchScratch *evict;  // read before every timed call; NULL: nothing
-    bool leads;  // then an untimed call on other weights, as of the layer before in a model: it brings code and workspace back
+    int (*lead)(void *context);  // then, untimed, a call on other weights than the next one's: bench_library_lead; NULL: none
     int64_t warmups;  // untimed calls first: one for each workspace, whose pages the first call of a size makes the kernel find
     double samples[BENCH_MAX_SAMPLES];
     size_t count;
@@ -237,6 +237,8 @@ int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const 
 // The BenchSide functions; context is a BenchLibrary.
 void bench_library_prepare(void *context);
 int bench_library_call(void *context);
+// As of the layer before in a model: code and workspace are brought back, and the next call's weights and tokens are others.
+int bench_library_lead(void *context);
 // One untimed call on a window of tokens that returns its output as fp32 and its choices.
 int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t *experts);
 // Mean visits over (some of) the windows that calls will take.
@@ -249,6 +251,7 @@ void bench_reference_close(BenchReference *reference);
 int bench_reference_begin(BenchReference *reference, const BenchTokens *tokens, bool warm);
 void bench_reference_prepare(void *context);
 int bench_reference_call(void *context);
+int bench_reference_lead(void *context);
 int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts);
 
 // --- one layer's rows (bench_run.c) --------------------------------------------------------------------------------

@@ -26,24 +26,19 @@ void bench_scratch_close(BenchScratch *scratch) {
     *scratch = (BenchScratch){0};
 }
 
-static int prepare_and_call(BenchSide *side, double *start) {
-    if (side->prepare) {
-        side->prepare(side->context);
-    }
-    *start = statistics_clock();
-    return side->call(side->context);
-}
-
 static int call_once(BenchSide *side, bool timed) {
-    double start;
     int status = 0;
     if (timed && side->evict) {
         BenchScratch *scratch = side->evict;
         int cut_short = bandwidth_sweep(scratch->memory, scratch->bytes, scratch->threads, scratch_seconds);
         scratch->incomplete = scratch->incomplete || cut_short;
-        status = side->leads ? prepare_and_call(side, &start) : 0;
+        status = side->lead ? side->lead(side->context) : 0;
     }
-    status = status ? status : prepare_and_call(side, &start);
+    if (side->prepare) {
+        side->prepare(side->context);
+    }
+    double start = statistics_clock();
+    status = status ? status : side->call(side->context);
     double elapsed = statistics_clock() - start;
     if (timed && side->count < BENCH_MAX_SAMPLES) {
         side->samples[side->count++] = elapsed;

@@ -83,6 +83,15 @@ int bench_reference_call(void *context) {
     return 0;
 }
 
+int bench_reference_lead(void *context) {
+    BenchReference *reference = context;
+    int64_t cursor = reference->cursor + 2;
+    if (reference->slots > 1) {
+        forward(reference, cursor % reference->slots, cursor % reference->tokens->windows, reference->y, NULL);
+    }
+    return 0;
+}
+
 int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts) {
     forward(reference, 0, window, y, experts);
     return 0;

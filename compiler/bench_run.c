@@ -255,12 +255,15 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
             sides[(*count)++] = (BenchSide){.context = libraries[i],
                                             .prepare = bench_library_prepare,
                                             .call = bench_library_call,
+                                            .lead = libraries[i]->slots > 1 ? bench_library_lead : NULL,
                                             .warmups = warm ? 1 : libraries[i]->slots};
         }
     }
     if (run->reference) {
-        sides[(*count)++] =
-            (BenchSide){.context = run->reference, .prepare = bench_reference_prepare, .call = bench_reference_call};
+        sides[(*count)++] = (BenchSide){.context = run->reference,
+                                        .prepare = bench_reference_prepare,
+                                        .call = bench_reference_call,
+                                        .lead = bench_reference_lead};
         return bench_reference_begin(run->reference, tokens, warm);
     }
     return 0;
@@ -286,7 +289,6 @@ static void evict_between(BenchRun *run, BenchSide *sides, int count, const Benc
     run->scratch.incomplete = needed && !run->scratch.memory;
     for (int s = 0; s < count; s++) {
         sides[s].evict = needed && run->scratch.memory ? &run->scratch : NULL;
-        sides[s].leads = run->library->slots > 1;  // the others' banks are as large
     }
 }
 

@@ -120,10 +120,14 @@ static Wisdom *read_all(Job *job) {
     return wisdom_read_all(job->path, damage, job->arguments->system, job->note, &job->diagnostics);
 }
 
-// The entry whose id begins with these characters; NULL with a diagnostic unless there is exactly one.
+// The entry of this id, or the one whose id begins with these characters; NULL with a diagnostic unless there is exactly one.
 static json_t *find(const json_t *entries, const char *start, const char **found, Job *job) {
     const char *id;
-    json_t *entry, *match = NULL;
+    json_t *entry, *match = json_object_get(entries, start);
+    if (match) {
+        *found = start;
+        return match;
+    }
     json_object_foreach((json_t *)entries, id, entry) {
         if (*start && !strncmp(id, start, strlen(start))) {
             if (match) {

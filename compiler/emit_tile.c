@@ -74,7 +74,8 @@ static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
 }
 
 // The end of a round of a low tile's loop: a stream `distance` bytes ahead that has come to the end of what this pass reads goes on
-// with what is read next, so that the memory does not rest between panels.
+// with what is read next, so that the memory does not rest between panels. Of distances that are no whole rounds the last lines,
+// less than a round, are left out.
 static LLVMValueRef emit_turn(const Tiling *t, LLVMValueRef stream, LLVMValueRef w, int64_t rounds, int64_t distance) {
     Emission *e = t->e;
     int64_t round = t->role->unroll * STEP_BYTES, left = (distance + round - 1) / round;

@@ -10,7 +10,8 @@
 // Index by the knobs' values: of tiles, unrollings, prefetch distances.
 typedef struct Rates {
     double tall[SPACE_MAX_VALUES][SPACE_MAX_VALUES];  // [tile][unroll] GFLOP/s of the tallest tile, operands in cache, one thread
-    double stream[SPACE_MAX_VALUES][SPACE_MAX_VALUES];  // [unroll][prefetch] GB/s of one row, two panels at once, all threads, cold
+    // [unroll][prefetch] GB/s of one row, two panels at once, all threads, cold, with the default's prefetch_far
+    double stream[SPACE_MAX_VALUES][SPACE_MAX_VALUES];
     int tiles_measured;
 } Rates;
 

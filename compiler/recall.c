@@ -191,7 +191,7 @@ json_t *recall_plans(const char *option, bool bits_free, const Model *model, con
             origin = recall_layer(wisdom, model->layers[i].name, target, machine, &workload, &plans[i], &words);
         }
         json_array_append_new(origins, origin);
-        json_array_append_new(untrusted, words);  // which may be NULL
+        json_array_append_new(untrusted, words ? words : json_null());
     }
     wisdom_free(wisdom);
     if (diagnostics->count == before && json_array_size(origins) == (size_t)model->layer_count) {

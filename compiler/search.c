@@ -379,17 +379,35 @@ static void confirm(Search *s, SearchResult *result) {
 // How the incumbent compares with the default, which all differences are relative to.
 static SearchRace race_default(Search *s) {
     SearchPoint incumbent = s->incumbent;
+    SearchTrial *trial = search_find(s, &incumbent);
     SearchRace race = {0};
     s->incumbent = s->problem->standard;
     if (!same(&incumbent, &s->incumbent)) {
         race = search_race(s, &incumbent, search_all_parts(s->problem), SEARCH_SURE_ROUNDS, SEARCH_CONFIRMING);
     }
-    SearchTrial *trial = search_find(s, &incumbent);
-    if (trial) {
+    if (trial && race.rounds) {
         search_keep(s, trial, &race);
+    } else if (trial) {
+        trial->difference = 0;  // until now it was to the start
     }
     s->incumbent = incumbent;
     return race;
+}
+
+// What is known of a start that was not raced against the default itself, from how it lost or won against the prediction.
+static void relate_start(Search *s, const SearchPoint *start, const SearchPoint *predicted, double margin) {
+    const SearchTrial *challenge = predicted ? search_find(s, predicted) : NULL;
+    const SearchTrial raced = challenge ? *challenge : (SearchTrial){0};  // against the start
+    SearchRace race = race_default(s);
+    bool changed = !same(&s->incumbent, start);
+    SearchTrial *lost = predicted && raced.rounds ? search_find(s, changed ? start : predicted) : NULL;
+    if (lost && !same(&lost->point, &s->problem->standard)) {
+        lost->rounds = raced.rounds, lost->error = raced.error, lost->seconds = raced.seconds;
+        lost->difference = race.median + (changed ? -margin : margin);
+    }
+    s->incumbent_difference = changed && isfinite(race.high) ? race.high : race.median;  // of what won, the cautious end
+    s->steps[s->step_count - 1].difference = s->incumbent_difference;
+    s->steps[0].difference = race.median - (changed ? margin : 0);
 }
 
 // The start, be it slower than the default, against the best prediction: if time is short this is the whole search. Only then the
@@ -403,23 +421,15 @@ static void race_start(Search *s, const SearchPoint *predicted) {
         start = s->incumbent = s->problem->standard;
         related = true;
     }
+    predicted = predicted && !same(predicted, &start) ? predicted : NULL;
     search_step(s);
-    if (predicted && !same(predicted, &start)) {
+    if (predicted) {
         s->stage = SEARCH_HALVE;
         margin = search_challenge(s, predicted, search_all_parts(s->problem));
     }
-    if (related || s->out_of_memory) {
-        return;
+    if (!related && !s->out_of_memory) {
+        relate_start(s, &start, predicted, margin);
     }
-    SearchRace race = race_default(s);
-    bool changed = !same(&s->incumbent, &start);
-    SearchTrial *other = predicted ? search_find(s, changed ? &start : predicted) : NULL;
-    if (other && isfinite(margin)) {  // what lost
-        other->difference = race.median + (changed ? -margin : margin);
-    }
-    s->incumbent_difference = changed ? race.high : race.median;  // of what won, the cautious end
-    s->steps[s->step_count - 1].difference = s->incumbent_difference;
-    s->steps[0].difference = race.median - (changed ? margin : 0);
 }
 
 static void look(Search *s, const SearchOptions *options) {

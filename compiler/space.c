@@ -131,7 +131,7 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     case KNOB_TILE: add_tiles(space, knob); break;
     case KNOB_UNROLL: ADD_VALUES(knob, 1, 2, 4, 8); break;
     case KNOB_PREFETCH: ADD_VALUES(knob, 0, 512, 1024, 2048, 3072, 4096, 8192); break;
-    case KNOB_FAR: ADD_VALUES(knob, 0, 4096, 6144, 8192, 16384); break;
+    case KNOB_FAR: ADD_VALUES(knob, 0, 4096, 8192, 16384); break;
     case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
     case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
     case KNOB_K_BLOCKS:
@@ -331,8 +331,11 @@ static Misfit find_misfit(const Space *space, const Plan *plan) {
         if (!role->prefetch && role->prefetch_hint != standard->prefetch_hint) {
             return (Misfit){KNOB_HINT, KNOB_PREFETCH, r, "where nothing is prefetched the hint stays the default's"};
         }
-        if (role->prefetch_far != standard->prefetch_far && role->prefetch_far && !plan_prefetches_far(role)) {
-            return (Misfit){KNOB_FAR, KNOB_PREFETCH, r, "what is prefetched twice is so from farther away first"};
+        Role same = *role;
+        same.prefetch_far = standard->prefetch_far;
+        if (role->prefetch_far != standard->prefetch_far &&
+            (role->prefetch_far ? !plan_prefetches_far(role) : !plan_prefetches_far(&same))) {
+            return (Misfit){KNOB_FAR, KNOB_PREFETCH, r, "where it makes no difference the far one stays the default's"};
         }
     }
     if (plan->threads == 1 && plan->bind != space->standard.bind) {

@@ -67,103 +67,42 @@ typedef struct Check {
     const char *layer;
     const Space *space;
     Diagnostics *diagnostics;
-    Section knobs;  // by name, for the nearest one
 } Check;
 
-// At a candidate, or a key of it, or (PLACE_VALUE) that key's value.
-static Position position_of(const Check *check, size_t index, const char *key, PlacePart part) {
-    const Place root = {0}, candidate = {&root, NULL, index}, knob = {&candidate, key, 0};
-    return spec_position_find(check->candidates->text, check->candidates->bytes, key ? &knob : &candidate, part);
+// At a candidate, or at a knob of it.
+static void refuse(const Check *check, size_t index, const char *knob, const char *reason) {
+    const Place root = {0}, candidate = {&root, NULL, index}, key = {&candidate, knob, 0};
+    const Position at =
+        spec_position_find(check->candidates->text, check->candidates->bytes, knob ? &key : &candidate, PLACE_VALUE);
+    diagnostics_add(check->diagnostics, check->candidates->path, at.line, at.column, "candidate %zu is no plan of layer '%s': %s",
+                    index + 1, check->layer, reason);
 }
 
-static void refuse_name(const Check *check, size_t index, const char *name) {
-    const Position at = position_of(check, index, name, PLACE_KEY);
-    const char *nearest = spec_nearest_key(&check->knobs, name);
-    char *known = NULL;
-    size_t bytes;
-    FILE *list = open_memstream(&known, &bytes);
-    for (size_t k = 0; list && k < check->knobs.count; k++) {
-        fprintf(list, "%s%s", k ? ", " : "", check->knobs.keys[k].name);
-    }
-    if (list) {
-        fclose(list);
-    }
-    diagnostics_add(check->diagnostics, check->candidates->path, at.line, at.column,
-                    "candidate %zu is no plan of layer '%s': there is no knob '%.60s'%s%s", index + 1, check->layer, name,
-                    nearest ? ", did you mean " : "; there are ",
-                    nearest ? nearest
-                    : known ? known
-                            : "others");
-    free(known);
-}
-
-static void refuse_value(const Check *check, size_t index, const SpaceKnob *knob, const json_t *value) {
-    const Position at = position_of(check, index, knob->name, PLACE_VALUE);
-    char found[SPEC_TEXT_BYTES], allowed[SPACE_MAX_VALUES * 22] = "";
-    size_t used = 0;
-    for (int v = 0; v < knob->count && used < sizeof allowed; v++) {
-        used += (size_t)snprintf(allowed + used, sizeof allowed - used, "%s%lld", v ? ", " : "", (long long)knob->values[v]);
-    }
-    spec_describe(value, found);
-    diagnostics_add(check->diagnostics, check->candidates->path, at.line, at.column,
-                    "candidate %zu is no plan of layer '%s': %s cannot be %s here; it can be %s", index + 1, check->layer,
-                    knob->name, found, allowed);
-}
-
-static bool has_value(const SpaceKnob *knob, const json_t *value) {
-    for (int v = 0; v < knob->count; v++) {
-        if (json_is_integer(value) && json_integer_value(value) == knob->values[v]) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static const SpaceKnob *find_knob(const Space *space, const char *name) {
-    for (int k = 0; k < space->knob_count; k++) {
-        if (!strcmp(space->knobs[k].name, name)) {
-            return &space->knobs[k];
-        }
-    }
-    return NULL;
-}
-
-// What space_read refuses, said in full.
-static void explain_refusal(const Check *check, size_t index, const json_t *candidate, const char *reason) {
+// Each knob by itself first, so that all that are wrong are said and where; then what does not go together.
+static void check_candidate(const Check *check, size_t index, const json_t *candidate) {
     size_t before = check->diagnostics->count;
+    char reason[SPACE_REASON_BYTES] = "";
+    SearchPoint point;
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)candidate, name, value) {
-        const SpaceKnob *knob = find_knob(check->space, name);
-        if (!knob) {
-            refuse_name(check, index, name);
-        } else if (!has_value(knob, value)) {
-            refuse_value(check, index, knob, value);
+        json_t *alone = json_pack("{s:O}", name, value);
+        if (alone && space_read(check->space, alone, &point, reason, sizeof reason)) {
+            refuse(check, index, name, reason);
         }
+        json_decref(alone);
     }
-    if (check->diagnostics->count == before) {
-        const Position at = position_of(check, index, NULL, PLACE_VALUE);
-        char *text = json_dumps(candidate, JSON_ENCODE_ANY);
-        diagnostics_add(check->diagnostics, check->candidates->path, at.line, at.column,
-                        "candidate %zu is no plan of layer '%s': %s: %.400s", index + 1, check->layer, reason, text ? text : "");
-        free(text);
+    if (check->diagnostics->count == before && space_read(check->space, candidate, &point, reason, sizeof reason)) {
+        refuse(check, index, NULL, reason);
     }
 }
 
 int tune_candidates_check(const TuneCandidates *candidates, const char *layer, const Space *space, Diagnostics *diagnostics) {
-    Key keys[SEARCH_MAX_KNOBS] = {0};
-    for (int k = 0; k < space->knob_count; k++) {
-        keys[k].name = space->knobs[k].name;
-    }
-    const Check check = {candidates, layer, space, diagnostics, {"candidates", keys, (size_t)space->knob_count}};
+    const Check check = {candidates, layer, space, diagnostics};
     size_t i, before = diagnostics->count;
     json_t *candidate;
     json_array_foreach(candidates->list, i, candidate) {
-        SearchPoint point;
-        char reason[160] = "";
-        if (space_read(space, candidate, &point, reason, sizeof reason)) {
-            explain_refusal(&check, i, candidate, reason);
-        }
+        check_candidate(&check, i, candidate);
     }
     return diagnostics->count > before ? -1 : 0;
 }

@@ -140,7 +140,10 @@ static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_val
     }
     snprintf(facts.text, sizeof facts.text, "%s%s%s", shape, unroll < 0 ? "" : ", unrolled ", steps);
     facts.tall = rates->tall[facts.tile][facts.unroll];
-    facts.stream = rates->stream[facts.unroll][facts.prefetch];
+    int far = space_role_knob(space, r, "prefetch_far");
+    if (far < 0 || point->value[far] == view->standard.value[far]) {  // others are not measured by themselves
+        facts.stream = rates->stream[facts.unroll][facts.prefetch];
+    }
     return facts;
 }
 
@@ -178,8 +181,10 @@ static void write_tile(const TuneView *view, int index, int r, const char *name,
     if (best.tile != chosen.tile || best.unroll != chosen.unroll) {
         fprintf(out, "; the fastest tile by itself is %s with %s", best.text, table_number(number, best.tall));
     }
-    fprintf(out, ". Weights for one row stream at %s GB/s", table_number(number, chosen.stream));
-    if (chosen.prefetch != standard.prefetch || chosen.unroll != standard.unroll) {
+    if (chosen.stream > 0) {
+        fprintf(out, ". Weights for one row stream at %s GB/s", table_number(number, chosen.stream));
+    }
+    if (chosen.stream > 0 && (chosen.prefetch != standard.prefetch || chosen.unroll != standard.unroll)) {
         fprintf(out, " against %s of the default's", table_number(number, standard.stream));
     }
     fputs(".</li>\n", out);

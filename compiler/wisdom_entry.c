@@ -246,7 +246,12 @@ bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t
     wisdom_key_id(key, right);
     if (check.good && strcmp(id, right)) {
         const Place place = {&check.entry, "key", 0};
-        report(&check, &place, "its key was changed: the id of this key is %s", right);
+        const bool renamed = !strncmp(id, right, strlen(right)) && strstr(id, WISDOM_REFUSED);
+        report(&check, &place,
+               renamed
+                   ? "the entry is mended, but another of this key was measured since: drop one, and name this one %s if it stays"
+                   : "its key was changed: the id of this key is %s",
+               right);
     }
     return check.good;
 }
@@ -273,11 +278,15 @@ static int compare_decisions(const json_t *one, const json_t *other) {
             return a < b ? -1 : 1;
         }
     }
-    char *a = json_dumps(json_object_get(one, "decisions"), JSON_SORT_KEYS | JSON_COMPACT);
-    char *b = json_dumps(json_object_get(other, "decisions"), JSON_SORT_KEYS | JSON_COMPACT);
-    int order = a && b ? strcmp(a, b) : 0;
-    free(a);
-    free(b);
+    static const char *const objects[] = {"decisions", "tie"};
+    int order = 0;
+    for (size_t i = 0; i < sizeof objects / sizeof *objects && !order; i++) {
+        char *a = json_dumps(json_object_get(one, objects[i]), JSON_SORT_KEYS | JSON_COMPACT);  // NULL: there is none
+        char *b = json_dumps(json_object_get(other, objects[i]), JSON_SORT_KEYS | JSON_COMPACT);
+        order = strcmp(a ? a : "", b ? b : "");
+        free(a);
+        free(b);
+    }
     return order;
 }
 

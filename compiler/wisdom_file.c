@@ -291,7 +291,7 @@ static int write_all(const char *path, const Wisdom *wisdom, Diagnostics *diagno
         char other[WISDOM_ID_BYTES + 32];
         const char *name = id;
         for (int n = 1; json_object_get(all, name) || (n > 1 && json_object_get(wisdom->refused, name)); n++) {
-            snprintf(other, sizeof other, "%.16s.refused-%d", id, n);
+            snprintf(other, sizeof other, "%.16s" WISDOM_REFUSED "%d", id, n);
             name = other;
         }
         failed = failed || json_object_set(all, name, entry);

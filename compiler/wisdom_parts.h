@@ -22,6 +22,9 @@ typedef struct WisdomSource {
     Diagnostics *diagnostics;
 } WisdomSource;
 
+// What the id of a refused entry is continued with, and a number, once another entry has its id.
+#define WISDOM_REFUSED ".refused-"
+
 // --- wisdom_key.c ---
 // The key as it is stored. New reference; NULL when out of memory.
 json_t *wisdom_key_make(const WisdomKey *key);

@@ -380,9 +380,11 @@ static int measure_calls(Audit *audit, Row *row, int round) {
         if (few) {
             int64_t words = audit->cache_bytes / 4;  // twice the cache
             read_memory(audit, 1, words < audit->memory_words ? words : audit->memory_words);
+            const int64_t call = audit->call;
             if (audit->model_count > 1 && forward(audit, row->tokens, (count + 1) % audit->model_count, NULL)) {
                 return -1;
             }
+            audit->call = call;  // the timed calls take all tokens in turn
         }
         double begun = now();
         if (forward(audit, row->tokens, count % audit->model_count, NULL)) {

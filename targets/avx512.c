@@ -26,6 +26,7 @@ const Target target_avx512 = {
             [PATH_FP32_FMA] = VECTOR_TILE(4),
             [PATH_BF16_WIDENED] = VECTOR_TILE(2),
             [PATH_BF16_DOT] = VECTOR_TILE(2),
+            // One token takes 8 % less time than with 4 KiB into the second-level cache alone, 4 to 32 take 10 to 15 % less.
             [PATH_BF16_AMX] = {.max_rows = 32,
                                .wide_rows = 16,
                                .tile_columns = 32,

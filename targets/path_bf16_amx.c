@@ -146,7 +146,7 @@ static void loop_end(Emission *e, LLVMValueRef function, const Loop *loop, int64
 // The whole of the block `distance` bytes behind w, which is w_offset bytes into its panel; behind the panel's end that of what is
 // read next. Low tiles are bound by memory.
 static void prefetch_own(Emission *e, const Block *b, LLVMValueRef w, LLVMValueRef w_offset, int64_t distance, int hint) {
-    LLVMValueRef inside = LLVMBuildICmp(e->builder, LLVMIntULT, w_offset, integer(e, b->role->panel_bytes - distance), "");
+    LLVMValueRef inside = LLVMBuildICmp(e->builder, LLVMIntSLT, w_offset, integer(e, b->role->panel_bytes - distance), "");
     LLVMTypeRef byte = LLVMInt8TypeInContext(e->context);
     LLVMValueRef next = LLVMBuildGEP2(e->builder, byte, LLVMGetParam(b->function, 3), &w_offset, 1, "");
     next = emission_address(e, next, -b->role->panel_bytes);

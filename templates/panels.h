@@ -39,7 +39,7 @@ INLINE Walk panels_walk(const Context *c, const Matrix *m, int64_t count, int64_
 INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void *a, float *out) {
     const Role *role = w->matrix->role;
     const uint8_t *ahead = w->next + tile * (role->ahead_bytes / w->tiles);
-    if (height <= tuned(role)->wide_rows) {
+    if (!w->widened && height <= tuned(role)->wide_rows) {
         ahead = tile + 1 < w->tiles ? w->panel : w->next;
     }
     int64_t share = role->ahead_bytes / w->tiles,

@@ -373,7 +373,7 @@ END_TEST
 // --- interleaving --------------------------------------------------------------------------------------------------
 
 typedef struct Fake {
-    int calls, prepared, fail_at;
+    int calls, prepared, fail_at, leads, fail_lead_at;
 } Fake;
 
 static void fake_prepare(void *context) {
@@ -385,6 +385,13 @@ static int fake_call(void *context) {
     fake->calls++;
     ck_assert_int_eq(fake->calls, fake->prepared);
     return fake->fail_at && fake->calls == fake->fail_at ? -7 : 0;
+}
+
+// Comes before the preparation, so that the timed calls' weights and tokens follow each other without a gap.
+static int fake_lead(void *context) {
+    Fake *fake = context;
+    ck_assert_int_eq(fake->calls, fake->prepared);
+    return ++fake->leads == fake->fail_lead_at ? -8 : 0;
 }
 
 START_TEST(every_side_is_called_often_enough) {
@@ -419,11 +426,13 @@ START_TEST(scratch_is_read_before_timed_calls) {
     ck_assert(!scratch.incomplete);
     ck_assert_uint_eq(sides[0].count + 1, (size_t)fake.calls);
     fake = (Fake){0};
-    sides[0].leads = true;
+    sides[0].lead = fake_lead;
     ck_assert_int_eq(bench_interleave(sides, 1, 0), 0);
-    ck_assert_uint_eq(2 * sides[0].count + 1, (size_t)fake.calls);
-    fake = (Fake){.fail_at = 2};
-    ck_assert_int_eq(bench_interleave(sides, 1, 0), -7);
+    ck_assert_uint_eq(sides[0].count + 1, (size_t)fake.calls);
+    ck_assert_uint_eq(sides[0].count, (size_t)fake.leads);  // the first call is not timed
+    fake = (Fake){.fail_lead_at = 2};
+    ck_assert_int_eq(bench_interleave(sides, 1, 0), -8);
+    ck_assert_int_eq(fake.calls, 2);
     ck_assert_int_eq(bandwidth_sweep(scratch.memory, scratch.bytes, 2, 0), -1);  // no time
     bench_scratch_close(&scratch);
     machine.memory_available = 1 << 20;

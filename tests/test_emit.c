@@ -12,6 +12,7 @@
 #include "../runtime/packed.h"
 #include "available.h"
 #include "fixture.h"
+#include "prefetch_trace.h"
 #include "suites.h"
 
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
@@ -201,43 +202,128 @@ START_TEST(test_blocks_add_up) {
 }
 END_TEST
 
-// x86 prefetches of a tile's code (0f 18 /reg with an address), by their register field: 1 nearest cache, 2 second level.
-static void count_prefetches(const Role *role, int rows, int panels, int counts[8]) {
-    Diagnostics diagnostics = {0};
-    Object object = emit_single_tile(&target_avx512, role, TILE_PACKED, rows, panels, &diagnostics);
-    ck_assert_msg(object != NULL, "%s", diagnostics.text);
-    const uint8_t *code = (const uint8_t *)LLVMGetBufferStart(object);
-    memset(counts, 0, 8 * sizeof *counts);
-    for (size_t i = 0; i + 2 < LLVMGetBufferSize(object); i++) {
-        counts[code[i + 2] >> 3 & 7] += code[i] == 0x0f && code[i + 1] == 0x18 && code[i + 2] < 0xc0;
-    }
-    LLVMDisposeMemoryBuffer(object);
+typedef struct TileCall {
+    TileFunction *tile;
+    const void *a, *w, *ahead;
+    float *out;
+} TileCall;
+
+static void call_tile(void *context) {
+    const TileCall *call = context;
+    call->tile(call->a, call->w, call->out, call->ahead, 64, NULL);
 }
 
-// Low tiles fetch every line they read, near and far, as often as their plan says; tall ones two lines a step of what they are
-// told.
-START_TEST(test_prefetches) {
-    enum { NEAR = 1, FAR = 2, LINES = 4 };  // of a step of two panels
-    Role role = make_role(&target_avx512, PATH_BF16_WIDENED, 1024);
-    role.ahead_bytes = role.panel_bytes / 2;
-    int counts[8], round = LINES * role.unroll;
-    count_prefetches(&role, 1, 2, counts);
-    ck_assert(counts[NEAR] == round && counts[FAR] == round);
-    role.prefetch_far = role.prefetch;
-    count_prefetches(&role, 1, 2, counts);
-    ck_assert(counts[NEAR] == round && counts[FAR] == 0);
+// The prefetches of a tile of a path of avx512; of a low one `ahead` is what is read next. -1: cannot be traced here.
+static long trace_tile(const Role *role, int rows, int panels, uint8_t *w, uint8_t *ahead, Prefetch *out, size_t room) {
+    Diagnostics diagnostics = {0};
+    float *sums = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
+    Jit *jit = jit_load(emit_single_tile(&target_avx512, role, TILE_PACKED, rows, panels, &diagnostics), &diagnostics);
+    ck_assert_msg(jit != NULL, "%s", diagnostics.text);
+    TileCall call = {(TileFunction *)jit_function(jit, "tile_0"), guarded((size_t)(rows * role->input_stride)), w, ahead, sums};
+    long count = prefetch_trace(call_tile, &call, out, room);
+    jit_free(jit);
+    return count;
+}
+
+// What a stream `distance` bytes ahead fetches of one panel: each line once, behind the panel's end those of what is read next.
+static size_t expect_stream(const Role *role, int level, int64_t distance, const uint8_t *panel, const uint8_t *next,
+                            Prefetch *out) {
+    size_t count = 0;
+    for (int64_t line = distance; line < role->panel_bytes + distance; line += 64) {
+        const uint8_t *at = line < role->panel_bytes ? panel + line : next + line - role->panel_bytes;
+        out[count++] = (Prefetch){level, (uintptr_t)at};
+    }
+    return count;
+}
+
+static int by_address(const void *a, const void *b) {
+    const Prefetch *left = a, *right = b;
+    if (left->level != right->level) {
+        return left->level < right->level ? -1 : 1;
+    }
+    return (left->address > right->address) - (left->address < right->address);
+}
+
+// passes: of the columns, one after the other; then the second panel is what is read after the first.
+static void check_streams(const Role *role, int rows, int panels, int passes) {
+    enum { ROOM = 1 << 14 };
+    Prefetch *got = calloc(ROOM, sizeof *got), *expected = calloc(ROOM, sizeof *expected);
+    uint8_t *w = guarded((size_t)(2 * role->panel_bytes)), *next = guarded((size_t)(2 * role->panel_bytes));
+    long count = trace_tile(role, rows, panels, w, next, got, ROOM);
+    size_t wanted = 0;
+    const int64_t distances[] = {role->prefetch, plan_prefetches_far(role) ? role->prefetch_far : 0};
+    const int levels[] = {role->prefetch_hint == 3 ? 1 : 2, 2};
+    for (int stream = 0; stream < 2; stream++) {
+        for (int p = 0; p < panels && distances[stream]; p++) {
+            const uint8_t *after = passes == 1 ? next + p * role->panel_bytes : p == 0 ? w + role->panel_bytes : next;
+            wanted += expect_stream(role, levels[stream], distances[stream], w + p * role->panel_bytes, after, expected + wanted);
+        }
+    }
+    qsort(expected, wanted, sizeof *expected, by_address);
+    if (count >= 0) {
+        ck_assert_int_eq(count, (long)wanted);
+        for (size_t i = 0; i < wanted; i++) {
+            ck_assert_int_eq(got[i].level, expected[i].level);
+            ck_assert_uint_eq(got[i].address, expected[i].address);
+        }
+    }
+    free(got);
+    free(expected);
+}
+
+static const Path vector_path = PATH_BF16_WIDENED;
+
+// Low tiles fetch every line that is read `prefetch` bytes later, and prefetch_far bytes, whichever matrix it belongs to.
+START_TEST(test_own_prefetches) {
+    const Path path = _i ? PATH_BF16_AMX : vector_path;
+    if (!available_path(&target_avx512, path)) {
+        return;
+    }
+    Role role = make_role(&target_avx512, path, 512);
+    ck_assert(plan_prefetches_far(&role));
+    check_streams(&role, 1, 1, 1);
+    check_streams(&role, 1, 2, 1);
+    check_streams(&role, role.wide_rows, 2, 1);
+    role.prefetch_far = 0;
+    check_streams(&role, 1, 2, 1);
     role.prefetch_hint = 2;
-    count_prefetches(&role, role.wide_rows, 1, counts);
-    ck_assert(counts[NEAR] == 0 && counts[FAR] == round / 2);
+    check_streams(&role, 1, 2, 1);
     role.prefetch = 0;
     role.prefetch_far = 4096;
-    count_prefetches(&role, 1, 2, counts);
-    ck_assert(counts[NEAR] == 0 && counts[FAR] == 0);
-    count_prefetches(&role, role.max_rows, 1, counts);
-    ck_assert(counts[NEAR] == 0 && counts[FAR] == 2 * role.unroll);
-    role.ahead_hint = -1;
-    count_prefetches(&role, role.max_rows, 1, counts);
-    ck_assert(counts[NEAR] == 0 && counts[FAR] == 0);
+    check_streams(&role, 1, 2, 1);
+}
+END_TEST
+
+START_TEST(test_prefetches_of_passes) {
+    if (!available_path(&target_avx512, vector_path)) {
+        return;
+    }
+    Role role = make_role(&target_avx512, vector_path, 512);
+    role.wide_rows = 8;  // two panels at once do not fit the registers any more
+    check_streams(&role, 8, 2, 2);
+}
+END_TEST
+
+// Tall ones fetch what they are told, in two streams.
+START_TEST(test_told_prefetches) {
+    enum { ROOM = 1 << 12 };
+    if (!available_path(&target_avx512, vector_path)) {
+        return;
+    }
+    Role role = make_role(&target_avx512, vector_path, 512);
+    role.ahead_bytes = role.panel_bytes / 2;
+    Prefetch got[ROOM];
+    uint8_t *w = guarded((size_t)role.panel_bytes), *ahead = guarded((size_t)role.panel_bytes);
+    long count = trace_tile(&role, role.max_rows, 1, w, ahead, got, ROOM);
+    if (count >= 0) {
+        ck_assert_int_eq(count, role.panel_bytes / 64);
+        for (long i = 0; i < count; i++) {
+            ck_assert_int_eq(got[i].level, 2);
+            ck_assert_uint_eq(got[i].address, (uintptr_t)ahead + (uintptr_t)(64 * i));
+        }
+        role.ahead_hint = -1;
+        ck_assert_int_eq(trace_tile(&role, role.max_rows, 1, w, ahead, got, ROOM), 0);
+    }
 }
 END_TEST
 
@@ -266,7 +352,9 @@ Suite *suite_emit(void) {
     tcase_add_loop_test(cases, test_tiles, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_tiles_have_the_same_bits, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_blocks_add_up, 0, count * PATH_COUNT);
-    tcase_add_test(cases, test_prefetches);
+    tcase_add_loop_test(cases, test_own_prefetches, 0, 2);
+    tcase_add_test(cases, test_prefetches_of_passes);
+    tcase_add_test(cases, test_told_prefetches);
     tcase_add_test(cases, test_rejections);
     suite_add_tcase(suite, cases);
     return suite;

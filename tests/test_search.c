@@ -282,6 +282,13 @@ START_TEST(test_differences) {
         // By two races, of three rounds (start and prediction) and of six (prediction and default): sqrt(3) times the error of one
         // of six, which is below 0.06 here. One sample in twenty is an outlier, and three rounds do not withstand two.
         near += fabs(result.steps[0].difference - (true_objective(&s, &worst) - standard)) < 0.06 * sqrt(3);
+        int known = 0;
+        for (size_t i = 0; i < result.trial_count; i++) {
+            const SearchTrial *trial = &result.trials[i];
+            known += !memcmp(&trial->point, &worst, sizeof worst) && trial->rounds >= 3 && trial->error > 0 &&
+                     trial->difference == result.steps[0].difference;
+        }
+        ck_assert_int_eq(known, 1);
         for (size_t i = 1; i < result.step_count; i++) {  // the cautious end: faster than that, if anything
             const SearchStep *step = &result.steps[i];
             ck_assert_double_ge(step->seconds, result.steps[i - 1].seconds);

@@ -265,7 +265,8 @@ if __name__ == "__main__":
     try:
         main()
     except OSError as problem:
-        print(f"regret.py: error: {problem.filename}: {problem.strerror}", file=sys.stderr)
+        where = f"{problem.filename}: " if problem.filename else ""
+        print(f"regret.py: error: {where}{problem.strerror}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command goes on from here")
