@@ -234,6 +234,19 @@ START_TEST(bad_entries) {
 }
 END_TEST
 
+// One whose key was measured again makes room, can be told apart from the new one, and says what to do once it is mended.
+START_TEST(bad_entries_with_successors) {
+    shell_expect(EXIT_OK, "",
+                 "cp $D/w.json $D/good.json; sed -i 's/\"gain\": 1.25/\"gain\": -4/' $D/w.json; " RUN
+                 "import $D/good.json && grep -q '%s.refused-1' $D/w.json",
+                 ids[1]);
+    shell_expect(EXIT_OK, "is mended, but another of this key was measured since",
+                 "sed 's/-4/1.25/' $D/w.json >$D/m.json; $CATENA wisdom -w $D/m.json list");
+    shell_expect(EXIT_OK, "dropped ", RUN "forget %s", ids[1]);
+    shell_expect(EXIT_OK, "1\n", "grep -c %s $D/w.json", ids[1]);
+}
+END_TEST
+
 Suite *suite_wisdom_command(void) {
     Suite *suite = suite_create("wisdom_command");
     TCase *cases = tcase_create("wisdom_command");
@@ -252,6 +265,7 @@ Suite *suite_wisdom_command(void) {
     tcase_add_test(cases, files_of_others);
     tcase_add_test(cases, damaged_files);
     tcase_add_test(cases, bad_entries);
+    tcase_add_test(cases, bad_entries_with_successors);
     suite_add_tcase(suite, cases);
     return suite;
 }
