@@ -6,6 +6,14 @@
 #include <stdlib.h>
 #include <ucontext.h>
 
+int prefetch_compare(const void *a, const void *b) {
+    const Prefetch *left = a, *right = b;
+    if (left->level != right->level) {
+        return left->level < right->level ? -1 : 1;
+    }
+    return (left->address > right->address) - (left->address < right->address);
+}
+
 #if defined(__x86_64__)
 
 static Prefetch *kept;
@@ -51,14 +59,6 @@ static void on_trap(int signal, siginfo_t *information, void *context) {
     look_at((const uint8_t *)state->uc_mcontext.gregs[REG_RIP], state->uc_mcontext.gregs);
 }
 
-static int ascending(const void *a, const void *b) {
-    const Prefetch *left = a, *right = b;
-    if (left->level != right->level) {
-        return left->level < right->level ? -1 : 1;
-    }
-    return (left->address > right->address) - (left->address < right->address);
-}
-
 long prefetch_trace(void (*run)(void *context), void *context, Prefetch *out, size_t room) {
     struct sigaction trap = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO}, before;
     kept = out, kept_room = room, kept_count = 0;
@@ -68,7 +68,7 @@ long prefetch_trace(void (*run)(void *context), void *context, Prefetch *out, si
     run(context);
     __asm__ volatile("lea -128(%%rsp), %%rsp; pushfq; andq $-257, (%%rsp); popfq; lea 128(%%rsp), %%rsp" : : : "cc", "memory");
     sigaction(SIGTRAP, &before, NULL);
-    qsort(out, kept_count < room ? kept_count : room, sizeof *out, ascending);
+    qsort(out, kept_count < room ? kept_count : room, sizeof *out, prefetch_compare);
     return (long)kept_count;
 }
 

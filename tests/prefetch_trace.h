@@ -11,6 +11,9 @@ typedef struct Prefetch {
     uintptr_t address;
 } Prefetch;
 
+// For qsort: by level and address.
+int prefetch_compare(const void *a, const void *b);
+
 // Calls run(context) and lists the prefetches that it executes, ascending by level and address. Returns their number, of which at
 // most `room` were kept; -1 where instructions cannot be traced (another architecture than x86-64).
 long prefetch_trace(void (*run)(void *context), void *context, Prefetch *out, size_t room);

@@ -236,14 +236,6 @@ static size_t expect_stream(const Role *role, int level, int64_t distance, const
     return count;
 }
 
-static int by_address(const void *a, const void *b) {
-    const Prefetch *left = a, *right = b;
-    if (left->level != right->level) {
-        return left->level < right->level ? -1 : 1;
-    }
-    return (left->address > right->address) - (left->address < right->address);
-}
-
 // passes: of the columns, one after the other; then the second panel is what is read after the first.
 static void check_streams(const Role *role, int rows, int panels, int passes) {
     enum { ROOM = 1 << 14 };
@@ -259,7 +251,7 @@ static void check_streams(const Role *role, int rows, int panels, int passes) {
             wanted += expect_stream(role, levels[stream], distances[stream], w + p * role->panel_bytes, after, expected + wanted);
         }
     }
-    qsort(expected, wanted, sizeof *expected, by_address);
+    qsort(expected, wanted, sizeof *expected, prefetch_compare);
     if (count >= 0) {
         ck_assert_int_eq(count, (long)wanted);
         for (size_t i = 0; i < wanted; i++) {
