@@ -35,7 +35,7 @@ static SearchTrial *add_trial(Search *s, const SearchPoint *point) {
     }
     if (!found && s->trial_count < s->trial_room) {
         found = &s->trials[s->trial_count++];
-        *found = (SearchTrial){.point = *point};
+        *found = (SearchTrial){.point = *point, .predicted = search_predict(s, point)};
     }
     return found;
 }
@@ -92,7 +92,6 @@ int search_prepare(Search *s, const SearchPoint *point) {
     int status = trial ? s->problem->prepare(s->problem->context, point) : -1;
     s->stopped |= status < 0;
     if (trial) {
-        trial->predicted = search_predict(s, point);
         trial->unusable = status > 0;
     }
     return status;

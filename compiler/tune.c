@@ -189,8 +189,9 @@ json_t *tune_measurements(const TuneResult *result) {
     return list;
 }
 
-// The trials of such a list that this space has; owned by the caller. NULL where there are none.
-static SearchTrial *read_measurements(const Space *space, const json_t *list, size_t *count) {
+// The trials of such a list that this space has; owned by the caller. NULL where there are none. What was predicted then stays, so
+// that a row that is not measured again is written as it was.
+static SearchTrial *read_measurements(const Space *space, const json_t *list, double standard_predicted, size_t *count) {
     SearchTrial *trials = calloc(json_array_size(list) + 1, sizeof *trials);
     size_t i;
     json_t *row;
@@ -205,6 +206,7 @@ static SearchTrial *read_measurements(const Space *space, const json_t *list, si
         trials[*count].rounds =
             json_integer_value(rounds) < SEARCH_KNOWN_ROUNDS ? (int)json_integer_value(rounds) : SEARCH_KNOWN_ROUNDS;
         trials[*count].difference = json_number_value(difference);
+        trials[*count].predicted = standard_predicted + json_number_value(json_object_get(row, "predicted"));
         trials[*count].seconds = json_number_value(json_object_get(row, "seconds"));
         trials[*count].unusable = json_is_true(json_object_get(row, "unusable"));
         ++*count;
@@ -265,7 +267,9 @@ static int search(Tuning *t) {
         }
         options.candidates = candidates;
     }
-    SearchTrial *known = read_measurements(&t->result->space, t->options->known, &options.known_count);
+    t->result->standard_predicted = predict_all(t, &problem, &problem.standard);
+    SearchTrial *known =
+        read_measurements(&t->result->space, t->options->known, t->result->standard_predicted, &options.known_count);
     options.known = known;
     start = t->options->start_worst ? worst_point(t, &problem) : start;
     const Plan first = plan_of(t, &start);
@@ -274,7 +278,6 @@ static int search(Tuning *t) {
     }
     options.start = &start;
     options.budget = t->options->budget - (statistics_clock() - t->begin);
-    t->result->standard_predicted = predict_all(t, &problem, &problem.standard);
     t->result->search_begin = statistics_clock() - t->prepared;
     int status = search_run(&problem, &options, &t->result->search);
     t->result->search.stopped = t->result->search.stopped || tune_stopped;

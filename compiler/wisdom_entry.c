@@ -227,6 +227,17 @@ static void check_field(Check *check, const json_t *entry, const Field *field) {
     }
 }
 
+// Of an entry or its tie, whose numbers are good by themselves.
+static void check_interval(Check *check, const char *section, const json_t *numbers) {
+    double low = json_number_value(json_object_get(numbers, "low")), gain = json_number_value(json_object_get(numbers, "gain")),
+           high = json_number_value(json_object_get(numbers, "high"));
+    const Place part = {&check->entry, section, 0}, place = {section ? &part : &check->entry, "gain", 0};
+    if (low > gain || gain > high) {
+        report(check, &place, "\"low\" must not be above \"gain\", nor that above \"high\", found %.6g, %.6g, %.6g", low, gain,
+               high);
+    }
+}
+
 bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t *entry) {
     const json_t *key = json_object_get(entry, "key");
     char found[WORDS_BYTES], right[WISDOM_ID_BYTES];
@@ -242,6 +253,10 @@ bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t
         if (!fields[i].section || strcmp(fields[i].section, "tie") || json_object_get(entry, "tie")) {
             check_field(&check, entry, &fields[i]);
         }
+    }
+    if (check.good) {
+        check_interval(&check, NULL, entry);
+        check_interval(&check, "tie", json_object_get(entry, "tie"));
     }
     wisdom_key_id(key, right);
     if (check.good && strcmp(id, right)) {

@@ -243,6 +243,14 @@ START_TEST(test_stopped) {
 }
 END_TEST
 
+static double predicted_objective(const SearchProblem *problem, const SearchPoint *point) {
+    double sum = 0;
+    for (int p = 0; p < PARTS; p++) {
+        sum += log(problem->predict(problem->context, point, p)) / PARTS;
+    }
+    return sum;
+}
+
 // Two halves, the second knowing what the first found, are about as good as one search.
 START_TEST(test_resumed) {
     int found = 0;
@@ -257,6 +265,11 @@ START_TEST(test_resumed) {
             .budget = 40, .seed = seed, .start = &first.best, .known = first.trials, .known_count = first.trial_count};
         ck_assert_int_eq(search_run(&problem, &options, &second), 0);
         ck_assert(second.trial_count >= first.trial_count);
+        for (size_t i = 0; i < second.trial_count; i++) {  // known ones keep their prediction, new ones have one
+            const SearchTrial *trial = &second.trials[i];
+            double predicted = i < first.trial_count ? first.trials[i].predicted : predicted_objective(&problem, &trial->point);
+            ck_assert_double_eq_tol(trial->predicted, predicted, 1e-12);
+        }
         found += true_objective(&s, &second.best) < least + log(1.03);
         release(&first);
         release(&second);
