@@ -238,6 +238,7 @@ int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const 
 void bench_library_prepare(void *context);
 int bench_library_call(void *context);
 // As of the layer before in a model: code and workspace are brought back, and the next call's weights and tokens are others.
+// Nothing where there is one instance.
 int bench_library_lead(void *context);
 // One untimed call on a window of tokens that returns its output as fp32 and its choices.
 int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t *experts);

@@ -223,6 +223,9 @@ void bench_library_prepare(void *context) {
 int bench_library_lead(void *context) {
     BenchLibrary *library = context;
     int64_t cursor = library->cursor;
+    if (library->slots == 1) {
+        return 0;
+    }
     library->cursor = cursor + 2;  // the next timed call's is cursor + 1
     if (library->trace) {
         take_trace(library, library->cursor);

@@ -255,7 +255,7 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
             sides[(*count)++] = (BenchSide){.context = libraries[i],
                                             .prepare = bench_library_prepare,
                                             .call = bench_library_call,
-                                            .lead = libraries[i]->slots > 1 ? bench_library_lead : NULL,
+                                            .lead = bench_library_lead,
                                             .warmups = warm ? 1 : libraries[i]->slots};
         }
     }

@@ -261,10 +261,10 @@ static size_t list_tiles(const Space *space, int role, RatesTileKind kind, Rates
     }
     do {
         Plan plan;
-        space_plan(space, &point, &plan);
         if (!space_valid(space, &point)) {
             continue;  // another point says the same
         }
+        space_plan(space, &point, &plan);
         for (int rows = 1; rows <= heights_of(space, role, kind); rows++, count++) {
             if (tiles) {
                 tiles[count] = (RatesTile){.role = role,

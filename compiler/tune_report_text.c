@@ -183,9 +183,9 @@ static void write_tile(const TuneView *view, int index, int r, const char *name,
     }
     if (chosen.stream > 0) {
         fprintf(out, ". Weights for one row stream at %s GB/s", table_number(number, chosen.stream));
-    }
-    if (chosen.stream > 0 && (chosen.prefetch != standard.prefetch || chosen.unroll != standard.unroll)) {
-        fprintf(out, " against %s of the default's", table_number(number, standard.stream));
+        if (chosen.prefetch != standard.prefetch || chosen.unroll != standard.unroll) {
+            fprintf(out, " against %s of the default's", table_number(number, standard.stream));
+        }
     }
     fputs(".</li>\n", out);
 }

@@ -278,23 +278,28 @@ START_TEST(test_resumed) {
 }
 END_TEST
 
+// A search from the slowest point. Returns by how much that is slower than the default.
+static double search_from_worst(Simulation *s, double budget, uint64_t seed, SearchPoint *worst, SearchResult *result) {
+    SearchProblem problem = problem_of(s);
+    double slowest = extreme(s, -1, worst), standard = true_objective(s, &problem.standard);
+    const SearchOptions options = {.budget = budget, .seed = seed, .start = worst};
+    ck_assert_int_eq(search_run(&problem, &options, result), 0);
+    return slowest - standard;
+}
+
 // Differences are to the default from the beginning, wherever the search starts; steps tell the race in its order.
 START_TEST(test_differences) {
     int near = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.08);
         SearchPoint worst;
-        extreme(&s, -1, &worst);
-        SearchProblem problem = problem_of(&s);
-        double standard = true_objective(&s, &problem.standard);
-        SearchOptions options = {.budget = 40, .seed = seed, .start = &worst};
         SearchResult result;
-        ck_assert_int_eq(search_run(&problem, &options, &result), 0);
+        double slower = search_from_worst(&s, 40, seed, &worst, &result), standard = true_objective(&s, &worst) - slower;
         ck_assert_uint_ge(result.step_count, 2);
         ck_assert_mem_eq(&result.steps[0].point, &worst, sizeof worst);
         // By two races, of three rounds (start and prediction) and of six (prediction and default): sqrt(3) times the error of one
         // of six, which is below 0.06 here. One sample in twenty is an outlier, and three rounds do not withstand two.
-        near += fabs(result.steps[0].difference - (true_objective(&s, &worst) - standard)) < 0.06 * sqrt(3);
+        near += fabs(result.steps[0].difference - slower) < 0.06 * sqrt(3);
         int known = 0;
         for (size_t i = 0; i < result.trial_count; i++) {
             const SearchTrial *trial = &result.trials[i];
@@ -320,13 +325,8 @@ START_TEST(test_leaves_slow_start) {
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.4);
         SearchPoint worst;
-        const SearchPoint standard = {{0}};
-        double slower = extreme(&s, -1, &worst) - true_objective(&s, &standard);
-        SearchProblem problem = problem_of(&s);
-        SearchOptions options = {.budget = 60, .seed = seed, .start = &worst};
         SearchResult result;
-        ck_assert_int_eq(search_run(&problem, &options, &result), 0);
-        ck_assert_double_gt(slower, 0.6);
+        ck_assert_double_gt(search_from_worst(&s, 60, seed, &worst, &result), 0.6);
         int samples = 0;
         for (size_t i = 0; i < result.trial_count; i++) {
             samples = memcmp(&result.trials[i].point, &worst, sizeof worst) ? samples : result.trials[i].part_samples[0];

@@ -6,32 +6,26 @@
 
 One search for each shape and format (`catena tune --table`), then gains.csv: the gain that the search's last race confirmed, with
 its 95 % interval (1 where it was a tie: then the default plan stays), and what the best plan made of each race against the default
-otherwise. The geometric mean is over all of them that had time for a last race or found nothing to race, ties counted as 1. Whatever is there is not measured again.
+otherwise. The geometric mean is over all of them that had time for a last race or found nothing to race, ties counted as 1.
+Whatever is there is not measured again.
 
 All searches share one file of wisdom, DIRECTORY/wisdom.json: a search begins with what was found for the nearest shape before it,
 so that the order of shapes matters. Python's standard library only."""
 
-import argparse
 import csv
 import json
 import math
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
+
+import campaign
 
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
 PAPER = ["moe_8of64", "coe_2x4of64", "olmoe_1b_7b", "qwen3_30b_a3b", "deepseek_v2_lite"]
 AWKWARD = ["awkward", "tuning/shapes/hidden_2880", "tuning/shapes/expert_1407", "tuning/shapes/experts_60", "tuning/shapes/small_k_6"]
 VERDICTS = (re.compile(r"gain ([\d.]+)x \(([\d.]+) to ([\d.]+)\)"), re.compile(r"tie .*: ([\d.]+)x \(([\d.]+) to ([\d.]+)\)"))
-
-
-class Parser(argparse.ArgumentParser):
-    """What is wrong in one line, without the usage."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def known_shapes():
@@ -49,15 +43,12 @@ def check_options(parser, options):
     for weights in options.formats.split(","):
         if weights not in formats:
             parser.error(f"--formats takes {' and '.join(formats)}, not '{weights}'")
-    if options.out.exists() and not options.out.is_dir():
-        parser.error(f"--out takes a directory, '{options.out}' is none")
-    if not shutil.which(options.catena):
-        parser.error(f"there is no program '{options.catena}': name it with --catena PATH (make builds build/catena)")
+    parser.check_campaign(options)
     return options
 
 
 def read_options():
-    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser = campaign.Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("shapes", nargs="*", default=PAPER + AWKWARD, help="descriptions in the examples' folder, without .json")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--catena", default="catena")
@@ -125,11 +116,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OSError as problem:
-        where = f"{problem.filename}: " if problem.filename else ""
-        print(f"gains.py: error: {where}{problem.strerror}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on from here")
+    campaign.run(main)

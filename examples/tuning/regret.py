@@ -20,22 +20,16 @@ import csv
 import json
 import math
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
+
+import campaign
 
 METHODS = {"race": "search", "random": "random points", "model": "cost model's first choice"}
 COLOURS = {"race": "#1f5fbf", "random": "#b4531c", "model": "#3c7d3c"}
 CANDIDATES = 48  # that catena compares at once
 PREPARATION = 6  # seconds beside a search's budget, at most: starting, filling memory, ending
-
-
-class Parser(argparse.ArgumentParser):
-    """What is wrong in one line, without the usage."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def list_of(convert, words):
@@ -74,15 +68,12 @@ def check_options(parser, options):
         parser.error(f"--also: there is no file '{options.also}', expected a table of `catena tune --effort exhaustive --table`")
     if options.also and "kind" not in options.also.open(encoding="utf-8", errors="replace").readline().split(","):
         parser.error(f"--also: '{options.also}' is no table of `catena tune --effort exhaustive --table`")
-    if options.out.exists() and not options.out.is_dir():
-        parser.error(f"--out takes a directory, '{options.out}' is none")
-    if not shutil.which(options.catena):
-        parser.error(f"there is no program '{options.catena}': name it with --catena PATH (make builds build/catena)")
+    parser.check_campaign(options)
     return options
 
 
 def read_options():
-    parser = Parser(description=__doc__.split("\n\n")[0])
+    parser = campaign.Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("description")
     parser.add_argument("--layer", required=True)
     parser.add_argument("--out", required=True, type=pathlib.Path)
@@ -262,11 +253,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OSError as problem:
-        where = f"{problem.filename}: " if problem.filename else ""
-        print(f"regret.py: error: {where}{problem.strerror}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on from here")
+    campaign.run(main)
