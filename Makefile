@@ -28,10 +28,10 @@ LLVM_LIBS   := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --link-shared --libfil
 LIBS         = $(LLVM_LIBS) -lhwloc -ljansson -lzip -lelf -lm -ldl
 DEFINES      = -DCATENA_VERSION='"$(VERSION)"' -DCATENA_LLD='"$(LLD)"' -DCATENA_LLVM_MAJOR=$(LLVM_MAJOR) -DCATENA_NATIVE
 
-COMPILER  := $(filter-out compiler/main.c,$(wildcard compiler/*.c))
+COMPILER  := $(wildcard compiler/*/*.c)
 TARGETS   := $(wildcard targets/*.c)
-RUNTIME   := $(wildcard runtime/*.c)
-SKELETON  := $(filter-out templates/tiles_plain.c templates/entry.c,$(wildcard templates/*.c))
+RUNTIME   := $(filter-out runtime/entry.c,$(wildcard runtime/*.c))
+SKELETON  := templates/forward.c
 TESTS     := $(filter-out tests/fuzz_% tests/runner.c,$(wildcard tests/*.c))
 # What the compiler and the tests are both made of.
 NATIVE    := $(COMPILER) $(TARGETS) $(filter-out runtime/api.c,$(RUNTIME))
@@ -62,16 +62,16 @@ $(BUILD)/native/%.o: %.c
 	$(CC) $(BASE) $(CFLAGS) $(INLINING) $(LLVM_CFLAGS) $(DEFINES) -fopenmp -c -o $@ $<
 
 # What a user would write is optimised as a user would (bench compares with it).
-$(BUILD)/native/compiler/reference_fast.o $(BUILD)/native/compiler/reference_fast_route.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math -ffp-contract=fast
+$(BUILD)/native/compiler/opponent/opponent.o $(BUILD)/native/compiler/opponent/route.o: CFLAGS := -O3 -g -fno-math-errno -fassociative-math -fno-signed-zeros -fno-trapping-math -ffp-contract=fast
 
 # The skeleton is one function where inlining is a must, as in libraries. Natively it is tested, not timed, and gcc compiles several
 # functions in less than half of the time.
-$(BUILD)/native/templates/layer.o: INLINING := -Dalways_inline=unused
+$(BUILD)/native/templates/forward.o: INLINING := -Dalways_inline=unused
 
 # --- what is embedded: skeletons as bitcode, the runtime as one object per architecture ----------------------------------------
 BITCODE_FLAGS := -O2 -Xclang -disable-llvm-passes -ffp-contract=off -fno-math-errno -ffreestanding -fPIC -fvisibility=hidden -emit-llvm
 
-$(BUILD)/bitcode/%.bc: templates/%.c
+$(BUILD)/bitcode/%.bc: %.c
 	@mkdir -p $(@D)
 	$(CLANG) -std=gnu17 $(WARNINGS) -I. -MMD -MP $(BITCODE_FLAGS) --target=x86_64-linux-gnu -c -o $@ $<
 
@@ -95,7 +95,7 @@ $(BUILD)/runtime-aarch64.o: $(call objects,runtime-aarch64,$(RUNTIME))
 	$(LLD) -r -o $@ $^
 	$(LOCALISE) $@
 
-$(BUILD)/embed.o: compiler/embed.S $(BUILD)/bitcode/layer.bc $(BUILD)/bitcode/entry.bc $(BUILD)/runtime-x86_64.o $(BUILD)/runtime-aarch64.o
+$(BUILD)/embed.o: compiler/library/embed.S $(BUILD)/bitcode/templates/forward.bc $(BUILD)/bitcode/runtime/entry.bc $(BUILD)/runtime-x86_64.o $(BUILD)/runtime-aarch64.o
 	$(CC) -I$(BUILD) -c -o $@ $<
 
 # --- everything at once --------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ install: all
 		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
 
-SOURCES := $(wildcard $(foreach folder,compiler templates templates/routers targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
+SOURCES := $(wildcard $(foreach folder,compiler compiler/* templates templates/routers targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
 
 format:
 	@$(CLANG_FORMAT) -i $(SOURCES)

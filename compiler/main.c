@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
-#include "temporary.h"
+#include "compiler/base/temporary.h"
+#include "compiler/commands/command.h"
 
 typedef struct Command {
     const char *name;

@@ -25,7 +25,7 @@ bool file_same(const char *a, const char *b);
 bool file_replaces(const char *output, const char *source);
 
 // Creates a file of mode 0666 that must not be there yet: a descriptor, or -1 with errno. temporary_end: it is renamed or removed.
-// Here they do nothing else; catena itself has its own (compiler/temporary.c), which know the files when a signal comes.
+// Here they do nothing else; catena itself has its own (compiler/base/temporary.c), which know the files when a signal comes.
 int temporary_create(const char *path);
 void temporary_end(const char *path);
 

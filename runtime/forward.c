@@ -27,7 +27,7 @@ int instance_find(const Library *library, const char *name, int64_t index) {
     return -1;
 }
 
-// --- checks --------------------------------------------------------------------------------------------------------------------
+// --- checks ------------------------------------------------------------------------------------------------------------------
 
 // Bytes from the first to past the last element of a strided matrix; -1 if that overflows.
 static int64_t extent(int64_t tokens, int64_t stride, int64_t hidden, int64_t element) {
@@ -82,7 +82,7 @@ static Status check_tensors(const Layer *layer, const Forward *f, Area rows[AREA
     return LIBRARY_OK;
 }
 
-// --- the call -----------------------------------------------------------------------------------------------------------------
+// --- the call ----------------------------------------------------------------------------------------------------------------
 
 // No token, no sum: what does not depend on their number is zero.
 static void clear_figures(const Layer *layer, const Extra *extra) {

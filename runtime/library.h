@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "../templates/skeleton.h"
+#include "templates/skeleton.h"
 
 // A named layer of a library: `count` instances of one shape.
 typedef struct Kind {

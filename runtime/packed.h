@@ -1,7 +1,7 @@
 // Packed weights: where every element of a layer's tensors lies, how whole tensors are packed, and the packed image
 // (file or memory) that holds all instances of a library.
 //
-// The layout is that of templates/plan.h and compiler/plan_layout.c. A matrix is [rows = out][columns = in]; a vector (norm, bias)
+// The layout is that of templates/plan.h and compiler/plan/layout.c. A matrix is [rows = out][columns = in]; a vector (norm, bias)
 // has its elements as rows and column 0. `matrix` is the expert (routed or shared), the gate's iteration (router, router bias,
 // correction), or 0 (norm, coe weight, and the shared experts' gates, which stand beside the router of every iteration).
 //

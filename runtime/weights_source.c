@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// --- names -----------------------------------------------------------------------------------------------------------------------
+// --- names -------------------------------------------------------------------------------------------------------------------
 
 static bool append(char *name, size_t size, size_t *length, const char *text, size_t bytes) {
     if (bytes >= size - *length) {
@@ -52,7 +52,7 @@ bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int6
     return true;
 }
 
-// --- shapes ----------------------------------------------------------------------------------------------------------------------
+// --- shapes ------------------------------------------------------------------------------------------------------------------
 
 // As stored. A vector has one input.
 typedef struct Stored {
@@ -163,7 +163,7 @@ static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored,
                        entry->name, found_text, kind->name, wanted_text, layer_tensor_key(tensor), layout);
 }
 
-// --- tensors ---------------------------------------------------------------------------------------------------------------------
+// --- tensors -----------------------------------------------------------------------------------------------------------------
 
 static bool number_of(const SafetensorsEntry *entry, Number *number) {
     if (!strcmp(entry->dtype, "F32")) {

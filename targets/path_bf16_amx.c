@@ -66,7 +66,7 @@ static void tile_multiply(Emission *e, int c, int a, int b) {
     emission_intrinsic(e, "llvm.x86.tdpbf16ps", NULL, tiles, 3);
 }
 
-// --- shapes -------------------------------------------------------------------------------------------------------------------
+// --- shapes ------------------------------------------------------------------------------------------------------------------
 
 static Shapes shapes_of(const Block *b, int pairs) {
     Shapes shapes;
@@ -116,7 +116,7 @@ static void emit_shapes(Emission *e, LLVMValueRef function, LLVMValueRef memory,
     LLVMPositionBuilderAtEnd(e->builder, go);
 }
 
-// --- loops --------------------------------------------------------------------------------------------------------------------
+// --- loops -------------------------------------------------------------------------------------------------------------------
 
 typedef struct Loop {
     LLVMBasicBlockRef before, body;
@@ -141,7 +141,7 @@ static void loop_end(Emission *e, LLVMValueRef function, const Loop *loop, int64
     LLVMPositionBuilderAtEnd(e->builder, after);
 }
 
-// --- tiles --------------------------------------------------------------------------------------------------------------------
+// --- tiles -------------------------------------------------------------------------------------------------------------------
 
 // The whole of the block `distance` bytes behind w, which is w_offset bytes into its panel; behind the panel's end that of what is
 // read next. Low tiles are bound by memory.

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "../templates/plan.h"
+#include "templates/plan.h"
 
 // X(name): defined as target_NAME in targets/NAME.c
 #define TARGET_LIST(X) X(avx512) X(avx2) X(neon) X(generic)

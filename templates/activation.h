@@ -1,5 +1,5 @@
 // Activations of experts, one function each; ACTIVATION_LIST (layer.h) names them, activation_apply chooses (a constant in a
-// compiled library). Error bounds stand in compiler/reference_expert.c beside their scalar references.
+// compiled library). Error bounds stand in compiler/oracle/expert.c beside their scalar references.
 #ifndef CATENA_ACTIVATION_H
 #define CATENA_ACTIVATION_H
 

@@ -9,7 +9,7 @@
 // a variable that the tests set.
 //
 // layer_tuned is the same plan. What the search varies is read from it alone: while it tries plans it keeps one skeleton, for which
-// layer_plan is a constant and layer_tuned is not (compiler/candidate.c).
+// layer_plan is a constant and layer_tuned is not (compiler/measure/candidate.c).
 #ifdef CATENA_NATIVE
 extern Plan layer_plan;
 #define layer_tuned layer_plan

@@ -63,13 +63,13 @@ static inline int64_t format_bytes(Format format) {
 // Scores and rules of selection: the files that routers/list.h names.
 typedef enum Score {
 #define SCORE_ROW(enumerator, ...) enumerator,
-#include "routers/list.h"
+#include "templates/routers/list.h"
     SCORE_COUNT
 } Score;
 
 typedef enum Selection {
 #define SELECTION_ROW(enumerator, ...) enumerator,
-#include "routers/list.h"
+#include "templates/routers/list.h"
     SELECTION_COUNT
 } Selection;
 
@@ -96,23 +96,23 @@ typedef struct SelectionFacts {
 
 static const ScoreFacts score_facts[] = {
 #define SCORE_ROW(enumerator, symbol, ...) {__VA_ARGS__},
-#include "routers/list.h"
+#include "templates/routers/list.h"
 };
 
 static const SelectionFacts selection_facts[] = {
 #define SELECTION_ROW(enumerator, symbol, ...) {__VA_ARGS__},
-#include "routers/list.h"
+#include "templates/routers/list.h"
 };
 
 // Names in descriptions, NULL-terminated.
 static const char *const score_names[] = {
 #define SCORE_ROW(enumerator, symbol, ...) #symbol,
-#include "routers/list.h"
+#include "templates/routers/list.h"
     0};
 
 static const char *const selection_names[] = {
 #define SELECTION_ROW(enumerator, symbol, ...) #symbol,
-#include "routers/list.h"
+#include "templates/routers/list.h"
     0};
 
 enum { LAYER_MAX_ITERATIONS = 16 };

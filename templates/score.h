@@ -26,7 +26,7 @@ INLINE ScoreWhole score_sum_whole(const float *logits, int64_t count) {
 }
 
 #define SCORE_SKELETON
-#include "routers/list.h"
+#include "templates/routers/list.h"
 
 INLINE ScoreWhole score_whole(Score score, const float *logits, int64_t count) {
     return score_facts[score].whole ? score_sum_whole(logits, count) : (ScoreWhole){0, 0};
@@ -36,7 +36,7 @@ INLINE Vector score_apply(Score score, Vector z, ScoreWhole whole) {
     switch (score) {
 #define SCORE_ROW(enumerator, symbol, ...) \
     case enumerator: return score_##symbol(z, whole);
-#include "routers/list.h"
+#include "templates/routers/list.h"
     case SCORE_COUNT: break;
     }
     return z;

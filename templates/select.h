@@ -6,14 +6,14 @@
 #include "score.h"
 
 #define SELECTION_SKELETON
-#include "routers/list.h"
+#include "templates/routers/list.h"
 
 // The number of choices that the layer's rule takes; ranking->experts lists them.
 INLINE int64_t select_apply(const Ranking *ranking, const Layer *layer) {
     switch ((Selection)layer->selection) {
 #define SELECTION_ROW(enumerator, symbol, ...) \
     case enumerator: return select_##symbol(ranking, layer);
-#include "routers/list.h"
+#include "templates/routers/list.h"
     case SELECTION_COUNT: break;
     }
     return 0;

@@ -1,5 +1,5 @@
 // Tiles in plain C, for the native build that sanitizers see: the same contract, layouts and order of accumulation as the emitted
-// ones, with the plan as a variable. Separate from the oracle (compiler/reference.c), which knows no packed layout.
+// ones, with the plan as a variable. Separate from the oracle (compiler/oracle/oracle.c), which knows no packed layout.
 #include "context.h"
 
 Plan layer_plan;

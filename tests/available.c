@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/compile.h"
+#include "compiler/library/compile.h"
 
 static bool detect(Machine *machine) {
     if (machine_detect(machine)) {

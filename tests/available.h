@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "../targets/target.h"
+#include "targets/target.h"
 
 // Whether code of a target, and of a path of it, runs on this CPU.
 bool available_target(const Target *target);

@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../compiler/artifact.h"
-#include "../compiler/reference_steps.h"
-#include "../compiler/spec_print.h"
-#include "../compiler/synthetic.h"
+#include "compiler/description/print.h"
+#include "compiler/library/artifact.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/oracle/steps.h"
 #include "shell.h"
 
 extern Plan layer_plan;

@@ -4,14 +4,14 @@
 
 #include <stdint.h>
 
-#include "../compiler/planner.h"
-#include "../runtime/instance.h"
+#include "compiler/plan/planner.h"
+#include "runtime/instance.h"
 
 // A layer that a test writes out, its factors made 1 where they are 0 (and expected_k k): such a field changes nothing.
 Layer fixture_neutral(Layer layer);
 
-// A random small layer: every field of the description varies, combinations are those that a description may have (spec_check.c
-// accepts all of them), sizes bracket vector lengths and panels.
+// A random small layer: every field of the description varies, combinations are those that a description may have
+// (compiler/description/check.c accepts all of them), sizes bracket vector lengths and panels.
 Layer fixture_layer(uint64_t seed);
 
 // A description of one layer named "sparse" with that content, as text; owned by the caller.

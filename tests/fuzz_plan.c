@@ -8,9 +8,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "compiler/artifact.h"
-#include "compiler/plan.h"
-#include "compiler/wisdom_origin.h"
+#include "compiler/library/artifact.h"
+#include "compiler/plan/text.h"
+#include "compiler/wisdom/origin.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

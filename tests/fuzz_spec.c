@@ -2,7 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "compiler/model.h"
+#include "compiler/description/model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

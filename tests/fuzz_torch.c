@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "archive.h"
-#include "compiler/torch_checkpoint.h"
+#include "compiler/pytorch/checkpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

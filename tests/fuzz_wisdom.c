@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compiler/wisdom_parts.h"
+#include "compiler/wisdom/parts.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

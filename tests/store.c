@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/plan.h"
+#include "compiler/plan/text.h"
 
 void store_begin(Store *store) {
     memset(store, 0, sizeof *store);

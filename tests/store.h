@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "../runtime/weights.h"
+#include "runtime/weights.h"
 
 typedef struct Store {
     FILE *header, *data;

@@ -6,10 +6,10 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
-#include "../compiler/artifact.h"
-#include "../compiler/command.h"
-#include "../compiler/plan.h"
-#include "../compiler/synthetic.h"
+#include "compiler/commands/command.h"
+#include "compiler/library/artifact.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/plan/text.h"
 #include "shell.h"
 #include "suites.h"
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/bench.h"
-#include "../compiler/plan.h"
+#include "compiler/bench/bench.h"
+#include "compiler/plan/text.h"
 #include "suites.h"
 
 // The benchmarked layer: hidden 1024, 64 experts of 704; MoE 8 of 64 or CoE-2 4 of 64.
@@ -28,7 +28,7 @@ static void near(double a, double b) {
     ck_assert_msg(fabs(a - b) <= 1e-9 * (1 + fabs(b)), "%.12g is not %.12g", a, b);
 }
 
-// --- statistics ----------------------------------------------------------------------------------------------------
+// --- statistics --------------------------------------------------------------------------------------------------------------
 
 START_TEST(statistics_of_known_samples) {
     double samples[] = {5, 1, 4, 2, 3};
@@ -45,7 +45,7 @@ START_TEST(statistics_of_known_samples) {
 }
 END_TEST
 
-// --- work ----------------------------------------------------------------------------------------------------------
+// --- work --------------------------------------------------------------------------------------------------------------------
 
 START_TEST(one_token_of_the_moe) {
     Plan plan = paper_plan(1, 8, FORMAT_BF16);
@@ -113,7 +113,7 @@ START_TEST(means_over_calls) {
 }
 END_TEST
 
-// --- rows ----------------------------------------------------------------------------------------------------------
+// --- rows --------------------------------------------------------------------------------------------------------------------
 
 static BenchRow sample_row(void) {
     BenchRow row = {.layer = "layer",
@@ -277,7 +277,7 @@ START_TEST(errors_are_relative_to_the_row) {
 }
 END_TEST
 
-// --- routing -------------------------------------------------------------------------------------------------------
+// --- routing -----------------------------------------------------------------------------------------------------------------
 
 START_TEST(routing_texts) {
     BenchRouting routing;
@@ -314,7 +314,7 @@ START_TEST(choices_are_compared_as_sets) {
 }
 END_TEST
 
-// --- the sibling ---------------------------------------------------------------------------------------------------
+// --- the sibling -------------------------------------------------------------------------------------------------------------
 
 static const char chain_text[] =
     "{\"name\": \"pair\", \"layers\": [{\"name\": \"other\", \"hidden\": 8, \"router\": {\"k\": 1}, \"experts\": {\"count\": 4, "
@@ -370,7 +370,7 @@ START_TEST(sibling_of_a_chain_with_groups) {
 }
 END_TEST
 
-// --- interleaving --------------------------------------------------------------------------------------------------
+// --- interleaving ------------------------------------------------------------------------------------------------------------
 
 typedef struct Fake {
     int calls, prepared, fail_at, leads, fail_lead_at;
@@ -441,7 +441,7 @@ START_TEST(scratch_is_read_before_timed_calls) {
 }
 END_TEST
 
-// --- JSON ----------------------------------------------------------------------------------------------------------
+// --- JSON --------------------------------------------------------------------------------------------------------------------
 
 START_TEST(document_has_what_the_issue_lists) {
     static const char *const keys[] = {"layer",

@@ -10,14 +10,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../compiler/bench.h"
-#include "../compiler/command.h"
-#include "../compiler/peaks.h"
-#include "../compiler/plan.h"
-#include "../compiler/temporary.h"
-#include "../runtime/file.h"
-#include "../runtime/packed.h"
+#include "compiler/base/temporary.h"
+#include "compiler/bench/bench.h"
+#include "compiler/commands/command.h"
+#include "compiler/measure/peaks.h"
+#include "compiler/plan/text.h"
 #include "fixture.h"
+#include "runtime/file.h"
+#include "runtime/packed.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -82,7 +82,7 @@ START_TEST(usage_errors) {
 }
 END_TEST
 
-// --- descriptions --------------------------------------------------------------------------------------------------------------
+// --- descriptions ------------------------------------------------------------------------------------------------------------
 
 START_TEST(wrong_descriptions) {
     static const struct {
@@ -123,7 +123,7 @@ START_TEST(wrong_descriptions) {
 }
 END_TEST
 
-// --- writing -------------------------------------------------------------------------------------------------------------------
+// --- writing -----------------------------------------------------------------------------------------------------------------
 
 START_TEST(unwritable_places) {
     ck_assert_int_eq(shell_run("echo >$D/file"), 0);
@@ -359,7 +359,7 @@ START_TEST(failed_writes_leave_what_was_there) {
 }
 END_TEST
 
-// --- explain -------------------------------------------------------------------------------------------------------------------
+// --- explain -----------------------------------------------------------------------------------------------------------------
 
 // The canonical text of each layer follows a line "# layer NAME": parsing and printing it gives it back.
 static void expect_canonical(const char *text) {
@@ -422,7 +422,7 @@ START_TEST(what_cannot_be_explained) {
 }
 END_TEST
 
-// --- verify --------------------------------------------------------------------------------------------------------------------
+// --- verify ------------------------------------------------------------------------------------------------------------------
 
 // Replaces every occurrence of a constant in the library; returns how many there were.
 static int replace_constant(float from, float to) {
@@ -470,7 +470,7 @@ START_TEST(not_a_library) {
 }
 END_TEST
 
-// --- weights -------------------------------------------------------------------------------------------------------------------
+// --- weights -----------------------------------------------------------------------------------------------------------------
 
 START_TEST(packed_weights_give_the_same_rows) {
     compile_small();
@@ -608,7 +608,7 @@ START_TEST(damaged_checkpoints) {
 }
 END_TEST
 
-// --- documents -----------------------------------------------------------------------------------------------------------------
+// --- documents ---------------------------------------------------------------------------------------------------------------
 
 static json_t *read_document(const char *arguments) {
     int status;
@@ -696,7 +696,7 @@ START_TEST(info_prints_a_document) {
 }
 END_TEST
 
-// --- a program that uses a library ---------------------------------------------------------------------------------------------
+// --- a program that uses a library -------------------------------------------------------------------------------------------
 
 // As the comment of examples/use_library.c says, with no other flag, and from elsewhere.
 START_TEST(program_uses_a_library_through_pkgconfig) {

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../compiler/compile.h"
 #include "available.h"
+#include "compiler/library/compile.h"
 #include "fixture.h"
 #include "suites.h"
 

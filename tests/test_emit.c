@@ -6,13 +6,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../compiler/jit.h"
-#include "../compiler/measure.h"
-#include "../compiler/synthetic.h"
-#include "../runtime/packed.h"
 #include "available.h"
+#include "compiler/emit/jit.h"
+#include "compiler/measure/measure.h"
+#include "compiler/measure/synthetic.h"
 #include "fixture.h"
 #include "prefetch_trace.h"
+#include "runtime/packed.h"
 #include "suites.h"
 
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/import.h"
-#include "../compiler/model.h"
-#include "../compiler/reference.h"
-#include "../runtime/safetensors.h"
+#include "compiler/description/model.h"
+#include "compiler/import/import.h"
+#include "compiler/oracle/oracle.h"
 #include "fixture.h"
+#include "runtime/safetensors.h"
 #include "suites.h"
 
 enum { FEWEST_FAMILIES = 32, PATH_BYTES = 512 };

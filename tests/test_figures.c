@@ -1,7 +1,7 @@
 // What a forward can be given and asked for beyond x and y: outputs in any combination, k and importance per token, given routing,
 // and the figures, against the formulas written out plainly. The layer is a stand-in that routes as tables say.
 // Over 500 lines: one suite for everything that a call can ask for, on one set of tables.
-#include "../runtime/figures.h"
+#include "runtime/figures.h"
 
 #include <malloc.h>
 #include <math.h>
@@ -12,15 +12,15 @@
 #include <xmmintrin.h>
 #endif
 
-#include "../compiler/plan.h"
-#include "../runtime/extra.h"
-#include "../runtime/instance.h"
+#include "compiler/plan/text.h"
+#include "runtime/extra.h"
+#include "runtime/instance.h"
 #include "suites.h"
 
 enum { HIDDEN = 3, ITERATIONS = 2, K = 3, EXPERTS = 5, CHOICES = 7, CHUNK = 4, TOKENS = 11 };
 enum { SLOTS = ITERATIONS * TOKENS * K, SCORES = ITERATIONS * TOKENS * CHOICES };
 
-// --- the stand-in --------------------------------------------------------------------------------------------------------------
+// --- the stand-in ------------------------------------------------------------------------------------------------------------
 
 static Kind kind;
 static const Contents contents = {.kinds = 1};
@@ -128,7 +128,7 @@ static Status run(Library *library, int64_t tokens, const Extra *extra) {
     return instance_forward_with(library, &forward, extra);
 }
 
-// --- figures -------------------------------------------------------------------------------------------------------------------
+// --- figures -----------------------------------------------------------------------------------------------------------------
 
 // Share of choice e among a token's scores.
 static double share(int i, int t, int e) {
@@ -316,7 +316,7 @@ START_TEST(lambda_follows_the_target) {
 }
 END_TEST
 
-// --- outputs and inputs ----------------------------------------------------------------------------------------------------------
+// --- outputs and inputs ------------------------------------------------------------------------------------------------------
 
 // Every subset of the outputs: what is asked for is right, what is not is left alone.
 START_TEST(any_outputs_together) {

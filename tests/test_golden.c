@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "available.h"
-#include "compiler/command.h"
-#include "compiler/npy.h"
+#include "compiler/base/npy.h"
+#include "compiler/commands/command.h"
 #include "shell.h"
 #include "suites.h"
 

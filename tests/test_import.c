@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../compiler/command.h"
-#include "../compiler/import.h"
-#include "../compiler/import_read.h"
-#include "../compiler/model.h"
 #include "available.h"
+#include "compiler/commands/command.h"
+#include "compiler/description/model.h"
+#include "compiler/import/import.h"
+#include "compiler/import/read.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -84,7 +84,7 @@ static void expect_words(const char *text, const char *words) {
     ck_assert_msg(text && strstr(text, words), "'%s' has no '%s'", text ? text : "", words);
 }
 
-// --- golden checkpoints --------------------------------------------------------------------------------------------------------
+// --- golden checkpoints ------------------------------------------------------------------------------------------------------
 
 static struct dirent **folders;
 static int folder_count;
@@ -190,7 +190,7 @@ START_TEST(describes_golden_checkpoints) {
 }
 END_TEST
 
-// --- configurations alone ------------------------------------------------------------------------------------------------------
+// --- configurations alone ----------------------------------------------------------------------------------------------------
 
 #define MIXTRAL(more) "{\"model_type\": \"mixtral\"" more "}"
 static const struct {
@@ -291,7 +291,7 @@ START_TEST(has_the_defaults_of_transformers) {
 }
 END_TEST
 
-// --- sparse layers ---------------------------------------------------------------------------------------------------------------
+// --- sparse layers -----------------------------------------------------------------------------------------------------------
 
 #define QWEN(more) "{\"model_type\": \"qwen3_moe\", " more "}"
 // Entries as "first+step*count" and what is said of the others.
@@ -343,7 +343,7 @@ START_TEST(finds_sparse_layers) {
 }
 END_TEST
 
-// --- refusals ------------------------------------------------------------------------------------------------------------------
+// --- refusals ----------------------------------------------------------------------------------------------------------------
 
 static const struct {
     const char *config, *words;
@@ -478,7 +478,7 @@ START_TEST(survives_every_wrong_value) {
 }
 END_TEST
 
-// --- a checkpoint that does not fit ----------------------------------------------------------------------------------------------
+// --- a checkpoint that does not fit ------------------------------------------------------------------------------------------
 
 // A golden folder with one number of its configuration replaced.
 static const struct {
@@ -532,7 +532,7 @@ START_TEST(refuses_newer_chains) {
 }
 END_TEST
 
-// --- the command -----------------------------------------------------------------------------------------------------------------
+// --- the command -------------------------------------------------------------------------------------------------------------
 
 START_TEST(writes_a_description) {
     shell_expect(EXIT_OK, "\"name\": \"mixtral\"", "$CATENA import %s/mixtral", golden);
@@ -668,7 +668,7 @@ START_TEST(takes_the_dtype_of_the_experts) {
 }
 END_TEST
 
-// --- the summary -----------------------------------------------------------------------------------------------------------------
+// --- the summary -------------------------------------------------------------------------------------------------------------
 
 static const struct {
     const char *layer, *words;
@@ -703,7 +703,7 @@ START_TEST(says_what_a_layer_does) {
 }
 END_TEST
 
-// --- ReMoE's checkpoints of Megatron-LM (tests/data/torch) ---------------------------------------------------------------------
+// --- ReMoE's checkpoints of Megatron-LM (tests/data/torch) -------------------------------------------------------------------
 
 static const char torch_data[] = "tests/data/torch";
 

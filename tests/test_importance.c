@@ -1,22 +1,22 @@
 // Importances from attention, and the whole way from there to an output: helpers against written-out and recorded values, figures
 // against PyTorch's, the generated header, `catena run`, and the example program.
-#include "../runtime/importance.h"
+#include "runtime/importance.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/command.h"
-#include "../compiler/header.h"
-#include "../compiler/npy.h"
-#include "../runtime/figures.h"
-#include "../runtime/safetensors.h"
+#include "compiler/base/npy.h"
+#include "compiler/commands/command.h"
+#include "compiler/library/header.h"
 #include "fixture.h"
+#include "runtime/figures.h"
+#include "runtime/safetensors.h"
 #include "shell.h"
 #include "suites.h"
 
-// --- importances -----------------------------------------------------------------------------------------------------------------
+// --- importances -------------------------------------------------------------------------------------------------------------
 
 // "The movie was incredibly inspiring.": importances .3 .3 .3 .7 .7. The mean of these two heads gives each word just that as its
 // largest column entry; the heads alone do not.
@@ -277,7 +277,7 @@ START_TEST(remoe_figures_agree_with_pytorch) {
 }
 END_TEST
 
-// --- the generated header --------------------------------------------------------------------------------------------------------
+// --- the generated header ----------------------------------------------------------------------------------------------------
 
 static const char agreement[] =
     "#include \"HEADER\"\n"

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/command.h"
-#include "../compiler/model.h"
-#include "../compiler/npy.h"
-#include "../runtime/safetensors.h"
+#include "compiler/base/npy.h"
+#include "compiler/commands/command.h"
+#include "compiler/description/model.h"
+#include "runtime/safetensors.h"
 #include "shell.h"
 #include "suites.h"
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/reference.h"
-#include "../compiler/synthetic.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/oracle/oracle.h"
 #include "fixture.h"
 #include "suites.h"
 
@@ -90,7 +90,7 @@ static void compare_with_oracle(const Kind *kind, const void *image, const void 
     free(yf);
 }
 
-// --- equal bits ----------------------------------------------------------------------------------------------------------------
+// --- equal bits --------------------------------------------------------------------------------------------------------------
 
 // Another way to cut the same work. Zeros: as the plan has it.
 typedef struct Schedule {
@@ -212,7 +212,7 @@ START_TEST(test_random_layer) {
 }
 END_TEST
 
-// --- what random layers do not reach ---------------------------------------------------------------------------------------------
+// --- what random layers do not reach -----------------------------------------------------------------------------------------
 
 static Layer relu_layer(void) {
     return fixture_neutral((Layer){.hidden = 24,

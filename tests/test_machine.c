@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../compiler/machine.h"
-#include "../compiler/measure.h"
-#include "../compiler/measure_bandwidth.h"
-#include "../compiler/peaks.h"
-#include "../compiler/report.h"
-#include "../compiler/table.h"
+#include "compiler/base/table.h"
+#include "compiler/machine/bandwidth.h"
+#include "compiler/machine/machine.h"
+#include "compiler/machine/report.h"
+#include "compiler/measure/measure.h"
+#include "compiler/measure/peaks.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -25,7 +25,7 @@ static Machine imagined(void) {
     return machine;
 }
 
-// --- detection -----------------------------------------------------------------------------------------------------
+// --- detection ---------------------------------------------------------------------------------------------------------------
 
 START_TEST(detection_makes_sense_here) {
     Machine machine;
@@ -90,7 +90,7 @@ START_TEST(fingerprint_is_of_what_decides_speed) {
 }
 END_TEST
 
-// --- machines that are not there -----------------------------------------------------------------------------------
+// --- machines that are not there ---------------------------------------------------------------------------------------------
 
 static void expect_unread(const char *source, const char *words) {
     Machine machine;
@@ -231,7 +231,7 @@ START_TEST(topology_texts_say_what_may_be_used) {
 }
 END_TEST
 
-// --- read loops ----------------------------------------------------------------------------------------------------
+// --- read loops --------------------------------------------------------------------------------------------------------------
 
 START_TEST(cold_is_large) {
     Machine machine = imagined();
@@ -262,7 +262,7 @@ START_TEST(read_loops_read) {
 }
 END_TEST
 
-// --- the cache of peaks --------------------------------------------------------------------------------------------
+// --- the cache of peaks ------------------------------------------------------------------------------------------------------
 
 static void write_text(const char *path, const char *text) {
     FILE *file = fopen(path, "w");
@@ -347,7 +347,7 @@ START_TEST(disturbed_peaks_are_not_believed) {
 }
 END_TEST
 
-// --- text ----------------------------------------------------------------------------------------------------------
+// --- text --------------------------------------------------------------------------------------------------------------------
 
 START_TEST(tables_are_aligned_markdown) {
     Table table = {0};

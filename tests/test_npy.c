@@ -5,7 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "compiler/npy.h"
+#include "compiler/base/npy.h"
 #include "shell.h"
 #include "suites.h"
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/plan.h"
-#include "../runtime/packed.h"
+#include "compiler/plan/text.h"
+#include "runtime/packed.h"
 #include "suites.h"
 
 static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, int gated, Format format) {
@@ -212,7 +212,7 @@ START_TEST(finds_what_is_not_finite) {
 }
 END_TEST
 
-// --- the image -----------------------------------------------------------------------------------------------------------------
+// --- the image ---------------------------------------------------------------------------------------------------------------
 
 typedef struct Image {
     Kind kinds[2];

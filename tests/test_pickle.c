@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/pickle.h"
+#include "compiler/pytorch/pickle.h"
 #include "shell.h"
 #include "suites.h"
 

@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../compiler/bench.h"
-#include "../compiler/command.h"
-#include "../compiler/foresee.h"
-#include "../compiler/placement.h"
-#include "../compiler/planner.h"
-#include "../runtime/cores.h"
+#include "compiler/bench/bench.h"
+#include "compiler/commands/command.h"
+#include "compiler/plan/placement.h"
+#include "compiler/plan/planner.h"
+#include "compiler/tune/foresee.h"
+#include "runtime/cores.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -76,7 +76,7 @@ static Plan plan_of(const char *path, const Machine *machine, Workload *workload
     return plan;
 }
 
-// --- seats ---------------------------------------------------------------------------------------------------------
+// --- seats -------------------------------------------------------------------------------------------------------------------
 
 static void check_seats(const Machine *machine, const Topology *topology, const Placement *p, int asked) {
     bool taken[MACHINE_MAX_UNITS] = {0}, core_taken[MACHINE_MAX_UNITS] = {0};
@@ -181,7 +181,7 @@ START_TEST(the_runtime_takes_the_same_cores) {
 }
 END_TEST
 
-// --- work ----------------------------------------------------------------------------------------------------------
+// --- work --------------------------------------------------------------------------------------------------------------------
 
 // Shares of a phase exceed the mean by less than one of its smallest parts, if all threads are as fast.
 static void check_work(const Plan *plan, const Topology *topology, const Placement *p, const PlacementFigures *f,
@@ -290,7 +290,7 @@ START_TEST(slow_cores_take_fewer_tasks) {
 }
 END_TEST
 
-// --- choices -------------------------------------------------------------------------------------------------------
+// --- choices -----------------------------------------------------------------------------------------------------------------
 
 START_TEST(choices_and_recommendations) {
     const Topology *topology = &topologies[_i];
@@ -336,7 +336,7 @@ START_TEST(recommendations_have_reasons) {
 }
 END_TEST
 
-// --- foresight -----------------------------------------------------------------------------------------------------
+// --- foresight ---------------------------------------------------------------------------------------------------------------
 
 // From a bad plan the model finds a better one; from the default nothing that it could be sure of.
 START_TEST(the_model_chooses_alone) {

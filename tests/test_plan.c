@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/plan.h"
+#include "compiler/plan/text.h"
 #include "fixture.h"
 #include "suites.h"
 

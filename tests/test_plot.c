@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/bench.h"
-#include "../compiler/command.h"
-#include "../compiler/plot.h"
 #include "available.h"
+#include "compiler/base/plot.h"
+#include "compiler/bench/bench.h"
+#include "compiler/commands/command.h"
 #include "shell.h"
 #include "suites.h"
 
-// --- ticks ---------------------------------------------------------------------------------------------------------------------
+// --- ticks -------------------------------------------------------------------------------------------------------------------
 
 START_TEST(ticks) {
     static const struct {
@@ -59,7 +59,7 @@ START_TEST(ticks_of_any_range) {
 }
 END_TEST
 
-// --- texts ---------------------------------------------------------------------------------------------------------------------
+// --- texts -------------------------------------------------------------------------------------------------------------------
 
 static char *escaped(const char *text) {
     char *out = NULL;
@@ -90,7 +90,7 @@ START_TEST(escape) {
 }
 END_TEST
 
-// --- drawings ------------------------------------------------------------------------------------------------------------------
+// --- drawings ----------------------------------------------------------------------------------------------------------------
 
 static char *read_text(const char *name) {
     size_t size;
@@ -221,7 +221,7 @@ START_TEST(too_many_series) {
 }
 END_TEST
 
-// --- files of others -------------------------------------------------------------------------------------------------------------
+// --- files of others ---------------------------------------------------------------------------------------------------------
 
 // What is not ours stays, and is said before anything is measured; what is ours is replaced.
 START_TEST(files) {
@@ -259,7 +259,7 @@ static void expect_well_formed(const char *name) {
     }
 }
 
-// --- what commands draw ----------------------------------------------------------------------------------------------------------
+// --- what commands draw ------------------------------------------------------------------------------------------------------
 
 START_TEST(report) {
     int status;

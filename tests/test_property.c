@@ -1,5 +1,5 @@
-// Random descriptions: whatever spec_check.c accepts, the skeleton and compiled libraries compute what the oracle does. A seed is
-// a test of its own, so that a crash is a seed's too.
+// Random descriptions: whatever compiler/description/check.c accepts, the skeleton and compiled libraries compute what the oracle
+// does. A seed is a test of its own, so that a crash is a seed's too.
 //
 //     CATENA_SEED=n                runs one seed, natively and compiled
 //     CATENA_PROPERTY_SECONDS=s    runs for s seconds instead of some
@@ -12,11 +12,11 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#include "../compiler/artifact.h"
-#include "../compiler/compile.h"
-#include "../compiler/reference.h"
-#include "../compiler/spec_print.h"
-#include "../compiler/synthetic.h"
+#include "compiler/description/print.h"
+#include "compiler/library/artifact.h"
+#include "compiler/library/compile.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/oracle/oracle.h"
 #include "fixture.h"
 #include "shell.h"
 #include "suites.h"
@@ -53,7 +53,7 @@ static void begin_compiled(void) {
     compiled_deadline = compiled_seconds ? now() + compiled_seconds : INFINITY;
 }
 
-// --- one seed ------------------------------------------------------------------------------------------------------------------
+// --- one seed ----------------------------------------------------------------------------------------------------------------
 
 // A layer, its weights and tokens, and what an instance made of them.
 typedef struct Seed {
@@ -144,7 +144,7 @@ static float *to_floats(const Seed *seed, const void *rows) {
     return values;
 }
 
-// --- against the oracle --------------------------------------------------------------------------------------------------------
+// --- against the oracle ------------------------------------------------------------------------------------------------------
 
 static void check_scores(const Seed *seed, const ReferenceOutput *oracle) {
     int64_t choices = layer_choices(&seed->layer);
@@ -227,7 +227,7 @@ static void check_library(Seed *seed, const Loaded *library, const Kind *kind) {
     free(image);
 }
 
-// --- native and compiled -------------------------------------------------------------------------------------------------------
+// --- native and compiled -----------------------------------------------------------------------------------------------------
 
 static Kind native_kind;
 
@@ -310,7 +310,7 @@ START_TEST(test_enough_seeds) {
 }
 END_TEST
 
-// --- printing ------------------------------------------------------------------------------------------------------------------
+// --- printing ----------------------------------------------------------------------------------------------------------------
 
 // A model printed and read again is the same model, text apart.
 static void check_print(const char *path) {

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/compile.h"
-#include "../compiler/info.h"
-#include "../compiler/npy.h"
-#include "../compiler/recall.h"
+#include "compiler/base/npy.h"
+#include "compiler/commands/info.h"
+#include "compiler/library/compile.h"
+#include "compiler/wisdom/recall.h"
 #include "shell.h"
 #include "suites.h"
 

@@ -1,16 +1,16 @@
 // The oracle: against hand-computed layers, against exact integer arithmetic, its bounds against an independent fp32
-// implementation (compiler/reference_fast.c) and the skeleton's activations, and that it notices wrong results.
+// implementation (compiler/opponent/opponent.c) and the skeleton's activations, and that it notices wrong results.
 // Over 500 lines: the bounds are one argument, and each part of it is tried on the same layers.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/reference_fast.h"
-#include "../compiler/reference_steps.h"
-#include "../compiler/synthetic.h"
-#include "../templates/activation.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/opponent/opponent.h"
+#include "compiler/oracle/steps.h"
 #include "fixture.h"
 #include "suites.h"
+#include "templates/activation.h"
 
 // A result with room for everything.
 static ReferenceOutput make_output(const Layer *layer, int64_t tokens) {

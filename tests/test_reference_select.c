@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/reference.h"
-#include "../compiler/reference_steps.h"
+#include "compiler/oracle/oracle.h"
+#include "compiler/oracle/steps.h"
 #include "fixture.h"
 #include "suites.h"
 

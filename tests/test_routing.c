@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/reference_fast.h"
-#include "../compiler/synthetic.h"
-#include "../templates/up.h"
-#include "../templates/weigh.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/opponent/opponent.h"
 #include "suites.h"
+#include "templates/up.h"
+#include "templates/weigh.h"
 
 enum { MOST = 96, ROUNDS = 400 };
 
@@ -16,7 +16,7 @@ static double random_unit(uint64_t *state) {
     return (double)(synthetic_next(state) >> 11) * 0x1p-53;
 }
 
-// --- functions -----------------------------------------------------------------------------------------------------------------
+// --- functions ---------------------------------------------------------------------------------------------------------------
 
 // Error in units in the last place of fp32.
 static double ulps(float found, double due) {
@@ -84,7 +84,7 @@ START_TEST(test_function_limits) {
 }
 END_TEST
 
-// --- ranking -------------------------------------------------------------------------------------------------------------------
+// --- ranking -----------------------------------------------------------------------------------------------------------------
 
 // Random ranks with ties and values that are never the best; minus infinity from `count` on. Returns the width.
 static int64_t random_ranks(uint64_t *state, int64_t count, float *ranks) {
@@ -174,7 +174,7 @@ START_TEST(test_groups) {
 }
 END_TEST
 
-// --- rules ---------------------------------------------------------------------------------------------------------------------
+// --- rules -------------------------------------------------------------------------------------------------------------------
 
 // One token's logits, scores and ranks.
 typedef struct Token {
@@ -285,7 +285,7 @@ START_TEST(test_logits_alone) {
 }
 END_TEST
 
-// --- weights -------------------------------------------------------------------------------------------------------------------
+// --- weights -----------------------------------------------------------------------------------------------------------------
 
 START_TEST(test_norms) {
     static const float powers[] = {1, 2, 1.5f, 3, 64}, sizes[] = {1, 1e-30f, 1e30f, 1e-3f};

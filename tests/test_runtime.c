@@ -17,18 +17,18 @@
 #include <xmmintrin.h>
 #endif
 
-#include "../compiler/header.h"
-#include "../compiler/plan.h"
-#include "../runtime/cores.h"
-#include "../runtime/cpu.h"
-#include "../runtime/instance.h"
-#include "../runtime/nodes.h"
+#include "compiler/library/header.h"
+#include "compiler/plan/text.h"
+#include "runtime/cores.h"
+#include "runtime/cpu.h"
+#include "runtime/instance.h"
+#include "runtime/nodes.h"
 #include "shell.h"
 #include "suites.h"
 
 enum { HIDDEN = 5, ITERATIONS = 2, TOP_K = 2, EXPERTS = 4, CHUNK = 3 };
 
-// --- the stand-in: y = 2 x + (tokens of the chunk) + weight, in two phases with a barrier between them ---------------------------
+// --- the stand-in: y = 2 x + (tokens of the chunk) + weight, in two phases with a barrier between them -----------------------
 
 static Kind kinds[2];
 static Contents contents;
@@ -310,7 +310,7 @@ START_TEST(counts_nonfinite) {
 }
 END_TEST
 
-// --- threads ---------------------------------------------------------------------------------------------------------------------
+// --- threads -----------------------------------------------------------------------------------------------------------------
 
 #if defined(__x86_64__)
 START_TEST(keeps_float_state) {

@@ -11,10 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../compiler/plan.h"
-#include "../runtime/file.h"
-#include "../runtime/instance.h"
-#include "../runtime/weights.h"
+#include "compiler/plan/text.h"
+#include "runtime/file.h"
+#include "runtime/instance.h"
+#include "runtime/weights.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -134,7 +134,7 @@ START_TEST(refuses_lying_lengths) {
 }
 END_TEST
 
-// --- files and indices -----------------------------------------------------------------------------------------------------------
+// --- files and indices -------------------------------------------------------------------------------------------------------
 
 static char directory[SHELL_PATH_BYTES];
 
@@ -211,7 +211,7 @@ START_TEST(reads_an_index) {
 }
 END_TEST
 
-// --- packing ---------------------------------------------------------------------------------------------------------------------
+// --- packing -----------------------------------------------------------------------------------------------------------------
 
 static Kind make_kind(void) {
     Kind kind;

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compiler/import_read.h"
-#include "compiler/model.h"
-#include "compiler/spec_schema.h"
+#include "compiler/description/model.h"
+#include "compiler/description/schema.h"
+#include "compiler/import/read.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -151,7 +151,7 @@ START_TEST(patterns_are_the_parser) {
 }
 END_TEST
 
-// --- README.md's table of keys ---------------------------------------------------------------------------------------------------
+// --- README.md's table of keys -----------------------------------------------------------------------------------------------
 
 // The type and default that README.md gives for a key; its row may hold its neighbour's name too: "`a.b`, `.c`".
 static void find_row(const char *readme, const char *path, char *type, char *fallback) {

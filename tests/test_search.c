@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/search.h"
+#include "compiler/tune/search.h"
 #include "suites.h"
 
 enum { KNOBS = 9, PARTS = 3, SEEDS = 20 };

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/plan.h"
-#include "../compiler/space.h"
-#include "../compiler/synthetic.h"
+#include "compiler/measure/synthetic.h"
+#include "compiler/plan/space.h"
+#include "compiler/plan/text.h"
 #include "fixture.h"
 #include "suites.h"
 

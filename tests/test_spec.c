@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compiler/model.h"
-#include "compiler/spec_print.h"
+#include "compiler/description/model.h"
+#include "compiler/description/print.h"
 #include "suites.h"
 
 // One layer with everything that is required; other texts are made from it by putting keys in front.

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/npy.h"
-#include "../compiler/torch_checkpoint.h"
-#include "../runtime/safetensors.h"
+#include "compiler/base/npy.h"
+#include "compiler/pytorch/checkpoint.h"
+#include "runtime/safetensors.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -93,7 +93,7 @@ static double *read_doubles(TorchCheckpoint *checkpoint, const char *name, int64
     return values;
 }
 
-// --- plain.pt: row r, column c of each [3, 4] tensor is 4 r + c ------------------------------------------------------------------
+// --- plain.pt: row r, column c of each [3, 4] tensor is 4 r + c --------------------------------------------------------------
 typedef struct Expected {
     const char *name, *dtype;
     bool contiguous;
@@ -166,7 +166,7 @@ START_TEST(reads_the_rest) {
 }
 END_TEST
 
-// --- Megatron's checkpoints ------------------------------------------------------------------------------------------------------
+// --- Megatron's checkpoints --------------------------------------------------------------------------------------------------
 START_TEST(reads_arguments) {
     TorchCheckpoint *checkpoint = open_layout(layouts[_i]);
     json_t *arguments = (json_t *)torch_checkpoint_arguments(checkpoint);
@@ -332,7 +332,7 @@ START_TEST(layer_computes_what_was_recorded) {
 }
 END_TEST
 
-// --- safetensors -----------------------------------------------------------------------------------------------------------------
+// --- safetensors -------------------------------------------------------------------------------------------------------------
 static bool not_expanded(const char *name, void *context) {
     (void)context;
     return strcmp(name, "expanded") != 0;

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/torch_checkpoint.h"
 #include "archive.h"
+#include "compiler/pytorch/checkpoint.h"
 #include "shell.h"
 #include "suites.h"
 

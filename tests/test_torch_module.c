@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/command.h"
-#include "../compiler/npy.h"
-#include "../compiler/spec_print.h"
 #include "available.h"
+#include "compiler/base/npy.h"
+#include "compiler/commands/command.h"
+#include "compiler/description/print.h"
 #include "fixture.h"
 #include "shell.h"
 #include "suites.h"

@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/info.h"
-#include "../compiler/planner.h"
-#include "../compiler/tune_paths.h"
-#include "../compiler/tune_table.h"
-#include "../runtime/cores.h"
 #include "available.h"
+#include "compiler/commands/info.h"
+#include "compiler/plan/planner.h"
+#include "compiler/tune/paths.h"
+#include "compiler/tune/table.h"
 #include "fixture.h"
+#include "runtime/cores.h"
 #include "shell.h"
 #include "suites.h"
 

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/npy.h"
-#include "../compiler/tune_tokens.h"
+#include "compiler/base/npy.h"
+#include "compiler/tune/tokens.h"
 #include "fixture.h"
 #include "shell.h"
 #include "suites.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/verify.h"
+#include "compiler/verify/verify.h"
 #include "fixture.h"
 #include "suites.h"
 

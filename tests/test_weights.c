@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../compiler/plan.h"
+#include "compiler/plan/text.h"
 #include "store.h"
 #include "suites.h"
 
@@ -45,7 +45,7 @@ static uint8_t *new_memory(const Plan *plan) {
     return memory;
 }
 
-// --- layouts of plain tensors ----------------------------------------------------------------------------------------------------
+// --- layouts of plain tensors ------------------------------------------------------------------------------------------------
 
 enum { FOREIGN = 640 };  // in rows that are another matrix's
 
@@ -156,7 +156,7 @@ START_TEST(packs_every_layout) {
 }
 END_TEST
 
-// --- mxfp4 -----------------------------------------------------------------------------------------------------------------------
+// --- mxfp4 -------------------------------------------------------------------------------------------------------------------
 
 enum { BLOCK = 32, MXFP4_LAYOUTS = (int)TENSOR_ROWS_COUNT * (int)STACKING_COUNT };
 
@@ -304,7 +304,7 @@ START_TEST(reads_scalars) {
 }
 END_TEST
 
-// --- values that are refused -----------------------------------------------------------------------------------------------------
+// --- values that are refused -------------------------------------------------------------------------------------------------
 
 // Lays `bytes` over an element of a tensor and packs.
 static Status pack_with(const Kind *kind, Store *store, const char *name, int64_t index, const void *bytes, size_t size,

@@ -1,11 +1,11 @@
 // Which tensors a layer accepts for its matrices, by shape, dtype and layout; and which layouts a description may give them.
 #include <string.h>
 
-#include "../compiler/model.h"
+#include "compiler/description/model.h"
 #include "store.h"
 #include "suites.h"
 
-// --- shapes and dtypes -----------------------------------------------------------------------------------------------------------
+// --- shapes and dtypes -------------------------------------------------------------------------------------------------------
 
 // One tensor 'x' (or 'x_blocks') of a layer of 3 experts of 5 x 32, 4 choices, 2 shared experts, 3 iterations.
 typedef struct Shaped {
@@ -99,7 +99,7 @@ START_TEST(checks_shapes) {
 }
 END_TEST
 
-// --- descriptions ----------------------------------------------------------------------------------------------------------------
+// --- descriptions ------------------------------------------------------------------------------------------------------------
 
 #define DESCRIBED(hidden, norm, correction, up, down) \
     "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": " #hidden \

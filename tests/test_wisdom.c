@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../compiler/wisdom_parts.h"
+#include "compiler/wisdom/parts.h"
 #include "fixture.h"
 #include "shell.h"
 #include "suites.h"
@@ -77,7 +77,7 @@ static size_t measurements_of(const json_t *entry) {
     return json_array_size(json_object_get(entry, "measurements"));
 }
 
-// --- keys ------------------------------------------------------------------------------------------------------------------------
+// --- keys --------------------------------------------------------------------------------------------------------------------
 
 START_TEST(ids_name_what_decides) {
     char first[WISDOM_ID_BYTES], id[WISDOM_ID_BYTES];
@@ -184,7 +184,7 @@ START_TEST(nearest_shape_is_of_the_same_kind) {
 }
 END_TEST
 
-// --- merging ---------------------------------------------------------------------------------------------------------------------
+// --- merging -----------------------------------------------------------------------------------------------------------------
 
 // Unites in both orders: the decisions must be the same.
 static json_t *unite(const json_t *one, const json_t *other) {
@@ -276,7 +276,7 @@ START_TEST(nonsense_does_not_get_in) {
 }
 END_TEST
 
-// --- damaged files ---------------------------------------------------------------------------------------------------------------
+// --- damaged files -----------------------------------------------------------------------------------------------------------
 
 // Writes a file with one entry, where `from` (which it has) is replaced; returns the line of the replacement.
 static int write_edited(const char *from, const char *to, char **text) {
@@ -583,7 +583,7 @@ START_TEST(users_path) {
 }
 END_TEST
 
-// --- writers ---------------------------------------------------------------------------------------------------------------------
+// --- writers -----------------------------------------------------------------------------------------------------------------
 
 // A disk that is full leaves the old file and nothing else.
 START_TEST(failed_writes_keep_the_file) {

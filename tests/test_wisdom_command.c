@@ -3,8 +3,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "../compiler/command.h"
-#include "../compiler/wisdom_parts.h"
+#include "compiler/commands/command.h"
+#include "compiler/wisdom/parts.h"
 #include "fixture.h"
 #include "shell.h"
 #include "suites.h"

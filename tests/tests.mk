@@ -4,9 +4,9 @@
 .PHONY: test
 
 # The skeletons compiled natively, with the plan as a variable and plain C tiles.
-PLAIN := $(SKELETON) $(wildcard templates/tiles_plain.c)
+PLAIN := $(SKELETON) templates/tiles_plain.c
 
-# They come first: compiling layer.c takes longest, so that it had better not be what is left at the end.
+# They come first: compiling forward.c takes longest, so that it had better not be what is left at the end.
 $(BUILD)/tests: $(call objects,native,$(PLAIN) $(TESTS) $(NATIVE)) $(BUILD)/embed.o
 	$(CC) $(SANITIZE) -fopenmp -o $@ $^ $(LIBS) $(shell pkg-config --libs check)
 
@@ -47,7 +47,7 @@ import_SECONDS ?= 15
 wisdom_SECONDS ?= 10
 FUZZ_FLAGS    = -std=gnu17 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all $(DEFINES)
 
-spec_SOURCES        := $(wildcard compiler/spec*.c) compiler/diagnostic.c
+spec_SOURCES        := $(wildcard compiler/description/*.c) compiler/base/diagnostic.c
 spec_SEEDS          := examples tests/data
 spec_LENGTH         := 16384
 safetensors_SOURCES := runtime/safetensors.c runtime/file.c runtime/failure.c
@@ -56,30 +56,29 @@ safetensors_LENGTH  := 65536
 packed_SOURCES      := runtime/packed_image.c runtime/failure.c
 packed_SEEDS        :=
 packed_LENGTH       := 16384
-npy_SOURCES         := compiler/npy.c compiler/diagnostic.c runtime/file.c runtime/failure.c
+npy_SOURCES         := compiler/base/npy.c compiler/base/diagnostic.c runtime/file.c runtime/failure.c
 npy_SEEDS           := tests/data/mixtral_small
 npy_LENGTH          := 16384
-plan_SOURCES        := compiler/artifact.c compiler/wisdom_origin.c compiler/plan_text.c compiler/plan_layout.c $(TARGETS) $(spec_SOURCES)
+plan_SOURCES        := compiler/library/artifact.c compiler/wisdom/origin.c compiler/plan/text.c compiler/plan/layout.c $(TARGETS) $(spec_SOURCES)
 plan_LIBS           := $(LLVM_CFLAGS) $(LLVM_LIBS)  # the facts of paths stand beside their emitters
 plan_SEEDS           = $(BUILD)/seeds_plan
 plan_LENGTH         := 16384
-torch_SOURCES       := tests/archive.c compiler/pickle.c compiler/pickle_operations.c compiler/torch_archive.c compiler/torch_tensor.c \
-	compiler/torch_checkpoint.c compiler/torch_data.c compiler/diagnostic.c runtime/file.c runtime/failure.c
+torch_SOURCES       := tests/archive.c $(wildcard compiler/pytorch/*.c) compiler/base/diagnostic.c runtime/file.c runtime/failure.c
 torch_LIBS          := -lzip
 torch_SEEDS         := tests/data/torch
 torch_LENGTH        := 16384
-import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import*.c runtime/weights*.c runtime/packed*.c) \
-	compiler/temporary.c runtime/safetensors.c)
+import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import/*.c runtime/weights*.c runtime/packed*.c) \
+	compiler/base/temporary.c runtime/safetensors.c)
 import_LIBS         := $(torch_LIBS) $(plan_LIBS)
 import_SEEDS         = $(BUILD)/seeds_import
 import_LENGTH       := 4096
-wisdom_SOURCES      := $(wildcard compiler/wisdom_*.c) compiler/spec_position.c compiler/plan_text.c compiler/table.c \
-	compiler/diagnostic.c runtime/file.c runtime/failure.c
+wisdom_SOURCES      := $(filter-out %/recall.c,$(wildcard compiler/wisdom/*.c)) compiler/description/position.c compiler/plan/text.c compiler/base/table.c \
+	compiler/base/diagnostic.c runtime/file.c runtime/failure.c
 wisdom_LIBS         := $(LLVM_CFLAGS)  # the version that entries are compared with
 wisdom_SEEDS        := tests/data/wisdom
 wisdom_LENGTH       := 16384
 
-$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*.h runtime/*.h templates/*.h templates/routers/*.h)
+$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*/*.h runtime/*.h templates/*.h templates/routers/*.h)
 	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm
 
 # A library's description and its plan.

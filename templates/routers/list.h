@@ -5,12 +5,12 @@
 //   ROW       SCORE_ROW(enumerator, symbol, facts...) or SELECTION_ROW(...), which the place defines; the symbol is also the name
 //             in descriptions, the facts are initialisers of ScoreFacts or SelectionFacts (layer.h)
 //   SKELETON  the vector form, specialised into libraries: score_SYMBOL (score.h), select_SYMBOL (select.h)
-//   ORACLE    the double-precision form with its error bounds: oracle_score_SYMBOL (compiler/reference_score.c), oracle_SYMBOL
-//             (compiler/reference_select.c). It sees nothing of the skeletons: a mistake in one form shows as a difference
+//   ORACLE    the double-precision form with its error bounds: oracle_score_SYMBOL (compiler/oracle/score.c), oracle_SYMBOL
+//             (compiler/oracle/select.c). It sees nothing of the skeletons: a mistake in one form shows as a difference
 //             A rule takes a head of the ranking: where it refuses a choice it refuses all that rank below
 //   OPPONENT  what a user would write, for `catena bench`: opponent_score_SYMBOL, opponent_select_SYMBOL
-//             (compiler/reference_fast_route.c)
-//   TORCH     lines of a PyTorch module, of rules only: torch_select_SYMBOL (compiler/torch_parts.c)
+//             (compiler/opponent/route.c)
+//   TORCH     lines of a PyTorch module, of rules only: torch_select_SYMBOL (compiler/print/parts.c)
 // clang-format off
 #include "score_softmax.h"
 #include "score_sigmoid.h"

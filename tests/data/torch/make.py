@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the files beside it: PyTorch checkpoints for tests of compiler/torch_checkpoint.c and of `catena import`. Run by hand with
+"""Makes the files beside it: PyTorch checkpoints for tests of compiler/pytorch/checkpoint.c and of `catena import`. Run by hand with
 PyTorch 2.15 and NumPy 2:
 
     tests/data/torch/make.py tests/data/torch

@@ -1,0 +1,250 @@
+// Inside of import: shared by import*.c only.
+//
+// Data flows one way: config.json (config.c) and a row of the table (families.c) -> values, one per setting
+// (values.c) -> runs of sparse layers (layers.c) -> JSON with the names of tensors (tensors.c) -> text
+// (text.c).
+#ifndef CATENA_IMPORT_READ_H
+#define CATENA_IMPORT_READ_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "compiler/description/model.h"
+#include "compiler/description/read.h"
+#include "compiler/pytorch/checkpoint.h"
+#include "import.h"
+#include "runtime/safetensors.h"
+#include "templates/layer.h"
+
+enum { IMPORT_MAX_LAYERS = 1 << 12 };
+
+// --- config.json ---
+
+typedef struct ImportConfig {
+    const char *path;  // of the file, for messages
+    char *text;
+    size_t bytes;
+    json_t *root;
+    const char *section;  // where the language model's keys are in a multimodal model ("text_config"); NULL: the root
+    const json_t *object;
+    Diagnostics *diagnostics;
+} ImportConfig;
+
+// Reads and parses; false with diagnostics. import_config_free in any case.
+bool import_config_read(ImportConfig *config, const char *path, Diagnostics *diagnostics);
+void import_config_free(ImportConfig *config);
+// The same for an object that is not from a JSON text: problems have no position.
+bool import_config_take(ImportConfig *config, const char *path, const json_t *object, Diagnostics *diagnostics);
+// The value of the first of some keys that is there ("num_local_experts num_experts"; a dot goes into an object), or NULL.
+// `found`, if not NULL, receives that key.
+enum { IMPORT_KEY_BYTES = 96 };
+const json_t *import_config_get(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]);
+// Reports a problem at a key (NULL: at the object that holds the keys).
+void import_error(const ImportConfig *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+// --- settings: what a family's row says of each, and what a config makes of it ---
+
+// X(enumerator, where it goes in a layer's description). Type, bounds and default are that key's (compiler/description/keys.c). In
+// the order in which descriptions are written.
+#define IMPORT_DESCRIBED_LIST(X) \
+    X(SETTING_HIDDEN, "hidden") \
+    X(SETTING_ITERATIONS, "iterations") \
+    X(SETTING_NORM, "norm.kind") \
+    X(SETTING_NORM_EPS, "norm.eps") \
+    X(SETTING_NORM_BIAS, "norm.bias") \
+    X(SETTING_INNER, "residual.inner") \
+    X(SETTING_INNER_ALPHA, "residual.inner_alpha") \
+    X(SETTING_OUTER, "residual.outer") \
+    X(SETTING_MULTIPLIER, "residual.multiplier") \
+    X(SETTING_COE_WEIGHT, "residual.coe_weight") \
+    X(SETTING_SCORE, "router.score") \
+    X(SETTING_SELECT, "router.select") \
+    X(SETTING_RANK, "router.rank") \
+    X(SETTING_CORRECTION, "router.correction") \
+    X(SETTING_GROUPS, "router.groups.count") \
+    X(SETTING_TOP_GROUPS, "router.groups.k") \
+    X(SETTING_GROUP_SCORE, "router.groups.score") \
+    X(SETTING_GROUP_MASK, "router.groups.mask") \
+    X(SETTING_K, "router.k") \
+    X(SETTING_K_PER_TOKEN, "router.k_per_token") \
+    X(SETTING_K_MIN, "router.k_min") \
+    X(SETTING_EXPECTED_K, "router.expected_k") \
+    X(SETTING_THRESHOLD, "router.threshold") \
+    X(SETTING_JITTER, "router.jitter") \
+    X(SETTING_NORMALIZE, "router.normalize") \
+    X(SETTING_NORMALIZE_P, "router.normalize_p") \
+    X(SETTING_NORMALIZE_EPS, "router.normalize_eps") \
+    X(SETTING_NORMALIZE_CLAMP, "router.normalize_clamp") \
+    X(SETTING_SCALE, "router.scale") \
+    X(SETTING_WEIGHT_ON, "router.weight_on") \
+    X(SETTING_ROUTER_BIAS, "router.bias") \
+    X(SETTING_PER_ITERATION, "router.per_iteration") \
+    X(SETTING_EXPERTS, "experts.count") \
+    X(SETTING_INTERMEDIATE, "experts.intermediate") \
+    X(SETTING_GATED, "experts.gated") \
+    X(SETTING_ACTIVATION, "experts.activation") \
+    X(SETTING_SLOPE, "experts.slope") \
+    X(SETTING_LIMIT, "experts.limit") \
+    X(SETTING_UP_OFFSET, "experts.up_offset") \
+    X(SETTING_EXPERT_BIAS, "experts.bias") \
+    X(SETTING_IDENTITY, "experts.identity") \
+    X(SETTING_SHARED, "shared_experts.count") \
+    X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
+    X(SETTING_SHARED_BIAS, "shared_experts.bias") \
+    X(SETTING_SHARED_GATED, "shared_experts.gated") \
+    X(SETTING_SHARED_SCALE, "shared_experts.scale")
+
+// X(enumerator, type of key, least and largest value): what goes into no description as it is.
+#define IMPORT_OWN_LIST(X) \
+    /* which layers are sparse: from FIRST to LAST, those whose number is PHASE modulo STEP (layers.c) */ \
+    X(SETTING_LAYERS, INTEGER, 1, IMPORT_MAX_LAYERS) \
+    X(SETTING_SPARSE, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    X(SETTING_FIRST, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    X(SETTING_LAST, INTEGER, -1, IMPORT_MAX_LAYERS) \
+    X(SETTING_STEP, INTEGER, 1, IMPORT_MAX_LAYERS) \
+    X(SETTING_PHASE, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    /* what a family's own function turns into the above */ \
+    X(SETTING_METHOD, CHOICE, 0, 0) \
+    X(SETTING_STRATEGY, CHOICE, 0, 0) \
+    X(SETTING_ALPHA, REAL, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR) \
+    X(SETTING_BETA, REAL, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR)
+
+#define IMPORT_SETTING_ENUMERATOR(enumerator, ...) enumerator,
+typedef enum Setting {
+    IMPORT_DESCRIBED_LIST(IMPORT_SETTING_ENUMERATOR) IMPORT_OWN_LIST(IMPORT_SETTING_ENUMERATOR) SETTING_COUNT
+} Setting;
+
+typedef enum ImportPresence {
+    PRESENCE_UNUSED,
+    PRESENCE_FIXED,     // the family has this value, whatever the config says
+    PRESENCE_KEY,       // the config's, or transformers' default
+    PRESENCE_NULLABLE,  // the same, but null means that there is no such thing
+    PRESENCE_OPTIONAL,  // no default: absent and null mean that there is no such thing
+    PRESENCE_REQUIRED,
+} ImportPresence;
+
+typedef struct ImportRule {
+    ImportPresence presence;
+    const char *keys;  // names in the config, the first that is there counts
+    double number;     // value or default
+    const char *word;
+    bool listed;       // the config may have a list with a number for each layer
+} ImportRule;
+
+typedef enum ImportSource { SOURCE_NONE, SOURCE_FAMILY, SOURCE_CONFIG, SOURCE_DEFAULT } ImportSource;
+
+typedef struct ImportValue {
+    ImportSource source;          // SOURCE_NONE: there is no such thing in this model
+    char key[IMPORT_KEY_BYTES];   // where it comes from
+    double number;                // integers and flags too
+    const char *word;
+    const json_t *list;           // of one integer per layer, instead of a number
+} ImportValue;
+
+// --- families ---
+
+typedef struct ImportFamily ImportFamily;
+
+// One tensor: `name` is below the layer's name, with @ for the name of the sparse block.
+typedef struct ImportTensor {
+    Tensor tensor;
+    const char *name;
+    TensorRows rows;
+    TensorOrder order;
+    Encoding encoding;
+    float add;
+} ImportTensor;
+
+// A value that a config has if it has the key at all: any other is a model that we do not know.
+typedef struct ImportExpectation {
+    const char *key;
+    const char *value;  // JSON
+} ImportExpectation;
+
+enum { IMPORT_LAYOUTS = 6, IMPORT_LAYOUT_TENSORS = 7, IMPORT_OTHER_TENSORS = 16, IMPORT_EXPECTATIONS = 8 };
+
+// One way in which the matrices of the experts lie in checkpoints.
+typedef struct ImportLayout {
+    const char *quantisation;                     // quantization_config.quant_method of such checkpoints; NULL: not quantised
+    ImportTensor tensors[IMPORT_LAYOUT_TENSORS];  // up to the first without a name
+} ImportLayout;
+
+struct ImportFamily {
+    const char *name;
+    const char *model_types, *architectures;  // separated by blanks
+    ImportRule rules[SETTING_COUNT];
+    const char *include, *exclude, *types;    // keys that list the sparse layers, dense ones, or a word for each layer
+    ImportExpectation expectations[IMPORT_EXPECTATIONS];
+    const char *prefix, *nested_prefix;       // of tensors: usually; in a multimodal model
+    const char *stem;                         // of a layer's tensors, below the prefix
+    const char *block;                        // of the sparse block's tensors, below the stem
+    const ImportLayout *layouts[IMPORT_LAYOUTS];      // the first is the usual one
+    ImportTensor tensors[IMPORT_OTHER_TENSORS];       // all others, up to the first without a name
+    bool (*adjust)(const ImportConfig *config, ImportValue *values);  // what no rule can say; false with diagnostics
+    const char *entry;          // name of its layers in the description; NULL: "moe"
+    const char *remark;         // what the description does not say of this model
+    const ImportFamily *also;   // a second stack of layers in the same model
+};
+
+// NULL-terminated.
+extern const ImportFamily *const import_families[];
+
+// --- steps ---
+
+// All settings of a family from a config, checked and adjusted. False with diagnostics.
+bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT]);
+// Replaces a value by one that follows from others.
+void import_value_set(ImportValue *value, double number);
+void import_value_word(ImportValue *value, const char *word);
+// A layer's description without name, count and checkpoint.
+json_t *import_values_layer(const ImportValue values[SETTING_COUNT]);
+
+// Sparse layers first, first + step, ...
+typedef struct ImportRun {
+    int64_t first, step, count;
+    int64_t top_k;  // where it differs from layer to layer; 0: as the values say
+} ImportRun;
+// Finds them; returns how many runs there are (none: an error), or -1 with diagnostics. Dense layers get a remark.
+int64_t import_layers_find(const ImportConfig *config, const ImportFamily *family, const ImportValue values[SETTING_COUNT],
+                           ImportRun runs[MODEL_MAX_LAYERS], FILE *remarks);
+
+// A checkpoint, if there is one: one of safetensors beside the config, or a file of torch.save that holds the config too.
+typedef struct ImportCheckpoint {
+    char *path;
+    Safetensors *tensors;
+    TorchCheckpoint *torch;
+} ImportCheckpoint;
+bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);
+void import_checkpoint_close(ImportCheckpoint *checkpoint);
+// Refuses a checkpoint with tensors that say that its layers compute what no description says.
+bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
+// How the checkpoint is quantised: quantization_config.quant_method ("unknown" if it says none), or NULL.
+const char *import_quantisation(const ImportConfig *config);
+// Refuses checkpoints that are quantised in a way that the family has no layout for; with `remarks` it only says so there.
+bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, bool refuse, FILE *remarks);
+// "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones.
+json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
+                                const ImportCheckpoint *checkpoint);
+// dtype of the experts' matrices in the layer run->first, by `checkpoint` as just described; NULL where it is not at hand, or where
+// they are quantised.
+const char *import_tensors_dtype(const json_t *described, const ImportRun *run, const ImportCheckpoint *checkpoint);
+// Presence, dtype and shape of every tensor that the description names.
+bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
+
+// The file of a Megatron checkpoint: `path` itself, or the one in the folder `path`; false if it is none. Diagnostics: it is one,
+// but not readable.
+bool import_megatron_find(const char *path, char *file, size_t size, Diagnostics *diagnostics);
+extern const ImportFamily import_megatron;
+// Gives the tensors that hold all experts side by side (GroupedMLP) the shape that their elements lie in. False with diagnostics.
+bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics);
+// Writes the tensors of sparse layers as safetensors and compares them with `model`. Returns 0, or -1 with diagnostics and no file.
+int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
+                          Diagnostics *diagnostics);
+
+// JSON as a person would write it: what fits on a line is on one. Owned by the caller.
+char *import_text(const json_t *value);
+// What a layer of a description says, in words.
+void import_summary_layer(const ModelLayer *layer, FILE *stream);
+
+#endif

@@ -1,0 +1,271 @@
+// A family's rules and a config make values; the values make a layer of a description.
+#define _GNU_SOURCE
+#include <math.h>
+#include <string.h>
+
+#include "read.h"
+
+#define DESCRIBED_PATH(enumerator, path) [enumerator] = path,
+static const char *const paths[SETTING_COUNT] = {IMPORT_DESCRIBED_LIST(DESCRIBED_PATH)};
+#define OWN_KEY(enumerator, type_, low, high) [enumerator] = {.type = KEY_##type_, .minimum = low, .maximum = high},
+static const Key own_keys[SETTING_COUNT] = {IMPORT_OWN_LIST(OWN_KEY)};
+
+// Names of activations in configs (transformers' ACT2FN). quick_gelu is silu with a slope.
+static const struct {
+    const char *config, *description;
+    double slope;
+} activations[] = {
+    {"silu", "silu", 1},
+    {"swish", "silu", 1},
+    {"quick_gelu", "silu", 1.702},
+    {"gelu", "gelu", 1},
+    {"gelu_python", "gelu", 1},
+    {"gelu_new", "gelu_tanh", 1},
+    {"gelu_fast", "gelu_tanh", 1},
+    {"gelu_accurate", "gelu_tanh", 1},
+    {"gelu_pytorch_tanh", "gelu_tanh", 1},
+    {"gelu_python_tanh", "gelu_tanh", 1},
+    {"relu", "relu", 1},
+    {"relu2", "relu2", 1},
+};
+
+// Type, bounds and default: those of the key of descriptions that the setting goes into.
+static Key key_of(Setting setting) {
+    if (!paths[setting]) {
+        return own_keys[setting];
+    }
+    const Key *key = spec_find_key(&spec_root, "layers");
+    char copy[64], *rest = copy, *step;
+    snprintf(copy, sizeof copy, "%s", paths[setting]);
+    while ((step = strsep(&rest, "."))) {
+        key = spec_find_key(key->section, step);
+    }
+    Key result = *key;
+    if (setting == SETTING_SHARED_WIDTH) {
+        result.minimum = 0;  // configurations without shared experts
+    }
+    return result;
+}
+
+void import_value_set(ImportValue *value, double number) {
+    value->source = SOURCE_FAMILY;
+    value->number = number;
+    value->word = NULL;
+}
+
+void import_value_word(ImportValue *value, const char *word) {
+    value->source = SOURCE_FAMILY;
+    value->word = word;
+}
+
+static bool number_within(const Key *key, const json_t *json) {
+    double number = json_number_value(json);
+    return number >= key->minimum && number <= key->maximum && !(key->not_zero && number == 0);
+}
+
+// Takes a value that is there, if it has the right type and size. Words of configurations are not those of descriptions.
+static bool take(const Key *key, const json_t *json, ImportValue *value) {
+    value->source = SOURCE_CONFIG;
+    value->number = json_is_boolean(json) ? json_is_true(json) : json_number_value(json);
+    value->word = json_string_value(json);
+    switch (key->type) {
+    case KEY_INTEGER: return json_is_integer(json) && number_within(key, json);
+    case KEY_REAL: return json_is_number(json) && number_within(key, json);
+    case KEY_FLAG: return json_is_boolean(json);
+    default: return json_is_string(json);
+    }
+}
+
+// A number for every layer, where a number for all is usual.
+static bool take_list(const Key *key, const json_t *json, ImportValue *value) {
+    size_t index;
+    json_t *entry;
+    json_array_foreach(json, index, entry) {
+        if (!take(key, entry, value)) {
+            return false;
+        }
+    }
+    value->list = json;
+    return index > 0;
+}
+
+static void read_setting(const ImportConfig *config, const ImportFamily *family, Setting setting, ImportValue *value) {
+    const ImportRule *rule = &family->rules[setting];
+    const Key key = key_of(setting);
+    char wanted[SPEC_TEXT_BYTES] = "text", found[SPEC_TEXT_BYTES];
+    if (key.type != KEY_CHOICE) {
+        spec_expected(&key, wanted);
+    }
+    const json_t *json = rule->keys ? import_config_get(config, rule->keys, value->key) : NULL;
+    if (json_is_array(json) && family->types && !strcmp(family->types, value->key)) {
+        return;  // layers.c reads it
+    }
+    if (json_is_null(json) && (rule->presence == PRESENCE_NULLABLE || rule->presence == PRESENCE_OPTIONAL)) {
+        return;
+    }
+    if (json) {
+        bool taken = rule->listed && json_is_array(json) ? take_list(&key, json, value) : take(&key, json, value);
+        if (!taken) {
+            spec_describe(json, found);
+            import_error(config, value->key, "%s must be %s, found %s", value->key, wanted, found);
+        }
+    } else if (rule->presence == PRESENCE_REQUIRED) {
+        import_error(config, NULL, "the configuration lacks \"%.*s\": %s", (int)strcspn(rule->keys, " "), rule->keys, wanted);
+    } else if (rule->presence != PRESENCE_OPTIONAL) {
+        value->source = rule->presence == PRESENCE_FIXED ? SOURCE_FAMILY : SOURCE_DEFAULT;
+        snprintf(value->key, sizeof value->key, "%.*s", rule->keys ? (int)strcspn(rule->keys, " ") : 0,
+                 rule->keys ? rule->keys : "");
+        value->number = rule->number;
+        value->word = rule->word;
+    }
+}
+
+static void check_expectations(const ImportConfig *config, const ImportFamily *family) {
+    for (int i = 0; i < IMPORT_EXPECTATIONS && family->expectations[i].key; i++) {
+        const ImportExpectation *expectation = &family->expectations[i];
+        const json_t *value = import_config_get(config, expectation->key, NULL);
+        json_t *wanted = json_loads(expectation->value, JSON_DECODE_ANY, NULL);
+        bool same = json_is_number(value) ? json_number_value(value) == json_number_value(wanted) : json_equal(value, wanted);
+        if (value && !same) {
+            char found[SPEC_TEXT_BYTES];
+            spec_describe(value, found);
+            import_error(config, expectation->key, "%s is %s, but catena knows %s with %s only", expectation->key, found,
+                         family->name, expectation->value);
+        }
+        json_decref(wanted);
+    }
+}
+
+static void read_activation(const ImportConfig *config, ImportValue *values) {
+    ImportValue *value = &values[SETTING_ACTIVATION];
+    char known[256] = "";
+    for (size_t i = 0, used = 0; value->word && i < sizeof activations / sizeof *activations; i++) {
+        if (!strcmp(activations[i].config, value->word)) {
+            value->word = activations[i].description;
+            if (activations[i].slope != 1) {
+                import_value_set(&values[SETTING_SLOPE], activations[i].slope);
+            }
+            return;
+        }
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", activations[i].config);
+    }
+    if (value->word) {
+        import_error(config, value->key, "%s is \"%.40s\": catena has %s", value->key, value->word, known);
+    }
+}
+
+// Whether the groups of the config count, by DeepSeek's names of selection rules; where there are none, they do.
+static bool groups_count(const ImportConfig *config, const ImportValue *method) {
+    bool limited = !method->word || !strcmp(method->word, "group_limited_greedy");
+    if (!limited && strcmp(method->word, "greedy") && strcmp(method->word, "gready")) {  // (sic) the default of CoE's code
+        import_error(config, method->key, "%s is \"%.40s\": expected \"greedy\" or \"group_limited_greedy\"", method->key,
+                     method->word);
+    }
+    return limited;
+}
+
+static void read_groups(const ImportConfig *config, const ImportFamily *family, ImportValue *values) {
+    ImportValue *groups = &values[SETTING_GROUPS], *top = &values[SETTING_TOP_GROUPS];
+    const char *lacking =
+        groups->source == SOURCE_NONE ? family->rules[SETTING_GROUPS].keys : family->rules[SETTING_TOP_GROUPS].keys;
+    const ImportValue *experts = &values[SETTING_EXPERTS], *method = &values[SETTING_METHOD];
+    bool limited = groups_count(config, method), several = groups->source != SOURCE_NONE && groups->number > 1;
+    if (limited && (several || method->word) && (groups->source == SOURCE_NONE || top->source == SOURCE_NONE)) {
+        import_error(config, NULL, "the configuration lacks \"%s\": experts are chosen from the best of their groups", lacking);
+    } else if (limited && top->source != SOURCE_NONE && groups->source != SOURCE_NONE && top->number > groups->number) {
+        import_error(config, top->key, "%s is %g, but %s is %g: more groups cannot remain than there are", top->key, top->number,
+                     groups->key, groups->number);
+    } else if (limited && several && (int64_t)experts->number % (int64_t)groups->number) {
+        import_error(config, groups->key, "%s is %g: so many groups of the same size cannot be made of %g experts (%s)",
+                     groups->key, groups->number, experts->number, experts->key);
+    }
+    if (!limited || !several || groups->number == top->number) {  // nobody loses
+        groups->source = top->source = values[SETTING_GROUP_SCORE].source = values[SETTING_GROUP_MASK].source = SOURCE_NONE;
+    }
+}
+
+// Shared experts of a width of n are one expert that is n times as wide: the same sums.
+static void read_shared(const ImportFamily *family, ImportValue *values) {
+    ImportValue *count = &values[SETTING_SHARED], *width = &values[SETTING_SHARED_WIDTH];
+    if (count->source != SOURCE_NONE && family->rules[SETTING_SHARED_WIDTH].presence == PRESENCE_UNUSED) {
+        *width = *count;
+        width->number = count->number * values[SETTING_INTERMEDIATE].number;
+    }
+    if (width->source == SOURCE_NONE || width->number == 0) {
+        for (Setting s = SETTING_SHARED; s <= SETTING_SHARED_SCALE; s++) {
+            values[s].source = SOURCE_NONE;
+        }
+        return;
+    }
+    import_value_set(count, 1);
+}
+
+// What is said of the norm of weights that nobody normalises, and that a norm is at least 0.
+static void drop_needless(ImportValue *values) {
+    if (values[SETTING_NORMALIZE].source == SOURCE_NONE || values[SETTING_NORMALIZE].number == 0) {
+        for (Setting s = SETTING_NORMALIZE; s <= SETTING_NORMALIZE_CLAMP; s++) {
+            values[s].source = SOURCE_NONE;
+        }
+    }
+    if (values[SETTING_NORMALIZE_EPS].number == 0) {
+        values[SETTING_NORMALIZE_CLAMP].source = SOURCE_NONE;
+    }
+}
+
+bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT]) {
+    size_t before = config->diagnostics->count;
+    memset(values, 0, SETTING_COUNT * sizeof *values);
+    check_expectations(config, family);
+    for (Setting s = 0; s < SETTING_COUNT; s++) {
+        if (family->rules[s].presence != PRESENCE_UNUSED) {
+            read_setting(config, family, s, &values[s]);
+        }
+    }
+    if (config->diagnostics->count > before) {
+        return false;
+    }
+    read_activation(config, values);
+    read_groups(config, family, values);
+    read_shared(family, values);
+    if (config->diagnostics->count > before || (family->adjust && !family->adjust(config, values))) {
+        return false;
+    }
+    drop_needless(values);
+    return true;
+}
+
+static json_t *value_json(const Key *key, const ImportValue *value) {
+    if (key->type == KEY_FLAG) {
+        return json_boolean(value->number != 0);
+    }
+    if (key->type == KEY_CHOICE) {
+        return json_string(value->word);
+    }
+    bool whole = value->number == floor(value->number) && fabs(value->number) < 1e9;
+    return whole ? json_integer((json_int_t)value->number) : json_real(value->number);
+}
+
+// Sets a member of a member of an object, whose sections are made where they are missing.
+static void put(json_t *object, const char *path, json_t *value) {
+    char step[64];
+    for (const char *dot; (dot = strchr(path, '.')); path = dot + 1) {
+        snprintf(step, sizeof step, "%.*s", (int)(dot - path), path);
+        if (!json_object_get(object, step)) {
+            json_object_set_new(object, step, json_object());
+        }
+        object = json_object_get(object, step);
+    }
+    json_object_set_new(object, path, value);
+}
+
+json_t *import_values_layer(const ImportValue values[SETTING_COUNT]) {
+    json_t *layer = json_object();
+    for (Setting s = 0; s < SETTING_COUNT; s++) {
+        const Key key = key_of(s);
+        bool needless = key.type != KEY_CHOICE && values[s].number == key.fallback;
+        if (paths[s] && values[s].source != SOURCE_NONE && !needless) {
+            put(layer, paths[s], value_json(&key, &values[s]));
+        }
+    }
+    return layer;
+}

@@ -1,0 +1,37 @@
+// From a model to a shared library: plan, emit, link.
+#ifndef CATENA_COMPILE_H
+#define CATENA_COMPILE_H
+
+#include <stdbool.h>
+
+#include "compiler/base/diagnostic.h"
+#include "compiler/description/model.h"
+#include "compiler/machine/machine.h"
+#include "templates/plan.h"
+
+typedef struct Target Target;  // targets/target.h
+
+typedef struct CompileOptions {
+    const char *target;  // host (or NULL), avx512, avx2, neon, generic
+    int emit_ir;         // also write NAME.PART.ll, NAME.PART.s, NAME.plan into the directory
+    int emit_asm;
+    int emit_plan;
+    int compute;         // -1: as described; otherwise a Compute that replaces every layer's
+    bool bits_free;      // take plans that were searched with other bits allowed
+    const char *wisdom;  // a file; NULL: the user's and the system's; "none"
+} CompileOptions;
+
+// Writes DIRECTORY/libNAME.so, DIRECTORY/NAME.h and DIRECTORY/NAME.pc (all made beside them first, then renamed, the library last).
+// Creates the directory if it is missing. Returns 0, or -1 with the reasons in diagnostics. Not thread-safe (LLVM is initialised
+// once).
+int compile_library(const Model *model, const CompileOptions *options, const char *directory, Diagnostics *diagnostics);
+
+// Its first steps, for explain: the target of that name ("host" or NULL: the best that this machine runs); NULL with diagnostics.
+const Target *compile_target(const char *name, const Machine *machine, Diagnostics *diagnostics);
+// Whether a target's code runs here; `missing` receives the features that lack.
+bool compile_target_is_host(const Target *target, const Machine *machine, char *missing, size_t missing_bytes);
+// model->layer_count default plans; measures (or remembers) this machine's paths where there is a choice among them.
+int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
+                  Diagnostics *diagnostics);
+
+#endif

@@ -1,0 +1,20 @@
+// The machine that is planned for: this one, or one that is not there (--topology).
+#ifndef CATENA_SITE_H
+#define CATENA_SITE_H
+
+#include "compiler/library/compile.h"
+#include "machine.h"
+
+typedef struct Site {
+    Machine host, machine;
+    bool elsewhere;  // machine is not this one: nothing can be measured for it
+} Site;
+
+// topology: as machine_read takes it; NULL: this machine. Returns 0, or -1 with diagnostics.
+int site_open(Site *site, const char *topology, Diagnostics *diagnostics);
+
+// The target of that name. NULL or "host": this machine's best; elsewhere, where the topology names an architecture that is not
+// this machine's, that architecture's simplest. NULL with diagnostics.
+const Target *site_target(const Site *site, const char *name, Diagnostics *diagnostics);
+
+#endif

@@ -1,0 +1,235 @@
+// The cache of measured peaks: one JSON file per machine,
+// {"version": 2, "entries": {"avx512 2 threads": {"fp32_fma": {"peak": 300.1, "tile": 120.2}, ...}}}.
+// Readers and writers never meet half a file.
+#include "peaks.h"
+#include "targets/target.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "compiler/bench/bench.h"
+#include "measure.h"
+#include "runtime/file.h"
+
+// Part of the file's version: bump it when what is measured changes.
+enum { PEAKS_VERSION = 2, MORE_ATTEMPTS = 3 };
+
+static int measure_once(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    memset(peaks, 0, sizeof *peaks);
+    for (int p = 0; p < PATH_COUNT; p++) {
+        int status = measure_peak(target, (Path)p, threads, &peaks->gflops[p], diagnostics);
+        if (!status) {
+            status = measure_tile(target, (Path)p, &peaks->tile_gflops[p], diagnostics);
+        }
+        if (status < 0) {
+            return -1;
+        }
+        if (status > 0) {
+            peaks->gflops[p] = peaks->tile_gflops[p] = 0;
+        }
+    }
+    return 0;
+}
+
+bool peaks_plausible(const Peaks *peaks, int threads, char reason[PEAKS_NOTE_BYTES]) {
+    reason[0] = 0;
+    for (int p = 0; threads > 1 && p < PATH_COUNT; p++) {
+        if (peaks->gflops[p] < 0.9 * peaks->tile_gflops[p]) {
+            snprintf(reason, PEAKS_NOTE_BYTES, "machine disturbed: %s reaches %.0f GFLOP/s with %d threads, but %.0f in one's tile",
+                     path_name((Path)p), peaks->gflops[p], threads, peaks->tile_gflops[p]);
+            return false;
+        }
+    }
+    return true;
+}
+
+void peaks_raise(Peaks *peaks, const Peaks *other) {
+    for (int p = 0; p < PATH_COUNT; p++) {
+        peaks->gflops[p] = fmax(peaks->gflops[p], other->gflops[p]);
+        peaks->tile_gflops[p] = fmax(peaks->tile_gflops[p], other->tile_gflops[p]);
+    }
+}
+
+int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char reason[PEAKS_NOTE_BYTES];
+    if (measure_once(target, threads, peaks, diagnostics)) {
+        return -1;
+    }
+    for (int i = 0; i < MORE_ATTEMPTS && !peaks_plausible(peaks, threads, reason); i++) {
+        Peaks again;
+        if (measure_once(target, threads, &again, diagnostics)) {
+            return -1;
+        }
+        peaks_raise(peaks, &again);
+    }
+    peaks_plausible(peaks, threads, peaks->note);
+    return 0;
+}
+
+int peaks_bandwidth(const Machine *machine, int64_t level, int threads, double seconds, Bandwidth *bandwidth) {
+    int status = -1;
+    for (int i = 0; i <= MORE_ATTEMPTS && (status || !bench_bandwidth_plausible(bandwidth, 0)); i++) {
+        Bandwidth again = {0};
+        if (level < machine->cache_count ? bandwidth_cache(machine, level, threads, seconds, &again)
+                                         : bandwidth_memory(machine, threads, seconds, &again)) {
+            return status;
+        }
+        if (status || again.gbytes_s > bandwidth->gbytes_s || bench_bandwidth_plausible(&again, 0)) {
+            *bandwidth = again;
+        }
+        status = 0;
+    }
+    return status;
+}
+
+int peaks_path(const Machine *machine, char path[PEAKS_PATH_BYTES]) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char fingerprint[MACHINE_FINGERPRINT_BYTES];
+    int length;
+    machine_fingerprint(machine, fingerprint);
+    if (cache && *cache == '/') {
+        length = snprintf(path, PEAKS_PATH_BYTES, "%s/catena/peaks-%s.json", cache, fingerprint);
+    } else if (home && *home == '/') {
+        length = snprintf(path, PEAKS_PATH_BYTES, "%s/.cache/catena/peaks-%s.json", home, fingerprint);
+    } else {
+        return -1;
+    }
+    return length < PEAKS_PATH_BYTES ? 0 : -1;
+}
+
+static void entry_name(const char *target, int threads, char name[64]) {
+    snprintf(name, 64, "%s %d threads", target, threads);
+}
+
+// Reads the document. NULL if there is no file; a file that is not ours is a note.
+static json_t *document_read(const char *path, char note[PEAKS_NOTE_BYTES]) {
+    json_error_t error;
+    json_t *document = NULL;
+    if (access(path, F_OK)) {
+        return NULL;
+    }
+    document = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!document) {
+        snprintf(note, PEAKS_NOTE_BYTES, "%.120s:%d: the cache of measured peaks is damaged (%.60s)", path, error.line, error.text);
+    } else if (json_integer_value(json_object_get(document, "version")) != PEAKS_VERSION) {
+        snprintf(note, PEAKS_NOTE_BYTES, "%.120s: the cache of measured peaks is of another version", path);
+        json_decref(document);
+        document = NULL;
+    }
+    return document;
+}
+
+static int entry_read(const json_t *entry, Peaks *peaks) {
+    for (int p = 0; p < PATH_COUNT; p++) {
+        const json_t *path = json_object_get(entry, path_name((Path)p));
+        const json_t *peak = json_object_get(path, "peak"), *tile = json_object_get(path, "tile");
+        if (!json_is_number(peak) || !json_is_number(tile)) {
+            return -1;
+        }
+        peaks->gflops[p] = json_number_value(peak);
+        peaks->tile_gflops[p] = json_number_value(tile);
+        if (!(peaks->gflops[p] >= 0) || !(peaks->tile_gflops[p] >= 0) || isinf(peaks->gflops[p] + peaks->tile_gflops[p])) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int peaks_load(const char *path, const char *target, int threads, Peaks *peaks) {
+    char name[64];
+    peaks->note[0] = 0;
+    json_t *document = document_read(path, peaks->note);
+    entry_name(target, threads, name);
+    const json_t *entry = json_object_get(json_object_get(document, "entries"), name);
+    int status = peaks->note[0] ? -1 : 1;
+    if (entry) {
+        status = entry_read(entry, peaks);
+        if (status) {
+            snprintf(peaks->note, sizeof peaks->note, "%.120s: the entry '%s' is damaged", path, name);
+        }
+    }
+    json_decref(document);
+    return status;
+}
+
+// Creates every directory on the way to a file.
+static void make_directories(const char *path) {
+    char copy[PEAKS_PATH_BYTES];
+    snprintf(copy, sizeof copy, "%s", path);
+    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(copy, 0777);  // one that is missing afterwards shows when the file is opened
+        *slash = '/';
+    }
+}
+
+static json_t *entry_make(const Peaks *peaks) {
+    json_t *entry = json_object();
+    for (int p = 0; p < PATH_COUNT; p++) {
+        json_object_set_new(entry, path_name((Path)p),
+                            json_pack("{s:f, s:f}", "peak", peaks->gflops[p], "tile", peaks->tile_gflops[p]));
+    }
+    return entry;
+}
+
+int peaks_save(const char *path, const char *target, int threads, Peaks *peaks) {
+    char name[64], error[PEAKS_NOTE_BYTES / 2] = "out of memory";
+    char ignored[PEAKS_NOTE_BYTES] = "";  // a damaged file was mentioned when it was read
+    make_directories(path);
+    json_t *document = document_read(path, ignored);
+    if (!json_is_object(json_object_get(document, "entries"))) {
+        json_decref(document);
+        document = json_pack("{s:i, s:{}}", "version", PEAKS_VERSION, "entries");
+    }
+    entry_name(target, threads, name);
+    json_object_set_new(json_object_get(document, "entries"), name, entry_make(peaks));
+    char *text = json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS);
+    bool written = text && file_write(path, text, (int64_t)strlen(text), &(Failure){error, sizeof error}) == LIBRARY_OK;
+    if (!written) {
+        snprintf(peaks->note, sizeof peaks->note, "measured peaks cannot be remembered: %s", error);
+    }
+    free(text);
+    json_decref(document);
+    return written ? 0 : -1;
+}
+
+void peaks_keep(const Machine *machine, const char *target, int threads, Peaks *peaks) {
+    char path[PEAKS_PATH_BYTES], reason[PEAKS_NOTE_BYTES];
+    Peaks before, kept = *peaks;
+    if (peaks_path(machine, path) || !peaks_plausible(peaks, threads, reason)) {
+        return;
+    }
+    if (!peaks_load(path, target, threads, &before) && peaks_plausible(&before, threads, reason)) {
+        peaks_raise(&kept, &before);
+    }
+    if (peaks_plausible(&kept, threads, reason) && peaks_save(path, target, threads, &kept)) {
+        memcpy(peaks->note, kept.note, sizeof peaks->note);
+    }
+}
+
+int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char path[PEAKS_PATH_BYTES], note[PEAKS_NOTE_BYTES] = "", reason[PEAKS_NOTE_BYTES];
+    bool kept = !peaks_path(machine, path);
+    if (kept) {
+        if (!peaks_load(path, target, threads, peaks) && peaks_plausible(peaks, threads, reason)) {
+            return 0;
+        }
+        memcpy(note, peaks->note, sizeof note);
+    }
+    // Seconds in which nothing else would be seen.
+    fprintf(stderr, "catena: measuring this machine's instruction paths (%s, %d thread%s)%s\n", target, threads,
+            threads == 1 ? "" : "s", kept ? ", once: the rates are kept" : "; there is no home to keep the rates in");
+    if (peaks_measure(target, threads, peaks, diagnostics)) {
+        return -1;
+    }
+    peaks_keep(machine, target, threads, peaks);
+    if (!*peaks->note) {  // what is wrong now matters more than what was found damaged
+        memcpy(peaks->note, note, sizeof note);
+    }
+    return 0;
+}

@@ -1,0 +1,166 @@
+// Memory of the straightforward implementation: row-major weights out of a packed instance, and its workspace.
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "opponent.h"
+#include "runtime/packed.h"
+
+enum { LINE = 64, HUGE_PAGE = 2 << 20 };
+
+// Large arrays ask for huge pages, as the compiled library's memory does: pages alone are worth tens of percent. A process that
+// is not to have them says so with PR_SET_THP_DISABLE (catena bench --huge-pages no).
+static void *allocate(size_t bytes) {
+    size_t unit = bytes < HUGE_PAGE ? LINE : HUGE_PAGE, size = (bytes + unit - 1) / unit * unit;
+    void *memory = aligned_alloc(unit, size ? size : unit);
+    if (memory && unit == HUGE_PAGE) {
+        madvise(memory, size, MADV_HUGEPAGE);
+    }
+    return memory;
+}
+
+// Where each tensor's array is kept.
+static void **array_of(FastWeights *weights, Tensor tensor) {
+    switch (tensor) {
+    case TENSOR_NORM: return (void **)&weights->norm;
+    case TENSOR_NORM_BIAS: return (void **)&weights->norm_bias;
+    case TENSOR_COE_WEIGHT: return (void **)&weights->coe_weight;
+    case TENSOR_ROUTER: return &weights->router;
+    case TENSOR_ROUTER_BIAS: return (void **)&weights->router_bias;
+    case TENSOR_CORRECTION: return (void **)&weights->correction;
+    case TENSOR_SHARED_EXPERT_GATE: return &weights->shared_expert_gate;
+    case TENSOR_GATE: return &weights->routed.gate;
+    case TENSOR_UP: return &weights->routed.up;
+    case TENSOR_DOWN: return &weights->routed.down;
+    case TENSOR_GATE_BIAS: return (void **)&weights->routed.gate_bias;
+    case TENSOR_UP_BIAS: return (void **)&weights->routed.up_bias;
+    case TENSOR_DOWN_BIAS: return (void **)&weights->routed.down_bias;
+    case TENSOR_SHARED_GATE: return &weights->shared.gate;
+    case TENSOR_SHARED_UP: return &weights->shared.up;
+    case TENSOR_SHARED_DOWN: return &weights->shared.down;
+    case TENSOR_SHARED_GATE_BIAS: return (void **)&weights->shared.gate_bias;
+    case TENSOR_SHARED_UP_BIAS: return (void **)&weights->shared.up_bias;
+    case TENSOR_SHARED_DOWN_BIAS: return (void **)&weights->shared.down_bias;
+    case TENSOR_COUNT: break;
+    }
+    return NULL;
+}
+
+static Format format_of(const Layer *layer, Tensor tensor, const PackedShape *shape) {
+    int router = tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
+    return shape->vector ? FORMAT_FP32 : (Format)(router ? layer->router_weights : layer->weights);
+}
+
+static void copy_tensor(const Plan *plan, const uint8_t *instance, Tensor tensor, const PackedShape *shape, void *array) {
+    Format format = format_of(&plan->layer, tensor, shape);
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < shape->matrices * shape->rows; row++) {
+        for (int64_t k = 0; k < shape->columns; k++) {
+            float value = packed_get(plan, instance, tensor, row / shape->rows, row % shape->rows, k);
+            if (format == FORMAT_BF16) {
+                ((uint16_t *)array)[row * shape->columns + k] = packed_bf16_from_float(value);
+            } else {
+                ((float *)array)[row * shape->columns + k] = value;
+            }
+        }
+    }
+}
+
+int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *weights) {
+    memset(weights, 0, sizeof *weights);
+    weights->routed.count = plan->layer.experts;
+    weights->routed.intermediate = plan->layer.intermediate;
+    weights->shared.count = plan->layer.shared_experts;
+    weights->shared.intermediate = plan->layer.shared_intermediate;
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
+        PackedShape shape;
+        if (!packed_shape(plan, tensor, &shape)) {
+            continue;
+        }
+        size_t size = (size_t)format_bytes(format_of(&plan->layer, tensor, &shape));
+        size_t bytes = (size_t)(shape.matrices * shape.rows * shape.columns) * size;
+        void *array = allocate(bytes);
+        if (!array) {
+            fast_weights_free(weights);
+            return -1;
+        }
+        *array_of(weights, tensor) = array;
+        copy_tensor(plan, instance, tensor, &shape, array);
+    }
+    return 0;
+}
+
+void fast_weights_free(FastWeights *weights) {
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
+        free(*array_of(weights, tensor));
+        *array_of(weights, tensor) = NULL;
+    }
+}
+
+// Every array of a workspace and its bytes.
+enum { WORKSPACE_ARRAYS = 14 };
+typedef struct Room {
+    void **array;
+    size_t bytes;
+} Room;
+
+static void list_rooms(const Layer *layer, FastWorkspace *w, int64_t tokens, Room *rooms) {
+    size_t count = (size_t)tokens, hidden = (size_t)layer->hidden, width = (size_t)layer->intermediate, size = sizeof(float);
+    size_t slots = count * (size_t)layer->top_k, experts = (size_t)layer->experts;
+    width = (size_t)layer->shared_intermediate > width ? (size_t)layer->shared_intermediate : width;
+    const Room all[WORKSPACE_ARRAYS] = {
+        {(void **)&w->memory[0], count * hidden * size},
+        {(void **)&w->memory[1], count * hidden * size},
+        {(void **)&w->rounded, count * hidden * size},
+        {(void **)&w->hidden, slots * width * size},
+        {(void **)&w->values, slots * hidden * size},
+        {(void **)&w->logits, count * (size_t)layer_router_columns(layer) * size},
+        {(void **)&w->ranks, (size_t)w->threads * 3 * (size_t)layer_choices(layer) * size},
+        {(void **)&w->weights, slots * size},
+        {(void **)&w->wide, (size_t)(w->wide_floats * w->threads) * size},
+        {(void **)&w->experts, slots * size},
+        {(void **)&w->slots, slots * size},
+        {(void **)&w->rows, slots * size},
+        {(void **)&w->starts, (experts + 1) * sizeof(int64_t)},
+        {(void **)&w->pointers, slots * sizeof(float *)},
+    };
+    memcpy(rooms, all, sizeof all);
+}
+
+FastWorkspace *fast_workspace_create(const Layer *layer, int64_t max_tokens, int threads) {
+    FastWorkspace *w = calloc(1, sizeof *w);
+    Room rooms[WORKSPACE_ARRAYS];
+    int64_t depth = layer->hidden > layer->intermediate ? layer->hidden : layer->intermediate;
+    if (!w) {
+        return NULL;
+    }
+    depth = layer->shared_intermediate > depth ? layer->shared_intermediate : depth;
+    w->threads = threads;
+    w->wide_floats = FAST_OUTPUT_BLOCK * depth + 64;  // a line between threads
+    list_rooms(layer, w, max_tokens, rooms);
+    w->rejected = malloc((size_t)max_tokens + 1);
+    int complete = w->rejected != NULL;
+    for (int i = 0; i < WORKSPACE_ARRAYS; i++) {
+        *rooms[i].array = allocate(rooms[i].bytes + LINE);
+        complete &= *rooms[i].array != NULL;
+    }
+    if (!complete) {
+        fast_workspace_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+void fast_workspace_free(FastWorkspace *w) {
+    Room rooms[WORKSPACE_ARRAYS];
+    Layer none = {0};
+    if (w) {
+        list_rooms(&none, w, 0, rooms);
+        for (int i = 0; i < WORKSPACE_ARRAYS; i++) {
+            free(*rooms[i].array);
+        }
+        free(w->rejected);
+        free(w);
+    }
+}

@@ -1,0 +1,247 @@
+// The oracle's norm, products, activations and experts. Error model: error.h.
+#include <math.h>
+
+#include "steps.h"
+
+// Norms ---------------------------------------------------------------------------------------------------------------------
+// rms:   x = h r w,            r = (mean h^2 + eps)^(-1/2)
+// layer: x = (h - m) r w [+ b],  r = (mean (h - m)^2 + eps)^(-1/2), m = mean h
+// A sum of n non-negative terms has relative error gamma_n (any order) and n 2^-149 for squares that underflow; r is a decreasing
+// function of it, so its interval is the image of the sum's interval; 4 more roundings: division, eps, square root, reciprocal.
+
+// 1 / sqrt(sum / n + eps) for a sum of squares within [sum - error, sum + error].
+static Bounded inverse_root(double sum, double error, double n, double eps) {
+    Bounded mean = bounded_make(sum / n + eps, error / n);
+    if (!(mean.value - mean.error > 0)) {
+        return (Bounded){0, INFINITY};
+    }
+    double value = 1 / sqrt(mean.value), most = 1 / sqrt(mean.value - mean.error);
+    return bounded_rounded(value, most - value, 4);
+}
+
+static void norm_rms(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x) {
+    double n = (double)layer->hidden, sum = 0;
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        sum += (double)h[i] * h[i];
+    }
+    double error = error_gamma(n + 3, model) * sum + (sum > 0 ? n * tiny_fp32 : 0);
+    Bounded r = bounded_make(sum, error).error == INFINITY ? (Bounded){0, INFINITY} : inverse_root(sum, error, n, layer->norm_eps);
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        Bounded scaled = bounded_multiply(bounded_exact(h[i]), r);
+        x[i] = bounded_multiply(scaled, bounded_exact(weights->norm[i]));
+    }
+}
+
+static void norm_layer(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x) {
+    double n = (double)layer->hidden, sum = 0, magnitude = 0, squares = 0, error = 0;
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        sum += h[i];
+        magnitude += fabs((double)h[i]);
+    }
+    Bounded mean = bounded_make(sum / n, (error_gamma(n + 3, model) * magnitude + (magnitude > 0 ? tiny_fp32 : 0)) / n);
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        x[i] = bounded_rounded(h[i] - mean.value, mean.error, 1);
+        double reach = fabs(x[i].value) + x[i].error;
+        squares += x[i].value * x[i].value;
+        error += reach * reach * (1 + error_gamma(n + 3, model)) - x[i].value * x[i].value + (reach > 0 ? tiny_fp32 : 0);
+    }
+    Bounded all = bounded_make(squares, error);
+    Bounded r =
+        all.error == INFINITY || magnitude > FLT_MAX ? (Bounded){0, INFINITY} : inverse_root(squares, error, n, layer->norm_eps);
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        Bounded scaled = bounded_multiply(x[i], r);
+        x[i] = bounded_multiply(scaled, bounded_exact(weights->norm[i]));
+        x[i] = weights->norm_bias ? bounded_add(x[i], bounded_exact(weights->norm_bias[i])) : x[i];
+    }
+}
+
+void reference_norm(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x) {
+    switch ((Norm)layer->norm) {
+    case NORM_RMS: norm_rms(layer, weights, h, model, x); return;
+    case NORM_LAYER: norm_layer(layer, weights, h, model, x); return;
+    case NORM_NONE:
+    case NORM_COUNT: break;
+    }
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        x[i] = bounded_exact(h[i]);
+    }
+}
+
+// Products ------------------------------------------------------------------------------------------------------------------
+// worst:  |error| <= gamma_n sum (|a| + e) |w|  +  sum e |w|  +  floor
+// likely: |error| <= lambda u sqrt(n) (max |prefix| + sqrt(sum ((|a| + e) w)^2))  +  sqrt(sum (e w)^2)  +  floor
+
+void reference_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand) {
+    const ProductTolerance *tolerance = &product_tolerances[compute];
+    double magnitude = 0, n = (double)count;
+    double roundings = tolerance->roundings;
+    roundings *= operand->model == ERROR_LIKELY ? roundings : 1;  // variances, not errors, add up
+    operand->gamma = error_gamma(roundings * n + tolerance->spare, operand->model);
+    for (int64_t k = 0; k < count; k++) {
+        Bounded v = compute == COMPUTE_BF16 ? bounded_round_bf16(a[k], operand->model) : a[k];
+        double reach = fabs(v.value) + v.error;
+        magnitude += reach;
+        operand->value[k] = v.value;
+        operand->reach[k] = reach;
+        operand->error[k] = v.error + (reach > 0 ? tolerance->flushed : 0);
+    }
+    operand->floor = magnitude > 0 ? n * tolerance->underflow + tolerance->flushed * magnitude : 0;
+}
+
+enum { STRANDS = 8 };  // independent partial sums, for speed only
+
+typedef struct Sums {
+    double value, highest;                    // prefix so far, and the largest |prefix|
+    double rounding[STRANDS], input[STRANDS]; // sums over reach and error, linear or of squares
+} Sums;
+
+// Adds STRANDS terms.
+static inline void add_terms(const double *value, const double *reach, const double *error, const float *w, int squares,
+                             Sums *sums) {
+    double terms[STRANDS];
+    for (int s = 0; s < STRANDS; s++) {
+        double factor = fabs((double)w[s]), r = reach[s] * factor, e = error[s] * factor;
+        terms[s] = value[s] * (double)w[s];
+        sums->rounding[s] += squares ? r * r : r;
+        sums->input[s] += squares ? e * e : e;
+    }
+    sums->value += ((terms[0] + terms[4]) + (terms[1] + terms[5])) + ((terms[2] + terms[6]) + (terms[3] + terms[7]));
+    sums->highest = fabs(sums->value) > sums->highest ? fabs(sums->value) : sums->highest;
+}
+
+static void add_all(const Operand *operand, const float *w, int64_t count, int squares, Sums *sums) {
+    int64_t k = 0;
+    for (; k + STRANDS <= count; k += STRANDS) {
+        add_terms(operand->value + k, operand->reach + k, operand->error + k, w + k, squares, sums);
+    }
+    if (k < count) {
+        double value[STRANDS] = {0}, reach[STRANDS] = {0}, error[STRANDS] = {0};
+        float rest[STRANDS] = {0};
+        size_t left = (size_t)(count - k);
+        memcpy(value, operand->value + k, left * sizeof *value);
+        memcpy(reach, operand->reach + k, left * sizeof *reach);
+        memcpy(error, operand->error + k, left * sizeof *error);
+        memcpy(rest, w + k, left * sizeof *rest);
+        add_terms(value, reach, error, rest, squares, sums);
+    }
+}
+
+static double strands_total(const double *strands) {
+    double total = 0;
+    for (int s = 0; s < STRANDS; s++) {
+        total += strands[s];
+    }
+    return total;
+}
+
+Bounded reference_product(const Operand *operand, const float *w, int64_t count, const float *bias) {
+    Sums sums = {0};
+    double magnitude, error;  // magnitude >= |every partial sum|
+    if (operand->model == ERROR_WORST) {
+        add_all(operand, w, count, 0, &sums);
+        magnitude = strands_total(sums.rounding);
+        error = operand->gamma * magnitude + strands_total(sums.input);
+    } else {
+        add_all(operand, w, count, 1, &sums);
+        double walk = sqrt(strands_total(sums.rounding));
+        magnitude = walk * sqrt((double)count);  // Cauchy and Schwarz
+        error = operand->gamma * (sums.highest + walk) + sqrt(strands_total(sums.input));
+    }
+    Bounded sum = magnitude <= FLT_MAX ? bounded_make(sums.value, error + operand->floor) : (Bounded){0, INFINITY};
+    return bias ? bounded_add(sum, bounded_exact(*bias)) : sum;
+}
+
+// Activations ---------------------------------------------------------------------------------------------------------------
+// The input's error e is amplified by at most the Lipschitz constant: max |silu'| = 1.0998 (for every slope: the derivative of
+// x sigmoid(a x) is silu'(a x)), max |gelu'| = 1.1290 (erf) and 1.1298 (tanh form); relu and relu2 are monotone, so the image of
+// the interval is used. The evaluation's own error is `units` u times the base: |f(x)| for silu; for the gelus |x| cut at 8
+// where x < 0 (there f(x) is a small difference or tail: its absolute error counts, and beyond -8 the tail is below 8e-15),
+// plus 2^-118 where exp saturates (88 e^-88 = 5e-37). A slope's product rounds the argument of exp: u |a x| relative to f.
+typedef struct ActivationTolerance {
+    double lipschitz;
+    double units;  // exp within 2 ulp = 4u, 1 + exp, division, product: 8; doubled for safety. erf's fit adds 1.2e-7 = 2u
+} ActivationTolerance;
+
+static const ActivationTolerance activation_tolerances[ACTIVATION_COUNT] = {
+    [ACTIVATION_SILU] = {1.1, 16}, [ACTIVATION_GELU] = {1.13, 24}, [ACTIVATION_GELU_TANH] = {1.14, 24},
+    [ACTIVATION_RELU] = {1, 0},    [ACTIVATION_RELU2] = {0, 2},  // slope unbounded: by interval
+};
+
+static double activation_value(Activation activation, double slope, double x) {
+    double positive = x > 0 ? x : 0;
+    switch (activation) {
+    case ACTIVATION_SILU: return x / (1 + exp(-slope * x));
+    case ACTIVATION_GELU: return x * 0.5 * erfc(-x * M_SQRT1_2);
+    case ACTIVATION_GELU_TANH: return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACTIVATION_RELU: return positive;
+    case ACTIVATION_RELU2: return positive * positive;
+    case ACTIVATION_COUNT: break;
+    }
+    return NAN;
+}
+
+Bounded reference_activation(Activation activation, double slope, Bounded g) {
+    const ActivationTolerance *tolerance = &activation_tolerances[activation];
+    double value = activation_value(activation, slope, g.value), units = tolerance->units;
+    if (!isfinite(g.error)) {
+        return (Bounded){0, INFINITY};
+    }
+    if (activation == ACTIVATION_RELU || activation == ACTIVATION_RELU2) {
+        double high = activation_value(activation, slope, g.value + g.error);
+        double low = activation_value(activation, slope, g.value - g.error);
+        return bounded_rounded(value, bounded_image(value, low, high).error, units);
+    }
+    if (g.value == 0 && g.error == 0) {
+        return (Bounded){0, 0};
+    }
+    double base = activation == ACTIVATION_SILU ? fabs(value) : g.value < 0 && g.value > -8 ? -g.value : g.value < 0 ? 8 : g.value;
+    double input = tolerance->lipschitz * g.error;
+    if (activation == ACTIVATION_SILU && slope != 1) {
+        units += fmin(fabs(slope) * (fabs(g.value) + g.error), 128);  // beyond it exp saturates
+    }
+    return bounded_make(value, input + units * unit_fp32 * (base + input) + 0x1p-118);
+}
+
+// Experts -------------------------------------------------------------------------------------------------------------------
+
+// min(g, limit): monotone and exact.
+static Bounded clamp_above(Bounded g, double limit) {
+    return isfinite(g.error) ? bounded_image(fmin(g.value, limit), fmin(g.value - g.error, limit), fmin(g.value + g.error, limit))
+                             : g;
+}
+
+static Bounded negative(Bounded g) {
+    return (Bounded){-g.value, g.error};
+}
+
+// act(gate) * (up + up_offset), gate at most limit, up within +-limit.
+static Bounded gated_value(const Layer *layer, Bounded gate, Bounded up) {
+    if (layer->limit != 0) {
+        gate = clamp_above(gate, layer->limit);
+        up = negative(clamp_above(negative(clamp_above(up, layer->limit)), layer->limit));
+    }
+    if (layer->up_offset != 0) {
+        up = bounded_add(up, bounded_exact(layer->up_offset));
+    }
+    return bounded_multiply(reference_activation((Activation)layer->activation, layer->slope, gate), up);
+}
+
+void reference_expert(const Layer *layer, const ReferenceExperts *pool, int64_t e, const Operand *x, Scratch *scratch) {
+    int64_t hidden = layer->hidden, width = pool->intermediate;
+    for (int64_t f = 0; f < width; f++) {
+        int64_t row = e * width + f;
+        Bounded up = reference_product(x, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
+        if (layer->gated) {
+            const float *bias = pool->gate_bias ? pool->gate_bias + row : NULL;
+            scratch->hidden[f] = gated_value(layer, reference_product(x, pool->gate + row * hidden, hidden, bias), up);
+        } else {
+            scratch->hidden[f] = reference_activation((Activation)layer->activation, layer->slope, up);
+        }
+    }
+    reference_operand(scratch->hidden, width, (Compute)layer->compute, &scratch->inner);
+    for (int64_t i = 0; i < hidden; i++) {
+        int64_t row = e * hidden + i;
+        const float *bias = pool->down_bias ? pool->down_bias + row : NULL;
+        scratch->output[i] = reference_product(&scratch->inner, pool->down + row * width, width, bias);
+    }
+}

@@ -1,0 +1,233 @@
+// The oracle's way through a layer, token by token:
+//
+//     x_0 = norm(h);  for t: z = softcap(scale W_t x_t + b); scores, selection, weights;
+//                            x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t) + shared experts
+//     out = (outer ? alpha h : 0) + multiplier x_T                                   (README, "The description")
+//
+// With given routing the weights are taken as exact, since the library's own weights are replayed, and errors of the router do
+// not reach the output; they count where choices are checked (check.c).
+#include <math.h>
+
+#include "steps.h"
+
+// Routing ---------------------------------------------------------------------------------------------------------------------
+
+static int any_unbounded(const Bounded *z, int64_t count) {
+    for (int64_t e = 0; e < count; e++) {
+        if (!isfinite(z[e].error)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+// Scores for a ranking: with their errors, or, for the oracle's own choices, without.
+static void fill_ranking(const TokenRun *run, int exact) {
+    const Scratch *scratch = run->scratch;
+    Ranking *ranking = &run->scratch->ranking;
+    for (int64_t e = 0; e < layer_choices(run->layer); e++) {
+        ranking->logits[e] = exact ? bounded_exact(scratch->logits[e].value) : scratch->logits[e];
+        ranking->scores[e] = exact ? bounded_exact(scratch->scores[e].value) : scratch->scores[e];
+    }
+    ranking->exact = exact;
+    ranking->limit = run->given && run->given->k ? run->given->k[run->token] : run->layer->top_k;
+}
+
+// Whether the rule of selection may leave a token without any choice.
+static int may_choose_none(const TokenRun *run, int64_t iteration) {
+    Ranking *ranking = &run->scratch->ranking;
+    reference_rank(run->layer, run->weights, iteration, 0, ranking);
+    for (int64_t e = 0; e < layer_choices(run->layer); e++) {
+        if (reference_takes(run->layer, ranking, e) == SURELY) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+// The library's choices: was the token rightly routed nowhere, or rightly not?
+static void judge_given(TokenRun *run, int64_t iteration, const int32_t *experts, const float *weights) {
+    const Layer *layer = run->layer;
+    long long token = run->token, t = iteration;
+    int nowhere = 1;
+    for (int64_t s = 0; s < layer->top_k; s++) {
+        nowhere &= experts[s] == -1;
+    }
+    fill_ranking(run, 0);
+    if (run->rejected && !nowhere) {
+        reference_violation(run->checks, "token %lld, iteration %lld: routed again after it was rejected", token, t);
+    } else if (!run->input_finite && !nowhere) {
+        reference_violation(run->checks, "token %lld, iteration %lld: routed although its logits are not finite", token, t);
+    }
+    if (run->rejected || !run->input_finite) {
+        run->rejected = 1;
+    } else if (nowhere && any_unbounded(run->scratch->logits, layer_router_columns(layer))) {
+        int none = may_choose_none(run, iteration);
+        run->unknown |= none;
+        run->rejected |= !none;
+    } else {
+        reference_check_choice(layer, run->weights, run->token, iteration, experts, weights, run->scratch, run->checks);
+    }
+}
+
+// The library's slots of this token: replayed, and checked if it chose them itself.
+static void route_given(TokenRun *run, int64_t iteration) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    const int64_t offset = (iteration * run->tokens + run->token) * layer->top_k;
+    const int32_t *experts = run->given->experts + offset;
+    const float *weights = run->given->weights + offset;
+    for (int64_t s = 0; s < layer->top_k; s++) {
+        scratch->slots[s] = experts[s];
+        scratch->weights[s] = bounded_exact(weights[s]);
+    }
+    if (run->given->check) {
+        judge_given(run, iteration, experts, weights);
+    }
+}
+
+static void route_own(TokenRun *run, int64_t iteration) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    run->rejected |= !run->input_finite;
+    run->unknown |= any_unbounded(scratch->logits, layer_router_columns(layer));
+    fill_ranking(run, 1);
+    reference_rank(layer, run->weights, iteration, reference_ranks_by_logits(layer), &scratch->ranking);
+    int64_t count = reference_select(layer, &scratch->ranking, scratch->slots);
+    reference_weigh(layer, scratch->logits, scratch->scores, scratch->slots, count, scratch->weights);
+    for (int64_t s = run->rejected ? 0 : count; s < layer->top_k; s++) {
+        scratch->slots[s] = -1;
+        scratch->weights[s] = bounded_exact(0);
+    }
+}
+
+static void note_routing(const TokenRun *run, int64_t iteration) {
+    const ReferenceOutput *out = run->out;
+    int64_t row = iteration * run->tokens + run->token, k = run->layer->top_k, choices = layer_choices(run->layer);
+    for (int64_t s = 0; s < k && out->experts; s++) {
+        out->experts[row * k + s] = run->scratch->slots[s];
+        out->weights[row * k + s] = (float)run->scratch->weights[s].value;
+    }
+    for (int64_t e = 0; e < choices && out->scores; e++) {
+        out->scores[row * choices + e] = run->rejected ? NAN : run->scratch->scores[e].value;
+    }
+    for (int64_t e = 0; e < choices && out->score_bounds; e++) {
+        out->score_bounds[row * choices + e] = run->rejected ? 0 : run->scratch->scores[e].error;
+    }
+}
+
+// Combination -----------------------------------------------------------------------------------------------------------------
+
+static void add_weighted(const TokenRun *run, const Bounded *value, Bounded weight) {
+    for (int64_t i = 0; i < run->layer->hidden; i++) {
+        run->scratch->next[i] = bounded_fma(weight, value[i], run->scratch->next[i]);
+    }
+}
+
+// x_{t+1} += factor (w E_e(x_t) or E_e(w x_t)) for a choice of weight w. Identity experts come after the others, then null ones.
+static void add_choice(const TokenRun *run, int64_t e, Bounded weight, double factor) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    const Operand *x = &scratch->operand;
+    if (e >= layer->experts + layer->identity_experts) {
+        return;
+    }
+    if (e >= layer->experts) {
+        add_weighted(run, scratch->state, bounded_scale(weight, factor));
+        return;
+    }
+    if (layer->weight_on == WEIGHT_ON_INPUT) {
+        for (int64_t i = 0; i < layer->hidden; i++) {
+            scratch->weighted[i] = bounded_multiply(weight, scratch->state[i]);
+        }
+        reference_operand(scratch->weighted, layer->hidden, (Compute)layer->compute, &scratch->own);
+        x = &scratch->own;
+        weight = bounded_exact(1);
+    }
+    reference_expert(layer, &run->weights->routed, e, x, scratch);
+    add_weighted(run, scratch->output, bounded_scale(weight, factor));
+}
+
+static Bounded shared_weight(const TokenRun *run, int64_t j) {
+    const Layer *layer = run->layer;
+    Bounded gate = layer->shared_gated ? reference_sigmoid(run->scratch->logits[layer_choices(layer) + j]) : bounded_exact(1);
+    return bounded_scale(gate, layer->shared_scale);
+}
+
+// x_{t+1} = (inner ? inner_alpha x_t : 0) + y. A converted MoE weighs y before the last iteration, whose y stands alone.
+static void combine(TokenRun *run, int64_t iteration) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    int last = iteration == layer->iterations - 1;
+    double factor = layer->coe_weight && !last ? run->weights->coe_weight[iteration] : 1;
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        int residual = layer->inner_residual && !(layer->coe_weight && last);
+        scratch->next[i] = residual ? bounded_scale(scratch->state[i], layer->inner_alpha) : bounded_exact(0);
+    }
+    for (int32_t e = 0; e < layer_choices(layer); e++) {  // ascending index
+        for (int64_t s = 0; s < layer->top_k; s++) {
+            if (scratch->slots[s] == e) {
+                add_choice(run, e, scratch->weights[s], factor);
+            }
+        }
+    }
+    for (int64_t j = 0; j < layer->shared_experts; j++) {
+        reference_expert(layer, &run->weights->shared, j, &scratch->operand, scratch);
+        add_weighted(run, scratch->output, bounded_scale(shared_weight(run, j), factor));
+    }
+}
+
+static void iterate(TokenRun *run, int64_t iteration) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    reference_operand(scratch->state, layer->hidden, COMPUTE_FP32, &scratch->operand);  // the router decides in fp32 always
+    reference_logits(layer, run->weights, iteration, &scratch->operand, scratch->logits);
+    reference_scores(layer, scratch->logits, scratch->scores);
+    if (run->given && run->given->experts) {
+        route_given(run, iteration);
+    } else {
+        route_own(run, iteration);
+    }
+    note_routing(run, iteration);
+    if (run->rejected) {
+        return;
+    }
+    reference_operand(scratch->state, layer->hidden, (Compute)layer->compute, &scratch->operand);
+    combine(run, iteration);
+    Bounded *done = scratch->state;
+    scratch->state = scratch->next;
+    scratch->next = done;
+}
+
+// out = (outer ? alpha h : 0) + multiplier x_T.
+static void finish(const TokenRun *run, const float *h) {
+    const Layer *layer = run->layer;
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        Bounded value = bounded_scale(run->scratch->state[i], layer->multiplier);
+        if (layer->outer_residual) {
+            value = bounded_add(bounded_scale(bounded_exact(h[i]), layer->alpha), value);
+        }
+        if (layer->activations == FORMAT_BF16) {
+            double error = value.error + unit_bf16 * (fabs(value.value) + value.error) + flushed_fp32;
+            value = fabs(value.value) + error < 0x1.fep127 ? bounded_make(value.value, error) : (Bounded){0, INFINITY};
+        }
+        run->out->y[run->token * layer->hidden + i] = run->rejected ? NAN : value.value;
+        run->out->bound[run->token * layer->hidden + i] = run->rejected ? 0 : run->unknown ? INFINITY : value.error;
+    }
+    if (run->out->rejected) {
+        run->out->rejected[run->token] = run->rejected ? REFERENCE_REJECTED : run->unknown ? REFERENCE_EITHER : REFERENCE_ACCEPTED;
+    }
+}
+
+void reference_token(TokenRun *run, const float *h) {
+    run->input_finite = 1;
+    for (int64_t i = 0; i < run->layer->hidden; i++) {
+        run->input_finite &= isfinite(h[i]) != 0;
+    }
+    reference_norm(run->layer, run->weights, h, run->scratch->operand.model, run->scratch->state);
+    for (int64_t t = 0; t < run->layer->iterations; t++) {
+        iterate(run, t);
+    }
+    run->checks->rejected += run->rejected;
+    finish(run, h);
+}

@@ -1,0 +1,104 @@
+// Plain arrays of a layer's weights for the oracle, and how they come out of a packed instance, element by element through
+// runtime/packed.h: nothing here knows the layout.
+#include <stdlib.h>
+#include <string.h>
+
+#include "oracle.h"
+#include "runtime/packed.h"
+
+// The array of a tensor.
+static float **array_of(ReferenceWeights *weights, Tensor tensor) {
+    switch (tensor) {
+    case TENSOR_NORM: return &weights->norm;
+    case TENSOR_NORM_BIAS: return &weights->norm_bias;
+    case TENSOR_COE_WEIGHT: return &weights->coe_weight;
+    case TENSOR_ROUTER: return &weights->router;
+    case TENSOR_ROUTER_BIAS: return &weights->router_bias;
+    case TENSOR_CORRECTION: return &weights->correction;
+    case TENSOR_SHARED_EXPERT_GATE: return &weights->shared_expert_gate;
+    case TENSOR_GATE: return &weights->routed.gate;
+    case TENSOR_UP: return &weights->routed.up;
+    case TENSOR_DOWN: return &weights->routed.down;
+    case TENSOR_GATE_BIAS: return &weights->routed.gate_bias;
+    case TENSOR_UP_BIAS: return &weights->routed.up_bias;
+    case TENSOR_DOWN_BIAS: return &weights->routed.down_bias;
+    case TENSOR_SHARED_GATE: return &weights->shared.gate;
+    case TENSOR_SHARED_UP: return &weights->shared.up;
+    case TENSOR_SHARED_DOWN: return &weights->shared.down;
+    case TENSOR_SHARED_GATE_BIAS: return &weights->shared.gate_bias;
+    case TENSOR_SHARED_UP_BIAS: return &weights->shared.up_bias;
+    case TENSOR_SHARED_DOWN_BIAS: return &weights->shared.down_bias;
+    case TENSOR_COUNT: break;
+    }
+    return NULL;
+}
+
+static int64_t array_elements(const Layer *layer, Tensor tensor) {
+    int64_t hidden = layer->hidden, width = layer->intermediate, experts = layer->experts;
+    int64_t shared = layer->shared_experts, shared_width = layer->shared_intermediate;
+    switch (tensor) {
+    case TENSOR_NORM:
+    case TENSOR_NORM_BIAS: return hidden;
+    case TENSOR_COE_WEIGHT: return layer->iterations - 1;
+    case TENSOR_ROUTER: return layer_gates(layer) * layer_choices(layer) * hidden;
+    case TENSOR_ROUTER_BIAS:
+    case TENSOR_CORRECTION: return layer_gates(layer) * layer_choices(layer);
+    case TENSOR_SHARED_EXPERT_GATE: return shared * hidden;
+    case TENSOR_GATE:
+    case TENSOR_UP:
+    case TENSOR_DOWN: return experts * width * hidden;
+    case TENSOR_GATE_BIAS:
+    case TENSOR_UP_BIAS: return experts * width;
+    case TENSOR_DOWN_BIAS: return experts * hidden;
+    case TENSOR_SHARED_GATE:
+    case TENSOR_SHARED_UP:
+    case TENSOR_SHARED_DOWN: return shared * shared_width * hidden;
+    case TENSOR_SHARED_GATE_BIAS:
+    case TENSOR_SHARED_UP_BIAS: return shared * shared_width;
+    case TENSOR_SHARED_DOWN_BIAS: return shared * hidden;
+    case TENSOR_COUNT: break;
+    }
+    return 0;
+}
+
+int reference_weights_allocate(const Layer *layer, ReferenceWeights *weights) {
+    memset(weights, 0, sizeof *weights);
+    weights->routed.count = layer->experts;
+    weights->routed.intermediate = layer->intermediate;
+    weights->shared.count = layer->shared_experts;
+    weights->shared.intermediate = layer->shared_intermediate;
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
+        if (layer_has_tensor(layer, tensor)) {
+            float *array = calloc((size_t)array_elements(layer, tensor), sizeof(float));
+            if (!array) {
+                reference_weights_free(weights);
+                return -1;
+            }
+            *array_of(weights, tensor) = array;
+        }
+    }
+    return 0;
+}
+
+void reference_weights_free(ReferenceWeights *weights) {
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
+        free(*array_of(weights, tensor));
+        *array_of(weights, tensor) = NULL;
+    }
+}
+
+void reference_weights_unpack(const Plan *plan, const uint8_t *instance, ReferenceWeights *weights) {
+    for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
+        PackedShape shape;
+        if (!packed_shape(plan, tensor, &shape)) {
+            continue;
+        }
+        float *array = *array_of(weights, tensor);
+#pragma omp parallel for schedule(static)
+        for (int64_t row = 0; row < shape.matrices * shape.rows; row++) {
+            for (int64_t k = 0; k < shape.columns; k++) {
+                array[row * shape.columns + k] = packed_get(plan, instance, tensor, row / shape.rows, row % shape.rows, k);
+            }
+        }
+    }
+}

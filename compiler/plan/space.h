@@ -1,0 +1,68 @@
+// The space that the search looks through: the knobs of a layer's plan on a target and a machine, with the values that make sense
+// there. A point of the space is a plan. No knob changes bits or the packed layout.
+//
+// Knobs are named as users see them: "gate_up.tile", "few_tokens", ... KNOB_LIST in space.c is the one place that declares them.
+#ifndef CATENA_SPACE_H
+#define CATENA_SPACE_H
+
+#include <jansson.h>
+
+#include "compiler/machine/machine.h"
+#include "compiler/tune/search.h"
+#include "targets/target.h"
+
+enum { SPACE_NAME_BYTES = 32, SPACE_MAX_VALUES = 64, SPACE_TILE_SCALE = 100, SPACE_REASON_BYTES = 1024 };
+
+// The roles that have knobs of their own; those of the shared experts follow them.
+enum { SPACE_ROLES = 2 };
+static const int space_roles[SPACE_ROLES] = {ROLE_GATE_UP, ROLE_DOWN};
+
+// What a knob can matter for.
+typedef enum SpaceReach {
+    SPACE_LOW,   // experts with few rows
+    SPACE_TALL,  // experts with many rows
+    SPACE_FEW,   // few tokens
+    SPACE_ALL,
+} SpaceReach;
+
+typedef struct SpaceKnob {
+    char name[SPACE_NAME_BYTES];
+    int kind;  // of KNOB_LIST
+    int role;  // ROLE_COUNT: of the whole plan
+    SpaceReach reach;
+    const char *words;  // what it is
+    int count;
+    int64_t values[SPACE_MAX_VALUES];  // ascending; the default's among them
+} SpaceKnob;
+
+typedef struct Space {
+    Plan standard;  // the default plan
+    const Target *target;
+    int64_t l2_bytes, threads;
+    int64_t caches;  // of the last level
+    int knob_count;
+    SpaceKnob knobs[SEARCH_MAX_KNOBS];
+} Space;
+
+// `standard`: the planner's plan of the layer.
+void space_make(const Plan *standard, const Target *target, const Machine *machine, Space *space);
+
+// Where a role's knob of that name ("tile") is among the knobs; -1 if the role has none.
+int space_role_knob(const Space *space, int role, const char *name);
+
+// Points, valid or not.
+double space_size(const Space *space);
+
+// Whether a point is a plan: more than the registers hold is none, nor is what another point says too (hints of no prefetch, the
+// binding of one thread).
+bool space_valid(const Space *space, const SearchPoint *point);
+void space_plan(const Space *space, const SearchPoint *point, Plan *plan);
+SearchPoint space_standard(const Space *space);
+
+// A point as {"gate_up.tile": 1432, ...}: the knobs that differ from the default's. New reference; NULL when out of memory.
+json_t *space_decisions(const Space *space, const SearchPoint *point);
+// The point of such an object. Returns 0, or -1 with a word on the name or value that the space does not have and on those that it
+// has (SPACE_REASON_BYTES hold all), or on the two knobs that do not go together.
+int space_read(const Space *space, const json_t *decisions, SearchPoint *point, char *reason, size_t reason_bytes);
+
+#endif

@@ -1,0 +1,183 @@
+// The canonical text of a plan: one "key value" line per field, in one fixed order; parse(print(p)) == p.
+// The table below is the only list of fields.
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text.h"
+
+typedef enum FieldType { FIELD_INT64, FIELD_INT32, FIELD_FLOAT, FIELD_NAME } FieldType;
+
+typedef struct Field {
+    const char *name;
+    size_t offset;
+    FieldType type;
+    const char *const *names;  // FIELD_NAME: zero-terminated, by enumerator
+} Field;
+
+#define NAME(enumerator, name, ...) name,
+static const char *const paths[] = {PATH_LIST(NAME) NULL};
+static const char *const booleans[] = {"no", "yes", NULL};
+
+#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL},
+#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL},
+#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL},
+#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names},
+
+// clang-format off
+static const Field layer_fields[] = {
+    WIDE(Layer, hidden) WIDE(Layer, iterations)
+    WIDE(Layer, experts) WIDE(Layer, identity_experts) WIDE(Layer, null_experts) WIDE(Layer, intermediate)
+    WIDE(Layer, top_k) WIDE(Layer, least_k) WIDE(Layer, expected_k)
+    WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate)
+    CHOICE(Layer, norm, norm_names) REAL(Layer, norm_eps) CHOICE(Layer, norm_bias, booleans)
+    CHOICE(Layer, inner_residual, booleans) REAL(Layer, inner_alpha)
+    CHOICE(Layer, outer_residual, booleans) REAL(Layer, alpha) REAL(Layer, multiplier) CHOICE(Layer, coe_weight, booleans)
+    CHOICE(Layer, score, score_names) REAL(Layer, logit_scale) REAL(Layer, softcap)
+    CHOICE(Layer, selection, selection_names) CHOICE(Layer, rank, rank_names) CHOICE(Layer, correction, booleans)
+    REAL(Layer, threshold) REAL(Layer, top_p) REAL(Layer, jitter)
+    WIDE(Layer, groups) WIDE(Layer, top_groups) CHOICE(Layer, group_score, group_score_names) CHOICE(Layer, group_mask, group_mask_names)
+    CHOICE(Layer, k_per_token, booleans)
+    CHOICE(Layer, normalize, booleans) REAL(Layer, normalize_p) REAL(Layer, normalize_eps)
+    CHOICE(Layer, normalize_clamp, booleans)
+    REAL(Layer, scale) CHOICE(Layer, weight_on, weight_on_names)
+    CHOICE(Layer, router_bias, booleans) CHOICE(Layer, gate_per_iteration, booleans)
+    CHOICE(Layer, gated, booleans) CHOICE(Layer, activation, activation_names)
+    REAL(Layer, slope) REAL(Layer, limit) REAL(Layer, up_offset)
+    CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
+    CHOICE(Layer, shared_gated, booleans) REAL(Layer, shared_scale)
+    CHOICE(Layer, weights, format_names) CHOICE(Layer, router_weights, format_names)
+    CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, format_names)};
+static const Field plan_fields[] = {
+    WIDE(Plan, instance_bytes)
+    WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset) WIDE(Plan, coe_weight_offset) WIDE(Plan, correction_offset)
+    WIDE(Plan, wave_rows) WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens)
+    WIDE(Plan, up_tasks) WIDE(Plan, down_tasks) WIDE(Plan, few_up_tasks) WIDE(Plan, few_down_tasks) WIDE(Plan, floor_rows)
+    CHOICE(Plan, up_order, order_names) NARROW(Plan, threads) CHOICE(Plan, bind, bind_names) CHOICE(Plan, huge_pages, booleans)};
+static const Field role_fields[] = {
+    CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
+    NARROW(Role, prefetch) NARROW(Role, prefetch_far) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
+    CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
+    WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
+    WIDE(Role, bias_offset) WIDE(Role, input_stride)};
+// clang-format on
+
+// A group of fields under one prefix, and where its values are in a plan.
+typedef struct Group {
+    const char *prefix;
+    const Field *fields;
+    size_t count;
+    size_t base;
+} Group;
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+enum { GROUPS = 2 + ROLE_COUNT };
+
+static Group group_at(int index) {
+    if (index == 0) {
+        return (Group){"layer", layer_fields, COUNT(layer_fields), offsetof(Plan, layer)};
+    }
+    if (index == 1) {
+        return (Group){"plan", plan_fields, COUNT(plan_fields), 0};
+    }
+    size_t role = (size_t)index - 2;
+    return (Group){role_names[role], role_fields, COUNT(role_fields), offsetof(Plan, roles) + role * sizeof(Role)};
+}
+
+static void print_value(FILE *stream, const Field *field, const char *value) {
+    int64_t wide;
+    int32_t narrow;
+    float real;
+    switch (field->type) {
+    case FIELD_INT64:
+        memcpy(&wide, value, sizeof wide);
+        fprintf(stream, "%" PRId64 "\n", wide);
+        break;
+    case FIELD_INT32:
+        memcpy(&narrow, value, sizeof narrow);
+        fprintf(stream, "%" PRId32 "\n", narrow);
+        break;
+    case FIELD_FLOAT:
+        memcpy(&real, value, sizeof real);
+        fprintf(stream, "%.9g\n", (double)real);
+        break;
+    case FIELD_NAME:
+        memcpy(&narrow, value, sizeof narrow);
+        fprintf(stream, "%s\n", field->names[narrow]);
+        break;
+    }
+}
+
+char *plan_print(const Plan *plan) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&text, &length);
+    if (!stream) {
+        return NULL;
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        Group group = group_at(g);
+        for (size_t f = 0; f < group.count; f++) {
+            fprintf(stream, "%s.%s ", group.prefix, group.fields[f].name);
+            print_value(stream, &group.fields[f], (const char *)plan + group.base + group.fields[f].offset);
+        }
+    }
+    if (fclose(stream)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static int parse_value(const char *text, const Field *field, char *value) {
+    char *end;
+    if (field->type == FIELD_NAME) {
+        for (int32_t i = 0; field->names[i]; i++) {
+            if (!strcmp(field->names[i], text)) {
+                memcpy(value, &i, sizeof i);
+                return 0;
+            }
+        }
+        return -1;
+    }
+    if (field->type == FIELD_FLOAT) {
+        float real = strtof(text, &end);
+        memcpy(value, &real, sizeof real);
+        return *end || end == text ? -1 : 0;
+    }
+    int64_t wide = strtoll(text, &end, 10);
+    int32_t narrow = (int32_t)wide;
+    if (field->type == FIELD_INT64) {
+        memcpy(value, &wide, sizeof wide);
+    } else {
+        memcpy(value, &narrow, sizeof narrow);
+    }
+    return *end || end == text || (field->type == FIELD_INT32 && narrow != wide) ? -1 : 0;
+}
+
+int plan_parse(const char *text, const char *name, Plan *plan, Diagnostics *diagnostics) {
+    memset(plan, 0, sizeof *plan);
+    int line = 0;
+    for (int g = 0; g < GROUPS; g++) {
+        Group group = group_at(g);
+        for (size_t f = 0; f < group.count; f++) {
+            const Field *field = &group.fields[f];
+            char key[96], found[192];
+            size_t length = strcspn(text, "\n"), prefix;
+            line++;
+            prefix = (size_t)snprintf(key, sizeof key, "%s.%s ", group.prefix, field->name);
+            snprintf(found, sizeof found, "%.*s", (int)(length < sizeof found ? length : sizeof found - 1), text);
+            if (strncmp(found, key, prefix) || parse_value(found + prefix, field, (char *)plan + group.base + field->offset)) {
+                diagnostics_add(diagnostics, name, line, 0, "expected '%s<value>', found '%s'", key, found);
+                return -1;
+            }
+            text += length + (text[length] == '\n');
+        }
+    }
+    if (*text) {
+        diagnostics_add(diagnostics, name, line + 1, 0, "text after the last field: '%.60s'", text);
+        return -1;
+    }
+    return 0;
+}

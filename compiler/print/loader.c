@@ -1,0 +1,130 @@
+// The loader of a printed PyTorch module: the description's table of tensors, and the few lines of Python that read them.
+#include "text.h"
+
+static int is_router(Tensor tensor) {
+    return tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
+}
+
+static int has_encoding(const Torch *torch, Encoding encoding) {
+    for (int t = 0; t < TENSOR_COUNT; t++) {
+        const TensorSource *source = &torch->entry->checkpoint.tensors[t];
+        if (*source->pattern && source->encoding == (int32_t)encoding) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+// The names of tensors are checked by the description's parser for braces only.
+static void print_text(const Torch *torch, const char *text) {
+    fputc('"', torch->stream);
+    torch_escaped(torch, text);
+    fputc('"', torch->stream);
+}
+
+static void print_table(const Torch *torch) {
+    const Checkpoint *checkpoint = &torch->entry->checkpoint;
+    torch_line(torch, 1, "# Where each parameter is in a checkpoint: name, rows of the tensor, order, a number to add, format.");
+    torch_line(torch, 1, "first_layer, layer_step = %lld, %lld", (long long)checkpoint->first_layer,
+               (long long)checkpoint->layer_step);
+    torch_line(torch, 1, "tensors = {");
+    for (int t = 0; t < TENSOR_COUNT; t++) {
+        const TensorSource *source = &checkpoint->tensors[t];
+        Format format = is_router((Tensor)t)                           ? (Format)torch->layer->router_weights
+                        : layer_tensor_inputs(torch->layer, (Tensor)t) ? (Format)torch->layer->weights
+                                                                       : FORMAT_FP32;
+        if (!*source->pattern) {
+            continue;
+        }
+        fprintf(torch->stream, "        \"%s\": (", layer_tensor_key((Tensor)t));
+        print_text(torch, source->pattern);
+        fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", tensor_rows_names[source->rows],
+                source->encoding == ENCODING_MXFP4 ? "mxfp4" : tensor_order_names[source->order], TORCH_NUMBER(source->add),
+                format == FORMAT_BF16 ? "bfloat16" : "float32");
+    }
+    torch_line(torch, 1, "}");
+    torch_line(torch, 0, "%s", "");
+}
+
+// Program text without anything to fill in.
+static void print_lines(const Torch *torch, const char *const *lines) {
+    for (; *lines; lines++) {
+        fprintf(torch->stream, "%s\n", *lines);
+    }
+}
+
+static const char *const load_lines[] = {
+    "    def load(self, path, index=0):",
+    "        \"\"\"Reads layer `index` from a .safetensors file, or from a folder with one or with an index of several.\"\"\"",
+    "        read = open_checkpoint(path)",
+    "        layer = self.first_layer + index * self.layer_step",
+    "        for key, (name, rows, order, add, dtype) in self.tensors.items():",
+    "            parameter = getattr(self, key)",
+    "            name = name.replace(\"{layer}\", str(layer))",
+    "            if \"{expert}\" in name or \"{iteration}\" in name:",
+    "                names = [name.replace(\"{expert}\", str(i)).replace(\"{iteration}\", str(i)) for i in range(len(parameter))]",
+    "                value = torch.stack([read(one, order) for one in names])",
+    "            else:",
+    "                value = read(name, order)",
+    "            shape = list(parameter.shape)",
+    "            if rows != \"all\":",
+    "                shape[1] *= 2",
+    "            if order == \"in_out\":",
+    "                value = value.reshape(shape[0], shape[2], shape[1]).transpose(1, 2)",
+    "            value = value.reshape(shape)",
+    "            half = shape[1] // 2 if rows != \"all\" else 0",
+    "            if rows == \"first_half\":",
+    "                value = value[:, :half]",
+    "            elif rows == \"second_half\":",
+    "                value = value[:, half:]",
+    "            elif rows in (\"even\", \"odd\"):",
+    "                value = value[:, (rows == \"odd\") :: 2]",
+    "            parameter.data = (value.float() + add).to(dtype).float()",
+    "",
+    NULL};
+
+static const char *const open_lines[] = {
+    "",
+    "def open_checkpoint(path):",
+    "    \"\"\"A function from a tensor's name to the tensor.\"\"\"",
+    "    from safetensors import safe_open",
+    "",
+    "    index = os.path.join(path, \"model.safetensors.index.json\")",
+    "    if not os.path.isdir(path):",
+    "        files = [path]",
+    "    elif os.path.exists(index):",
+    "        with open(index) as stream:",
+    "            files = sorted({os.path.join(path, file) for file in json.load(stream)[\"weight_map\"].values()})",
+    "    else:",
+    "        files = [os.path.join(path, \"model.safetensors\")]",
+    "    shards = [safe_open(file, \"pt\") for file in files]",
+    "    place = {name: shard for shard in shards for name in shard.keys()}",
+    NULL};
+
+static const char *const plain_lines[] = {"    return lambda name, order: place[name].get_tensor(name)", "", NULL};
+
+// OCP Microscaling Formats (MX) 1.0, section 5.3: e2m1 numbers in blocks of 32 with a shared exponent; low nibbles first.
+static const char *const mxfp4_lines[] = {
+    "    values = torch.tensor([0.0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])",
+    "",
+    "    def read(name, order):",
+    "        if order != \"mxfp4\":",
+    "            return place[name].get_tensor(name)",
+    "        blocks = place[name + \"_blocks\"].get_tensor(name + \"_blocks\").int()",
+    "        scales = place[name + \"_scales\"].get_tensor(name + \"_scales\").int() - 127",
+    "        numbers = values[torch.stack([blocks & 15, blocks >> 4], -1).flatten(-2)]",
+    "        return torch.ldexp(numbers, scales[..., None]).flatten(-2)",
+    "",
+    "    return read",
+    "",
+    NULL};
+
+void torch_print_loader(const Torch *torch) {
+    print_table(torch);
+    print_lines(torch, load_lines);
+}
+
+void torch_print_opener(const Torch *torch) {
+    print_lines(torch, open_lines);
+    print_lines(torch, has_encoding(torch, ENCODING_MXFP4) ? mxfp4_lines : plain_lines);
+}

@@ -1,0 +1,297 @@
+// The PyTorch module of a layer: parameters, forward and main. Router and experts are in parts.c, the loader in
+// loader.c.
+#include "module.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text.h"
+
+void torch_line(const Torch *torch, int level, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    if (*format) {
+        fprintf(torch->stream, "%*s", 4 * level, "");
+    }
+    vfprintf(torch->stream, format, arguments);
+    va_end(arguments);
+    fputc('\n', torch->stream);
+}
+
+// Bytes beyond ASCII stay as they are in UTF-8, which Python's sources have to be in.
+void torch_escaped(const Torch *torch, const char *text) {
+    json_t *utf8 = json_string(text);
+    for (const char *c = text; *c; c++) {
+        unsigned char byte = (unsigned char)*c;
+        if (byte < 0x20 || byte == 0x7f || (byte > 0x7f && !utf8) || *c == '"' || *c == '\'' || *c == '\\') {
+            fprintf(torch->stream, "\\x%02x", byte);
+        } else {
+            fputc(*c, torch->stream);
+        }
+    }
+    json_decref(utf8);
+}
+
+const char *torch_number(char text[32], float value) {
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, 32, "%.*g", digits, (double)value);
+        bool plain = fabsf(value) >= 1e-4f && fabsf(value) < 1e6f;  // no exponent where people write none
+        if (strtof(text, NULL) == value && !(plain && strchr(text, 'e'))) {
+            break;
+        }
+    }
+    return text;
+}
+
+// Shape of a tensor's parameter as Python text.
+static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_t size) {
+    long long gates = layer_gates(layer), choices = layer_choices(layer), hidden = layer->hidden;
+    int shared = tensor >= TENSOR_SHARED_GATE;
+    long long count = shared ? layer->shared_experts : layer->experts;
+    long long width = shared ? layer->shared_intermediate : layer->intermediate;
+    switch (tensor) {
+    case TENSOR_NORM:
+    case TENSOR_NORM_BIAS: snprintf(text, size, "%lld", hidden); return;
+    case TENSOR_COE_WEIGHT: snprintf(text, size, "%lld", (long long)layer->iterations - 1); return;
+    case TENSOR_ROUTER: snprintf(text, size, "%lld, %lld, %lld", gates, choices, hidden); return;
+    case TENSOR_ROUTER_BIAS:
+    case TENSOR_CORRECTION: snprintf(text, size, "%lld, %lld", gates, choices); return;
+    case TENSOR_SHARED_EXPERT_GATE: snprintf(text, size, "%lld, %lld", (long long)layer->shared_experts, hidden); return;
+    case TENSOR_GATE:
+    case TENSOR_UP:
+    case TENSOR_SHARED_GATE:
+    case TENSOR_SHARED_UP: snprintf(text, size, "%lld, %lld, %lld", count, width, hidden); return;
+    case TENSOR_DOWN:
+    case TENSOR_SHARED_DOWN: snprintf(text, size, "%lld, %lld, %lld", count, hidden, width); return;
+    case TENSOR_GATE_BIAS:
+    case TENSOR_UP_BIAS:
+    case TENSOR_SHARED_GATE_BIAS:
+    case TENSOR_SHARED_UP_BIAS: snprintf(text, size, "%lld, %lld", count, width); return;
+    case TENSOR_DOWN_BIAS:
+    case TENSOR_SHARED_DOWN_BIAS: snprintf(text, size, "%lld, %lld", count, hidden); return;
+    case TENSOR_COUNT: break;
+    }
+    *text = 0;
+}
+
+// Matrices start as a linear layer's would, norms at one, vectors at zero.
+static void print_parameters(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    torch_line(torch, 1, "def __init__(self):");
+    torch_line(torch, 2, "super().__init__()");
+    for (int t = 0; t < TENSOR_COUNT; t++) {
+        char shape[96];
+        if (!layer_has_tensor(layer, (Tensor)t)) {
+            continue;
+        }
+        parameter_shape(layer, (Tensor)t, shape, sizeof shape);
+        long long width = layer_tensor_inputs(layer, (Tensor)t);
+        if (width) {
+            torch_line(torch, 2, "self.%s = nn.Parameter(torch.randn(%s) * %lld**-0.5)", layer_tensor_key((Tensor)t), shape, width);
+        } else {
+            torch_line(torch, 2, "self.%s = nn.Parameter(torch.%s(%s))", layer_tensor_key((Tensor)t),
+                       t == TENSOR_NORM ? "ones" : "zeros", shape);
+        }
+    }
+    torch_line(torch, 0, "%s", "");
+}
+
+static void print_norm(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    switch ((Norm)layer->norm) {
+    case NORM_NONE: torch_line(torch, 2, "x = h"); return;
+    case NORM_RMS:
+        torch_line(torch, 2, "x = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + %s) * self.norm",
+                   TORCH_NUMBER(layer->norm_eps));
+        return;
+    case NORM_LAYER:
+        torch_line(torch, 2, "x = F.layer_norm(h, (%lld,), self.norm, %s, %s)", (long long)layer->hidden,
+                   layer->norm_bias ? "self.norm_bias" : "None", TORCH_NUMBER(layer->norm_eps));
+        return;
+    case NORM_COUNT: return;
+    }
+}
+
+// y: the chosen experts, then those that compute nothing, then the shared ones.
+static void print_combination(const Torch *torch, int level) {
+    const Layer *layer = torch->layer;
+    long long experts = layer->experts, identity = experts + layer->identity_experts;
+    torch_line(torch, level, "y = torch.zeros_like(x)");
+    torch_line(torch, level, "for e in range(%lld):", experts);
+    torch_line(torch, level + 1, "token, slot = (experts == e).nonzero(as_tuple=True)");
+    torch_line(torch, level + 1, "w = weights[token, slot, None]");
+    torch_line(torch, level + 1, "y = y.index_add(0, token, %s)",
+               layer->weight_on == WEIGHT_ON_INPUT ? "self.expert(e, w * x[token])" : "w * self.expert(e, x[token])");
+    if (layer->identity_experts) {
+        torch_line(torch, level, "identity = (experts >= %lld) & (experts < %lld)  # experts that return their input", experts,
+                   identity);
+        torch_line(torch, level, "y = y + (weights * identity).sum(-1, keepdim=True) * x");
+    }
+    if (layer->shared_experts) {
+        torch_line(torch, level, "y = y + self.shared(x)");
+    }
+}
+
+static void print_step(const Torch *torch, int level) {
+    const Layer *layer = torch->layer;
+    char inner[64] = "";
+    if (layer->inner_residual && layer->inner_alpha == 1) {
+        snprintf(inner, sizeof inner, "x + ");
+    } else if (layer->inner_residual) {
+        snprintf(inner, sizeof inner, "%s * x + ", TORCH_NUMBER(layer->inner_alpha));
+    }
+    if (layer->coe_weight) {  // a converted MoE: the last iteration's output stands alone
+        torch_line(torch, level, "x = %sself.coe_weight[t] * y if t < %lld else y", inner, (long long)layer->iterations - 1);
+    } else {
+        torch_line(torch, level, "x = %sy", inner);
+    }
+}
+
+static void print_result(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    char outer[64] = "", factor[32] = "";
+    if (layer->outer_residual && layer->alpha == 1) {
+        snprintf(outer, sizeof outer, "h + ");
+    } else if (layer->outer_residual) {
+        snprintf(outer, sizeof outer, "%s * h + ", TORCH_NUMBER(layer->alpha));
+    }
+    if (layer->multiplier != 1) {
+        snprintf(factor, sizeof factor, "%s * ", TORCH_NUMBER(layer->multiplier));
+    }
+    torch_line(torch, 2, "return %s%sx, routing", outer, factor);
+}
+
+static void print_forward(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    torch_line(torch, 1, "def forward(self, h%s):", layer->k_per_token ? ", k=None, importance=None" : "");
+    torch_line(torch, 2, "\"\"\"h [tokens, %lld] -> output of the same shape, and (experts, weights, scores) of each iteration.%s",
+               (long long)layer->hidden, layer->k_per_token ? "" : "\"\"\"");
+    if (layer->k_per_token) {  // importance_to_k of runtime/importance.h, whose product is rounded to float too
+        torch_line(torch, 0, "%s", "");
+        torch_line(torch, 2, "k [tokens]: experts of each token; or importance [tokens], within 0..1, from which k follows.");
+        torch_line(torch, 2, "\"\"\"");
+        torch_line(torch, 2, "if k is not None and importance is not None:");
+        torch_line(torch, 3, "raise ValueError(\"k and importance are both given: either decides how many experts a token gets\")");
+        torch_line(torch, 2, "if importance is not None:");
+        torch_line(torch, 3, "k = torch.ceil(importance.float() * %lld).clamp(self.k_min, self.k)", (long long)layer->experts);
+    }
+    print_norm(torch);
+    torch_line(torch, 2, "routing = []");
+    torch_line(torch, 2, "for t in range(%lld):", (long long)layer->iterations);
+    torch_line(torch, 3, "experts, weights, scores = self.route(x, t%s)", layer->k_per_token ? ", k" : "");
+    torch_line(torch, 3, "routing.append((experts, weights, scores))");
+    print_combination(torch, 3);
+    print_step(torch, 3);
+    print_result(torch);
+    torch_line(torch, 0, "%s", "");
+}
+
+static void print_main(const Torch *torch, const char *class) {
+    const Layer *layer = torch->layer;
+    bool loads = *torch->entry->checkpoint.tensors[TENSOR_DOWN].pattern;
+    torch_line(torch, 0, "%s", "");
+    torch_line(torch, 0, "if __name__ == \"__main__\":");
+    torch_line(torch, 1, "import argparse");
+    torch_line(torch, 0, "%s", "");
+    torch_line(torch, 1, "import numpy");
+    torch_line(torch, 0, "%s", "");
+    torch_line(torch, 1, "parser = argparse.ArgumentParser(description=__doc__)");
+    if (loads) {
+        torch_line(torch, 1,
+                   "parser.add_argument(\"--weights\", required=True, help=\"checkpoint: a .safetensors file or a folder\")");
+        torch_line(torch, 1,
+                   "parser.add_argument(\"--index\", type=int, default=0, help=\"which of the description's %lld layers\")",
+                   (long long)torch->entry->count);
+    }
+    torch_line(torch, 1, "parser.add_argument(\"--input\", required=True, help=\".npy, float32 [tokens, %lld]\")",
+               (long long)layer->hidden);
+    if (layer->k_per_token) {
+        torch_line(torch, 1, "either = parser.add_mutually_exclusive_group()");
+        torch_line(torch, 1, "either.add_argument(\"--k\", help=\".npy, int32 [tokens]\")");
+        torch_line(torch, 1, "either.add_argument(\"--importance\", help=\".npy, float32 [tokens] within 0..1, instead of --k\")");
+    }
+    torch_line(torch, 1, "parser.add_argument(\"--output\", required=True, help=\".npy\")");
+    torch_line(torch, 1, "arguments = parser.parse_args()");
+    torch_line(torch, 1, "layer = %s()", class);
+    if (loads) {
+        torch_line(torch, 1, "layer.load(arguments.weights, arguments.index)");
+    }
+    torch_line(torch, 1, "h = torch.from_numpy(numpy.load(arguments.input))");
+    if (layer->k_per_token) {
+        torch_line(torch, 1, "k, importance = (torch.from_numpy(numpy.load(path)) if path else None");
+        torch_line(torch, 1, "                 for path in (arguments.k, arguments.importance))");
+    }
+    torch_line(torch, 1, "with torch.no_grad():");
+    torch_line(torch, 2, "y, _ = layer(h%s)", layer->k_per_token ? ", k, importance" : "");
+    torch_line(torch, 1, "numpy.save(arguments.output, y.numpy())");
+}
+
+// CamelCase of a layer's name. What follows keeps it apart from Python's words (None, True) and from the program's own names (F).
+static const char class_suffix[] = "Layer";
+
+static void class_name(const char *name, char *class, size_t size) {
+    size_t length = 0;
+    int upper = 1;
+    for (; *name && length + sizeof class_suffix < size; name++) {
+        if (*name == '_') {
+            upper = 1;
+            continue;
+        }
+        class[length++] = (char)(upper ? toupper((unsigned char)*name) : *name);
+        upper = 0;
+    }
+    memcpy(class + length, class_suffix, sizeof class_suffix);
+}
+
+void torch_module_print(const Model *model, const ModelLayer *entry, const char *source, FILE *stream) {
+    const Torch torch = {stream, entry, &entry->layer};
+    const Layer *layer = &entry->layer;
+    char class[LAYER_NAME_BYTES + sizeof class_suffix];
+    bool loads = *entry->checkpoint.tensors[TENSOR_DOWN].pattern;
+    class_name(entry->name, class, sizeof class);
+    torch_line(&torch, 0, "\"\"\"Layer %s of %s: hidden %lld, %lld experts of %lld, k %lld, %lld iteration%s.", entry->name,
+               model->name, (long long)layer->hidden, (long long)layer->experts, (long long)layer->intermediate,
+               (long long)layer->top_k, (long long)layer->iterations, layer->iterations == 1 ? "" : "s");
+    torch_line(&torch, 0, "%s", "");
+    fputs("Printed by catena from ", stream);
+    torch_escaped(&torch, source);
+    fputs(".\n", stream);
+    torch_line(&torch, 0, "\"\"\"");
+    torch_line(&torch, 0, "%s", "");
+    if (loads) {
+        torch_line(&torch, 0, "import json");
+        torch_line(&torch, 0, "import os");
+        torch_line(&torch, 0, "%s", "");
+    }
+    torch_line(&torch, 0, "import torch");
+    torch_line(&torch, 0, "import torch.nn.functional as F");
+    torch_line(&torch, 0, "from torch import nn");
+    torch_line(&torch, 0, "%s", "");
+    torch_line(&torch, 0, "%s", "");
+    if (layer->compute == COMPUTE_BF16) {
+        torch_line(&torch, 0, "def rounded(x):");
+        torch_line(&torch, 1, "\"\"\"To bfloat16 and back; gradients pass as if nothing had happened.\"\"\"");
+        torch_line(&torch, 1, "return x + (x.bfloat16().float() - x).detach()");
+        torch_line(&torch, 0, "%s", "");
+        torch_line(&torch, 0, "%s", "");
+    }
+    torch_line(&torch, 0, "class %s(nn.Module):", class);
+    torch_line(&torch, 1, "hidden, k = %lld, %lld", (long long)layer->hidden, (long long)layer->top_k);
+    if (layer->k_per_token) {
+        torch_line(&torch, 1, "k_min = %lld", (long long)layer->least_k);
+    }
+    torch_line(&torch, 0, "%s", "");
+    print_parameters(&torch);
+    torch_print_route(&torch);
+    torch_print_experts(&torch);
+    print_forward(&torch);
+    if (loads) {
+        torch_print_loader(&torch);
+        torch_print_opener(&torch);
+    }
+    print_main(&torch, class);
+}

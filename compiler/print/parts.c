@@ -1,0 +1,186 @@
+// The PyTorch module of a layer: router and experts.
+#include "text.h"
+
+// Router --------------------------------------------------------------------------------------------------------------------
+
+static void print_logits(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    const char *t = layer->gate_per_iteration ? "t" : "0";
+    torch_line(torch, 2, "z = F.linear(x, self.router[%s])", t);
+    if (layer->logit_scale != 1) {
+        torch_line(torch, 2, "z = %s * z", TORCH_NUMBER(layer->logit_scale));
+    }
+    if (layer->router_bias) {
+        torch_line(torch, 2, "z = z + self.router_bias[%s]", t);
+    }
+    if (layer->softcap != 0) {
+        torch_line(torch, 2, "z = %s * torch.tanh(z / %s)", TORCH_NUMBER(layer->softcap), TORCH_NUMBER(layer->softcap));
+    }
+}
+
+static void print_groups(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    long long groups = layer->groups, size = layer_choices(layer) / groups;
+    torch_line(torch, 2, "groups = c.view(-1, %lld, %lld)", groups, size);
+    torch_line(torch, 2, "best = groups.%s", layer->group_score == GROUP_MAX ? "amax(-1)" : "topk(2, -1).values.sum(-1)");
+    torch_line(torch, 2, "order = torch.sort(best, dim=-1, descending=True, stable=True).indices[:, :%lld]",
+               (long long)layer->top_groups);
+    torch_line(torch, 2, "kept = torch.zeros_like(best, dtype=torch.bool).scatter(1, order, True)");
+    torch_line(torch, 2, "c = c.masked_fill(~kept.repeat_interleave(%lld, 1), %s)", size,
+               layer->group_mask == MASK_ZERO ? "0.0" : "float(\"-inf\")");
+}
+
+// The head of the ranking, which most rules begin with: ranked, experts and weights [tokens, k].
+static void torch_ranking(const Torch *torch) {
+    long long k = torch->layer->top_k;
+    torch_line(torch, 2, "ranked, experts = torch.sort(c, dim=-1, descending=True, stable=True)  # ties: the lower index");
+    torch_line(torch, 2, "ranked, experts = ranked[:, :%lld], experts[:, :%lld]", k, k);
+    torch_line(torch, 2, "weights = s.gather(1, experts)");
+}
+
+// Of each file of routers/list.h torch_select_SYMBOL: experts and weights [tokens, k] from z, s and c [tokens, choices], and which
+// of them are used.
+#define SELECTION_TORCH
+#include "templates/routers/list.h"
+
+static void print_selection(const Torch *torch) {
+    switch ((Selection)torch->layer->selection) {
+#define SELECTION_ROW(enumerator, symbol, ...) \
+    case enumerator: torch_select_##symbol(torch); break;
+#include "templates/routers/list.h"
+    case SELECTION_COUNT: break;
+    }
+    if (torch->layer->k_per_token) {
+        torch_line(torch, 2, "if k is not None:");
+        torch_line(torch, 3, "used = used & (torch.arange(%lld, device=x.device) < k[:, None])", (long long)torch->layer->top_k);
+    }
+}
+
+// Scores are never negative. High powers of small ones would vanish, and gradients with them: the largest is taken out.
+static void print_norm(const Torch *torch) {
+    const char *p = TORCH_NUMBER(torch->layer->normalize_p);
+    if (torch->layer->normalize_p == 1) {
+        torch_line(torch, 2, "norm = weights.sum(-1, keepdim=True)");
+    } else {
+        torch_line(torch, 2, "largest = weights.detach().amax(-1, keepdim=True).clamp(min=1e-30)");
+        torch_line(torch, 2, "norm = largest * torch.linalg.vector_norm(weights / largest, %s, -1, keepdim=True)", p);
+    }
+}
+
+static void print_weights(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    torch_line(torch, 2, "weights = weights * used");
+    if (layer->normalize) {
+        print_norm(torch);
+    }
+    if (layer->normalize && layer->normalize_eps == 0) {
+        torch_line(torch, 2, "weights = weights / norm.masked_fill(norm == 0, 1)  # where all are 0 they stay 0");
+    } else if (layer->normalize) {
+        torch_line(torch, 2, layer->normalize_clamp ? "weights = weights / norm.clamp(min=%s)" : "weights = weights / (norm + %s)",
+                   TORCH_NUMBER(layer->normalize_eps));
+    }
+    if (layer->scale != 1) {
+        torch_line(torch, 2, "weights = weights * %s", TORCH_NUMBER(layer->scale));
+    }
+}
+
+void torch_print_route(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    torch_line(torch, 1, "def route(self, x, t%s):", layer->k_per_token ? ", k=None" : "");
+    torch_line(torch, 2, "\"\"\"Experts and weights [tokens, %lld] (-1 and 0: unused), and the scores of all [tokens, %lld].\"\"\"",
+               (long long)layer->top_k, (long long)layer_choices(layer));
+    print_logits(torch);
+    torch_line(torch, 2, "s = %s", score_facts[layer->score].torch);
+    if (!selection_facts[layer->selection].logits_alone) {
+        torch_line(torch, 2, "c = %s%s", layer->rank == RANK_SCORE ? "s" : "z",
+                   !layer->correction          ? ""
+                   : layer->gate_per_iteration ? " + self.correction[t]  # ranks, never weighs"
+                                               : " + self.correction[0]  # ranks, never weighs");
+    }
+    if (layer->groups > 1) {
+        print_groups(torch);
+    }
+    print_selection(torch);
+    print_weights(torch);
+    torch_line(torch, 2, "return experts.masked_fill(~used, -1), weights, s");
+    torch_line(torch, 0, "%s", "");
+}
+
+// Experts -------------------------------------------------------------------------------------------------------------------
+
+static void activation_expression(const Layer *layer, const char *x, char *text, size_t size) {
+    switch ((Activation)layer->activation) {
+    case ACTIVATION_SILU:
+        if (layer->slope == 1) {
+            snprintf(text, size, "F.silu(%s)", x);
+        } else {
+            snprintf(text, size, "%s * torch.sigmoid(%s * %s)", x, TORCH_NUMBER(layer->slope), x);
+        }
+        return;
+    case ACTIVATION_GELU: snprintf(text, size, "F.gelu(%s)", x); return;
+    case ACTIVATION_GELU_TANH: snprintf(text, size, "F.gelu(%s, approximate=\"tanh\")", x); return;
+    case ACTIVATION_RELU: snprintf(text, size, "F.relu(%s)", x); return;
+    case ACTIVATION_RELU2: snprintf(text, size, "F.relu(%s).square()", x); return;
+    case ACTIVATION_COUNT: break;
+    }
+    snprintf(text, size, "%s", x);
+}
+
+// One expert's way, on parameters that begin with `prefix`.
+static void print_expert(const Torch *torch, const char *prefix, int biased, const char *index, int level) {
+    const Layer *layer = torch->layer;
+    bool rounds = layer->compute == COMPUTE_BF16;
+    const char *x = rounds ? "rounded(x)" : "x", *hidden = rounds ? "rounded(hidden)" : "hidden";
+    char activation[96];
+    if (layer->gated) {
+        activation_expression(layer, "g", activation, sizeof activation);
+        torch_line(torch, level, "g = F.linear(%s, self.%sgate[%s])", x, prefix, index);
+    } else {
+        activation_expression(layer, "u", activation, sizeof activation);
+    }
+    torch_line(torch, level, "u = F.linear(%s, self.%sup[%s])", x, prefix, index);
+    if (biased && layer->gated) {
+        torch_line(torch, level, "g = g + self.%sgate_bias[%s]", prefix, index);
+    }
+    if (biased) {
+        torch_line(torch, level, "u = u + self.%sup_bias[%s]", prefix, index);
+    }
+    if (layer->limit != 0) {
+        torch_line(torch, level, "g, u = g.clamp(max=%s), u.clamp(min=-%s, max=%s)", TORCH_NUMBER(layer->limit),
+                   TORCH_NUMBER(layer->limit), TORCH_NUMBER(layer->limit));
+    }
+    if (layer->gated && layer->up_offset != 0) {
+        torch_line(torch, level, "hidden = %s * (u + %s)", activation, TORCH_NUMBER(layer->up_offset));
+    } else {
+        torch_line(torch, level, layer->gated ? "hidden = %s * u" : "hidden = %s", activation);
+    }
+    torch_line(torch, level, "output = F.linear(%s, self.%sdown[%s])", hidden, prefix, index);
+    if (biased) {
+        torch_line(torch, level, "output = output + self.%sdown_bias[%s]", prefix, index);
+    }
+}
+
+void torch_print_experts(const Torch *torch) {
+    const Layer *layer = torch->layer;
+    torch_line(torch, 1, "def expert(self, e, x):");
+    print_expert(torch, "", layer->expert_bias, "e", 2);
+    torch_line(torch, 2, "return output");
+    torch_line(torch, 0, "%s", "");
+    if (!layer->shared_experts) {
+        return;
+    }
+    torch_line(torch, 1, "def shared(self, x):");
+    torch_line(torch, 2, "y = torch.zeros_like(x)");
+    torch_line(torch, 2, "for e in range(%lld):", (long long)layer->shared_experts);
+    print_expert(torch, "shared_", layer->shared_bias, "e", 3);
+    if (layer->shared_gated) {
+        torch_line(torch, 3, "output = torch.sigmoid(F.linear(x, self.shared_expert_gate[e : e + 1])) * output");
+    }
+    torch_line(torch, 3, "y = y + output");
+    if (layer->shared_scale != 1) {
+        torch_line(torch, 2, "return %s * y", TORCH_NUMBER(layer->shared_scale));
+    } else {
+        torch_line(torch, 2, "return y");
+    }
+    torch_line(torch, 0, "%s", "");
+}

@@ -1,0 +1,96 @@
+// What writers of a wisdom file do to its folder: the lock, names, what is in the way.
+//
+// The lock is an advisory one (flock) on FILE.lock, which stays: removing it would let two writers lock two files. A writer that is
+// killed leaves the old file or the new one, the lock is released with the process, and perhaps a temporary file is left, which
+// the next writer removes.
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "parts.h"
+
+// A writer holds the lock for milliseconds; one that was stopped must not stop all others for ever.
+enum { LOCK_SECONDS = 30, LOCK_PAUSE_MILLISECONDS = 5, SET_ASIDE_MOST = 1000 };
+
+void wisdom_make_directories(const char *path) {
+    char copy[WISDOM_PATH_BYTES] = "";
+    snprintf(copy, sizeof copy, "%s", path);
+    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(copy, 0700);
+        *slash = '/';
+    }
+}
+
+const char *wisdom_resolve(const char *path, char real[WISDOM_PATH_BYTES]) {
+    _Static_assert((int)WISDOM_PATH_BYTES >= PATH_MAX, "realpath writes so many bytes");
+    return realpath(path, real) ? real : path;
+}
+
+int wisdom_lock(const char *path, Diagnostics *diagnostics) {
+    char name[WISDOM_PATH_BYTES + 8];
+    snprintf(name, sizeof name, "%s.lock", path);
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        diagnostics_add(diagnostics, name, 0, 0, "cannot be opened: %s", strerror(errno));
+        return -1;
+    }
+    int left = LOCK_SECONDS * 1000 / LOCK_PAUSE_MILLISECONDS;
+    while (flock(fd, LOCK_EX | LOCK_NB)) {
+        bool busy = errno == EWOULDBLOCK || errno == EINTR;
+        if (!busy || !left--) {
+            diagnostics_add(diagnostics, name, 0, 0, "cannot be locked: %s", busy ? "another process holds it" : strerror(errno));
+            close(fd);
+            return -1;
+        }
+        nanosleep(&(struct timespec){0, LOCK_PAUSE_MILLISECONDS * 1000000L}, NULL);
+    }
+    return fd;
+}
+
+// Whether a name is `base` and the ending that runtime/file.c gives to temporary files.
+static bool is_temporary(const char *name, const char *base) {
+    size_t length = strlen(base);
+    long process;
+    unsigned long number;
+    unsigned attempt;
+    int end = 0;
+    return !strncmp(name, base, length) && sscanf(name + length, ".%ld-%lx-%u.tmp%n", &process, &number, &attempt, &end) == 3 &&
+           end && !name[length + (size_t)end];
+}
+
+void wisdom_remove_temporaries(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("./");
+    DIR *directory = folder ? opendir(folder) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (is_temporary(entry->d_name, slash ? slash + 1 : path)) {
+            unlinkat(dirfd(directory), entry->d_name, 0);
+        }
+    }
+    if (directory) {
+        closedir(directory);
+    }
+    free(folder);
+}
+
+int wisdom_set_aside(const char *path, char aside[WISDOM_ASIDE_BYTES]) {
+    for (int n = 1; n < SET_ASIDE_MOST; n++) {
+        snprintf(aside, WISDOM_ASIDE_BYTES, "%s.damaged-%d", path, n);
+        if (!renameat2(AT_FDCWD, path, AT_FDCWD, aside, RENAME_NOREPLACE)) {
+            return 0;
+        }
+        if (errno != EEXIST) {
+            return -1;
+        }
+    }
+    return -1;
+}
