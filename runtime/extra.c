@@ -182,9 +182,9 @@ static Status check_routing(const Layer *layer, int64_t tokens, const Extra *ext
 
 static Status check_counts(const Layer *layer, int64_t tokens, const Extra *extra, const Failure *failure) {
     for (int64_t token = 0; extra->k && token < tokens; token++) {
-        if (extra->k[token] < layer->least_k || extra->k[token] > layer->top_k) {
+        if (extra->k[token] < layer->k_min || extra->k[token] > layer->top_k) {
             return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "token %lld: k is %d, must be %lld..%lld", (long long)token,
-                               extra->k[token], (long long)layer->least_k, (long long)layer->top_k);
+                               extra->k[token], (long long)layer->k_min, (long long)layer->top_k);
         }
     }
     for (int64_t token = 0; extra->importance && token < tokens; token++) {

@@ -68,6 +68,6 @@ int32_t importance_to_k(const Layer *layer, float importance) {
     float product = importance * (float)layer->experts;
     int64_t k = (int64_t)product;
     k += (float)k < product;
-    k = k > layer->least_k ? k : layer->least_k;
+    k = k > layer->k_min ? k : layer->k_min;
     return (int32_t)(k < layer->top_k ? k : layer->top_k);
 }

@@ -15,7 +15,7 @@
 // that no memory holds, no such rule, a probability that is NaN or outside 0..1.
 Status importance_from_attention(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance);
 
-// K_t = clamp(ceil(importance * experts), least_k, top_k). The product is rounded to float, so that 0.3 of 10 experts are 3.
+// K_t = clamp(ceil(importance * experts), k_min, top_k). The product is rounded to float, so that 0.3 of 10 experts are 3.
 int32_t importance_to_k(const Layer *layer, float importance);
 
 #endif

@@ -93,7 +93,7 @@ typedef struct PackedHeader {
     X(shared_intermediate, "shared intermediate", kind->plan.layer.shared_intermediate) \
     X(router_columns, "router columns", layer_router_columns(&kind->plan.layer)) \
     X(choices, "choices", layer_choices(&kind->plan.layer)) \
-    X(gates, "gates", layer_gates(&kind->plan.layer)) \
+    X(gates, "gates", layer_routers(&kind->plan.layer)) \
     X(weights, "weight format", kind->plan.layer.weights) \
     X(router_weights, "router weight format", kind->plan.layer.router_weights) \
     X(norm, "norm", kind->plan.layer.norm) \

@@ -131,7 +131,7 @@ typedef struct Layer {
     int64_t null_experts;         // E(x) = 0; their indices come last
     int64_t intermediate;         // width of a routed expert
     int64_t top_k;                // most choices per token and iteration: slots of a token's routing
-    int64_t least_k;              // fewest, where the caller gives k per token
+    int64_t k_min;              // fewest, where the caller gives k per token
     int64_t expected_k;           // mean number of choices: sizes buffers and synthetic loads; the target of ReMoE
     int64_t shared_experts;       // experts that every token visits in every iteration
     int64_t shared_intermediate;  // width of a shared expert (0 when there is none)
@@ -192,7 +192,7 @@ static inline int64_t layer_router_columns(const Layer *layer) {
 }
 
 // Router matrices stored with the layer.
-static inline int64_t layer_gates(const Layer *layer) {
+static inline int64_t layer_routers(const Layer *layer) {
     return layer->gate_per_iteration ? layer->iterations : 1;
 }
 

@@ -27,7 +27,7 @@ typedef struct Call {
     float *weights_out;         // as applied, to inputs or outputs
     const int32_t *experts_in;  // NULL: the layer routes by itself. Otherwise no router runs.
     const float *weights_in;
-    const int32_t *k_in;        // [tokens]: each token's k, least_k..top_k; NULL: top_k (layer.k_per_token only)
+    const int32_t *k_in;        // [tokens]: each token's k, k_min..top_k; NULL: top_k (layer.k_per_token only)
     float *scores_out;          // [iterations][routing_tokens][choices], the scores of all choices; NULL: not wanted, or given
     uint8_t *workspace;         // plan_workspace(...).bytes, aligned to 4096
     int64_t next_task[TASK_COUNTERS]; // zero at the start, used atomically: phases take turns, each clears the one after it

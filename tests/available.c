@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "compiler/library/compile.h"
+#include "compiler/machine/site.h"
 
 static bool detect(Machine *machine) {
     if (machine_detect(machine)) {
@@ -18,7 +19,7 @@ static bool detect(Machine *machine) {
 bool available_target(const Target *target) {
     Machine machine;
     char missing[256];
-    return detect(&machine) && compile_target_is_host(target, &machine, missing, sizeof missing);
+    return detect(&machine) && site_supports(&machine, target, missing, sizeof missing);
 }
 
 bool available_path(const Target *target, Path path) {

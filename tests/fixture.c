@@ -89,7 +89,7 @@ static float usual_rank(const Layer *layer) {
     int64_t choices = layer_choices(layer);
     Bounded *logits = calloc(2 * (size_t)choices, sizeof *logits), *scores = logits + choices;
     ck_assert_ptr_nonnull(logits);
-    reference_scores(layer, logits, scores);  // of logits that are all 0
+    oracle_scores(layer, logits, scores);  // of logits that are all 0
     float score = (float)scores[0].value;
     free(logits);
     return layer->rank == RANK_LOGIT ? 0 : choices == 1 ? score / 2 : score;  // alone it is 1, which nothing is above
@@ -110,7 +110,7 @@ static void draw_selection(uint64_t *state, Layer *layer) {
     layer->top_p = layer->selection == SELECTION_TOP_P ? PICK_REAL(state, 0.2f, 0.6f, 0.95f, 1) : 1;
     layer->jitter = layer->selection == SELECTION_SPARSEMIXER ? PICK_REAL(state, 0, 0.01f, 0.1f, 0.4f) : 0.01f;
     layer->k_per_token = layer->selection == SELECTION_TOP_K && rarely(state);
-    layer->least_k = layer->k_per_token ? below(state, layer->top_k + 1) : 1;
+    layer->k_min = layer->k_per_token ? below(state, layer->top_k + 1) : 1;
     bool always_k = facts->takes_k && !layer->k_per_token;
     layer->expected_k = always_k || flip(state) ? layer->top_k : 1 + below(state, layer->top_k);
 }
@@ -229,8 +229,8 @@ int32_t *fixture_k(const Layer *layer, int64_t tokens, uint64_t seed) {
     int32_t *k = calloc((size_t)tokens + 1, sizeof *k);
     ck_assert_ptr_nonnull(k);
     for (int64_t token = 0; token < tokens; token++) {
-        int64_t range = layer->top_k - layer->least_k;
-        k[token] = (int32_t)(layer->least_k + (token % 3 == 0 ? 0 : token % 3 == 1 ? range : below(&state, range + 1)));
+        int64_t range = layer->top_k - layer->k_min;
+        k[token] = (int32_t)(layer->k_min + (token % 3 == 0 ? 0 : token % 3 == 1 ? range : below(&state, range + 1)));
     }
     return k;
 }

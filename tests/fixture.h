@@ -26,7 +26,7 @@ void *fixture_image(const Kind *kind, uint64_t seed, size_t *bytes);
 // Random tokens [tokens][hidden] in the layer's interface format (float or bf16 elements); owned.
 void *fixture_tokens(const Plan *plan, int64_t tokens, uint64_t seed);
 
-// Random k of each token, least_k..top_k, the ends among them; NULL if the layer takes none. Owned.
+// Random k of each token, k_min..top_k, the ends among them; NULL if the layer takes none. Owned.
 int32_t *fixture_k(const Layer *layer, int64_t tokens, uint64_t seed);
 
 // Bytes of one interface element.

@@ -24,7 +24,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(placement, NATIVE_AND_SANITIZED) \
     X(torch_module, NATIVE) \
     X(machine, NATIVE) \
-    X(reference, NATIVE_AND_SANITIZED) \
+    X(oracle, NATIVE_AND_SANITIZED) \
     X(audit, NATIVE) \
     X(spec, NATIVE_AND_SANITIZED) \
     X(search, NATIVE_AND_SANITIZED) \
@@ -33,7 +33,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(plot, NATIVE_AND_SANITIZED) \
     X(schema, NATIVE_AND_SANITIZED) \
     X(npy, NATIVE_AND_SANITIZED) \
-    X(reference_select, NATIVE_AND_SANITIZED) \
+    X(oracle_select, NATIVE_AND_SANITIZED) \
     X(boundaries, NATIVE) \
     X(plan, NATIVE_AND_SANITIZED) \
     X(layer, NATIVE_AND_SANITIZED) \

@@ -50,13 +50,13 @@ END_TEST
 START_TEST(one_token_of_the_moe) {
     Plan plan = paper_plan(1, 8, FORMAT_BF16);
     int32_t experts[] = {3, 9, 1, 60, 7, 22, 45, 11};
-    BenchVisits visits;
-    ck_assert_int_eq(bench_visits(&plan.layer, 1, experts, &visits), 0);
+    Visits visits;
+    ck_assert_int_eq(work_visits(&plan.layer, 1, experts, &visits), 0);
     near(visits.visits, 8);
     near(visits.distinct, 8);
     near(visits.union_experts, 8);
     near(visits.largest_share, 1.0 / 8);
-    BenchWork given = bench_work(&plan, 1, &visits, false), routed = bench_work(&plan, 1, &visits, true);
+    Work given = work_count(&plan, 1, &visits, false), routed = work_count(&plan, 1, &visits, true);
     near(given.flops, 34603008);  // 34.6 MFLOP, 34.6 MB of bf16
     near(given.bytes, 34603008);
     near(given.union_bytes, given.bytes);
@@ -69,15 +69,15 @@ START_TEST(chain_counts_every_iteration) {
     Plan plan = paper_plan(2, 4, FORMAT_FP32);
     // Two tokens: the first iteration has 5 distinct experts, the second 4, of which 2 are new.
     int32_t experts[] = {0, 1, 2, 3, 0, 1, 2, 4, 0, 1, 8, 9, 9, 8, 1, 0};
-    BenchVisits visits;
-    ck_assert_int_eq(bench_visits(&plan.layer, 2, experts, &visits), 0);
+    Visits visits;
+    ck_assert_int_eq(work_visits(&plan.layer, 2, experts, &visits), 0);
     near(visits.visits, 16);
     near(visits.distinct_sum, 9);
     near(visits.distinct, 4.5);
     near(visits.union_experts, 7);
     near(visits.largest_share, 0.25);
     double expert = 3.0 * 1024 * 704 * 4, router = 1024.0 * 64 * 4;
-    BenchWork work = bench_work(&plan, 2, &visits, true);
+    Work work = work_count(&plan, 2, &visits, true);
     near(work.flops, 16 * 6.0 * 1024 * 704 + 4 * 2.0 * 1024 * 64);
     near(work.bytes, 9 * expert + 2 * router);
     near(work.union_bytes, 7 * expert + router);
@@ -91,22 +91,22 @@ START_TEST(unused_slots_and_shared_experts) {
     plan.layer.gated = 0;
     plan_layout(&plan);
     int32_t experts[] = {5, -1, -1, -1};
-    BenchVisits visits;
-    ck_assert_int_eq(bench_visits(&plan.layer, 2, experts, &visits), 0);
+    Visits visits;
+    ck_assert_int_eq(work_visits(&plan.layer, 2, experts, &visits), 0);
     near(visits.visits, 1);
     near(visits.largest_share, 1);
     double expert = 2.0 * 1024 * 704;
-    BenchWork work = bench_work(&plan, 2, &visits, false);
+    Work work = work_count(&plan, 2, &visits, false);
     near(work.flops, (1 + 2 * 2) * 2 * expert);
     near(work.bytes, (1 + 2) * 2 * expert);
 }
 END_TEST
 
 START_TEST(means_over_calls) {
-    BenchVisits mean = {0}, a = {.visits = 8, .distinct = 4, .largest_share = 0.5},
-                b = {.visits = 16, .distinct = 8, .largest_share = 1};
-    bench_visits_mean(&mean, 0, &a);
-    bench_visits_mean(&mean, 1, &b);
+    Visits mean = {0}, a = {.visits = 8, .distinct = 4, .largest_share = 0.5},
+           b = {.visits = 16, .distinct = 8, .largest_share = 1};
+    work_visits_mean(&mean, 0, &a);
+    work_visits_mean(&mean, 1, &b);
     near(mean.visits, 12);
     near(mean.distinct, 6);
     near(mean.largest_share, 0.75);
@@ -119,7 +119,7 @@ static BenchRow sample_row(void) {
     BenchRow row = {.layer = "layer",
                     .routing = "uniform",
                     .path = "fp32_fma",
-                    .opponent = "reference",
+                    .opponent = "plain",
                     .tokens = 8,
                     .threads = 2,
                     .cold = true,
@@ -127,9 +127,9 @@ static BenchRow sample_row(void) {
                     .best_peak = 100,
                     .bandwidth = 20,
                     .max_error = 1e-6};
-    row.work = (BenchWork){.flops = 1e9, .bytes = 4e8, .union_bytes = 3e8};
+    row.work = (Work){.flops = 1e9, .bytes = 4e8, .union_bytes = 3e8};
     row.time = (Statistics){.median = 0.025, .spread = 0.02, .min = 0.024, .count = 9};
-    row.reference_time = (Statistics){.median = 0.1, .count = 3};
+    row.opponent_time = (Statistics){.median = 0.1, .count = 3};
     return row;
 }
 
@@ -237,10 +237,10 @@ START_TEST(disturbed_machines_are_named) {
     Bandwidth calm = {.gbytes_s = 20, .spread = 0.05}, slow = {.gbytes_s = 5, .spread = 0.05},
               shaky = {.gbytes_s = 20, .spread = 0.4};
     BenchRow row = sample_row();  // its calls read 12 GB/s of the union
-    near(bench_reached(&row.work, row.time.median), 12);
-    ck_assert(bench_bandwidth_plausible(&calm, 12));
-    ck_assert(!bench_bandwidth_plausible(&slow, 12));
-    ck_assert(!bench_bandwidth_plausible(&shaky, 12));
+    near(work_reached(&row.work, row.time.median), 12);
+    ck_assert(bandwidth_plausible(&calm, 12));
+    ck_assert(!bandwidth_plausible(&slow, 12));
+    ck_assert(!bandwidth_plausible(&shaky, 12));
     bench_row_judge(&row, &calm);
     ck_assert_str_eq(row.disturbed, "");
     bench_row_judge(&row, NULL);
@@ -280,16 +280,16 @@ END_TEST
 // --- routing -----------------------------------------------------------------------------------------------------------------
 
 START_TEST(routing_texts) {
-    BenchRouting routing;
-    ck_assert_int_eq(bench_routing_parse("uniform", &routing), 0);
-    ck_assert_int_eq(bench_routing_parse("one", &routing), 0);
-    ck_assert_int_eq(bench_routing_parse("zipf:1.2", &routing), 0);
+    Routing routing;
+    ck_assert_int_eq(routing_parse("uniform", &routing), 0);
+    ck_assert_int_eq(routing_parse("one", &routing), 0);
+    ck_assert_int_eq(routing_parse("zipf:1.2", &routing), 0);
     near(routing.synthetic.exponent, 1.2);
-    ck_assert_int_eq(bench_routing_parse("trace:some/prefix", &routing), 0);
+    ck_assert_int_eq(routing_parse("trace:some/prefix", &routing), 0);
     ck_assert(routing.is_trace);
     static const char *const wrong[] = {"", "unifor", "zipf", "zipf:", "zipf:x", "zipf:-1", "trace:", "uniform "};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        ck_assert_msg(bench_routing_parse(wrong[i], &routing), "'%s' was accepted", wrong[i]);
+        ck_assert_msg(routing_parse(wrong[i], &routing), "'%s' was accepted", wrong[i]);
     }
 }
 END_TEST
@@ -298,8 +298,8 @@ START_TEST(traces_keep_their_order_and_wrap) {
     Layer layer = {.iterations = 2, .top_k = 1};
     int32_t experts[] = {0, 1, 2, 10, 11, 12}, out[8];
     float weights[] = {.0F, .1F, .2F, 1.0F, 1.1F, 1.2F}, weights_out[8];
-    BenchTrace trace = {.tokens = 3, .experts = experts, .weights = weights};
-    bench_trace_window(&trace, &layer, 2, 4, out, weights_out);
+    RoutingTrace trace = {.tokens = 3, .experts = experts, .weights = weights};
+    routing_trace_window(&trace, &layer, 2, 4, out, weights_out);
     static const int32_t expected[] = {2, 0, 1, 2, 12, 10, 11, 12};
     ck_assert_mem_eq(out, expected, sizeof expected);
     ck_assert(weights_out[4] == 1.2F);
@@ -309,8 +309,8 @@ END_TEST
 START_TEST(choices_are_compared_as_sets) {
     Layer layer = {.iterations = 2, .top_k = 2};
     int32_t a[] = {1, 2, 3, 4, 5, 6, 7, 8}, b[] = {2, 1, 3, 4, 5, 6, 7, 9};  // two tokens
-    ck_assert(bench_same_choices(&layer, 2, 0, a, b));
-    ck_assert(!bench_same_choices(&layer, 2, 1, a, b));
+    ck_assert(routing_same_choices(&layer, 2, 0, a, b));
+    ck_assert(!routing_same_choices(&layer, 2, 1, a, b));
 }
 END_TEST
 
@@ -462,7 +462,7 @@ START_TEST(document_has_what_the_issue_lists) {
                                        "fraction_of_bandwidth",
                                        "roofline_fraction",
                                        "path",
-                                       "reference_s",
+                                       "opponent_s",
                                        "speedup",
                                        "max_error",
                                        "evicted",
@@ -492,11 +492,11 @@ END_TEST
 
 START_TEST(row_without_opponent_has_nulls) {
     BenchRow row = sample_row();
-    row.reference_time = (Statistics){0};
+    row.opponent_time = (Statistics){0};
     row.max_error = NAN;
     bench_row_finish(&row);
     json_t *json = bench_row_json(&row);
-    ck_assert(json_is_null(json_object_get(json, "reference_s")));
+    ck_assert(json_is_null(json_object_get(json, "opponent_s")));
     ck_assert(json_is_null(json_object_get(json, "speedup")));
     ck_assert(json_is_null(json_object_get(json, "max_error")));
     json_decref(json);

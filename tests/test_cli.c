@@ -13,7 +13,7 @@
 #include "compiler/base/temporary.h"
 #include "compiler/bench/bench.h"
 #include "compiler/commands/command.h"
-#include "compiler/measure/peaks.h"
+#include "compiler/machine/peaks.h"
 #include "compiler/plan/text.h"
 #include "fixture.h"
 #include "runtime/file.h"
@@ -639,7 +639,7 @@ START_TEST(bench_prints_a_document) {
                                        "fraction_of_peak",
                                        "path",
                                        "roofline_fraction",
-                                       "reference_s",
+                                       "opponent_s",
                                        "fraction_of_bandwidth",
                                        "speedup",
                                        "max_error"};
@@ -669,12 +669,12 @@ START_TEST(banks_of_tiny_layers_end) {
         "{\"name\": \"tiny\", \"layers\": [{\"name\": \"sparse\", \"hidden\": 16, \"router\": {\"k\": 1},"
         "\"experts\": {\"count\": 4, \"intermediate\": 16}}]}";
     char path[SHELL_PATH_BYTES + 16];
-    BenchRouting routing;
+    Routing routing;
     Diagnostics diagnostics = {0};
     shell_write_file("$D/tiny.json", tiny, sizeof tiny - 1);
     shell_expect(EXIT_OK, "", "$CATENA compile $D/tiny.json -o $D");
     snprintf(path, sizeof path, "%s/libtiny.so", shell_folder());
-    ck_assert_int_eq(bench_routing_parse("uniform", &routing), 0);
+    ck_assert_int_eq(routing_parse("uniform", &routing), 0);
     for (int64_t mib = 1; mib <= 64; mib *= 64) {
         Loaded *loaded = loaded_open(path, &diagnostics);
         ck_assert_ptr_nonnull(loaded);

@@ -27,7 +27,7 @@ typedef struct Record {
     char prefix[64];  // "layers.3"
     const Kind *kind;
     int64_t instance, tokens;
-    const ReferenceWeights *weights;
+    const OracleWeights *weights;
     Library *library;
 } Record;
 
@@ -92,9 +92,9 @@ static int near_tie(const Record *record, const float *x, const int32_t *experts
         memcpy(own + t * layer->top_k, experts + from, (size_t)layer->top_k * sizeof *own);
         memcpy(own_weights + t * layer->top_k, weights + from, (size_t)layer->top_k * sizeof *own_weights);
     }
-    ReferenceGiven given = {own, own_weights, 1, k ? k + token : NULL};
-    ReferenceOutput out = {.y = y, .bound = bound};
-    ck_assert_int_eq(reference_forward(layer, record->weights, 1, x + token * layer->hidden, &given, ERROR_WORST, &out), 0);
+    OracleGiven given = {own, own_weights, 1, k ? k + token : NULL};
+    OracleOutput out = {.y = y, .bound = bound};
+    ck_assert_int_eq(oracle_forward(layer, record->weights, 1, x + token * layer->hidden, &given, ERROR_WORST, &out), 0);
     free(y);
     free(bound);
     free(own);
@@ -102,15 +102,15 @@ static int near_tie(const Record *record, const float *x, const int32_t *experts
     return out.checks.near_ties > 0;
 }
 
-static ReferenceOutput run_oracle(const Record *record, const float *x, const ReferenceGiven *given) {
+static OracleOutput run_oracle(const Record *record, const float *x, const OracleGiven *given) {
     const Layer *layer = &record->kind->plan.layer;
     size_t elements = (size_t)(record->tokens * layer->hidden);
-    ReferenceOutput out = {.y = calloc(elements, sizeof(double)), .bound = calloc(elements, sizeof(double))};
-    ck_assert_int_eq(reference_forward(layer, record->weights, record->tokens, x, given, ERROR_LIKELY, &out), 0);
+    OracleOutput out = {.y = calloc(elements, sizeof(double)), .bound = calloc(elements, sizeof(double))};
+    ck_assert_int_eq(oracle_forward(layer, record->weights, record->tokens, x, given, ERROR_LIKELY, &out), 0);
     return out;
 }
 
-static void free_oracle(ReferenceOutput *out) {
+static void free_oracle(OracleOutput *out) {
     free(out->y);
     free(out->bound);
 }
@@ -133,8 +133,8 @@ static void compare(const Record *record, const char *folder, const float *x, co
     const SafetensorsEntry *entry = find(record, "experts");
     ck_assert_msg(recorded && recorded_experts, "%s: %s lacks layer_out or experts", folder, record->prefix);
     int64_t recorded_k = entry->shape[entry->rank - 1];
-    const ReferenceGiven replayed = {experts, weights, 1, k}, free_choice = {NULL, NULL, 0, k};
-    ReferenceOutput replay = run_oracle(record, x, &replayed), own = run_oracle(record, x, &free_choice);
+    const OracleGiven replayed = {experts, weights, 1, k}, free_choice = {NULL, NULL, 0, k};
+    OracleOutput replay = run_oracle(record, x, &replayed), own = run_oracle(record, x, &free_choice);
     ck_assert_msg(!replay.checks.violations, "%s, %s: %s", folder, record->prefix, replay.checks.first);
     for (int64_t token = 0; token < record->tokens; token++) {
         int64_t row = token * layer->hidden;
@@ -203,14 +203,14 @@ static void run_entry(const ModelLayer *entry, const char *folder, const Safeten
     const char *pattern = entry->checkpoint.tensors[TENSOR_DOWN].pattern;
     const char *stack = !strncmp(pattern, "encoder.", 8) ? "encoder." : !strncmp(pattern, "decoder.", 8) ? "decoder." : "";
     for (int64_t i = 0; i < entry->count; i++) {
-        ReferenceWeights weights;
-        ck_assert_int_eq(reference_weights_allocate(&entry->layer, &weights), 0);
-        reference_weights_unpack(&kind.plan, library->first[0] + i * kind.plan.instance_bytes, &weights);
+        OracleWeights weights;
+        ck_assert_int_eq(oracle_weights_allocate(&entry->layer, &weights), 0);
+        oracle_weights_unpack(&kind.plan, library->first[0] + i * kind.plan.instance_bytes, &weights);
         Record record = {.tensors = tensors, .kind = &kind, .instance = i, .weights = &weights, .library = library};
         snprintf(record.prefix, sizeof record.prefix, "%slayers.%lld", stack,
                  (long long)(entry->checkpoint.first_layer + i * entry->checkpoint.layer_step));
         run_record(&record, folder);
-        reference_weights_free(&weights);
+        oracle_weights_free(&weights);
     }
     instance_close(library);
 }

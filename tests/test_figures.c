@@ -89,7 +89,7 @@ static void setup(void) {
                               .null_experts = 1,
                               .intermediate = 6,
                               .top_k = K,
-                              .least_k = 1,
+                              .k_min = 1,
                               .expected_k = 2,
                               .k_per_token = 1,
                               .score = SCORE_SIGMOID};

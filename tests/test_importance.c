@@ -34,7 +34,7 @@ START_TEST(the_example_sentence) {
                                                       {0.30f, 0.00f, 0.00f, 0.70f, 0.00f}}};
     static const float expected[WORDS] = {0.3f, 0.3f, 0.3f, 0.7f, 0.7f};
     static const int k[WORDS] = {3, 3, 3, 6, 6}, capped[WORDS] = {3, 3, 3, 4, 4};
-    Layer layer = {.experts = 8, .top_k = 8, .least_k = 1}, narrow = {.experts = 8, .top_k = 4, .least_k = 1};
+    Layer layer = {.experts = 8, .top_k = 8, .k_min = 1}, narrow = {.experts = 8, .top_k = 4, .k_min = 1};
     float found[WORDS];
     ck_assert_int_eq(importance_from_attention(**attention, 2, WORDS, WORDS, IMPORTANCE_RECEIVE_MAX, found), LIBRARY_OK);
     for (int t = 0; t < WORDS; t++) {
@@ -310,7 +310,7 @@ START_TEST(header_agrees_with_library) {
                                      .identity_experts = 1,
                                      .null_experts = 1,
                                      .top_k = 3,
-                                     .least_k = 1,
+                                     .k_min = 1,
                                      .expected_k = 2,
                                      .k_per_token = 1};
     char *text = NULL, program[sizeof agreement + SHELL_PATH_BYTES];

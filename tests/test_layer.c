@@ -59,15 +59,15 @@ static void compare_with_oracle(const Kind *kind, const void *image, const void 
     const Layer *layer = &kind->plan.layer;
     int64_t elements = TOKENS * layer->hidden;
     float *xf = to_floats(layer, x, elements), *yf = to_floats(layer, found->y, elements);
-    ReferenceWeights plain;
-    ck_assert_int_eq(reference_weights_allocate(layer, &plain), 0);
-    reference_weights_unpack(&kind->plan, packed_image_instance((void *)(uintptr_t)image, 0, 0), &plain);
-    ReferenceOutput oracle = {.y = calloc((size_t)elements, sizeof(double)),
-                              .bound = calloc((size_t)elements, sizeof(double)),
-                              .scores = calloc(found->score_count, sizeof(double)),
-                              .score_bounds = calloc(found->score_count, sizeof(double))};
-    ReferenceGiven given = {.experts = found->experts, .weights = found->weights, .check = 1, .k = k};
-    ck_assert_int_eq(reference_forward(layer, &plain, TOKENS, xf, &given, ERROR_WORST, &oracle), 0);
+    OracleWeights plain;
+    ck_assert_int_eq(oracle_weights_allocate(layer, &plain), 0);
+    oracle_weights_unpack(&kind->plan, packed_image_instance((void *)(uintptr_t)image, 0, 0), &plain);
+    OracleOutput oracle = {.y = calloc((size_t)elements, sizeof(double)),
+                           .bound = calloc((size_t)elements, sizeof(double)),
+                           .scores = calloc(found->score_count, sizeof(double)),
+                           .score_bounds = calloc(found->score_count, sizeof(double))};
+    OracleGiven given = {.experts = found->experts, .weights = found->weights, .check = 1, .k = k};
+    ck_assert_int_eq(oracle_forward(layer, &plain, TOKENS, xf, &given, ERROR_WORST, &oracle), 0);
     ck_assert_msg(oracle.checks.violations == 0, "%s", oracle.checks.first);
     for (int64_t i = 0; i < elements; i++) {
         double rounding =
@@ -81,7 +81,7 @@ static void compare_with_oracle(const Kind *kind, const void *image, const void 
         ck_assert_msg((error < 0 ? -error : error) <= oracle.score_bounds[i], "score %zu: %.9g, the oracle has %.9g +- %.3g", i,
                       (double)found->scores[i], oracle.scores[i], oracle.score_bounds[i]);
     }
-    reference_weights_free(&plain);
+    oracle_weights_free(&plain);
     free(oracle.y);
     free(oracle.bound);
     free(oracle.scores);

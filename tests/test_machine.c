@@ -8,9 +8,9 @@
 #include "compiler/base/table.h"
 #include "compiler/machine/bandwidth.h"
 #include "compiler/machine/machine.h"
+#include "compiler/machine/peaks.h"
 #include "compiler/machine/report.h"
 #include "compiler/measure/measure.h"
-#include "compiler/measure/peaks.h"
 #include "shell.h"
 #include "suites.h"
 

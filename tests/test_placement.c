@@ -186,7 +186,7 @@ END_TEST
 // Shares of a phase exceed the mean by less than one of its smallest parts, if all threads are as fast.
 static void check_work(const Plan *plan, const Topology *topology, const Placement *p, const PlacementFigures *f,
                        PlacementWeights weights) {
-    BenchVisits visits = bench_expected_visits(&plan->layer, f->tokens);
+    Visits visits = work_expected_visits(&plan->layer, f->tokens);
     double iterations = (double)plan->layer.iterations, threads = p->threads;
     const Role *up = &plan->roles[ROLE_GATE_UP], *down = &plan->roles[ROLE_DOWN], *router = &plan->roles[ROLE_ROUTER];
     double up_bytes = visits.distinct * (double)up->matrix_bytes, down_bytes = visits.distinct * (double)down->matrix_bytes;

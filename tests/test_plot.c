@@ -293,9 +293,9 @@ START_TEST(bench_rows) {
         snprintf(rows[i].layer, sizeof rows[i].layer, "sparse<%d>", i == 3);
         snprintf(rows[i].opponent, sizeof rows[i].opponent, "/a/path/libother&.so");
         rows[i].cold = i < 2;
-        rows[i].work = (BenchWork){.flops = 4e9, .bytes = 1e9};
+        rows[i].work = (Work){.flops = 4e9, .bytes = 1e9};
         rows[i].time = (Statistics){.count = 5, .median = 0.5};
-        rows[i].reference_time = (Statistics){.count = i < 3 ? 5 : 0, .median = 2};
+        rows[i].opponent_time = (Statistics){.count = i < 3 ? 5 : 0, .median = 2};
         rows[i].roofline_s = i < 2 ? 0.25 : NAN;
     }
     snprintf(path, sizeof path, "%s/b.svg", shell_folder());

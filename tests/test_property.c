@@ -65,7 +65,7 @@ typedef struct Seed {
     char *y, *other;  // interface rows
     int32_t *k, *experts;
     float *weights, *scores;
-    ReferenceWeights plain;
+    OracleWeights plain;
     const char *text;  // the description
 } Seed;
 
@@ -116,12 +116,12 @@ static void seed_begin(Seed *seed, const Kind *kind, void *image) {
     seed->experts = allocate(rows * (size_t)layer->top_k, sizeof(int32_t));
     seed->weights = allocate(rows * (size_t)layer->top_k, sizeof(float));
     seed->scores = allocate(rows * (size_t)layer_choices(layer), sizeof(float));
-    ck_assert_int_eq(reference_weights_allocate(layer, &seed->plain), 0);
-    reference_weights_unpack(seed->plan, packed_image_instance(image, 0, 0), &seed->plain);
+    ck_assert_int_eq(oracle_weights_allocate(layer, &seed->plain), 0);
+    oracle_weights_unpack(seed->plan, packed_image_instance(image, 0, 0), &seed->plain);
 }
 
 static void seed_end(Seed *seed) {
-    reference_weights_free(&seed->plain);
+    oracle_weights_free(&seed->plain);
     free(seed->x);
     free(seed->k);
     free(seed->y);
@@ -146,7 +146,7 @@ static float *to_floats(const Seed *seed, const void *rows) {
 
 // --- against the oracle ------------------------------------------------------------------------------------------------------
 
-static void check_scores(const Seed *seed, const ReferenceOutput *oracle) {
+static void check_scores(const Seed *seed, const OracleOutput *oracle) {
     int64_t choices = layer_choices(&seed->layer);
     for (int64_t i = 0; i < seed->layer.iterations * seed->tokens * choices; i++) {
         double error = fabs(seed->scores[i] - oracle->scores[i]);
@@ -162,14 +162,14 @@ static void check_oracle(const Seed *seed, ErrorModel model) {
     size_t elements = (size_t)(seed->tokens * layer->hidden);
     size_t scores = (size_t)(layer->iterations * seed->tokens * layer_choices(layer));
     float *x = to_floats(seed, seed->x), *y = to_floats(seed, seed->y);
-    ReferenceGiven given = {seed->experts, seed->weights, 1, seed->k};
-    ReferenceOutput oracle = {.y = allocate(elements, sizeof(double)),
-                              .bound = allocate(elements, sizeof(double)),
-                              .scores = allocate(scores, sizeof(double)),
-                              .score_bounds = allocate(scores, sizeof(double))};
-    ck_assert_int_eq(reference_forward(layer, &seed->plain, seed->tokens, x, &given, model, &oracle), 0);
+    OracleGiven given = {seed->experts, seed->weights, 1, seed->k};
+    OracleOutput oracle = {.y = allocate(elements, sizeof(double)),
+                           .bound = allocate(elements, sizeof(double)),
+                           .scores = allocate(scores, sizeof(double)),
+                           .score_bounds = allocate(scores, sizeof(double))};
+    ck_assert_int_eq(oracle_forward(layer, &seed->plain, seed->tokens, x, &given, model, &oracle), 0);
     seed_assert(seed, !oracle.checks.violations, "%s", oracle.checks.first);
-    ReferenceComparison found = reference_compare(&oracle, seed->tokens, layer->hidden, y, layer->hidden);
+    OracleComparison found = oracle_compare(&oracle, seed->tokens, layer->hidden, y, layer->hidden);
     int64_t at = found.token * layer->hidden + found.column;
     seed_assert(seed, found.worst <= 1, "token %lld, column %lld is %.9g, not %.9g +- %.2g (bounds of kind %d)",
                 (long long)found.token, (long long)found.column, (double)y[at], oracle.y[at], oracle.bound[at], (int)model);

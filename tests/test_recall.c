@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "compiler/base/npy.h"
-#include "compiler/commands/info.h"
 #include "compiler/library/compile.h"
+#include "compiler/machine/site.h"
+#include "compiler/plan/paths.h"
 #include "compiler/wisdom/recall.h"
 #include "shell.h"
 #include "suites.h"
@@ -31,7 +32,7 @@ static void describe(const char *text, Described *out) {
     Model *model = model_read_text(text, strlen(text), "spec", &diagnostics);
     ck_assert_msg(model != NULL, "%s", diagnostics.text);
     ck_assert_int_eq(machine_detect(&out->machine), 0);
-    out->target = compile_target(NULL, &out->machine, &diagnostics);
+    out->target = site_target_find(NULL, &out->machine, &diagnostics);
     ck_assert_int_eq(compile_plans(model, out->target, &out->machine, -1, &out->plan, &diagnostics), 0);
     recall_workload(&model->workload, &out->workload);
     ck_assert_msg(!recall_trace(&out->workload, &out->plan.layer, &diagnostics), "%s", diagnostics.text);
@@ -145,7 +146,7 @@ END_TEST
 static const char *other_path(const Described *described) {
     Path own = (Path)described->plan.roles[ROLE_GATE_UP].path, other = own;
     for (int p = PATH_COUNT - 1; p >= 0; p--) {
-        bool legal = info_path_legal(&described->machine, described->target, (Path)p, FORMAT_BF16, COMPUTE_BF16);
+        bool legal = paths_legal(&described->machine, described->target, (Path)p, FORMAT_BF16, COMPUTE_BF16);
         other = legal && p != (int)own ? (Path)p : other;
     }
     return path_name(other);

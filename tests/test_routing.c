@@ -278,7 +278,7 @@ START_TEST(test_logits_alone) {
     float ranks[3 * 4], weight;
     int32_t expert;
     if (selection_facts[_i].logits_alone) {
-        fast_choose_row(&layer, logits, NULL, 1, ranks, &expert, &weight);
+        opponent_choose_row(&layer, logits, NULL, 1, ranks, &expert, &weight);
         ck_assert_int_eq(expert, 1);
         ck_assert(!select_ranks_scores(&layer));
     }

@@ -21,7 +21,7 @@ typedef struct Simulation {
     int measured;
     double second;        // by how much the second of a pair is slower
     bool broken;          // every point but the default is unusable
-    SearchPoint seen[4096];
+    Point seen[4096];
     size_t seen_count;
 } Simulation;
 
@@ -34,7 +34,7 @@ static double normal(Simulation *s) {
     return sqrt(-2 * log(uniform(s) + 1e-300)) * cos(2 * 3.14159265358979 * uniform(s));
 }
 
-static double true_log(const Simulation *s, const SearchPoint *p, int part) {
+static double true_log(const Simulation *s, const Point *p, int part) {
     double sum = p->value[0] == 5 && p->value[1] < 2 ? 0.1 : 0;  // tall tiles need another unrolling
     for (int k = 0; k < KNOBS; k++) {
         sum += s->cost[k][p->value[k]][part];
@@ -42,7 +42,7 @@ static double true_log(const Simulation *s, const SearchPoint *p, int part) {
     return sum;
 }
 
-static double true_objective(const Simulation *s, const SearchPoint *p) {
+static double true_objective(const Simulation *s, const Point *p) {
     double sum = 0;
     for (int part = 0; part < PARTS; part++) {
         sum += true_log(s, p, part) / PARTS;
@@ -50,12 +50,12 @@ static double true_objective(const Simulation *s, const SearchPoint *p) {
     return sum;
 }
 
-static bool sim_valid(void *context, const SearchPoint *p) {
+static bool sim_valid(void *context, const Point *p) {
     (void)context;
     return p->value[0] + p->value[1] < 8;  // as registers limit tiles
 }
 
-static double sim_predict(void *context, const SearchPoint *p, int part) {
+static double sim_predict(void *context, const Point *p, int part) {
     Simulation *s = context;
     uint64_t hash = (uint64_t)part * 77;
     for (int k = 0; k < KNOBS; k++) {
@@ -65,7 +65,7 @@ static double sim_predict(void *context, const SearchPoint *p, int part) {
     return base[part] * exp(true_log(s, p, part) + error);
 }
 
-static int sim_prepare(void *context, const SearchPoint *p) {
+static int sim_prepare(void *context, const Point *p) {
     Simulation *s = context;
     for (size_t i = 0; i < s->seen_count; i++) {
         if (!memcmp(&s->seen[i], p, sizeof *p)) {
@@ -76,11 +76,11 @@ static int sim_prepare(void *context, const SearchPoint *p) {
         s->seen[s->seen_count++] = *p;
     }
     s->now += s->prepared;
-    SearchPoint standard = {{0}};
+    Point standard = {{0}};
     return s->broken && memcmp(p, &standard, sizeof *p) ? 1 : 0;
 }
 
-static double sim_measure(void *context, const SearchPoint *p, int part) {
+static double sim_measure(void *context, const Point *p, int part) {
     Simulation *s = context;
     if (++s->measured > s->stop_after && s->stop_after) {
         return -1;
@@ -128,8 +128,8 @@ static SearchProblem problem_of(Simulation *s) {
 }
 
 // The objective of the best point (best >= 0) or the worst one, by looking at all.
-static double extreme(const Simulation *s, int sign, SearchPoint *at) {
-    SearchPoint p = {{0}};
+static double extreme(const Simulation *s, int sign, Point *at) {
+    Point p = {{0}};
     double found = INFINITY;
     for (;;) {
         if (sim_valid(NULL, &p) && sign * true_objective(s, &p) < found) {
@@ -156,7 +156,7 @@ static int count_found(SearchMethod method, bool from_worst, double budget) {
     int found = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.08);
-        SearchPoint best, worst;
+        Point best, worst;
         double least = extreme(&s, 1, &best);
         extreme(&s, -1, &worst);
         SearchProblem problem = problem_of(&s);
@@ -243,7 +243,7 @@ START_TEST(test_stopped) {
 }
 END_TEST
 
-static double predicted_objective(const SearchProblem *problem, const SearchPoint *point) {
+static double predicted_objective(const SearchProblem *problem, const Point *point) {
     double sum = 0;
     for (int p = 0; p < PARTS; p++) {
         sum += log(problem->predict(problem->context, point, p)) / PARTS;
@@ -256,7 +256,7 @@ START_TEST(test_resumed) {
     int found = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.08);
-        SearchPoint best;
+        Point best;
         double least = extreme(&s, 1, &best);
         SearchProblem problem = problem_of(&s);
         SearchResult first, second;
@@ -279,7 +279,7 @@ START_TEST(test_resumed) {
 END_TEST
 
 // A search from the slowest point. Returns by how much that is slower than the default.
-static double search_from_worst(Simulation *s, double budget, uint64_t seed, SearchPoint *worst, SearchResult *result) {
+static double search_from_worst(Simulation *s, double budget, uint64_t seed, Point *worst, SearchResult *result) {
     SearchProblem problem = problem_of(s);
     double slowest = extreme(s, -1, worst), standard = true_objective(s, &problem.standard);
     const SearchOptions options = {.budget = budget, .seed = seed, .start = worst};
@@ -292,7 +292,7 @@ START_TEST(test_differences) {
     int near = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.08);
-        SearchPoint worst;
+        Point worst;
         SearchResult result;
         double slower = search_from_worst(&s, 40, seed, &worst, &result), standard = true_objective(&s, &worst) - slower;
         ck_assert_uint_ge(result.step_count, 2);
@@ -324,7 +324,7 @@ START_TEST(test_leaves_slow_start) {
     int slow = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.4);
-        SearchPoint worst;
+        Point worst;
         SearchResult result;
         ck_assert_double_gt(search_from_worst(&s, 60, seed, &worst, &result), 0.6);
         int samples = 0;
@@ -347,7 +347,7 @@ START_TEST(test_table) {
     int covered = 0, entries = 0, found = 0;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         Simulation s = simulate(seed, 0.08);
-        SearchPoint candidates[CANDIDATES] = {0};  // the first is the default
+        Point candidates[CANDIDATES] = {0};  // the first is the default
         extreme(&s, 1, &candidates[1]);
         extreme(&s, -1, &candidates[2]);
         for (int i = 3; i < CANDIDATES; i++) {
@@ -386,7 +386,7 @@ END_TEST
 // Without candidates: the 20 best predictions, and the start among them whatever is predicted of it.
 START_TEST(test_table_of_predictions) {
     Simulation s = simulate(4, 0.08);
-    SearchPoint worst;
+    Point worst;
     extreme(&s, -1, &worst);
     SearchProblem problem = problem_of(&s);
     SearchOptions options = {.budget = INFINITY, .seed = 1, .method = SEARCH_TABLE, .start = &worst};

@@ -22,8 +22,8 @@ static Space space_of(uint64_t seed) {
     return space;
 }
 
-static SearchPoint random_point(const Space *space, uint64_t *state) {
-    SearchPoint point = {{0}};
+static Point random_point(const Space *space, uint64_t *state) {
+    Point point = {{0}};
     for (int k = 0; k < space->knob_count; k++) {
         point.value[k] = (uint8_t)(synthetic_next(state) % (uint64_t)space->knobs[k].count);
     }
@@ -32,7 +32,7 @@ static SearchPoint random_point(const Space *space, uint64_t *state) {
 
 START_TEST(test_standard) {
     Space space = space_of((uint64_t)_i);
-    SearchPoint point = space_standard(&space);
+    Point point = space_standard(&space);
     Plan plan;
     ck_assert(space_valid(&space, &point));
     space_plan(&space, &point, &plan);
@@ -74,7 +74,7 @@ START_TEST(test_points_are_plans) {
     uint64_t state = (uint64_t)_i;
     int valid = 0;
     for (int i = 0; i < POINTS; i++) {
-        SearchPoint point = random_point(&space, &state);
+        Point point = random_point(&space, &state);
         Plan plan, parsed;
         Diagnostics diagnostics = {0};
         if (!space_valid(&space, &point)) {
@@ -98,7 +98,7 @@ START_TEST(test_knobs_matter) {
     Plan plan;
     for (int k = 0; k < space.knob_count; k++) {
         for (int v = 0; v < space.knobs[k].count; v++) {
-            SearchPoint point = space_standard(&space);
+            Point point = space_standard(&space);
             bool same = v == point.value[k] || !strcmp(space.knobs[k].name, "block");
             point.value[k] = (uint8_t)v;
             space_plan(&space, &point, &plan);
@@ -114,7 +114,7 @@ START_TEST(test_decisions) {
     Space space = space_of((uint64_t)_i);
     uint64_t state = (uint64_t)_i + 99;
     for (int i = 0; i < POINTS; i++) {
-        SearchPoint point = random_point(&space, &state), back;
+        Point point = random_point(&space, &state), back;
         char reason[SPACE_REASON_BYTES];
         if (!space_valid(&space, &point)) {
             continue;
@@ -129,7 +129,7 @@ END_TEST
 
 static void expect_reason(const char *text, const char *words) {
     Space space = space_of(4);
-    SearchPoint point;
+    Point point;
     char reason[SPACE_REASON_BYTES] = "";
     json_t *decisions = json_loads(text, JSON_DECODE_ANY, NULL);
     ck_assert_ptr_nonnull(decisions);
@@ -161,7 +161,7 @@ START_TEST(test_prefetches_differ) {
         all *= space.knobs[knobs[k]].count;
     }
     for (int i = 0; i < all; i++) {
-        SearchPoint point = space_standard(&space);
+        Point point = space_standard(&space);
         Plan plan;
         for (int k = 0, rest = i; k < 3; rest /= space.knobs[knobs[k++]].count) {
             point.value[knobs[k]] = (uint8_t)(rest % space.knobs[knobs[k]].count);
@@ -192,7 +192,7 @@ START_TEST(test_wide_misfits) {
         Space space = space_of(seed);
         int tile = space_role_knob(&space, ROLE_GATE_UP, "tile"), wide = space_role_knob(&space, ROLE_GATE_UP, "wide_rows");
         for (int i = 0; tile >= 0 && wide >= 0 && i < space.knobs[tile].count * space.knobs[wide].count; i++) {
-            SearchPoint point = space_standard(&space), back;
+            Point point = space_standard(&space), back;
             point.value[tile] = (uint8_t)(i % space.knobs[tile].count);
             point.value[wide] = (uint8_t)(i / space.knobs[tile].count);
             json_t *decisions = space_decisions(&space, &point);

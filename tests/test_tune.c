@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "available.h"
-#include "compiler/commands/info.h"
+#include "compiler/measure/rates.h"
+#include "compiler/plan/paths.h"
 #include "compiler/plan/planner.h"
 #include "compiler/tune/paths.h"
 #include "compiler/tune/table.h"
@@ -52,7 +53,7 @@ START_TEST(test_bits) {
     uint8_t *first = malloc(bytes), *y = malloc(bytes);
     uint64_t state = (uint64_t)_i;
     for (int i = 0; i <= PLANS; i++) {
-        SearchPoint point = space_standard(&space);
+        Point point = space_standard(&space);
         for (int k = 0; i && k < space.knob_count; k++) {
             point.value[k] = (uint8_t)(synthetic_next(&state) % (uint64_t)space.knobs[k].count);
         }
@@ -390,7 +391,7 @@ START_TEST(test_paths) {
     ck_assert_msg(!tune_pool_open(&pool, "layer", &standard, &options, TUNE_POOL_ROOM, &diagnostics), "%s", diagnostics.text);
     int legal = 0, others = 0;
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (info_path_legal(&small, target, (Path)p, FORMAT_BF16, COMPUTE_BF16)) {
+        if (paths_legal(&small, target, (Path)p, FORMAT_BF16, COMPUTE_BF16)) {
             Plan plan = plan_with_path(&standard, (Path)p, target, &small);
             bool itself = p == standard.roles[ROLE_DOWN].path;
             ck_assert_int_eq(plan.roles[ROLE_DOWN].path, p);
@@ -404,7 +405,7 @@ START_TEST(test_paths) {
     }
     ck_assert_int_eq(others, legal - 1);  // each rounds in its own way
     PathVerdict verdict = tune_paths_race(&pool, 2);
-    ck_assert(info_path_legal(&small, target, verdict.path, FORMAT_BF16, COMPUTE_BF16));
+    ck_assert(paths_legal(&small, target, verdict.path, FORMAT_BF16, COMPUTE_BF16));
     ck_assert(verdict.gain >= 1 && verdict.low >= 1 && verdict.high >= verdict.low && !verdict.refused);
     tune_pool_close(&pool);
     options.workload.bits_free = true;
@@ -436,7 +437,7 @@ START_TEST(test_predictions) {
     }
     for (int k = 0; k < space.knob_count; k++) {
         for (int v = 0; v < space.knobs[k].count; v++) {
-            SearchPoint point = space_standard(&space);
+            Point point = space_standard(&space);
             point.value[k] = (uint8_t)v;
             double seconds = predict_seconds(&space, rates, 2, &point, 16);
             ck_assert_msg(isfinite(seconds) && seconds > 0, "%s, value %d", space.knobs[k].name, v);

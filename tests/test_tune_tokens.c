@@ -43,15 +43,15 @@ static void write_trace(const char *name, int step, int64_t k, int64_t weight_to
     ck_assert_int_eq(npy_write(path_of(file, path), &array, &diagnostics), 0);
 }
 
-static BenchRouting trace_of(const char *name) {
-    BenchRouting routing;
+static Routing trace_of(const char *name) {
+    Routing routing;
     char text[600], path[512];
     snprintf(text, sizeof text, "trace:%s", path_of(name, path));
-    ck_assert_int_eq(bench_routing_parse(text, &routing), 0);
+    ck_assert_int_eq(routing_parse(text, &routing), 0);
     return routing;
 }
 
-static void open_tokens(TuneTokens *tokens, const Plan *plan, const BenchRouting *routing) {
+static void open_tokens(TuneTokens *tokens, const Plan *plan, const Routing *routing) {
     Diagnostics diagnostics = {0};
     ck_assert_msg(!tune_tokens_open(tokens, plan, MOST, routing, &diagnostics), "%s", diagnostics.text);
 }
@@ -64,7 +64,7 @@ START_TEST(keeps_the_order_of_a_trace) {
     Kind kind = fixture_kind(&layer, "generic");
     TuneTokens tokens;
     write_trace("order", 0, K, TRACED, experts);
-    BenchRouting routing = trace_of("order");
+    Routing routing = trace_of("order");
     open_tokens(&tokens, &kind.plan, &routing);
     for (size_t i = 0; i < sizeof lots / sizeof *lots; i++) {
         int64_t window = lots[i][0], count = lots[i][1];
@@ -107,7 +107,7 @@ START_TEST(calls_go_where_the_trace_says) {
     TuneTokens tokens;
     for (int step = 0; step < 3; step++) {
         write_trace("where", step, K, TRACED, experts);
-        BenchRouting routing = trace_of("where");
+        Routing routing = trace_of("where");
         open_tokens(&tokens, &kind.plan, &routing);
         tune_tokens_take(&tokens, 0, MOST);
         expect_output(&tokens, library, tokens.experts, tokens.weights);
@@ -115,7 +115,7 @@ START_TEST(calls_go_where_the_trace_says) {
         memcpy(first, tokens.y, MOST * tokens.row_bytes);
         tune_tokens_close(&tokens);
     }
-    const BenchRouting uniform = {0};
+    const Routing uniform = {0};
     open_tokens(&tokens, &kind.plan, &uniform);
     tune_tokens_take(&tokens, 3, MOST - 1);
     expect_output(&tokens, library, NULL, NULL);
@@ -128,7 +128,7 @@ END_TEST
 START_TEST(stays_within_the_pool) {
     Layer layer = layer_of(FORMAT_FP32);
     Kind kind = fixture_kind(&layer, "generic");
-    const BenchRouting uniform = {0};
+    const Routing uniform = {0};
     TuneTokens tokens;
     open_tokens(&tokens, &kind.plan, &uniform);
     int64_t last = 0, pool = tokens.pool.windows * tokens.pool.tokens;
@@ -166,7 +166,7 @@ START_TEST(refuses_what_is_no_trace_of_the_layer) {
         const Npy array = {NPY_INT32, 3, {ITERATIONS, TRACED, K}, experts};
         ck_assert_int_eq(npy_write(path_of("bad.experts.npy", path), &array, &diagnostics), 0);
     }
-    BenchRouting routing = trace_of("bad");
+    Routing routing = trace_of("bad");
     ck_assert_int_eq(tune_tokens_open(&tokens, &kind.plan, MOST, &routing, &diagnostics), -1);
     ck_assert_msg(strstr(diagnostics.text, bad[_i].words), "%s", diagnostics.text);
     tune_tokens_close(&tokens);

@@ -199,7 +199,7 @@ START_TEST(test_faults_are_found) {
     const char *name;
     fault = (Fault)_i;
     layer.k_per_token = fault == FAULT_K;
-    layer.least_k = 1;
+    layer.k_min = 1;
     VerifyReport report = verify(&layer, 3, 3);
     const char *reason = first_reason(&report, &name);
     if (fault == FAULT_NONE) {

@@ -7,96 +7,6 @@
 
 #include "bench.h"
 
-// --- visits and work ---------------------------------------------------------------------------------------------------------
-
-static void count_iteration(const Layer *layer, int64_t slots, const int32_t *experts, int64_t *counts, BenchVisits *visits) {
-    int64_t visited = 0, distinct = 0, largest = 0;
-    memset(counts, 0, (size_t)layer->experts * sizeof *counts);
-    for (int64_t i = 0; i < slots; i++) {
-        if (experts[i] >= 0 && experts[i] < layer->experts) {
-            counts[experts[i]]++;
-            visited++;
-        }
-    }
-    for (int64_t e = 0; e < layer->experts; e++) {
-        distinct += counts[e] > 0;
-        largest = counts[e] > largest ? counts[e] : largest;
-    }
-    double share = visited ? (double)largest / (double)visited : 0;
-    visits->visits += (double)visited;
-    visits->distinct_sum += (double)distinct;
-    visits->largest_share = share > visits->largest_share ? share : visits->largest_share;
-}
-
-int bench_visits(const Layer *layer, int64_t tokens, const int32_t *experts, BenchVisits *visits) {
-    int64_t slots = tokens * layer->top_k;
-    int64_t *counts = calloc((size_t)layer->experts, sizeof *counts);
-    int64_t *ever = calloc((size_t)layer->experts, sizeof *ever);
-    int status = counts && ever ? 0 : -1;
-    *visits = (BenchVisits){0};
-    for (int64_t t = 0; !status && t < layer->iterations; t++) {
-        count_iteration(layer, slots, experts + t * slots, counts, visits);
-        for (int64_t e = 0; e < layer->experts; e++) {
-            ever[e] += counts[e];
-        }
-    }
-    for (int64_t e = 0; !status && e < layer->experts; e++) {
-        visits->union_experts += ever[e] > 0;
-    }
-    visits->distinct = visits->distinct_sum / (double)layer->iterations;
-    free(counts);
-    free(ever);
-    return status;
-}
-
-static void mean_add(double *mean, int64_t count, double value) {
-    *mean += (value - *mean) / (double)(count + 1);
-}
-
-void bench_visits_mean(BenchVisits *mean, int64_t count, const BenchVisits *other) {
-    mean_add(&mean->visits, count, other->visits);
-    mean_add(&mean->distinct, count, other->distinct);
-    mean_add(&mean->distinct_sum, count, other->distinct_sum);
-    mean_add(&mean->union_experts, count, other->union_experts);
-    mean_add(&mean->largest_share, count, other->largest_share);
-}
-
-BenchVisits bench_expected_visits(const Layer *layer, int64_t tokens) {
-    double pool = (double)layer->experts, iterations = (double)layer->iterations;
-    double chance = (double)layer->expected_k / (double)layer_choices(layer);  // those that compute nothing have their share
-    BenchVisits v = {0};
-    v.visits = (double)tokens * chance * pool * iterations;
-    v.distinct = pool * (1 - pow(1 - chance, (double)tokens));
-    v.distinct_sum = v.distinct * iterations;
-    v.union_experts = pool * (1 - pow(1 - chance, (double)tokens * iterations));
-    v.largest_share = 1 / pool;
-    return v;
-}
-
-// Packed bytes of one matrix of a role with its bias.
-static double role_bytes(const Role *role) {
-    double bias = role->bias_offset >= 0 ? (double)(role->panels * PANEL_COLUMNS * 4) : 0;
-    return role->matrices ? (double)role->matrix_bytes + bias : 0;
-}
-
-BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits, bool routed) {
-    const Layer *layer = &plan->layer;
-    const Role *roles = plan->roles;
-    double matrices = layer->gated ? 3 : 2, iterations = (double)layer->iterations, hidden = (double)layer->hidden;
-    double evaluations = (double)tokens * iterations, shared = (double)layer->shared_experts;
-    double expert_bytes = role_bytes(&roles[ROLE_GATE_UP]) + role_bytes(&roles[ROLE_DOWN]);
-    double shared_bytes = shared * (role_bytes(&roles[ROLE_SHARED_GATE_UP]) + role_bytes(&roles[ROLE_SHARED_DOWN]));
-    double router_bytes = routed ? role_bytes(&roles[ROLE_ROUTER]) : 0;
-    BenchWork work;
-    work.routed_flops = visits->visits * 2 * matrices * hidden * (double)layer->intermediate;
-    work.shared_flops = evaluations * shared * 2 * matrices * hidden * (double)layer->shared_intermediate;
-    work.router_flops = routed ? evaluations * 2 * hidden * (double)layer_router_columns(layer) : 0;
-    work.flops = work.routed_flops + work.shared_flops + work.router_flops;
-    work.bytes = visits->distinct_sum * expert_bytes + iterations * (router_bytes + shared_bytes);
-    work.union_bytes = visits->union_experts * expert_bytes + (double)layer_gates(layer) * router_bytes + shared_bytes;
-    return work;
-}
-
 // --- a row -------------------------------------------------------------------------------------------------------------------
 
 static double ratio(double a, double b) {
@@ -119,39 +29,17 @@ void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) {
     va_end(arguments);
 }
 
-void bench_note_work(char note[BENCH_NOTE_BYTES], const BenchWork *ours, const BenchWork *theirs) {
-    const struct {
-        const char *name;
-        double ours, theirs;
-    } kinds[] = {{"routed", ours->routed_flops, theirs->routed_flops},
-                 {"shared", ours->shared_flops, theirs->shared_flops},
-                 {"router", ours->router_flops, theirs->router_flops}};
-    static const double equal = 1e-3;
-    char text[BENCH_NOTE_BYTES] = "";
-    for (size_t i = 0, used = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (fabs(kinds[i].ours - kinds[i].theirs) > equal * kinds[i].theirs) {
-            const char *format = kinds[i].theirs > 0 ? "%s%s %.3g times" : "%s%s FLOPs where it has none";
-            used += (size_t)snprintf(text + used, sizeof text - used, format, used ? ", " : "", kinds[i].name,
-                                     ratio(kinds[i].ours, kinds[i].theirs));
-        }
+void bench_note_work(char note[BENCH_NOTE_BYTES], const Work *ours, const Work *theirs) {
+    char text[BENCH_NOTE_BYTES];
+    if (work_difference(ours, theirs, text, sizeof text)) {
+        bench_note(note, "%s", text);
     }
-    if (*text) {
-        bench_note(note, "FLOPs are not the opponent's: %s, %.4g times in all", text, ratio(ours->flops, theirs->flops));
-    }
-}
-
-double bench_reached(const BenchWork *work, double seconds) {
-    return ratio(work->union_bytes, seconds) * 1e-9;
-}
-
-bool bench_bandwidth_plausible(const Bandwidth *bandwidth, double reached_gbytes_s) {
-    return bandwidth->spread <= BENCH_READ_SPREAD && 2 * bandwidth->gbytes_s >= reached_gbytes_s;
 }
 
 void bench_row_judge(BenchRow *row, const Bandwidth *bandwidth) {
-    double reached = bench_reached(&row->work, row->time.median);
+    double reached = work_reached(&row->work, row->time.median);
     row->disturbed[0] = 0;
-    if (bandwidth && bandwidth->spread > BENCH_READ_SPREAD) {
+    if (bandwidth && bandwidth->spread > BANDWIDTH_SPREAD) {
         bench_note(row->disturbed, "the rate of the read loops varies by %.0f%%", bandwidth->spread * 100);
     }
     if (bandwidth && 2 * bandwidth->gbytes_s < reached) {
@@ -164,7 +52,7 @@ void bench_row_judge(BenchRow *row, const Bandwidth *bandwidth) {
 
 // What is relative to the bandwidth of memory.
 static void finish_cold(BenchRow *row, double seconds) {
-    double reached = bench_reached(&row->work, seconds);
+    double reached = work_reached(&row->work, seconds);
     if (reached > row->bandwidth) {
         bench_note(row->note, "faster than every read loop (%.1f GB/s): its own rate is the bandwidth", row->bandwidth);
         row->bandwidth = reached;
@@ -182,7 +70,7 @@ void bench_row_finish(BenchRow *row) {
     row->gflops = ratio(row->work.flops, seconds) * 1e-9;
     row->gbytes_s = ratio(row->work.bytes, seconds) * 1e-9;
     row->fraction_of_peak = ratio(row->gflops, row->best_peak);
-    row->speedup = ratio(row->reference_time.median, seconds);
+    row->speedup = ratio(row->opponent_time.median, seconds);
     row->bandwidth = row->cold ? row->bandwidth : NAN;
     row->fraction_of_bandwidth = row->roofline_s = row->roofline_fraction = NAN;
     row->union_roofline_s = row->union_roofline_fraction = NAN;

@@ -22,43 +22,20 @@
 #include "compiler/machine/bandwidth.h"
 #include "compiler/machine/machine.h"
 #include "compiler/measure/synthetic.h"
+#include "compiler/plan/routing.h"
+#include "compiler/plan/work.h"
 #include "templates/plan.h"
 
 // --- accounting (account.c) --------------------------------------------------------------------------------------------------
 
-// What a routing makes a layer visit. Means over the calls that were looked at.
-typedef struct BenchVisits {
-    double visits;  // routed expert evaluations, all iterations
-    double distinct;  // distinct experts chosen in an iteration, mean over iterations
-    double distinct_sum;  // the same, summed over iterations: experts that naive streaming reads
-    double union_experts;  // distinct experts of the whole call
-    double largest_share;  // of one expert in an iteration's visits, the largest over iterations
-} BenchVisits;
-
-typedef struct BenchWork {
-    double routed_flops, shared_flops, router_flops;  // 2 per multiply-add; the router's include the shared experts' gates
-    double flops;  // all three
-    double bytes;  // packed bytes of each iteration's distinct experts, router, shared experts
-    double union_bytes;  // every matrix once for the whole call
-} BenchWork;
-
-// experts: [iterations][tokens][top_k], -1 for an unused slot. Returns 0, or -1 when out of memory.
-int bench_visits(const Layer *layer, int64_t tokens, const int32_t *experts, BenchVisits *visits);
-// Adds `other` to a mean over `count` earlier ones.
-void bench_visits_mean(BenchVisits *mean, int64_t count, const BenchVisits *other);
-// Expected visits of `tokens` tokens under uniform routing.
-BenchVisits bench_expected_visits(const Layer *layer, int64_t tokens);
-// routed: the library routes by itself (otherwise no router runs and none is counted).
-BenchWork bench_work(const Plan *plan, int64_t tokens, const BenchVisits *visits, bool routed);
-
-enum { BENCH_TEXT_BYTES = 96, BENCH_NOTE_BYTES = 256, BENCH_PATH_BYTES = 512 };
+enum { BENCH_TEXT_BYTES = 96, BENCH_NOTE_BYTES = 256 };
 
 // One line of the result.
 typedef struct BenchRow {
     char layer[BENCH_TEXT_BYTES];
-    char routing[BENCH_PATH_BYTES];
+    char routing[ROUTING_TEXT_BYTES];
     char path[BENCH_TEXT_BYTES];
-    char opponent[BENCH_TEXT_BYTES];  // reference, a library's name, or "": alone
+    char opponent[BENCH_TEXT_BYTES];  // plain, a library's name, or "": alone
     char note[BENCH_NOTE_BYTES];
     char disturbed[BENCH_NOTE_BYTES];  // why the row's figures are not to be relied on; "": they are
     int64_t tokens;
@@ -66,14 +43,14 @@ typedef struct BenchRow {
     bool cold, routed, huge_pages;
     bool evicted;  // before every call the last-level cache was filled with something else
     int64_t bank_bytes;  // what cold calls rotate over
-    BenchVisits visits;
-    BenchWork work;
+    Visits visits;
+    Work work;
     Statistics time;
     double best_peak;  // GFLOP/s
     double bandwidth;  // GB/s of memory; as all that follows from it NaN in warm rows: caches have no one bandwidth
     double gflops, gbytes_s, fraction_of_peak, fraction_of_bandwidth;
     double roofline_s, roofline_fraction, union_roofline_s, union_roofline_fraction;
-    Statistics reference_time;
+    Statistics opponent_time;
     double speedup;  // 0: no opponent
     double max_error;  // NaN: not compared
     double tax;  // FLOP/s of the experts relative to the one-iteration layer (bench_sibling_text); 0: not a chain
@@ -85,7 +62,7 @@ void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) __attribut
 
 // Says in a note how the FLOPs of two layers compare, kind by kind, unless they are equal: "equal FLOPs" must not be said of
 // layers that differ in shared work or routers.
-void bench_note_work(char note[BENCH_NOTE_BYTES], const BenchWork *ours, const BenchWork *theirs);
+void bench_note_work(char note[BENCH_NOTE_BYTES], const Work *ours, const Work *theirs);
 
 // Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
 // bandwidth to its own rate and says so in `note`.
@@ -101,13 +78,8 @@ void bench_row_tax(BenchRow *row, double flops, const Layer *layer, const BenchR
 // only `touched` bytes of its slot, and all slots together may be less than four such caches.
 bool bench_needs_eviction(int64_t slots, double touched, int64_t last_level_bytes);
 
-// A read loop is to be believed if its samples agree (spread up to BENCH_READ_SPREAD) and it is not far (half) below the rate of
-// a call that read the same memory.
-#define BENCH_READ_SPREAD 0.30
+// A row whose calls' spread is wider is disturbed.
 #define BENCH_CALL_SPREAD 0.25
-bool bench_bandwidth_plausible(const Bandwidth *bandwidth, double reached_gbytes_s);
-// GB/s that a call reached at least: each byte of the union must have come from where the working set lies.
-double bench_reached(const BenchWork *work, double seconds);
 // Writes row->disturbed: the read loops (NULL: none were run), the calls.
 void bench_row_judge(BenchRow *row, const Bandwidth *bandwidth);
 
@@ -118,33 +90,6 @@ double bench_max_error(const float *a, const float *b, int64_t rows, int64_t col
 // fewer FLOPs where the pool is smaller than that, or where shared experts then run once instead of in every iteration. Text owned
 // by the caller; NULL with diagnostics.
 char *bench_sibling_text(const char *source, int64_t layer, Diagnostics *diagnostics);
-
-// --- routing (compiler/plan/routing.c) ---------------------------------------------------------------------------------------
-
-typedef struct BenchRouting {
-    bool is_trace;
-    SyntheticRouting synthetic;  // otherwise
-    char text[BENCH_PATH_BYTES];  // as given; a trace's prefix follows "trace:"
-} BenchRouting;
-
-// Reads uniform | zipf:S | one | trace:PREFIX (or PREFIX.experts.npy). Returns 0, or -1 if it is none of these.
-int bench_routing_parse(const char *text, BenchRouting *routing);
-
-// Routing recorded elsewhere, its order kept: [iterations][tokens][top_k]. Owned; free with bench_trace_free.
-typedef struct BenchTrace {
-    int64_t tokens;
-    int32_t *experts;
-    float *weights;
-} BenchTrace;
-
-int bench_trace_read(const char *prefix, const Layer *layer, BenchTrace *trace, Diagnostics *diagnostics);
-void bench_trace_free(BenchTrace *trace);
-// Copies the routing of `count` tokens from token `first` on, from the start again at the end: [iterations][count][top_k].
-void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts,
-                        float *weights);
-
-// Whether both chose the same experts for a token in every iteration, in any order: only then can outputs be compared.
-bool bench_same_choices(const Layer *layer, int64_t tokens, int64_t token, const int32_t *a, const int32_t *b);
 
 // --- measuring (measure.c) ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +141,7 @@ typedef struct BenchTokens {
     uint16_t *x16;  // the same as bf16 where the interface wants that; otherwise NULL
 } BenchTokens;
 
-int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out);
+int bench_tokens_create(const Plan *plan, int64_t tokens, const RoutingSkew *routing, BenchTokens *out);
 void bench_tokens_free(BenchTokens *tokens);
 
 // The most instances of a bank. Each is opened and has a workspace, so that thousands of tiny ones would take gigabytes and longer
@@ -219,7 +164,7 @@ typedef struct BenchLibrary {
     bool is_capped;  // cold asks for more than BENCH_MAX_SLOTS
     // one comparison
     const BenchTokens *tokens;
-    const BenchTrace *trace;  // NULL: the library routes
+    const RoutingTrace *trace;  // NULL: the library routes
     int32_t *experts;  // [iterations][tokens][top_k], of the trace's window
     float *weights;
     void *y;
@@ -229,11 +174,11 @@ typedef struct BenchLibrary {
 
 // Opens `layer` (NULL: the first) of a loaded library with synthetic weights on at least cold_bytes of memory. Takes `loaded`
 // over, also on failure. NULL with diagnostics.
-BenchLibrary *bench_library_open(Loaded *loaded, const char *layer, const BenchRouting *routing, int64_t cold_bytes, int threads,
+BenchLibrary *bench_library_open(Loaded *loaded, const char *layer, const Routing *routing, int64_t cold_bytes, int threads,
                                  bool huge_pages, Diagnostics *diagnostics);
 void bench_library_close(BenchLibrary *library);
 // Sets up a comparison. Returns 0, or -1 when out of memory.
-int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const BenchTrace *trace, bool warm);
+int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const RoutingTrace *trace, bool warm);
 // The BenchSide functions; context is a BenchLibrary.
 void bench_library_prepare(void *context);
 int bench_library_call(void *context);
@@ -243,17 +188,17 @@ int bench_library_lead(void *context);
 // One untimed call on a window of tokens that returns its output as fp32 and its choices.
 int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t *experts);
 // Mean visits over (some of) the windows that calls will take.
-int bench_library_visits(BenchLibrary *library, BenchVisits *visits);
+int bench_library_visits(BenchLibrary *library, Visits *visits);
 
-// The reference implementation on a bank of its own, of as many instances as the library's.
-typedef struct BenchReference BenchReference;
-BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int threads);
-void bench_reference_close(BenchReference *reference);
-int bench_reference_begin(BenchReference *reference, const BenchTokens *tokens, bool warm);
-void bench_reference_prepare(void *context);
-int bench_reference_call(void *context);
-int bench_reference_lead(void *context);
-int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts);
+// The plain implementation on a bank of its own, of as many instances as the library's.
+typedef struct BenchOpponent BenchOpponent;
+BenchOpponent *bench_opponent_open(const BenchLibrary *library, int64_t max_tokens, int threads);
+void bench_opponent_close(BenchOpponent *opponent);
+int bench_opponent_begin(BenchOpponent *opponent, const BenchTokens *tokens, bool warm);
+void bench_opponent_prepare(void *context);
+int bench_opponent_call(void *context);
+int bench_opponent_lead(void *context);
+int bench_opponent_once(BenchOpponent *opponent, int64_t window, float *y, int32_t *experts);
 
 // --- one layer's rows (run.c) ------------------------------------------------------------------------------------------------
 
@@ -262,14 +207,14 @@ enum { BENCH_MAX_TOKEN_COUNTS = WORKLOAD_MAX_TOKENS };
 typedef struct BenchOptions {
     int64_t tokens[BENCH_MAX_TOKEN_COUNTS];
     int64_t token_counts;
-    BenchRouting routing;
+    Routing routing;
     int threads;
     int library_threads;  // 0: as many as the library takes by itself
     bool warm;  // warm rows beside the cold ones
     bool huge_pages;  // ask for them: weights and workspaces of every side
     double seconds;  // per row
     const char *layer;  // NULL: every layer
-    const char *against;  // "reference", "none" or a library's path
+    const char *against;  // "plain", "none" or a library's path
 } BenchOptions;
 
 // Everything that is open while a layer is measured, and the rows so far.
@@ -278,9 +223,9 @@ typedef struct BenchRun {
     const BenchOptions *options;
     const char *directory;  // for the chain's sibling
     BenchLibrary *library, *second, *sibling;
-    BenchReference *reference;
+    BenchOpponent *plain;
     BenchScratch scratch;  // opened when a row first needs it
-    BenchTrace trace;
+    RoutingTrace trace;
     BenchRow *rows;
     int64_t row_count;
     double peaks[PATH_COUNT];  // as measured last, with the row's threads

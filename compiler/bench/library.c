@@ -22,7 +22,7 @@ enum {
 // --- tokens ------------------------------------------------------------------------------------------------------------------
 
 // Odd numbers of windows, so that windows and instances (usually even in number) meet in new pairs.
-int bench_tokens_create(const Plan *plan, int64_t tokens, const SyntheticRouting *routing, BenchTokens *out) {
+int bench_tokens_create(const Plan *plan, int64_t tokens, const RoutingSkew *routing, BenchTokens *out) {
     const Layer *layer = &plan->layer;
     int64_t windows = POOL_TOKENS / tokens | 1;
     windows = windows > MOST_WINDOWS ? MOST_WINDOWS : windows < FEWEST_WINDOWS ? FEWEST_WINDOWS : windows;
@@ -102,7 +102,7 @@ static uint8_t *image_address(const BenchLibrary *library, int64_t image) {
 }
 
 // Fills the slots: the first with random weights, the others with copies (their values do not matter, their addresses do).
-static int fill_bank(BenchLibrary *library, const BenchRouting *routing, int threads, Diagnostics *diagnostics) {
+static int fill_bank(BenchLibrary *library, const Routing *routing, int threads, Diagnostics *diagnostics) {
     const Kind *kind = &library->kinds[library->kind];
     char error[256] = "";
     Options options = {.size = sizeof options, .threads = threads, .huge_pages = library->huge_pages ? 1 : -1};
@@ -138,7 +138,7 @@ static int fill_bank(BenchLibrary *library, const BenchRouting *routing, int thr
     return 0;
 }
 
-BenchLibrary *bench_library_open(Loaded *loaded, const char *layer, const BenchRouting *routing, int64_t cold_bytes, int threads,
+BenchLibrary *bench_library_open(Loaded *loaded, const char *layer, const Routing *routing, int64_t cold_bytes, int threads,
                                  bool huge_pages, Diagnostics *diagnostics) {
     BenchLibrary *library = calloc(1, sizeof *library);
     if (!library) {
@@ -186,7 +186,7 @@ void bench_library_close(BenchLibrary *library) {
 
 // --- calls -------------------------------------------------------------------------------------------------------------------
 
-int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const BenchTrace *trace, bool warm) {
+int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const RoutingTrace *trace, bool warm) {
     const Layer *layer = &library->plan->layer;
     int64_t slots = layer->iterations * tokens->tokens * layer->top_k;
     end_comparison(library);
@@ -207,7 +207,7 @@ static const void *window_address(const BenchLibrary *library, int64_t window) {
 
 static void take_trace(BenchLibrary *library, int64_t window) {
     int64_t tokens = library->tokens->tokens;
-    bench_trace_window(library->trace, &library->plan->layer, window * tokens, tokens, library->experts, library->weights);
+    routing_trace_window(library->trace, &library->plan->layer, window * tokens, tokens, library->experts, library->weights);
 }
 
 void bench_library_prepare(void *context) {
@@ -260,21 +260,21 @@ int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t 
     return status;
 }
 
-int bench_library_visits(BenchLibrary *library, BenchVisits *visits) {
+int bench_library_visits(BenchLibrary *library, Visits *visits) {
     int64_t windows = library->warm ? 1 : library->tokens->windows < LOOKED_AT ? library->tokens->windows : LOOKED_AT;
-    *visits = (BenchVisits){0};
+    *visits = (Visits){0};
     for (int64_t w = 0; w < windows && !bench_stopped; w++) {
-        BenchVisits one;
+        Visits one;
         int status = 0;
         if (library->trace) {
             take_trace(library, library->warm ? 0 : w);
         } else {
             status = bench_library_once(library, w, NULL, library->experts);
         }
-        if (status || bench_visits(&library->plan->layer, library->tokens->tokens, library->experts, &one)) {
+        if (status || work_visits(&library->plan->layer, library->tokens->tokens, library->experts, &one)) {
             return -1;
         }
-        bench_visits_mean(visits, w, &one);
+        work_visits_mean(visits, w, &one);
     }
     return 0;
 }

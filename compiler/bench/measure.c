@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "bench.h"
-#include "compiler/commands/info.h"
 #include "compiler/measure/measure.h"
+#include "compiler/plan/paths.h"
 
 volatile sig_atomic_t bench_stopped;
 
@@ -94,7 +94,7 @@ int bench_best_peak(const Machine *machine, const char *target_name, Compute com
     *best = PATH_FP32_FMA;
     for (int p = 0; target && p < PATH_COUNT; p++) {
         gflops[p] = 0;
-        if (info_path_in_class(machine, target, (Path)p, compute)) {
+        if (paths_in_class(machine, target, (Path)p, compute)) {
             int status = measure_peak(target_name, (Path)p, threads, &gflops[p], diagnostics);
             if (status < 0) {
                 return -1;

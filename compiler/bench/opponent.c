@@ -5,10 +5,10 @@
 #include "bench.h"
 #include "compiler/opponent/opponent.h"
 
-struct BenchReference {
+struct BenchOpponent {
     const Plan *plan;
-    FastWeights *weights;  // [slots]
-    FastWorkspace *workspace;
+    OpponentWeights *weights;  // [slots]
+    OpponentWorkspace *workspace;
     int64_t slots;
     const BenchTokens *tokens;
     float *y;
@@ -17,83 +17,83 @@ struct BenchReference {
     int64_t cursor;
 };
 
-BenchReference *bench_reference_open(const BenchLibrary *library, int64_t max_tokens, int threads) {
-    BenchReference *reference = calloc(1, sizeof *reference);
-    if (!reference) {
+BenchOpponent *bench_opponent_open(const BenchLibrary *library, int64_t max_tokens, int threads) {
+    BenchOpponent *opponent = calloc(1, sizeof *opponent);
+    if (!opponent) {
         return NULL;
     }
-    reference->plan = library->plan;
-    reference->weights = calloc((size_t)library->slots, sizeof *reference->weights);
-    reference->workspace = fast_workspace_create(&library->plan->layer, max_tokens, threads);
-    bool complete = reference->weights && reference->workspace;
-    while (complete && reference->slots < library->slots) {
-        complete = !fast_weights_unpack(library->plan, library->instances[0], &reference->weights[reference->slots]);
-        reference->slots += complete;
+    opponent->plan = library->plan;
+    opponent->weights = calloc((size_t)library->slots, sizeof *opponent->weights);
+    opponent->workspace = opponent_workspace_create(&library->plan->layer, max_tokens, threads);
+    bool complete = opponent->weights && opponent->workspace;
+    while (complete && opponent->slots < library->slots) {
+        complete = !opponent_weights_unpack(library->plan, library->instances[0], &opponent->weights[opponent->slots]);
+        opponent->slots += complete;
         complete = complete && !bench_stopped;
     }
     if (!complete) {
-        bench_reference_close(reference);
+        bench_opponent_close(opponent);
         return NULL;
     }
-    return reference;
+    return opponent;
 }
 
-void bench_reference_close(BenchReference *reference) {
-    if (!reference) {
+void bench_opponent_close(BenchOpponent *opponent) {
+    if (!opponent) {
         return;
     }
-    for (int64_t s = 0; s < reference->slots; s++) {
-        fast_weights_free(&reference->weights[s]);
+    for (int64_t s = 0; s < opponent->slots; s++) {
+        opponent_weights_free(&opponent->weights[s]);
     }
-    if (reference->workspace) {
-        fast_workspace_free(reference->workspace);
+    if (opponent->workspace) {
+        opponent_workspace_free(opponent->workspace);
     }
-    free(reference->weights);
-    free(reference->y);
-    free(reference->choice_weights);
-    free(reference);
+    free(opponent->weights);
+    free(opponent->y);
+    free(opponent->choice_weights);
+    free(opponent);
 }
 
-int bench_reference_begin(BenchReference *reference, const BenchTokens *tokens, bool warm) {
-    const Layer *layer = &reference->plan->layer;
-    free(reference->y);
-    free(reference->choice_weights);
-    reference->y = malloc((size_t)(tokens->tokens * layer->hidden) * sizeof(float));
-    reference->choice_weights = malloc((size_t)(layer->iterations * tokens->tokens * layer->top_k) * sizeof(float));
-    reference->tokens = tokens;
-    reference->warm = warm;
-    reference->cursor = 0;
-    return reference->y && reference->choice_weights ? 0 : -1;
+int bench_opponent_begin(BenchOpponent *opponent, const BenchTokens *tokens, bool warm) {
+    const Layer *layer = &opponent->plan->layer;
+    free(opponent->y);
+    free(opponent->choice_weights);
+    opponent->y = malloc((size_t)(tokens->tokens * layer->hidden) * sizeof(float));
+    opponent->choice_weights = malloc((size_t)(layer->iterations * tokens->tokens * layer->top_k) * sizeof(float));
+    opponent->tokens = tokens;
+    opponent->warm = warm;
+    opponent->cursor = 0;
+    return opponent->y && opponent->choice_weights ? 0 : -1;
 }
 
-void bench_reference_prepare(void *context) {
-    BenchReference *reference = context;
-    reference->cursor += !reference->warm;
+void bench_opponent_prepare(void *context) {
+    BenchOpponent *opponent = context;
+    opponent->cursor += !opponent->warm;
 }
 
-static void forward(BenchReference *reference, int64_t slot, int64_t window, float *y, int32_t *experts) {
-    const BenchTokens *tokens = reference->tokens;
-    const Layer *layer = &reference->plan->layer;
-    fast_forward(layer, &reference->weights[slot], reference->workspace, tokens->tokens,
-                 tokens->x + window * tokens->tokens * layer->hidden, y, experts, experts ? reference->choice_weights : NULL);
+static void forward(BenchOpponent *opponent, int64_t slot, int64_t window, float *y, int32_t *experts) {
+    const BenchTokens *tokens = opponent->tokens;
+    const Layer *layer = &opponent->plan->layer;
+    opponent_forward(layer, &opponent->weights[slot], opponent->workspace, tokens->tokens,
+                     tokens->x + window * tokens->tokens * layer->hidden, y, experts, experts ? opponent->choice_weights : NULL);
 }
 
-int bench_reference_call(void *context) {
-    BenchReference *reference = context;
-    forward(reference, reference->cursor % reference->slots, reference->cursor % reference->tokens->windows, reference->y, NULL);
+int bench_opponent_call(void *context) {
+    BenchOpponent *opponent = context;
+    forward(opponent, opponent->cursor % opponent->slots, opponent->cursor % opponent->tokens->windows, opponent->y, NULL);
     return 0;
 }
 
-int bench_reference_lead(void *context) {
-    BenchReference *reference = context;
-    int64_t cursor = reference->cursor + 2;
-    if (reference->slots > 1) {
-        forward(reference, cursor % reference->slots, cursor % reference->tokens->windows, reference->y, NULL);
+int bench_opponent_lead(void *context) {
+    BenchOpponent *opponent = context;
+    int64_t cursor = opponent->cursor + 2;
+    if (opponent->slots > 1) {
+        forward(opponent, cursor % opponent->slots, cursor % opponent->tokens->windows, opponent->y, NULL);
     }
     return 0;
 }
 
-int bench_reference_once(BenchReference *reference, int64_t window, float *y, int32_t *experts) {
-    forward(reference, 0, window, y, experts);
+int bench_opponent_once(BenchOpponent *opponent, int64_t window, float *y, int32_t *experts) {
+    forward(opponent, 0, window, y, experts);
     return 0;
 }

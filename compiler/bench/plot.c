@@ -41,7 +41,7 @@ static void add_group(const BenchRun *run, const BenchRow *group, int colour, bo
     snprintf(name, sizeof name, "%.40s%s", group->layer, group->cold ? "" : ", warm");
     int limit = plot_series(plot, PLOT_DASHED, only ? COLOUR_LIMIT : colour, "%s: roofline", name);
     for (int64_t i = 0; i < run->row_count; i++) {
-        if (same_group(group, &run->rows[i]) && run->rows[i].reference_time.count) {
+        if (same_group(group, &run->rows[i]) && run->rows[i].opponent_time.count) {
             snprintf(opponent, sizeof opponent, "%.40s", opponent_name(&run->rows[i]));
         }
     }
@@ -58,9 +58,9 @@ static void add_group(const BenchRun *run, const BenchRow *group, int colour, bo
         plot_point(plot, limit, tokens, work / row->roofline_s, "%s", "");
         plot_point(plot, own, tokens, work / row->time.median, "%lld tokens: %.3g %s, %.3g ms%s%s", (long long)row->tokens,
                    work / row->time.median, unit, row->time.median * 1e3, *row->disturbed ? "; disturbed: " : "", row->disturbed);
-        if (row->reference_time.count) {
-            plot_point(plot, other, tokens, work / row->reference_time.median, "%lld tokens: %.3g %s, %.3g ms",
-                       (long long)row->tokens, work / row->reference_time.median, unit, row->reference_time.median * 1e3);
+        if (row->opponent_time.count) {
+            plot_point(plot, other, tokens, work / row->opponent_time.median, "%lld tokens: %.3g %s, %.3g ms",
+                       (long long)row->tokens, work / row->opponent_time.median, unit, row->opponent_time.median * 1e3);
         }
     }
 }

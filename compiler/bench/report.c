@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "bench.h"
-#include "compiler/commands/info.h"
+#include "compiler/base/table.h"
+#include "compiler/machine/report.h"
 #include "compiler/measure/measure.h"
+#include "compiler/plan/paths.h"
 
 static json_t *number_or_null(double value) {
     return isfinite(value) ? json_real(value) : json_null();
@@ -28,11 +30,11 @@ json_t *bench_row_json(const BenchRow *row) {
     json_object_set_new(json, "routed_flops", json_real(row->work.routed_flops));
     json_object_set_new(json, "shared_flops", json_real(row->work.shared_flops));
     json_object_set_new(json, "router_flops", json_real(row->work.router_flops));
-    bool compared = row->reference_time.count > 0;
+    bool compared = row->opponent_time.count > 0;
     json_object_set_new(json, "path", json_string(row->path));
     json_object_set_new(json, "against", compared ? json_string(row->opponent) : json_null());
-    json_object_set_new(json, "reference_s", compared ? json_real(row->reference_time.median) : json_null());
-    json_object_set_new(json, "reference_spread", compared ? json_real(row->reference_time.spread) : json_null());
+    json_object_set_new(json, "opponent_s", compared ? json_real(row->opponent_time.median) : json_null());
+    json_object_set_new(json, "opponent_spread", compared ? json_real(row->opponent_time.spread) : json_null());
     json_object_set_new(json, "speedup", compared ? json_real(row->speedup) : json_null());
     json_object_set_new(json, "max_error", number_or_null(row->max_error));
     json_object_set_new(json, "ratio_to_one_iteration", row->tax > 0 ? json_real(row->tax) : json_null());
@@ -56,7 +58,7 @@ static Shown shown_of(const BenchRow *rows, int64_t count) {
     Shown shown = {0};
     for (int64_t i = 0; i < count; i++) {
         shown.warm = shown.warm || !rows[i].cold;
-        shown.compared = shown.compared || rows[i].reference_time.count;
+        shown.compared = shown.compared || rows[i].opponent_time.count;
         shown.chain = shown.chain || rows[i].tax > 0;
         shown.sibling = shown.sibling || strstr(rows[i].layer, "_as_moe");
     }
@@ -106,9 +108,9 @@ static void add_row(Table *table, const BenchRow *row, Shown shown) {
     number_cell(table, row->gbytes_s);
     percent_cell(table, row->fraction_of_bandwidth);
     percent_cell(table, row->roofline_fraction);
-    bool compared = row->reference_time.count > 0;
+    bool compared = row->opponent_time.count > 0;
     if (shown.compared) {
-        table_cell(table, "%s", table_number(text, compared ? row->reference_time.median * 1e3 : -1));
+        table_cell(table, "%s", table_number(text, compared ? row->opponent_time.median * 1e3 : -1));
         table_cell(table, compared ? "%sx" : "%s", table_number(text, compared ? row->speedup : -1));
         table_cell(table, isfinite(row->max_error) ? "%.0e" : "-", row->max_error);
     }
@@ -177,7 +179,7 @@ json_t *bench_document(const BenchRun *run) {
     for (int64_t i = 0; i < run->row_count; i++) {
         json_array_append_new(rows, bench_row_json(&run->rows[i]));
     }
-    info_capabilities(run->machine, false, unused);
+    paths_capabilities(run->machine, false, unused);
     json_object_set_new(machine, "capabilities_unused", json_string(unused));
     return json_pack("{s:o, s:o, s:o, s:o}", "machine", machine, "peaks", peaks_json(run), "bandwidth",
                      report_bandwidth(&run->bandwidth), "rows", rows);
@@ -189,7 +191,7 @@ void bench_print(const BenchRun *run) {
     if (!row) {
         return;
     }
-    info_capabilities(run->machine, false, unused);
+    paths_capabilities(run->machine, false, unused);
     printf("%s, %d thread%s; routing %s%s; paths %s\n", run->machine->cpu, row->threads, row->threads == 1 ? "" : "s", row->routing,
            row->routed ? "" : " (given: no router runs)", row->path);
     printf("best peak %s GFLOP/s (%s)", table_number(text, run->peaks[run->best_path]), path_name(run->best_path));

@@ -26,7 +26,7 @@ static Loaded *compile_sibling(const BenchRun *run, Diagnostics *diagnostics) {
     const BenchLibrary *library = run->library;
     const Artifact *artifact = library->loaded->artifact;
     CompileOptions options = {.target = artifact->target, .compute = library->plan->layer.compute};
-    char path[BENCH_PATH_BYTES + MODEL_NAME_BYTES + 16];
+    char path[ROUTING_TEXT_BYTES + MODEL_NAME_BYTES + 16];
     Loaded *loaded = NULL;
     char *text = bench_sibling_text(artifact->model->source, library->kind, diagnostics);
     Model *model = text ? model_read_text(text, strlen(text), "the chain's one-iteration sibling", diagnostics) : NULL;
@@ -69,7 +69,7 @@ static int open_second(BenchRun *run, int64_t bytes, Diagnostics *diagnostics) {
 static int open_sides(BenchRun *run, const char *path, const char *name, Diagnostics *diagnostics) {
     const BenchOptions *options = run->options;
     bool huge_pages = options->huge_pages && strcmp(run->machine->huge_pages, "never"), is_short;
-    bool reference = !strcmp(options->against, "reference");
+    bool plain = !strcmp(options->against, "plain");
     Loaded *loaded = loaded_open(path, diagnostics);
     if (!loaded) {
         return -1;
@@ -81,8 +81,8 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
     }
     run->library->is_short = is_short;
     const Layer *layer = &run->library->plan->layer;
-    if (options->routing.is_trace) {  // given routing: the reference routes by itself, and a sibling has other choices
-        return bench_trace_read(options->routing.text + strlen("trace:"), layer, &run->trace, diagnostics);
+    if (options->routing.is_trace) {  // given routing: the plain implementation routes by itself, and a sibling has other choices
+        return routing_trace_read(options->routing.text + strlen("trace:"), layer, &run->trace, diagnostics);
     }
     if (layer->iterations > 1) {
         loaded = compile_sibling(run, diagnostics);
@@ -93,28 +93,29 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
             return -1;
         }
     }
-    if (reference) {
+    if (plain) {
         int64_t most = 1;
         for (int64_t i = 0; i < options->token_counts; i++) {
             most = options->tokens[i] > most ? options->tokens[i] : most;
         }
-        run->reference = bench_reference_open(run->library, most, options->threads);
-        if (!run->reference && !bench_stopped) {
-            diagnostics_add(diagnostics, NULL, 0, 0, "out of memory for the reference's weights (--against none does without)");
+        run->plain = bench_opponent_open(run->library, most, options->threads);
+        if (!run->plain && !bench_stopped) {
+            diagnostics_add(diagnostics, NULL, 0, 0,
+                            "out of memory for the plain implementation's weights (--against none does without)");
         }
-        return run->reference ? 0 : -1;
+        return run->plain ? 0 : -1;
     }
     return strcmp(options->against, "none") ? open_second(run, bytes, diagnostics) : 0;
 }
 
 static void close_sides(BenchRun *run) {
-    bench_reference_close(run->reference);
+    bench_opponent_close(run->plain);
     bench_library_close(run->second);
     bench_library_close(run->sibling);
     bench_library_close(run->library);
-    bench_trace_free(&run->trace);
+    routing_trace_free(&run->trace);
     bench_scratch_close(&run->scratch);
-    run->reference = NULL;
+    run->plain = NULL;
     run->library = run->second = run->sibling = NULL;
 }
 
@@ -137,16 +138,16 @@ static Bandwidth measure_bank(const BenchRun *run) {
 
 // Read loops that were disturbed run again: a bandwidth that is too low makes every fraction look too good.
 static void measure_bank_again(const BenchRun *run, double reached, Bandwidth *bandwidth) {
-    for (int i = 0; i < MORE_ATTEMPTS && !bench_stopped && !bench_bandwidth_plausible(bandwidth, reached); i++) {
+    for (int i = 0; i < MORE_ATTEMPTS && !bench_stopped && !bandwidth_plausible(bandwidth, reached); i++) {
         Bandwidth again = measure_bank(run);
-        if (again.gbytes_s > bandwidth->gbytes_s || bench_bandwidth_plausible(&again, reached)) {
+        if (again.gbytes_s > bandwidth->gbytes_s || bandwidth_plausible(&again, reached)) {
             *bandwidth = again;
         }
     }
 }
 
 // Peaks with the row's threads, before and again after its calls: clocks and neighbours change, and the higher rate is the limit.
-static int measure_peaks(BenchRun *run, bool again, Diagnostics *diagnostics) {
+static int refresh_peaks(BenchRun *run, bool again, Diagnostics *diagnostics) {
     double peaks[PATH_COUNT];
     Path best;
     if (bench_best_peak(run->machine, run->library->loaded->artifact->target, (Compute)run->library->plan->layer.compute,
@@ -182,7 +183,7 @@ static void describe_path(const Plan *plan, char out[BENCH_TEXT_BYTES]) {
     snprintf(out, BENCH_TEXT_BYTES, strcmp(up, down) ? "%s + %s" : "%s", up, down);
 }
 
-static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const Bandwidth *bandwidth, const BenchVisits *visits,
+static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const Bandwidth *bandwidth, const Visits *visits,
                          bool evicted) {
     BenchRow row = {.tokens = library->tokens->tokens,
                     .threads = run->options->threads,
@@ -199,7 +200,7 @@ static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const
     snprintf(row.layer, sizeof row.layer, library->kind_count > 1 ? "%.31s.%.63s" : "%.63s", name, kind);
     snprintf(row.routing, sizeof row.routing, "%s", run->options->routing.text);
     describe_path(library->plan, row.path);
-    row.work = bench_work(library->plan, row.tokens, visits, row.routed);
+    row.work = work_count(library->plan, row.tokens, visits, row.routed);
     if (row.cold && run->library->is_short) {
         bench_note(row.note, "memory is short: the bank is smaller than cold asks for");
     }
@@ -220,14 +221,14 @@ static void compare_outputs(BenchRun *run, BenchRow *row) {
     int64_t tokens = row->tokens, hidden = layer->hidden, slots = layer->iterations * tokens * layer->top_k, differing = 0;
     float *y[2] = {malloc((size_t)(tokens * hidden) * sizeof(float)), malloc((size_t)(tokens * hidden) * sizeof(float))};
     int32_t *experts[2] = {malloc((size_t)slots * sizeof(int32_t)), malloc((size_t)slots * sizeof(int32_t))};
-    bool comparable = (run->reference || run->second) && other->iterations == layer->iterations && other->top_k == layer->top_k &&
+    bool comparable = (run->plain || run->second) && other->iterations == layer->iterations && other->top_k == layer->top_k &&
                       y[0] && y[1] && experts[0] && experts[1] && !run->library->trace;
     if (comparable && !bench_library_once(run->library, 0, y[0], experts[0]) &&
-        !(run->reference ? bench_reference_once(run->reference, 0, y[1], experts[1])
-                         : bench_library_once(run->second, 0, y[1], experts[1]))) {
+        !(run->plain ? bench_opponent_once(run->plain, 0, y[1], experts[1])
+                     : bench_library_once(run->second, 0, y[1], experts[1]))) {
         row->max_error = 0;
         for (int64_t t = 0; t < tokens; t++) {
-            bool same = bench_same_choices(layer, tokens, t, experts[0], experts[1]);
+            bool same = routing_same_choices(layer, tokens, t, experts[0], experts[1]);
             row->max_error =
                 same ? fmax(row->max_error, bench_max_error(y[0] + t * hidden, y[1] + t * hidden, 1, hidden)) : row->max_error;
             differing += !same;
@@ -244,7 +245,7 @@ static void compare_outputs(BenchRun *run, BenchRow *row) {
 }
 
 static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, BenchSide *sides, int *count) {
-    const BenchTrace *trace = run->trace.tokens ? &run->trace : NULL;
+    const RoutingTrace *trace = run->trace.tokens ? &run->trace : NULL;
     BenchLibrary *libraries[] = {run->library, run->sibling, run->second};
     *count = 0;
     for (int i = 0; i < 3; i++) {
@@ -259,26 +260,24 @@ static int begin_sides(BenchRun *run, const BenchTokens *tokens, bool warm, Benc
                                             .warmups = warm ? 1 : libraries[i]->slots};
         }
     }
-    if (run->reference) {
-        sides[(*count)++] = (BenchSide){.context = run->reference,
-                                        .prepare = bench_reference_prepare,
-                                        .call = bench_reference_call,
-                                        .lead = bench_reference_lead};
-        return bench_reference_begin(run->reference, tokens, warm);
+    if (run->plain) {
+        sides[(*count)++] = (BenchSide){
+            .context = run->plain, .prepare = bench_opponent_prepare, .call = bench_opponent_call, .lead = bench_opponent_lead};
+        return bench_opponent_begin(run->plain, tokens, warm);
     }
     return 0;
 }
 
 // Makes all sides' timed calls start from a cache that holds none of their experts, where any side's rotation is too short for
-// that: a call with few tokens touches a small part of its slot. The reference's bank is rotated and routed as the library's. What
-// a call shares with the one before it, which in a model is another layer's, stays as that leaves it.
-static void evict_between(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[BENCH_MAX_SIDES]) {
+// that: a call with few tokens touches a small part of its slot. The plain implementation's bank is rotated and routed as the
+// library's. What a call shares with the one before it, which in a model is another layer's, stays as that leaves it.
+static void evict_between(BenchRun *run, BenchSide *sides, int count, const Visits visits[BENCH_MAX_SIDES]) {
     const BenchLibrary *libraries[] = {run->library, run->sibling, run->second};
     int64_t last_level = machine_last_level_bytes(run->machine);
     bool needed = false;
     for (int i = 0; i < 3; i++) {
         if (libraries[i]) {
-            BenchWork work = bench_work(libraries[i]->plan, libraries[i]->tokens->tokens, &visits[i], !libraries[i]->trace);
+            Work work = work_count(libraries[i]->plan, libraries[i]->tokens->tokens, &visits[i], !libraries[i]->trace);
             needed = needed || bench_needs_eviction(libraries[i]->slots, work.union_bytes, last_level);
         }
     }
@@ -292,7 +291,7 @@ static void evict_between(BenchRun *run, BenchSide *sides, int count, const Benc
     }
 }
 
-static int look_at_visits(BenchRun *run, BenchVisits visits[BENCH_MAX_SIDES]) {
+static int look_at_visits(BenchRun *run, Visits visits[BENCH_MAX_SIDES]) {
     BenchLibrary *libraries[] = {run->library, run->sibling, run->second};
     int status = 0;
     for (int i = 0; i < 3 && !status; i++) {
@@ -302,9 +301,8 @@ static int look_at_visits(BenchRun *run, BenchVisits visits[BENCH_MAX_SIDES]) {
 }
 
 // What one comparison found, as one row for the library and one for the sibling. Warm rows have no bandwidth.
-static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisits visits[BENCH_MAX_SIDES],
-                     const Bandwidth *bandwidth) {
-    bool opponent = run->reference || run->second, warm = run->library->warm, evicted = sides[0].evict && !run->scratch.incomplete;
+static void add_rows(BenchRun *run, BenchSide *sides, int count, const Visits visits[BENCH_MAX_SIDES], const Bandwidth *bandwidth) {
+    bool opponent = run->plain || run->second, warm = run->library->warm, evicted = sides[0].evict && !run->scratch.incomplete;
     Statistics times[BENCH_MAX_SIDES] = {0};
     for (int s = 0; s < count; s++) {
         times[s] = statistics_of(sides[s].samples, sides[s].count);
@@ -312,16 +310,16 @@ static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisi
     BenchRow row = make_row(run, run->library, bandwidth, &visits[0], evicted);
     row.time = times[0];
     if (opponent) {
-        row.reference_time = times[count - 1];
-        snprintf(row.opponent, sizeof row.opponent, "%.90s", run->second ? run->options->against : "reference");
+        row.opponent_time = times[count - 1];
+        snprintf(row.opponent, sizeof row.opponent, "%.90s", run->second ? run->options->against : "plain");
         compare_outputs(run, &row);
     }
     if (run->second) {
-        BenchWork theirs = bench_work(run->second->plan, row.tokens, &visits[2], !run->second->trace);
+        Work theirs = work_count(run->second->plan, row.tokens, &visits[2], !run->second->trace);
         bench_note_work(row.note, &row.work, &theirs);
     }
     if (run->library->trace && strcmp(run->options->against, "none")) {
-        bench_note(row.note, "nothing beside it (reference, --against, /MoE): given routing is played back to this library only");
+        bench_note(row.note, "nothing beside it (--against, /MoE): given routing is played back to this library only");
     }
     bench_row_finish(&row);
     bench_row_judge(&row, warm ? NULL : bandwidth);
@@ -331,9 +329,9 @@ static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisi
         other.time = times[1];
         bench_row_finish(&other);
         bench_row_judge(&other, warm ? NULL : bandwidth);
-        double flops = bench_work(run->library->plan, row.tokens, &visits[0], false).flops;
+        double flops = work_count(run->library->plan, row.tokens, &visits[0], false).flops;
         bench_row_tax(&row, flops, &run->library->plan->layer, &other,
-                      bench_work(run->sibling->plan, row.tokens, &visits[1], false).flops);
+                      work_count(run->sibling->plan, row.tokens, &visits[1], false).flops);
     }
     run->rows[run->row_count++] = row;
     if (run->sibling) {
@@ -343,7 +341,7 @@ static void add_rows(BenchRun *run, BenchSide *sides, int count, const BenchVisi
 
 static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sides, Diagnostics *diagnostics) {
     BenchTokens tokens;
-    BenchVisits visits[BENCH_MAX_SIDES] = {0};
+    Visits visits[BENCH_MAX_SIDES] = {0};
     int count = 0, status = -1;
     terminal_progress("%s: %lld tokens, %s", run->library->kinds[run->library->kind].name, (long long)token_count,
                       warm ? "warm" : "cold");
@@ -354,18 +352,18 @@ static int run_row(BenchRun *run, int64_t token_count, bool warm, BenchSide *sid
         return -1;
     }
     const Artifact *artifact = run->library->loaded->artifact;
-    if (!measure_peaks(run, false, diagnostics) && !begin_sides(run, &tokens, warm, sides, &count) &&
+    if (!refresh_peaks(run, false, diagnostics) && !begin_sides(run, &tokens, warm, sides, &count) &&
         !look_at_visits(run, visits)) {
         evict_between(run, sides, count, visits);
         Bandwidth bandwidth = warm ? (Bandwidth){0} : measure_bank(run);
         status = bench_stopped ? -1 : bench_interleave(sides, count, run->options->seconds);
         if (!status && !warm) {
-            BenchWork work = bench_work(run->library->plan, token_count, &visits[0], !run->library->trace);
+            Work work = work_count(run->library->plan, token_count, &visits[0], !run->library->trace);
             double median = statistics_of(sides[0].samples, sides[0].count).median;
-            measure_bank_again(run, bench_reached(&work, median), &bandwidth);
+            measure_bank_again(run, work_reached(&work, median), &bandwidth);
             run->bandwidth = bandwidth.gbytes_s > run->bandwidth.gbytes_s ? bandwidth : run->bandwidth;
         }
-        if (!status && !measure_peaks(run, true, diagnostics)) {
+        if (!status && !refresh_peaks(run, true, diagnostics)) {
             add_rows(run, sides, count, visits, &bandwidth);
         }
     }

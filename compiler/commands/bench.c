@@ -43,7 +43,7 @@ static const struct argp_option option_table[] = {
     {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
     {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "Compile a description in this compute class", 0},
     {"warm", OPTION_WARM, NULL, 0, "Also measure with the same weights and tokens again and again", 0},
-    {"against", OPTION_AGAINST, "WHAT", 0, "reference (default), none, or a second library", 0},
+    {"against", OPTION_AGAINST, "WHAT", 0, "plain (default: plain C and OpenMP), none, or a second library", 0},
     {"layer", OPTION_LAYER, "NAME", 0, "Only this layer", 0},
     {"format", OPTION_FORMAT, "md|json", 0, "A Markdown table (default) or one JSON document", 0},
     {"seconds", OPTION_SECONDS, "S", 0, "Time for each row (default 3)", 0},
@@ -66,7 +66,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_TOKENS: options->bench.token_counts = command_parse_tokens(argument, options->bench.tokens, NULL, state); return 0;
     case OPTION_ROUTING:
         options->routing = argument;
-        if (bench_routing_parse(argument, &options->bench.routing)) {
+        if (routing_parse(argument, &options->bench.routing)) {
             argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
         }
         return 0;
@@ -108,7 +108,8 @@ static const struct argp argp_bench = {
     option_table,
     parse_option,
     "SPEC|LIB",
-    "Measures a library against a reference (or another library) and the machine's limits.\vColumns: tok, tokens; exp, distinct "
+    "Measures a library against plain C and OpenMP (or another library) and the machine's limits.\vColumns: tok, tokens; exp, "
+    "distinct "
     "experts an iteration; ms, the median, and +- its interquartile range; peak, bw, roof: fractions of the best multiply-add "
     "rate, "
     "of the read bandwidth and of the roofline, all measured in the same run; ref ms, the opponent's median; gain, how many times "
@@ -121,14 +122,14 @@ static const struct argp argp_bench = {
 
 // --- files -------------------------------------------------------------------------------------------------------------------
 
-static int make_directory(char directory[BENCH_PATH_BYTES]) {
+static int make_directory(char directory[ROUTING_TEXT_BYTES]) {
     const char *parent = getenv("TMPDIR");
-    int length = snprintf(directory, BENCH_PATH_BYTES, "%s/catena-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-    return length < BENCH_PATH_BYTES && mkdtemp(directory) ? 0 : -1;
+    int length = snprintf(directory, ROUTING_TEXT_BYTES, "%s/catena-bench-XXXXXX", parent && *parent ? parent : "/tmp");
+    return length < ROUTING_TEXT_BYTES && mkdtemp(directory) ? 0 : -1;
 }
 
 // The library to measure: the input itself, or what it compiles to. Returns 0 or -1 with diagnostics.
-static int find_library(const CommandOptions *options, const char *directory, char path[BENCH_PATH_BYTES + 128],
+static int find_library(const CommandOptions *options, const char *directory, char path[ROUTING_TEXT_BYTES + 128],
                         Diagnostics *diagnostics) {
     CompileOptions compile = {.compute = options->compute};
     InputKind kind = input_kind(options->input, diagnostics);
@@ -139,12 +140,12 @@ static int find_library(const CommandOptions *options, const char *directory, ch
         if (options->compute >= 0) {
             diagnostics_add(diagnostics, options->input, 0, 0, "--compute needs a description: a library is compiled already");
         }
-        return snprintf(path, BENCH_PATH_BYTES, "%s", options->input) >= BENCH_PATH_BYTES || options->compute >= 0 ? -1 : 0;
+        return snprintf(path, ROUTING_TEXT_BYTES, "%s", options->input) >= ROUTING_TEXT_BYTES || options->compute >= 0 ? -1 : 0;
     }
     Model *model = model_read_file(options->input, diagnostics);
     int status = model ? compile_library(model, &compile, directory, diagnostics) : -1;
     if (!status) {
-        snprintf(path, BENCH_PATH_BYTES + 128, "%s/lib%s.so", directory, model->name);
+        snprintf(path, ROUTING_TEXT_BYTES + 128, "%s/lib%s.so", directory, model->name);
     }
     if (model) {
         model_free(model);
@@ -167,8 +168,8 @@ static void fill_options(CommandOptions *options, const Artifact *artifact, cons
         bench->token_counts = workload->token_counts;
         memcpy(bench->tokens, workload->tokens, (size_t)bench->token_counts * sizeof *bench->tokens);
     }
-    if (!options->routing && bench_routing_parse(workload->routing, &bench->routing)) {
-        bench_routing_parse("uniform", &bench->routing);
+    if (!options->routing && routing_parse(workload->routing, &bench->routing)) {
+        routing_parse("uniform", &bench->routing);
     }
     bench->library_threads = bench->threads;
     bench->threads = bench->threads ? bench->threads : (int)machine->threads;
@@ -192,10 +193,10 @@ static int run_layers(BenchRun *run, CommandOptions *options, const char *path, 
 }
 
 int command_bench(int argc, char **argv) {
-    CommandOptions options = {.bench = {.against = "reference", .seconds = 3, .huge_pages = true}, .compute = -1};
+    CommandOptions options = {.bench = {.against = "plain", .seconds = 3, .huge_pages = true}, .compute = -1};
     Machine machine;
     Diagnostics diagnostics = {0};
-    char directory[BENCH_PATH_BYTES], path[BENCH_PATH_BYTES + 128];
+    char directory[ROUTING_TEXT_BYTES], path[ROUTING_TEXT_BYTES + 128];
     argp_parse(&argp_bench, argc, argv, 0, NULL, &options);
     command_say_threads(options.bench.threads);
     command_handle_signals(stop);  // so that what was compiled is removed

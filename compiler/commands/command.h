@@ -12,8 +12,8 @@
     X(explain, "show the plan of a description or library and why it was chosen") \
     X(tune, "search for the fastest plan on this machine") \
     X(info, "show this machine: topology, capabilities, measured peaks") \
-    X(bench, "measure a library against a reference and the machine's limits") \
-    X(verify, "check a library against the double-precision reference") \
+    X(bench, "measure a library against plain C and OpenMP, and the machine's limits") \
+    X(verify, "check a library against the double-precision oracle") \
     X(run, "run one layer on real weights and activations") \
     X(pack, "pack a checkpoint's weights for a library") \
     X(import, "write the description of a model from its config.json") \

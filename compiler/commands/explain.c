@@ -9,6 +9,7 @@
 #include "compiler/library/artifact.h"
 #include "compiler/library/compile.h"
 #include "compiler/machine/site.h"
+#include "compiler/measure/measure.h"
 #include "compiler/plan/text.h"
 #include "compiler/wisdom/recall.h"
 #include "input.h"
@@ -131,12 +132,12 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
     Bandwidth bandwidth;
     char missing[256];
     int threads = arguments->threads ? arguments->threads : (int)machine->threads;
-    bool host = compile_target_is_host(subject->target, machine, missing, sizeof missing), timed = false;
+    bool host = site_supports(machine, subject->target, missing, sizeof missing), timed = false;
     if (host) {
         command_say_threads(arguments->threads);
-        int failed = peaks_get(machine, subject->target->name, threads, &peaks, diagnostics);
+        int failed = measure_peaks_kept(machine, subject->target->name, threads, &peaks, diagnostics);
         terminal_progress("measuring the memory's bandwidth");
-        timed = !failed && !peaks_bandwidth(machine, machine->cache_count, threads, 0.5, &bandwidth);
+        timed = !failed && !measure_bandwidth(machine, machine->cache_count, threads, 0.5, &bandwidth);
         terminal_progress(NULL);
         if (failed) {
             return -1;

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "command.h"
+#include "compiler/machine/site.h"
+#include "compiler/measure/measure.h"
 #include "info.h"
 
 enum { OPTION_PEAKS = 256, OPTION_THREADS, OPTION_FORMAT };
@@ -47,24 +49,24 @@ static int measure_all(const Machine *machine, InfoMeasured *measured) {
     for (int n = 0; n < 2; n++) {
         for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
             terminal_progress("measuring the paths of %s, %d threads", targets[t]->name, measured->threads[n]);
-            if (info_target_supported(machine, targets[t], missing, sizeof missing) &&
-                peaks_measure(targets[t]->name, measured->threads[n], &measured->peaks[t][n], &diagnostics)) {
+            if (site_supports(machine, targets[t], missing, sizeof missing) &&
+                measure_peaks(targets[t]->name, measured->threads[n], &measured->peaks[t][n], &diagnostics)) {
                 terminal_progress(NULL);
                 diagnostics_print(&diagnostics, stderr);
                 diagnostics_free(&diagnostics);
                 return -1;
             }
-            if (info_target_supported(machine, targets[t], missing, sizeof missing)) {
+            if (site_supports(machine, targets[t], missing, sizeof missing)) {
                 peaks_keep(machine, targets[t]->name, measured->threads[n], &measured->peaks[t][n]);
             }
         }
         for (int64_t c = 0; c < machine->cache_count; c++) {
             terminal_progress("measuring read bandwidth, cache level %d, %d threads", (int)c + 1, measured->threads[n]);
-            peaks_bandwidth(machine, c, measured->threads[n], seconds, &measured->bandwidth[c][n]);
+            measure_bandwidth(machine, c, measured->threads[n], seconds, &measured->bandwidth[c][n]);
         }
         terminal_progress("measuring read bandwidth of memory, %d threads", measured->threads[n]);
-        peaks_bandwidth(machine, machine->cache_count, measured->threads[n], 4 * seconds,
-                        &measured->bandwidth[machine->cache_count][n]);
+        measure_bandwidth(machine, machine->cache_count, measured->threads[n], 4 * seconds,
+                          &measured->bandwidth[machine->cache_count][n]);
     }
     terminal_progress(NULL);
     return 0;

@@ -1,8 +1,9 @@
 // `catena info` in its two forms: Markdown tables and one JSON document.
 #include <string.h>
 
-#include "compiler/bench/bench.h"
+#include "compiler/machine/site.h"
 #include "compiler/measure/measure.h"
+#include "compiler/plan/paths.h"
 #include "info.h"
 
 // --- names of the X-macro lists ----------------------------------------------------------------------------------------------
@@ -29,8 +30,8 @@ enum { NAME_LISTS = sizeof name_lists / sizeof *name_lists };
 static void print_machine(const Machine *machine) {
     char used[MACHINE_CAPABILITIES_BYTES], unused[MACHINE_CAPABILITIES_BYTES], a[32], b[32];
     Table table = {0};
-    info_capabilities(machine, true, used);
-    info_capabilities(machine, false, unused);
+    paths_capabilities(machine, true, used);
+    paths_capabilities(machine, false, unused);
     table_column(&table, "machine", true);
     table_column(&table, machine->cpu, true);
     table_cell(&table, "architecture"), table_cell(&table, "%s", machine->architecture);
@@ -60,11 +61,11 @@ static void print_targets(const Machine *machine) {
     table_column(&table, "runs here", true);
     table_column(&table, "paths", true);
     for (int t = 0; targets[t]; t++) {
-        bool supported = info_target_supported(machine, targets[t], missing, sizeof missing);
+        bool supported = site_supports(machine, targets[t], missing, sizeof missing);
         paths[0] = 0;
         for (int p = 0; p < PATH_COUNT; p++) {
             size_t length = strlen(paths);
-            if (supported ? info_path_possible(machine, targets[t], (Path)p) : targets[t]->tiles[p].max_rows > 0) {
+            if (supported ? paths_possible(machine, targets[t], (Path)p) : targets[t]->tiles[p].max_rows > 0) {
                 snprintf(paths + length, sizeof paths - length, "%s%s", length ? " " : "", path_name((Path)p));
             }
         }
@@ -105,7 +106,7 @@ static void print_peaks(const Machine *machine, const InfoMeasured *measured) {
     table_column(&table, threads, false);
     table_column(&table, "tile in cache, 1 thread", false);
     for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
-        bool supported = info_target_supported(machine, targets[t], missing, sizeof missing);
+        bool supported = site_supports(machine, targets[t], missing, sizeof missing);
         for (int p = 0; supported && p < PATH_COUNT; p++) {
             if (measured->peaks[t][0].gflops[p] > 0) {
                 table_cell(&table, "%s", targets[t]->name), table_cell(&table, "%s", path_name((Path)p));
@@ -149,14 +150,14 @@ static void print_bandwidth(const Machine *machine, const InfoMeasured *measured
 
 static void print_winners(const Machine *machine, const InfoMeasured *measured) {
     Table table = {0};
-    int best = info_best_target(machine);
+    int best = site_best_target(machine);
     table_column(&table, "weights", true);
     table_column(&table, "compute class", true);
     table_column(&table, "path that wins", true);
     table_column(&table, "target", true);
     for (int f = 0; best >= 0 && f < FORMAT_COUNT; f++) {
         for (int c = 0; c < COMPUTE_COUNT; c++) {
-            int path = info_winning_path(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
+            int path = paths_winner(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
             table_cell(&table, "%s", format_names[f]), table_cell(&table, "%s", compute_names[c]);
             table_cell(&table, "%s", path < 0 ? "none" : path_name((Path)path)), table_cell(&table, "%s", targets[best]->name);
         }
@@ -171,12 +172,12 @@ static void print_disturbed(const Machine *machine, const InfoMeasured *measured
     char missing[256];
     for (int n = 0; n < 2; n++) {
         for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
-            if (info_target_supported(machine, targets[t], missing, sizeof missing) && *measured->peaks[t][n].note) {
+            if (site_supports(machine, targets[t], missing, sizeof missing) && *measured->peaks[t][n].note) {
                 printf("\n%s: %s\n", targets[t]->name, measured->peaks[t][n].note);
             }
         }
         for (int64_t c = 0; c <= machine->cache_count; c++) {
-            if (!bench_bandwidth_plausible(&measured->bandwidth[c][n], 0)) {
+            if (!bandwidth_plausible(&measured->bandwidth[c][n], 0)) {
                 char level[16] = "memory";
                 if (c < machine->cache_count) {
                     snprintf(level, sizeof level, "L%d", (int)machine->caches[c].level);
@@ -208,11 +209,11 @@ static json_t *targets_json(const Machine *machine, const InfoMeasured *measured
     json_t *list = json_array();
     char missing[256];
     for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
-        bool supported = info_target_supported(machine, targets[t], missing, sizeof missing);
+        bool supported = site_supports(machine, targets[t], missing, sizeof missing);
         json_t *target = json_pack("{s:s, s:b, s:s}", "name", targets[t]->name, "supported", supported, "missing", missing);
         json_t *paths = json_array(), *peaks = json_array();
         for (int p = 0; supported && p < PATH_COUNT; p++) {
-            if (info_path_possible(machine, targets[t], (Path)p)) {
+            if (paths_possible(machine, targets[t], (Path)p)) {
                 json_array_append_new(paths, json_string(path_name((Path)p)));
             }
         }
@@ -243,10 +244,10 @@ static json_t *bandwidths_json(const Machine *machine, const InfoMeasured *measu
 
 static json_t *winners_json(const Machine *machine, const InfoMeasured *measured) {
     json_t *list = json_array();
-    int best = info_best_target(machine);
+    int best = site_best_target(machine);
     for (int f = 0; best >= 0 && f < FORMAT_COUNT; f++) {
         for (int c = 0; c < COMPUTE_COUNT; c++) {
-            int path = info_winning_path(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
+            int path = paths_winner(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "weights", format_names[f], "compute", compute_names[c],
                                                   "target", targets[best]->name, "path", path < 0 ? NULL : path_name((Path)path)));
         }
@@ -256,7 +257,7 @@ static json_t *winners_json(const Machine *machine, const InfoMeasured *measured
 
 json_t *info_document(const Machine *machine, const InfoMeasured *measured) {
     char unused[MACHINE_CAPABILITIES_BYTES];
-    info_capabilities(machine, false, unused);
+    paths_capabilities(machine, false, unused);
     json_t *document = json_pack("{s:o, s:s, s:o}", "machine", report_machine(machine), "capabilities_unused", unused, "targets",
                                  targets_json(machine, measured));
     json_t *names = json_object();

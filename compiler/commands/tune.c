@@ -110,7 +110,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->given.token_counts = command_parse_tokens(argument, options->given.tokens, options->given.weights, state);
         return 0;
     case OPTION_ROUTING:
-        if (strlen(argument) >= sizeof options->given.routing || bench_routing_parse(argument, &options->tune.routing)) {
+        if (strlen(argument) >= sizeof options->given.routing || routing_parse(argument, &options->tune.routing)) {
             argp_error(state, "--routing takes uniform, zipf:S, one or trace:PREFIX, not '%s'", argument);
         }
         snprintf(options->given.routing, sizeof options->given.routing, "%s", argument);
@@ -277,7 +277,7 @@ static int fill_options(CommandOptions *options, const Model *model, const Machi
     if (tune->workload.parts < given->token_counts) {
         fprintf(stderr, "catena: only the first %d token counts are searched for\n", tune->workload.parts);
     }
-    bench_routing_parse(tune->workload.routing, &tune->routing);  // either was parsed before
+    routing_parse(tune->workload.routing, &tune->routing);  // either was parsed before
     tune->threads_given = tune->threads > 0;
     tune->threads = tune->threads ? tune->threads : (int)machine->threads;
     tune->progress = show_progress;

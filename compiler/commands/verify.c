@@ -174,7 +174,7 @@ int command_verify(int argc, char **argv) {
     static const struct argp parser = {option_table,
                                        parse_option,
                                        "LIB",
-                                       "Checks a library against the double-precision reference.\v"
+                                       "Checks a library against the double-precision oracle.\v"
                                        "'worst / bound' is the largest error in units of the derived bound; above 1 is wrong. "
                                        "'worst case' bounds hold always, 'likely' ones are the sharper test on random data.",
                                        NULL,

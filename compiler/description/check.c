@@ -87,7 +87,7 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
          "is missing: without it a token may choose the whole pool, more than the " SPEC_DIGITS(SPEC_MAX_TOP_K) " that it may"},
         {"router", "expected_k", layer->expected_k > layer->top_k, "is more than k, the most that a token may choose"},
         {"router", "expected_k", layer->expected_k < layer->top_k && always_k, "is less than k, which every token chooses"},
-        {"router", "k_min", layer->k_per_token && layer->least_k > layer->top_k, "is more than k"},
+        {"router", "k_min", layer->k_per_token && layer->k_min > layer->top_k, "is more than k"},
         {"router", "k_per_token", layer->k_per_token && layer->selection != SELECTION_TOP_K, "goes with \"top_k\" only"},
         {"router", "score", selection->softmax && layer->score != SCORE_SOFTMAX, selection->softmax},
         {"router", "correction", selection->logits_alone && layer->correction,
@@ -133,7 +133,7 @@ static void placeholders_of(const ModelLayer *entry, Tensor tensor, Placeholder 
         tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS || tensor == TENSOR_COE_WEIGHT || tensor == TENSOR_SHARED_EXPERT_GATE;
     bool router = layer_tensor_per_iteration(tensor);
     list[0] = (Placeholder){"{layer}", true, entry->count > 1};
-    list[1] = (Placeholder){"{iteration}", router && layer->gate_per_iteration, router && layer_gates(layer) > 1};
+    list[1] = (Placeholder){"{iteration}", router && layer->gate_per_iteration, router && layer_routers(layer) > 1};
     list[2] = (Placeholder){"{expert}", !single && !router, false};  // without it: one tensor for all, see runtime/weights_source.c
 }
 

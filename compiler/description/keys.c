@@ -71,7 +71,7 @@ static const Key router_rows[] = {
             "absent, if that has at most " SPEC_DIGITS(SPEC_MAX_TOP_K) ".",
             layer.top_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
     FLAG("k_per_token", "The caller may give each token's k, or an importance that becomes one.", layer.k_per_token, DEFAULT(0)),
-    INTEGER("k_min", "Fewest experts of a token. Only with k_per_token.", layer.least_k, 0, SPEC_MAX_TOP_K, DEFAULT(1)),
+    INTEGER("k_min", "Fewest experts of a token. Only with k_per_token.", layer.k_min, 0, SPEC_MAX_TOP_K, DEFAULT(1)),
     INTEGER("expected_k",
             "Mean number of experts per token: sizes buffers and synthetic loads, target of ReMoE's sparsity. k when absent.",
             layer.expected_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),

@@ -2,8 +2,8 @@
 #include <math.h>
 
 #include "compiler/base/table.h"
-#include "compiler/bench/bench.h"
 #include "compiler/machine/report.h"
+#include "compiler/plan/work.h"
 #include "explain.h"
 
 // log10 of the number of ways to choose k of n.
@@ -16,7 +16,7 @@ static int64_t least_choices(const Layer *layer) {
     if (!selection_facts[layer->selection].takes_k) {
         return selection_facts[layer->selection].least;
     }
-    return layer->k_per_token ? layer->least_k : layer->top_k;
+    return layer->k_per_token ? layer->k_min : layer->top_k;
 }
 
 // log10 of the number of sets that one iteration may choose: of every size that the rule allows.
@@ -51,14 +51,14 @@ static double role_megabytes(const Plan *plan, RoleName up, RoleName down) {
     return bytes * 1e-6;
 }
 
-static BenchWork token_work(const Plan *plan) {
-    BenchVisits visits = bench_expected_visits(&plan->layer, 1);
-    return bench_work(plan, 1, &visits, true);
+static Work token_work(const Plan *plan) {
+    Visits visits = work_expected_visits(&plan->layer, 1);
+    return work_count(plan, 1, &visits, true);
 }
 
 void explain_comparison(const char *name, const Plan *a, const char *other_name, const Plan *b, FILE *stream) {
     const Layer *x = &a->layer, *y = &b->layer;
-    BenchWork ours = token_work(a), theirs = token_work(b);
+    Work ours = token_work(a), theirs = token_work(b);
     bool varies = least_choices(x) < x->top_k || least_choices(y) < y->top_k;
     Table table = {0};
     table_column(&table, "per token", true);
@@ -80,11 +80,11 @@ void explain_comparison(const char *name, const Plan *a, const char *other_name,
     table_print(&table, stream);
     table_free(&table);
     fprintf(stream, "\nways to choose experts: 10^%.2f against 10^%.2f", log_choices(x), log_choices(y));
-    char note[BENCH_NOTE_BYTES] = "", text[32];
+    char difference[256], text[32];
     double more = pow(10, log_choices(x) - log_choices(y));
     fprintf(stream, isfinite(more) && more > 0 ? ", %s times as many\n" : "\n", table_number(text, more));
-    bench_note_work(note, &ours, &theirs);
-    fprintf(stream, "%s\n", *note ? note : "equal FLOPs: routed, shared and router alike");
+    bool differ = work_difference(&ours, &theirs, difference, sizeof difference);
+    fprintf(stream, "%s\n", differ ? difference : "equal FLOPs: routed, shared and router alike");
     if (varies) {
         fprintf(stream,
                 "where the number of experts varies from token to token, work is the expected work (expected_k of the pool)\n");

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "compiler/base/table.h"
-#include "compiler/bench/bench.h"
 #include "compiler/machine/report.h"
 #include "compiler/measure/measure.h"
+#include "compiler/plan/work.h"
 #include "compiler/wisdom/origin.h"
 
 static Compute role_class(const Layer *layer, int role) {
@@ -129,7 +129,7 @@ static void explain_rates(const Explanation *e, FILE *stream) {
     if (e->peaks && *e->peaks->note) {
         fprintf(stream, "%s\n\n", e->peaks->note);
     }
-    if (e->bandwidth && !bench_bandwidth_plausible(e->bandwidth, 0)) {
+    if (e->bandwidth && !bandwidth_plausible(e->bandwidth, 0)) {
         fprintf(stream, "machine disturbed: the memory's bandwidth varies by %.0f%%\n\n", e->bandwidth->spread * 100);
     }
 }
@@ -145,8 +145,8 @@ static void explain_prediction(const Explanation *e, FILE *stream) {
     }
     for (int64_t i = 0; i < e->workload->token_counts; i++) {
         int64_t tokens = e->workload->tokens[i];
-        BenchVisits visits = bench_expected_visits(&e->plan->layer, tokens);
-        BenchWork work = bench_work(e->plan, tokens, &visits, true);
+        Visits visits = work_expected_visits(&e->plan->layer, tokens);
+        Work work = work_count(e->plan, tokens, &visits, true);
         char text[32];
         table_cell(&table, "%lld", (long long)tokens);
         table_cell(&table, "%s", table_number(text, work.routed_flops * 1e-6));

@@ -7,7 +7,7 @@
 
 #include "compiler/description/model.h"
 #include "compiler/machine/bandwidth.h"
-#include "compiler/measure/peaks.h"
+#include "compiler/machine/peaks.h"
 #include "compiler/plan/placement.h"
 #include "targets/target.h"
 #include "templates/skeleton.h"

@@ -178,7 +178,7 @@ static void summarise_choice(const ModelLayer *entry, FILE *stream) {
         }
     }
     if (layer->k_per_token) {
-        fprintf(stream, ", or as few as %lld where the caller says so", (long long)layer->least_k);
+        fprintf(stream, ", or as few as %lld where the caller says so", (long long)layer->k_min);
     }
     if (!selection_facts[layer->selection].takes_k && layer->top_k < layer_choices(layer)) {
         fprintf(stream, ", at most %lld", (long long)layer->top_k);

@@ -11,6 +11,8 @@
 
 #include "compiler/base/temporary.h"
 #include "compiler/emit/emit.h"
+#include "compiler/machine/site.h"
+#include "compiler/measure/measure.h"
 #include "compiler/plan/planner.h"
 #include "compiler/plan/text.h"
 #include "compiler/wisdom/recall.h"
@@ -19,38 +21,11 @@
 
 enum { PATH_BYTES = 4096 };
 
-const Target *compile_target(const char *name, const Machine *machine, Diagnostics *diagnostics) {
-    char missing[256], known[256] = "host";
-    if (name && strcmp(name, "host")) {
-        const Target *target = target_find(name);
-        for (int i = 0; targets[i]; i++) {
-            strncat(known, ", ", sizeof known - strlen(known) - 1);
-            strncat(known, targets[i]->name, sizeof known - strlen(known) - 1);
-        }
-        if (!target) {
-            diagnostics_add(diagnostics, NULL, 0, 0, "unknown target '%s': expected one of %s", name, known);
-        }
-        return target;
-    }
-    for (int i = 0; targets[i]; i++) {
-        if (compile_target_is_host(targets[i], machine, missing, sizeof missing)) {
-            return targets[i];
-        }
-    }
-    diagnostics_add(diagnostics, NULL, 0, 0, "no target runs on this machine (%s)", machine->architecture);
-    return NULL;
-}
-
-bool compile_target_is_host(const Target *target, const Machine *machine, char *missing, size_t missing_bytes) {
-    return !strcmp(target->architecture, machine->architecture) &&
-           machine_has_all(machine, target->requires, missing, missing_bytes);
-}
-
 int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
                   Diagnostics *diagnostics) {
     Peaks peaks, *measured = NULL;
     char missing[256];
-    bool host = compile_target_is_host(target, machine, missing, sizeof missing);
+    bool host = site_supports(machine, target, missing, sizeof missing);
     for (int64_t i = 0; i < model->layer_count; i++) {
         Layer layer = model->layers[i].layer;
         layer.compute = compute < 0 ? layer.compute : compute;
@@ -60,7 +35,7 @@ int compile_plans(const Model *model, const Target *target, const Machine *machi
             return -1;
         }
         if (host && !measured && plan_needs_peaks(&layer, target)) {
-            if (peaks_get(machine, target->name, (int)machine->threads, &peaks, diagnostics)) {
+            if (measure_peaks_kept(machine, target->name, (int)machine->threads, &peaks, diagnostics)) {
                 return -1;
             }
             measured = &peaks;
@@ -324,7 +299,7 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
         diagnostics_add(diagnostics, NULL, 0, 0, "cannot read this machine's topology");
         return -1;
     }
-    const Target *target = compile_target(options->target, &machine, diagnostics);
+    const Target *target = site_target_find(options->target, &machine, diagnostics);
     Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
     json_t *origins = NULL;
     int status = -1;

@@ -26,10 +26,6 @@ typedef struct CompileOptions {
 // once).
 int compile_library(const Model *model, const CompileOptions *options, const char *directory, Diagnostics *diagnostics);
 
-// Its first steps, for explain: the target of that name ("host" or NULL: the best that this machine runs); NULL with diagnostics.
-const Target *compile_target(const char *name, const Machine *machine, Diagnostics *diagnostics);
-// Whether a target's code runs here; `missing` receives the features that lack.
-bool compile_target_is_host(const Target *target, const Machine *machine, char *missing, size_t missing_bytes);
 // model->layer_count default plans; measures (or remembers) this machine's paths where there is a choice among them.
 int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
                   Diagnostics *diagnostics);

@@ -298,7 +298,7 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     write_constant(model, row, "CHOICES", layer_choices(layer), stream);
     write_constant(model, row, "TOP_K", layer->top_k, stream);
     if (layer->k_per_token) {
-        write_constant(model, row, "K_MIN", layer->least_k, stream);
+        write_constant(model, row, "K_MIN", layer->k_min, stream);
     }
     write_constant(model, row, "EXPECTED_K", layer->expected_k, stream);
     write_constant(model, row, "ELEMENT_BYTES", format_bytes((Format)layer->activations), stream);

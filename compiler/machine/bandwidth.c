@@ -247,3 +247,7 @@ int bandwidth_memory(const Machine *machine, int threads, double seconds, Bandwi
     }
     return status;
 }
+
+bool bandwidth_plausible(const Bandwidth *bandwidth, double reached_gbytes_s) {
+    return bandwidth->spread <= BANDWIDTH_SPREAD && 2 * bandwidth->gbytes_s >= reached_gbytes_s;
+}

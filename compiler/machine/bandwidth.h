@@ -41,6 +41,11 @@ int64_t bandwidth_cold_bytes(const Machine *machine, bool *short_of);
 // Returns 0, or -1 if it gave up.
 int bandwidth_sweep(const uint8_t *memory, int64_t bytes, int threads, double seconds);
 
+// A read loop is to be believed if its samples agree (spread up to BANDWIDTH_SPREAD) and it is not far (half) below the rate of
+// a call that read the same memory.
+#define BANDWIDTH_SPREAD 0.30
+bool bandwidth_plausible(const Bandwidth *bandwidth, double reached_gbytes_s);
+
 // Memory for working sets and weight banks, aligned to 2 MiB, every page touched. NULL if there is none.
 // Owned by the caller: free().
 uint8_t *bandwidth_allocate(int64_t bytes, bool huge_pages);

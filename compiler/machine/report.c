@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#include "compiler/measure/measure.h"
-
 json_t *report_machine(const Machine *machine) {
     char fingerprint[MACHINE_FINGERPRINT_BYTES];
     json_t *caches = json_array();

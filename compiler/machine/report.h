@@ -6,8 +6,8 @@
 
 #include "bandwidth.h"
 #include "compiler/base/table.h"
-#include "compiler/measure/peaks.h"
 #include "machine.h"
+#include "peaks.h"
 
 json_t *report_machine(const Machine *machine);
 json_t *report_bandwidth(const Bandwidth *bandwidth);

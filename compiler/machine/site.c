@@ -22,7 +22,7 @@ const Target *site_target(const Site *site, const char *name, Diagnostics *diagn
     const char *architecture = site->machine.architecture;
     const Target *simplest = NULL;
     if (name || !*architecture || !strcmp(architecture, site->host.architecture)) {
-        return compile_target(name, &site->host, diagnostics);
+        return site_target_find(name, &site->host, diagnostics);
     }
     for (int i = 0; targets[i]; i++) {
         simplest = !strcmp(targets[i]->architecture, architecture) ? targets[i] : simplest;
@@ -32,4 +32,43 @@ const Target *site_target(const Site *site, const char *name, Diagnostics *diagn
                         architecture);
     }
     return simplest;
+}
+
+bool site_supports(const Machine *machine, const Target *target, char *missing, size_t bytes) {
+    if (strcmp(target->architecture, machine->architecture)) {
+        snprintf(missing, bytes, "%s", target->architecture);
+        return false;
+    }
+    return machine_has_all(machine, target->requires, missing, bytes);
+}
+
+int site_best_target(const Machine *machine) {
+    char missing[256];
+    for (int t = 0; targets[t]; t++) {
+        if (site_supports(machine, targets[t], missing, sizeof missing)) {
+            return t;
+        }
+    }
+    return -1;
+}
+
+const Target *site_target_find(const char *name, const Machine *machine, Diagnostics *diagnostics) {
+    char known[256] = "host";
+    if (name && strcmp(name, "host")) {
+        const Target *target = target_find(name);
+        for (int i = 0; targets[i]; i++) {
+            strncat(known, ", ", sizeof known - strlen(known) - 1);
+            strncat(known, targets[i]->name, sizeof known - strlen(known) - 1);
+        }
+        if (!target) {
+            diagnostics_add(diagnostics, NULL, 0, 0, "unknown target '%s': expected one of %s", name, known);
+        }
+        return target;
+    }
+    int best = site_best_target(machine);
+    if (best >= 0) {
+        return targets[best];
+    }
+    diagnostics_add(diagnostics, NULL, 0, 0, "no target runs on this machine (%s)", machine->architecture);
+    return NULL;
 }

@@ -2,8 +2,11 @@
 #ifndef CATENA_SITE_H
 #define CATENA_SITE_H
 
-#include "compiler/library/compile.h"
+#include <stdbool.h>
+
+#include "compiler/base/diagnostic.h"
 #include "machine.h"
+#include "targets/target.h"
 
 typedef struct Site {
     Machine host, machine;
@@ -16,5 +19,12 @@ int site_open(Site *site, const char *topology, Diagnostics *diagnostics);
 // The target of that name. NULL or "host": this machine's best; elsewhere, where the topology names an architecture that is not
 // this machine's, that architecture's simplest. NULL with diagnostics.
 const Target *site_target(const Site *site, const char *name, Diagnostics *diagnostics);
+
+// The target of that name ("host" or NULL: the best that the machine runs); NULL with diagnostics.
+const Target *site_target_find(const char *name, const Machine *machine, Diagnostics *diagnostics);
+// Whether a machine runs a target's code; `missing` receives the features that it lacks.
+bool site_supports(const Machine *machine, const Target *target, char *missing, size_t bytes);
+// Index of the first target that a machine supports; -1: none.
+int site_best_target(const Machine *machine);
 
 #endif

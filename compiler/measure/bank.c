@@ -27,7 +27,7 @@ static int reserve(Bank *bank, Diagnostics *diagnostics) {
     return 0;
 }
 
-int bank_open(Bank *bank, const Plan *plan, const SyntheticRouting *routing, int64_t cold_bytes, bool huge_pages,
+int bank_open(Bank *bank, const Plan *plan, const RoutingSkew *routing, int64_t cold_bytes, bool huge_pages,
               Diagnostics *diagnostics) {
     int64_t wanted = (cold_bytes + plan->instance_bytes - 1) / plan->instance_bytes;
     memset(bank, 0, sizeof *bank);

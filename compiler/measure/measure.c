@@ -125,3 +125,78 @@ int measure_tile(const char *name, Path path, double *gflops, Diagnostics *diagn
     free(memory);
     return 0;
 }
+
+// --- all paths, and the memory ---------------------------------------------------------------------------------------------
+
+enum { MORE_ATTEMPTS = 3 };
+
+static int measure_once(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    memset(peaks, 0, sizeof *peaks);
+    for (int p = 0; p < PATH_COUNT; p++) {
+        int status = measure_peak(target, (Path)p, threads, &peaks->gflops[p], diagnostics);
+        if (!status) {
+            status = measure_tile(target, (Path)p, &peaks->tile_gflops[p], diagnostics);
+        }
+        if (status < 0) {
+            return -1;
+        }
+        if (status > 0) {
+            peaks->gflops[p] = peaks->tile_gflops[p] = 0;
+        }
+    }
+    return 0;
+}
+
+int measure_peaks(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char reason[PEAKS_NOTE_BYTES];
+    if (measure_once(target, threads, peaks, diagnostics)) {
+        return -1;
+    }
+    for (int i = 0; i < MORE_ATTEMPTS && !peaks_plausible(peaks, threads, reason); i++) {
+        Peaks again;
+        if (measure_once(target, threads, &again, diagnostics)) {
+            return -1;
+        }
+        peaks_raise(peaks, &again);
+    }
+    peaks_plausible(peaks, threads, peaks->note);
+    return 0;
+}
+
+int measure_bandwidth(const Machine *machine, int64_t level, int threads, double seconds, Bandwidth *bandwidth) {
+    int status = -1;
+    for (int i = 0; i <= MORE_ATTEMPTS && (status || !bandwidth_plausible(bandwidth, 0)); i++) {
+        Bandwidth again = {0};
+        if (level < machine->cache_count ? bandwidth_cache(machine, level, threads, seconds, &again)
+                                         : bandwidth_memory(machine, threads, seconds, &again)) {
+            return status;
+        }
+        if (status || again.gbytes_s > bandwidth->gbytes_s || bandwidth_plausible(&again, 0)) {
+            *bandwidth = again;
+        }
+        status = 0;
+    }
+    return status;
+}
+
+int measure_peaks_kept(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
+    char path[PEAKS_PATH_BYTES], note[PEAKS_NOTE_BYTES] = "", reason[PEAKS_NOTE_BYTES];
+    bool kept = !peaks_path(machine, path);
+    if (kept) {
+        if (!peaks_load(path, target, threads, peaks) && peaks_plausible(peaks, threads, reason)) {
+            return 0;
+        }
+        memcpy(note, peaks->note, sizeof note);
+    }
+    // Seconds in which nothing else would be seen.
+    fprintf(stderr, "catena: measuring this machine's instruction paths (%s, %d thread%s)%s\n", target, threads,
+            threads == 1 ? "" : "s", kept ? ", once: the rates are kept" : "; there is no home to keep the rates in");
+    if (measure_peaks(target, threads, peaks, diagnostics)) {
+        return -1;
+    }
+    peaks_keep(machine, target, threads, peaks);
+    if (!*peaks->note) {  // what is wrong now matters more than what was found damaged
+        memcpy(peaks->note, note, sizeof note);
+    }
+    return 0;
+}

@@ -34,7 +34,7 @@ static int values_of(const Bench *b, int knob) {
 
 // The role with these values of its knobs.
 static Role role_of(const Bench *b, int tile, int unroll, int prefetch) {
-    SearchPoint point = space_standard(b->space);
+    Point point = space_standard(b->space);
     Plan plan;
     const int knobs[] = {b->tile, b->unroll, b->prefetch}, values[] = {tile, unroll, prefetch};
     for (int i = 0; i < 3; i++) {
@@ -134,7 +134,7 @@ static bool over(const Bench *b) {
 
 // What was not reached is as good as the default: the search will see.
 static void fill_missing(const Bench *b, Rates *rates) {
-    const SearchPoint standard = space_standard(b->space);
+    const Point standard = space_standard(b->space);
     int tile = b->tile < 0 ? 0 : standard.value[b->tile], unroll = b->unroll < 0 ? 0 : standard.value[b->unroll];
     int prefetch = b->prefetch < 0 ? 0 : standard.value[b->prefetch];
     for (int i = 0; i < SPACE_MAX_VALUES * SPACE_MAX_VALUES; i++) {
@@ -145,7 +145,7 @@ static void fill_missing(const Bench *b, Rates *rates) {
 }
 
 static int measure_all(Bench *b, Rates *rates) {
-    const SearchPoint standard = space_standard(b->space);
+    const Point standard = space_standard(b->space);
     int tiles = values_of(b, b->tile), unrolls = values_of(b, b->unroll), prefetches = values_of(b, b->prefetch), status = 0;
     int tile0 = b->tile < 0 ? 0 : standard.value[b->tile], unroll0 = b->unroll < 0 ? 0 : standard.value[b->unroll];
     int prefetch0 = b->prefetch < 0 ? 0 : standard.value[b->prefetch];
@@ -231,7 +231,7 @@ static bool matters(const Space *space, int role, int knob, RatesTileKind kind) 
 }
 
 // The next combination of the knobs that matter; false after the last.
-static bool next_point(const Space *space, int role, RatesTileKind kind, SearchPoint *point) {
+static bool next_point(const Space *space, int role, RatesTileKind kind, Point *point) {
     for (int k = 0; k < space->knob_count; k++) {
         if (matters(space, role, k, kind)) {
             point->value[k] = (uint8_t)(point->value[k] + 1);
@@ -254,7 +254,7 @@ static int heights_of(const Space *space, int role, RatesTileKind kind) {
 
 // All tiles of a kind, not measured yet. tiles: NULL counts only.
 static size_t list_tiles(const Space *space, int role, RatesTileKind kind, RatesTile *tiles) {
-    SearchPoint point = space_standard(space);
+    Point point = space_standard(space);
     size_t count = 0;
     for (int k = 0; k < space->knob_count; k++) {
         point.value[k] = matters(space, role, k, kind) ? 0 : point.value[k];

@@ -5,15 +5,7 @@
 #include <signal.h>
 
 #include "bank.h"
-#include "compiler/plan/space.h"
-
-// Index by the knobs' values: of tiles, unrollings, prefetch distances.
-typedef struct Rates {
-    double tall[SPACE_MAX_VALUES][SPACE_MAX_VALUES];  // [tile][unroll] GFLOP/s of the tallest tile, operands in cache, one thread
-    // [unroll][prefetch] GB/s of one row, two panels at once, all threads, cold, with the default's prefetch_far
-    double stream[SPACE_MAX_VALUES][SPACE_MAX_VALUES];
-    int tiles_measured;
-} Rates;
+#include "compiler/plan/predict.h"
 
 // Measures the tiles of a role (ROLE_GATE_UP, say). Ends early, with what is missing estimated, when `seconds` are over or *stopped
 // is set. Returns 0, or -1 with diagnostics.
@@ -27,7 +19,7 @@ typedef enum RatesTileKind { RATES_TALL, RATES_LOW, RATES_WIDE, RATES_TILE_KINDS
 typedef struct RatesTile {
     int role;
     RatesTileKind kind;
-    SearchPoint point;  // values of the knobs that decide the tile's code; the others are the default's
+    Point point;  // values of the knobs that decide the tile's code; the others are the default's
     int rows, panels;
     int samples;
     double rate;  // median

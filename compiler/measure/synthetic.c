@@ -14,24 +14,6 @@ static const double one_offset = 60;         // "one": far beyond the noise of t
 static const int64_t least_hidden = 8;       // narrower tokens would be little more than the constant
 static const double router_variance = 1.645; // pi^2 / 6, the variance of Gumbel noise
 
-int synthetic_routing_parse(const char *text, SyntheticRouting *routing) {
-    memset(routing, 0, sizeof *routing);
-    if (!strcmp(text, "uniform")) {
-        return 0;
-    }
-    if (!strcmp(text, "one")) {
-        routing->kind = SYNTHETIC_ONE;
-        return 0;
-    }
-    if (strncmp(text, "zipf:", 5)) {
-        return -1;
-    }
-    char *end;
-    routing->kind = SYNTHETIC_ZIPF;
-    routing->exponent = strtod(text + 5, &end);
-    return end == text + 5 || *end || !isfinite(routing->exponent) || routing->exponent < 0 ? -1 : 0;
-}
-
 static uint64_t seed_of(uint64_t seed, uint64_t first, uint64_t second) {
     uint64_t state = seed;
     state = synthetic_next(&state) ^ first;
@@ -156,7 +138,7 @@ static float correction_size(const Layer *layer) {
     for (int64_t e = 0; e < choices; e++) {
         logits[e] = bounded_exact(deviation * normal_quantile(((double)e + 0.5) / (double)choices));
     }
-    reference_scores(layer, logits, scores);
+    oracle_scores(layer, logits, scores);
     for (int64_t e = 0; e < choices; e++) {
         sum += scores[e].value;
         squares += scores[e].value * scores[e].value;
@@ -201,11 +183,11 @@ static void clear_padding(const Plan *plan, uint8_t *instance) {
 // Skew ------------------------------------------------------------------------------------------------------------------------
 
 // log popularity of the n-th most popular choice, relative to the mean over the pool.
-static double log_popularity(const SyntheticRouting *routing, int64_t n, int64_t choices) {
-    if (!routing || routing->kind == SYNTHETIC_UNIFORM) {
+static double log_popularity(const RoutingSkew *routing, int64_t n, int64_t choices) {
+    if (!routing || routing->kind == ROUTING_UNIFORM) {
         return 0;
     }
-    if (routing->kind == SYNTHETIC_ONE) {
+    if (routing->kind == ROUTING_ONE) {
         return n == 0 ? one_offset : 0;
     }
     return -routing->exponent * (log((double)n + 1) - lgamma((double)choices + 1) / (double)choices);
@@ -215,7 +197,7 @@ static double score_of(const Layer *layer, double logit) {
     const Layer single = {.experts = 1, .score = layer->score};
     const Bounded z = bounded_exact(logit);
     Bounded score;
-    reference_scores(&single, &z, &score);
+    oracle_scores(&single, &z, &score);
     return score.value;
 }
 
@@ -250,8 +232,8 @@ static double threshold_shift(const Layer *layer) {
 }
 
 // Whether component 0 of tokens is a constant through which the router's weights shift logits.
-static int has_constant(const Layer *layer, const SyntheticRouting *routing) {
-    int skewed = routing && routing->kind != SYNTHETIC_UNIFORM;
+static int has_constant(const Layer *layer, const RoutingSkew *routing) {
+    int skewed = routing && routing->kind != ROUTING_UNIFORM;
     return skewed || (threshold_shift(layer) != 0 && layer->hidden >= least_hidden && !layer->router_bias);
 }
 
@@ -268,11 +250,11 @@ static double constant_after_norm(const Layer *layer) {
 }
 
 // Shifts the logits of the n-th most popular choice, by its bias or by what the constant component is multiplied with.
-static void shift_logits(const Plan *plan, uint8_t *instance, const SyntheticRouting *routing, int64_t n, int64_t choice) {
+static void shift_logits(const Plan *plan, uint8_t *instance, const RoutingSkew *routing, int64_t n, int64_t choice) {
     const Layer *layer = &plan->layer;
     double constant = constant_after_norm(layer) * layer->logit_scale;
     double logit = log_popularity(routing, n, layer_choices(layer)) + threshold_shift(layer);
-    for (int64_t gate = 0; gate < layer_gates(layer); gate++) {
+    for (int64_t gate = 0; gate < layer_routers(layer); gate++) {
         if (layer->router_bias) {
             packed_set(plan, instance, TENSOR_ROUTER_BIAS, gate, choice, 0, (float)logit);
         }
@@ -283,7 +265,7 @@ static void shift_logits(const Plan *plan, uint8_t *instance, const SyntheticRou
     }
 }
 
-static void skew_router(const Plan *plan, uint8_t *instance, uint64_t seed, const SyntheticRouting *routing) {
+static void skew_router(const Plan *plan, uint8_t *instance, uint64_t seed, const RoutingSkew *routing) {
     const Layer *layer = &plan->layer;
     int64_t choices = layer_choices(layer);
     uint64_t state = seed_of(seed, 77, 0);
@@ -305,19 +287,19 @@ static void skew_router(const Plan *plan, uint8_t *instance, uint64_t seed, cons
     free(order);
 }
 
-void synthetic_fill(const Plan *plan, uint8_t *instance, uint64_t seed, const SyntheticRouting *routing) {
+void synthetic_fill(const Plan *plan, uint8_t *instance, uint64_t seed, const RoutingSkew *routing) {
     for (RoleName role = 0; role < ROLE_COUNT; role++) {
         fill_role(plan, instance, role, seed);
     }
     unite_shared_gates(plan, instance);
     clear_padding(plan, instance);
     fill_vectors(plan, instance, seed);
-    if ((routing && routing->kind != SYNTHETIC_UNIFORM) || threshold_shift(&plan->layer) != 0) {
+    if ((routing && routing->kind != ROUTING_UNIFORM) || threshold_shift(&plan->layer) != 0) {
         skew_router(plan, instance, seed, routing);
     }
 }
 
-void synthetic_fill_image(const Kind *kinds, int64_t count, void *image, uint64_t seed, const SyntheticRouting *routing) {
+void synthetic_fill_image(const Kind *kinds, int64_t count, void *image, uint64_t seed, const RoutingSkew *routing) {
     for (int64_t kind = 0; kind < count; kind++) {
         for (int64_t i = 0; i < kinds[kind].count; i++) {
             uint64_t own = seed_of(seed, (uint64_t)kind + 1000, (uint64_t)i);
@@ -334,7 +316,7 @@ void synthetic_to_bf16(const float *from, int64_t count, uint16_t *to) {
     }
 }
 
-void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const SyntheticRouting *routing, float *x) {
+void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const RoutingSkew *routing, float *x) {
     int64_t hidden = plan->layer.hidden;
     int constant = has_constant(&plan->layer, routing);
 #pragma omp parallel for schedule(static)

@@ -16,26 +16,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "compiler/plan/routing.h"
 #include "runtime/library.h"
 
-typedef enum SyntheticKind { SYNTHETIC_UNIFORM, SYNTHETIC_ZIPF, SYNTHETIC_ONE } SyntheticKind;
-
-typedef struct SyntheticRouting {
-    SyntheticKind kind;
-    double exponent;  // zipf: popularity of the n-th expert is n^-exponent
-} SyntheticRouting;
-
-// Parses "uniform", "zipf:S" (S >= 0) or "one". Returns 0, or -1 if the text is none of them ("trace:PREFIX" is bench's own).
-int synthetic_routing_parse(const char *text, SyntheticRouting *routing);
-
 // Fills one packed instance (plan->instance_bytes, any previous content). Parallel over panels. routing NULL: uniform.
-void synthetic_fill(const Plan *plan, uint8_t *instance, uint64_t seed, const SyntheticRouting *routing);
+void synthetic_fill(const Plan *plan, uint8_t *instance, uint64_t seed, const RoutingSkew *routing);
 // Fills every instance of an image that packed_image_begin has begun; instance i of kind k gets its own seed.
 // The caller finishes the image (packed_image_finish) if checksums are wanted.
-void synthetic_fill_image(const Kind *kinds, int64_t count, void *image, uint64_t seed, const SyntheticRouting *routing);
+void synthetic_fill_image(const Kind *kinds, int64_t count, void *image, uint64_t seed, const RoutingSkew *routing);
 
 // tokens [tokens][hidden] of variance 1, representable in the layer's interface format. Another seed gives other tokens.
-void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const SyntheticRouting *routing, float *x);
+void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const RoutingSkew *routing, float *x);
 // Rounds floats to the bf16 elements of an interface that takes bf16.
 void synthetic_to_bf16(const float *from, int64_t count, uint16_t *to);
 

@@ -21,7 +21,7 @@ static void *allocate(size_t bytes) {
 }
 
 // Where each tensor's array is kept.
-static void **array_of(FastWeights *weights, Tensor tensor) {
+static void **array_of(OpponentWeights *weights, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM: return (void **)&weights->norm;
     case TENSOR_NORM_BIAS: return (void **)&weights->norm_bias;
@@ -67,7 +67,7 @@ static void copy_tensor(const Plan *plan, const uint8_t *instance, Tensor tensor
     }
 }
 
-int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *weights) {
+int opponent_weights_unpack(const Plan *plan, const uint8_t *instance, OpponentWeights *weights) {
     memset(weights, 0, sizeof *weights);
     weights->routed.count = plan->layer.experts;
     weights->routed.intermediate = plan->layer.intermediate;
@@ -82,7 +82,7 @@ int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *
         size_t bytes = (size_t)(shape.matrices * shape.rows * shape.columns) * size;
         void *array = allocate(bytes);
         if (!array) {
-            fast_weights_free(weights);
+            opponent_weights_free(weights);
             return -1;
         }
         *array_of(weights, tensor) = array;
@@ -91,7 +91,7 @@ int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *
     return 0;
 }
 
-void fast_weights_free(FastWeights *weights) {
+void opponent_weights_free(OpponentWeights *weights) {
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         free(*array_of(weights, tensor));
         *array_of(weights, tensor) = NULL;
@@ -105,7 +105,7 @@ typedef struct Room {
     size_t bytes;
 } Room;
 
-static void list_rooms(const Layer *layer, FastWorkspace *w, int64_t tokens, Room *rooms) {
+static void list_rooms(const Layer *layer, OpponentWorkspace *w, int64_t tokens, Room *rooms) {
     size_t count = (size_t)tokens, hidden = (size_t)layer->hidden, width = (size_t)layer->intermediate, size = sizeof(float);
     size_t slots = count * (size_t)layer->top_k, experts = (size_t)layer->experts;
     width = (size_t)layer->shared_intermediate > width ? (size_t)layer->shared_intermediate : width;
@@ -128,8 +128,8 @@ static void list_rooms(const Layer *layer, FastWorkspace *w, int64_t tokens, Roo
     memcpy(rooms, all, sizeof all);
 }
 
-FastWorkspace *fast_workspace_create(const Layer *layer, int64_t max_tokens, int threads) {
-    FastWorkspace *w = calloc(1, sizeof *w);
+OpponentWorkspace *opponent_workspace_create(const Layer *layer, int64_t max_tokens, int threads) {
+    OpponentWorkspace *w = calloc(1, sizeof *w);
     Room rooms[WORKSPACE_ARRAYS];
     int64_t depth = layer->hidden > layer->intermediate ? layer->hidden : layer->intermediate;
     if (!w) {
@@ -137,7 +137,7 @@ FastWorkspace *fast_workspace_create(const Layer *layer, int64_t max_tokens, int
     }
     depth = layer->shared_intermediate > depth ? layer->shared_intermediate : depth;
     w->threads = threads;
-    w->wide_floats = FAST_OUTPUT_BLOCK * depth + 64;  // a line between threads
+    w->wide_floats = OPPONENT_OUTPUT_BLOCK * depth + 64;  // a line between threads
     list_rooms(layer, w, max_tokens, rooms);
     w->rejected = malloc((size_t)max_tokens + 1);
     int complete = w->rejected != NULL;
@@ -146,13 +146,13 @@ FastWorkspace *fast_workspace_create(const Layer *layer, int64_t max_tokens, int
         complete &= *rooms[i].array != NULL;
     }
     if (!complete) {
-        fast_workspace_free(w);
+        opponent_workspace_free(w);
         return NULL;
     }
     return w;
 }
 
-void fast_workspace_free(FastWorkspace *w) {
+void opponent_workspace_free(OpponentWorkspace *w) {
     Room rooms[WORKSPACE_ARRAYS];
     Layer none = {0};
     if (w) {

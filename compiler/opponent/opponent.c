@@ -71,8 +71,8 @@ CLONES static void dots(int64_t rows, int64_t outputs, int64_t depth, const floa
 // A product with `outputs` rows of a matrix from row `first` on; bf16 rows are widened a few at a time into `wide`.
 static void product(int64_t rows, int64_t first, int64_t outputs, int64_t depth, const float *const *x, const void *matrix,
                     Format format, const float *bias, float *wide, float *out, int64_t stride) {
-    for (int64_t o = 0; o < outputs; o += FAST_OUTPUT_BLOCK) {
-        int64_t block = outputs - o < FAST_OUTPUT_BLOCK ? outputs - o : FAST_OUTPUT_BLOCK;
+    for (int64_t o = 0; o < outputs; o += OPPONENT_OUTPUT_BLOCK) {
+        int64_t block = outputs - o < OPPONENT_OUTPUT_BLOCK ? outputs - o : OPPONENT_OUTPUT_BLOCK;
         const float *w = (const float *)matrix + (first + o) * depth;
         if (format == FORMAT_BF16) {
             widen_row(block * depth, (const uint16_t *)matrix + (first + o) * depth, wide);
@@ -110,7 +110,7 @@ static float round_bf16(float value) {
 
 // Routing ---------------------------------------------------------------------------------------------------------------------
 
-static void norm_row(const Layer *layer, const FastWeights *weights, const float *h, float *x) {
+static void norm_row(const Layer *layer, const OpponentWeights *weights, const float *h, float *x) {
     float mean = 0, squares = 0, n = (float)layer->hidden;
     for (int64_t i = 0; i < layer->hidden && layer->norm == NORM_LAYER; i++) {
         mean += h[i];
@@ -135,7 +135,7 @@ static void finish_logits(const Layer *layer, const float *bias, float *logits, 
     }
 }
 
-static void route_row(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t gate, int64_t token) {
+static void route_row(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t gate, int64_t token) {
     int64_t choices = layer_choices(layer), k = layer->top_k;
     float *logits = w->logits + token * layer_router_columns(layer);
     int32_t *experts = w->experts + token * k;
@@ -147,11 +147,11 @@ static void route_row(const Layer *layer, const FastWeights *weights, FastWorksp
         }
         return;
     }
-    fast_choose_row(layer, logits, weights->correction ? weights->correction + gate * choices : NULL, w->k ? w->k[token] : k,
-                    w->ranks + omp_get_thread_num() * 3 * choices, experts, w->weights + token * k);
+    opponent_choose_row(layer, logits, weights->correction ? weights->correction + gate * choices : NULL, w->k ? w->k[token] : k,
+                        w->ranks + omp_get_thread_num() * 3 * choices, experts, w->weights + token * k);
 }
 
-static void route(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t iteration) {
+static void route(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, int64_t iteration) {
     int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0, choices = layer_choices(layer),
             columns = layer_router_columns(layer);
     Format format = (Format)layer->router_weights;
@@ -176,7 +176,7 @@ static void route(const Layer *layer, const FastWeights *weights, FastWorkspace 
 }
 
 // Identity and null experts need no rows.
-static void sort_tokens(const Layer *layer, FastWorkspace *w, int64_t tokens) {
+static void sort_tokens(const Layer *layer, OpponentWorkspace *w, int64_t tokens) {
     int64_t slots = tokens * layer->top_k, row = 0;
     memset(w->starts, 0, (size_t)(layer->experts + 1) * sizeof *w->starts);
     for (int64_t i = 0; i < slots; i++) {
@@ -216,7 +216,7 @@ static float hidden_value(const Layer *layer, float g, float u) {
 }
 
 // One task: a block of outputs of expert e for its rows [first, last). down: values, otherwise hidden.
-static void expert_task(const Layer *layer, const FastPool *pool, FastWorkspace *w, int64_t e, int64_t first, int64_t last,
+static void expert_task(const Layer *layer, const OpponentPool *pool, OpponentWorkspace *w, int64_t e, int64_t first, int64_t last,
                         int64_t output, int down) {
     int64_t size = format_bytes((Format)layer->weights), depth = down ? pool->intermediate : layer->hidden;
     int64_t outputs = down ? layer->hidden : pool->intermediate, matrix = e * layer->hidden * pool->intermediate * size;
@@ -246,7 +246,7 @@ static void expert_task(const Layer *layer, const FastPool *pool, FastWorkspace 
 }
 
 // values = E_e(x) for experts [0, pool->count) with rows starts[e] .. starts[e + 1]; inputs through w->pointers.
-static void run_pool(const Layer *layer, const FastPool *pool, FastWorkspace *w, const int64_t *starts) {
+static void run_pool(const Layer *layer, const OpponentPool *pool, OpponentWorkspace *w, const int64_t *starts) {
     for (int down = 0; down < 2; down++) {
         int64_t outputs = down ? layer->hidden : pool->intermediate, blocks = (outputs + TASK_OUTPUTS - 1) / TASK_OUTPUTS;
 #pragma omp parallel for num_threads(w->threads) schedule(dynamic)
@@ -262,7 +262,7 @@ static void run_pool(const Layer *layer, const FastPool *pool, FastWorkspace *w,
     }
 }
 
-static void prepare_pointers(const Layer *layer, FastWorkspace *w, int64_t tokens, int64_t rows, const int32_t *token_of) {
+static void prepare_pointers(const Layer *layer, OpponentWorkspace *w, int64_t tokens, int64_t rows, const int32_t *token_of) {
     const float *from = w->memory[0];
     if (layer->compute == COMPUTE_BF16) {
 #pragma omp parallel for num_threads(w->threads) schedule(static)
@@ -277,7 +277,7 @@ static void prepare_pointers(const Layer *layer, FastWorkspace *w, int64_t token
 }
 
 // Rows of w x for experts that are weighted at their input. They lie where the outputs will: up is done before down begins.
-static void weigh_inputs(const Layer *layer, FastWorkspace *w, int64_t tokens) {
+static void weigh_inputs(const Layer *layer, OpponentWorkspace *w, int64_t tokens) {
     int64_t hidden = layer->hidden, k = layer->top_k;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t i = 0; i < tokens * k; i++) {
@@ -304,7 +304,7 @@ static int64_t next_slot(const int32_t *experts, int64_t k, int32_t done) {
 }
 
 // x_{t+1} += factor w_e E_e(x_t) in ascending order of choices.
-static void combine(const Layer *layer, FastWorkspace *w, int64_t tokens, float factor, float *next) {
+static void combine(const Layer *layer, OpponentWorkspace *w, int64_t tokens, float factor, float *next) {
     int64_t hidden = layer->hidden, k = layer->top_k;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
@@ -321,9 +321,9 @@ static void combine(const Layer *layer, FastWorkspace *w, int64_t tokens, float 
     }
 }
 
-static void run_shared(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t e, float factor,
-                       float *next) {
-    FastPool one = weights->shared;
+static void run_shared(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, int64_t e,
+                       float factor, float *next) {
+    OpponentPool one = weights->shared;
     int64_t size = format_bytes((Format)layer->weights) * layer->hidden * one.intermediate, start[2] = {0, tokens};
     one.count = 1;
     one.gate = layer->gated ? (uint8_t *)one.gate + e * size : NULL;
@@ -346,7 +346,7 @@ static void run_shared(const Layer *layer, const FastWeights *weights, FastWorks
 
 // One iteration: memory[1] = x_{t+1} from memory[0] = x_t, then they change places. A converted MoE weighs what it adds before
 // the last iteration, whose experts stand alone.
-static void iterate(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, int64_t t) {
+static void iterate(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, int64_t t) {
     float *state = w->memory[0], *next = w->memory[1];
     int last = t == layer->iterations - 1;
     float factor = layer->coe_weight && !last ? weights->coe_weight[t] : 1;
@@ -371,8 +371,8 @@ static void iterate(const Layer *layer, const FastWeights *weights, FastWorkspac
     w->memory[1] = state;
 }
 
-void fast_forward(const Layer *layer, const FastWeights *weights, FastWorkspace *w, int64_t tokens, const float *x, float *y,
-                  int32_t *experts_out, float *weights_out) {
+void opponent_forward(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, const float *x,
+                      float *y, int32_t *experts_out, float *weights_out) {
     int64_t hidden = layer->hidden, slots = tokens * layer->top_k;
     memset(w->rejected, 0, (size_t)tokens);
 #pragma omp parallel for num_threads(w->threads) schedule(static)

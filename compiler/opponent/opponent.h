@@ -1,8 +1,8 @@
 // What a competent user would write: plain C and OpenMP, optimised but straightforward. bench compares compiled layers with it.
 // Tokens are sorted by expert; products are register-blocked dot products that the compiler vectorises; weights are row-major
 // as in a checkpoint, in the layer's format; same semantics as the oracle.
-#ifndef CATENA_REFERENCE_FAST_H
-#define CATENA_REFERENCE_FAST_H
+#ifndef CATENA_OPPONENT_H
+#define CATENA_OPPONENT_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -10,33 +10,33 @@
 #include "templates/plan.h"
 
 // A pool of experts; matrices in Format layer->weights, biases fp32. NULL where the layer has none.
-typedef struct FastPool {
+typedef struct OpponentPool {
     int64_t count, intermediate;
     void *gate, *up;             // [count][intermediate][hidden]
     void *down;                  // [count][hidden][intermediate]
     float *gate_bias, *up_bias;  // [count][intermediate]
     float *down_bias;            // [count][hidden]
-} FastPool;
+} OpponentPool;
 
-typedef struct FastWeights {
+typedef struct OpponentWeights {
     float *norm, *norm_bias;   // [hidden]
     float *coe_weight;         // [iterations - 1]
     void *router;              // [gates][choices][hidden] in Format layer->router_weights
     float *router_bias;        // [gates][choices]
     float *correction;         // [gates][choices]
     void *shared_expert_gate;  // [shared experts][hidden] in Format layer->router_weights
-    FastPool routed, shared;
-} FastWeights;
+    OpponentPool routed, shared;
+} OpponentWeights;
 
 // Room for the intermediate results of up to so many tokens, so that a forward allocates nothing. Slots are (token, choice).
-typedef struct FastWorkspace {
+typedef struct OpponentWorkspace {
     int threads;
     float *memory[2];          // [tokens][hidden]: x_t and x_{t+1}, alternating
     float *rounded;            // [tokens][hidden]: x_t rounded to bf16, in compute class bf16
     float *hidden;             // [slots][widest intermediate]: act(gate x) * (up x), one row per slot, sorted by expert
     float *values;             // [slots][hidden]: the experts' outputs
     float *logits, *weights;   // [tokens][router columns], [tokens][top_k]
-    float *ranks;              // [threads][3][choices]: of one row, see fast_choose_row
+    float *ranks;              // [threads][3][choices]: of one row, see opponent_choose_row
     float *wide;               // [threads][wide_floats]: rows of a bf16 matrix as fp32
     int64_t wide_floats;
     int32_t *experts, *slots;  // [tokens][top_k]: chosen experts, and the row in hidden and values of each
@@ -45,26 +45,26 @@ typedef struct FastWorkspace {
     const int32_t *k;          // [tokens]: k of each token, set by the caller; NULL: top_k
     uint8_t *rejected;         // [tokens]: logits were not finite
     const float **pointers;    // [slots]: input of each row
-} FastWorkspace;
+} OpponentWorkspace;
 
-enum { FAST_OUTPUT_BLOCK = 8 };  // rows of a matrix that are widened at a time
+enum { OPPONENT_OUTPUT_BLOCK = 8 };  // rows of a matrix that are widened at a time
 
 // Copies one packed instance into row-major arrays, on huge pages where they are large. Returns 0, or -1 when out of memory
 // (nothing is left allocated).
-int fast_weights_unpack(const Plan *plan, const uint8_t *instance, FastWeights *weights);
-void fast_weights_free(FastWeights *weights);
+int opponent_weights_unpack(const Plan *plan, const uint8_t *instance, OpponentWeights *weights);
+void opponent_weights_free(OpponentWeights *weights);
 // NULL when out of memory.
-FastWorkspace *fast_workspace_create(const Layer *layer, int64_t max_tokens, int threads);
-void fast_workspace_free(FastWorkspace *workspace);
+OpponentWorkspace *opponent_workspace_create(const Layer *layer, int64_t max_tokens, int threads);
+void opponent_workspace_free(OpponentWorkspace *workspace);
 
 // y [tokens][hidden] = layer(x [tokens][hidden]), both fp32, with the workspace's threads. tokens <= max_tokens; y may be x.
 // A token whose logits are not finite gets a row of NaN. experts and weights ([iterations][tokens][top_k]) may be NULL.
-void fast_forward(const Layer *layer, const FastWeights *weights, FastWorkspace *workspace, int64_t tokens, const float *x,
-                  float *y, int32_t *experts_out, float *weights_out);
+void opponent_forward(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *workspace, int64_t tokens,
+                      const float *x, float *y, int32_t *experts_out, float *weights_out);
 
 // One row's choices and weights from its logits (route.c), k at most. correction: [choices], NULL: none.
 // ranks: [3][choices], room for ranks, scores and the scores of groups.
-void fast_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks, int32_t *experts,
-                     float *weights);
+void opponent_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks,
+                         int32_t *experts, float *weights);
 
 #endif

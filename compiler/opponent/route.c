@@ -133,8 +133,8 @@ static void normalise(const Layer *layer, int64_t count, float *weights) {
     }
 }
 
-void fast_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks, int32_t *experts,
-                     float *weights) {
+void opponent_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks,
+                         int32_t *experts, float *weights) {
     float *scores = ranks + layer_choices(layer), *groups = scores + layer_choices(layer);
     const OpponentRow row = {logits, scores, ranks, layer_choices(layer), k, experts, weights};
     score_row(layer, logits, scores);

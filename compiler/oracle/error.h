@@ -23,8 +23,8 @@
 //   lambda sqrt(0.067) d < 2 d is taken.
 // It is the sharp test, for random data only: on constant or tied data rounding errors are correlated.
 // The oracle's own rounding (2^-53 per operation) is covered by the one spare step of each gamma.
-#ifndef CATENA_REFERENCE_ERROR_H
-#define CATENA_REFERENCE_ERROR_H
+#ifndef CATENA_ORACLE_ERROR_H
+#define CATENA_ORACLE_ERROR_H
 
 #include <float.h>
 #include <math.h>

@@ -19,7 +19,7 @@ static Bounded inverse_root(double sum, double error, double n, double eps) {
     return bounded_rounded(value, most - value, 4);
 }
 
-static void norm_rms(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x) {
+static void norm_rms(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x) {
     double n = (double)layer->hidden, sum = 0;
     for (int64_t i = 0; i < layer->hidden; i++) {
         sum += (double)h[i] * h[i];
@@ -32,7 +32,7 @@ static void norm_rms(const Layer *layer, const ReferenceWeights *weights, const 
     }
 }
 
-static void norm_layer(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x) {
+static void norm_layer(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x) {
     double n = (double)layer->hidden, sum = 0, magnitude = 0, squares = 0, error = 0;
     for (int64_t i = 0; i < layer->hidden; i++) {
         sum += h[i];
@@ -55,7 +55,7 @@ static void norm_layer(const Layer *layer, const ReferenceWeights *weights, cons
     }
 }
 
-void reference_norm(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x) {
+void oracle_norm(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x) {
     switch ((Norm)layer->norm) {
     case NORM_RMS: norm_rms(layer, weights, h, model, x); return;
     case NORM_LAYER: norm_layer(layer, weights, h, model, x); return;
@@ -71,7 +71,7 @@ void reference_norm(const Layer *layer, const ReferenceWeights *weights, const f
 // worst:  |error| <= gamma_n sum (|a| + e) |w|  +  sum e |w|  +  floor
 // likely: |error| <= lambda u sqrt(n) (max |prefix| + sqrt(sum ((|a| + e) w)^2))  +  sqrt(sum (e w)^2)  +  floor
 
-void reference_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand) {
+void oracle_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand) {
     const ProductTolerance *tolerance = &product_tolerances[compute];
     double magnitude = 0, n = (double)count;
     double roundings = tolerance->roundings;
@@ -134,7 +134,7 @@ static double strands_total(const double *strands) {
     return total;
 }
 
-Bounded reference_product(const Operand *operand, const float *w, int64_t count, const float *bias) {
+Bounded oracle_product(const Operand *operand, const float *w, int64_t count, const float *bias) {
     Sums sums = {0};
     double magnitude, error;  // magnitude >= |every partial sum|
     if (operand->model == ERROR_WORST) {
@@ -180,7 +180,7 @@ static double activation_value(Activation activation, double slope, double x) {
     return NAN;
 }
 
-Bounded reference_activation(Activation activation, double slope, Bounded g) {
+Bounded oracle_activation(Activation activation, double slope, Bounded g) {
     const ActivationTolerance *tolerance = &activation_tolerances[activation];
     double value = activation_value(activation, slope, g.value), units = tolerance->units;
     if (!isfinite(g.error)) {
@@ -223,25 +223,25 @@ static Bounded gated_value(const Layer *layer, Bounded gate, Bounded up) {
     if (layer->up_offset != 0) {
         up = bounded_add(up, bounded_exact(layer->up_offset));
     }
-    return bounded_multiply(reference_activation((Activation)layer->activation, layer->slope, gate), up);
+    return bounded_multiply(oracle_activation((Activation)layer->activation, layer->slope, gate), up);
 }
 
-void reference_expert(const Layer *layer, const ReferenceExperts *pool, int64_t e, const Operand *x, Scratch *scratch) {
+void oracle_expert(const Layer *layer, const OracleExperts *pool, int64_t e, const Operand *x, Scratch *scratch) {
     int64_t hidden = layer->hidden, width = pool->intermediate;
     for (int64_t f = 0; f < width; f++) {
         int64_t row = e * width + f;
-        Bounded up = reference_product(x, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
+        Bounded up = oracle_product(x, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
         if (layer->gated) {
             const float *bias = pool->gate_bias ? pool->gate_bias + row : NULL;
-            scratch->hidden[f] = gated_value(layer, reference_product(x, pool->gate + row * hidden, hidden, bias), up);
+            scratch->hidden[f] = gated_value(layer, oracle_product(x, pool->gate + row * hidden, hidden, bias), up);
         } else {
-            scratch->hidden[f] = reference_activation((Activation)layer->activation, layer->slope, up);
+            scratch->hidden[f] = oracle_activation((Activation)layer->activation, layer->slope, up);
         }
     }
-    reference_operand(scratch->hidden, width, (Compute)layer->compute, &scratch->inner);
+    oracle_operand(scratch->hidden, width, (Compute)layer->compute, &scratch->inner);
     for (int64_t i = 0; i < hidden; i++) {
         int64_t row = e * hidden + i;
         const float *bias = pool->down_bias ? pool->down_bias + row : NULL;
-        scratch->output[i] = reference_product(&scratch->inner, pool->down + row * width, width, bias);
+        scratch->output[i] = oracle_product(&scratch->inner, pool->down + row * width, width, bias);
     }
 }

@@ -54,7 +54,7 @@ static size_t scratch_divide(const Layer *layer, uint8_t *base, Scratch *scratch
 // Forward ---------------------------------------------------------------------------------------------------------------------
 
 // `first` is that of the lowest token with a violation, whatever the threads' order.
-static void merge_checks(ReferenceChecks *all, const ReferenceChecks *one, int64_t token, int64_t *first) {
+static void merge_checks(OracleChecks *all, const OracleChecks *one, int64_t token, int64_t *first) {
     all->choices += one->choices;
     all->near_ties += one->near_ties;
     all->rejected += one->rejected;
@@ -66,8 +66,8 @@ static void merge_checks(ReferenceChecks *all, const ReferenceChecks *one, int64
     }
 }
 
-int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64_t tokens, const float *x,
-                      const ReferenceGiven *given, ErrorModel model, ReferenceOutput *out) {
+int oracle_forward(const Layer *layer, const OracleWeights *weights, int64_t tokens, const float *x, const OracleGiven *given,
+                   ErrorModel model, OracleOutput *out) {
     int64_t first = INT64_MAX;
     int failed = 0;
     memset(&out->checks, 0, sizeof out->checks);
@@ -84,7 +84,7 @@ int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64
 #pragma omp for schedule(dynamic)
         for (int64_t token = 0; token < tokens; token++) {
             if (!failed) {
-                ReferenceChecks checks = {0};
+                OracleChecks checks = {0};
                 TokenRun run = {.layer = layer,
                                 .weights = weights,
                                 .given = given,
@@ -95,8 +95,8 @@ int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64
                                 .tokens = tokens};
                 scratch_divide(layer, memory, &scratch);
                 scratch.operand.model = scratch.own.model = scratch.inner.model = model;
-                reference_token(&run, x + token * layer->hidden);
-#pragma omp critical(reference_checks)
+                oracle_token(&run, x + token * layer->hidden);
+#pragma omp critical(oracle_checks)
                 merge_checks(&out->checks, &checks, token, &first);
             }
         }
@@ -105,9 +105,8 @@ int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64
     return failed ? -1 : 0;
 }
 
-ReferenceComparison reference_compare(const ReferenceOutput *oracle, int64_t tokens, int64_t hidden, const float *y,
-                                      int64_t stride) {
-    ReferenceComparison result = {0};
+OracleComparison oracle_compare(const OracleOutput *oracle, int64_t tokens, int64_t hidden, const float *y, int64_t stride) {
+    OracleComparison result = {0};
     for (int64_t token = 0; token < tokens; token++) {
         double error_squares = 0, squares = 0, bound_squares = 0;
         for (int64_t i = 0; i < hidden; i++) {

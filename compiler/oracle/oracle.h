@@ -1,7 +1,7 @@
 // The oracle: what the description means (README), in scalar C with double accumulation, and how far a correct fp32 implementation
 // may be from it. It shares no code with skeletons, tiles or runtime; weights come as plain arrays in checkpoint orientation.
-#ifndef CATENA_REFERENCE_H
-#define CATENA_REFERENCE_H
+#ifndef CATENA_ORACLE_H
+#define CATENA_ORACLE_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -10,40 +10,40 @@
 #include "templates/plan.h"
 
 // A pool of experts. Arrays that the layer does not have are NULL.
-typedef struct ReferenceExperts {
+typedef struct OracleExperts {
     int64_t count, intermediate;
     float *gate, *up;            // [count][intermediate][hidden]
     float *down;                 // [count][hidden][intermediate]
     float *gate_bias, *up_bias;  // [count][intermediate]
     float *down_bias;            // [count][hidden]
-} ReferenceExperts;
+} OracleExperts;
 
-typedef struct ReferenceWeights {
+typedef struct OracleWeights {
     float *norm, *norm_bias;    // [hidden]
     float *coe_weight;          // [iterations - 1]
     float *router;              // [gates][choices][hidden]
     float *router_bias;         // [gates][choices]
     float *correction;          // [gates][choices]
     float *shared_expert_gate;  // [shared experts][hidden]
-    ReferenceExperts routed, shared;
-} ReferenceWeights;
+    OracleExperts routed, shared;
+} OracleWeights;
 
 // Allocates every array that the layer has, zeroed. Returns 0, or -1 when out of memory (nothing is left allocated).
-int reference_weights_allocate(const Layer *layer, ReferenceWeights *weights);
+int oracle_weights_allocate(const Layer *layer, OracleWeights *weights);
 // Fills all arrays from one packed instance (runtime/packed.h), with all threads.
-void reference_weights_unpack(const Plan *plan, const uint8_t *instance, ReferenceWeights *weights);
-void reference_weights_free(ReferenceWeights *weights);
+void oracle_weights_unpack(const Plan *plan, const uint8_t *instance, OracleWeights *weights);
+void oracle_weights_free(OracleWeights *weights);
 
 // Routing that a library reported, to be replayed: [iterations][tokens][top_k], expert -1 = unused slot.
-typedef struct ReferenceGiven {
+typedef struct OracleGiven {
     const int32_t *experts;  // NULL: the oracle routes by itself (only k is given)
     const float *weights;
     int check;  // 1: the library chose them itself, so check each against the oracle's scores; 0: a caller made them up
     const int32_t *k;  // [tokens] how many choices each token was to make; NULL: top_k
-} ReferenceGiven;
+} OracleGiven;
 
 // What the check of a library's choices found.
-typedef struct ReferenceChecks {
+typedef struct OracleChecks {
     int64_t choices;       // choices checked
     int64_t near_ties;     // (token, iteration) where bounds leave several outcomes open (the k-th and k+1-th score, a group, a
                            // threshold are closer than their errors): each is right
@@ -51,37 +51,36 @@ typedef struct ReferenceChecks {
     int64_t violations;    // choices, weights or rejections that no correct implementation makes
     double worst_weight;   // largest error of a routing weight in units of its bound
     char first[160];       // the first violation in words, "" if there is none
-} ReferenceChecks;
+} OracleChecks;
 
 // EITHER: logits may or may not overflow in fp32, and what the library did does not tell.
-typedef enum ReferenceVerdict { REFERENCE_ACCEPTED, REFERENCE_REJECTED, REFERENCE_EITHER } ReferenceVerdict;
+typedef enum OracleVerdict { ORACLE_ACCEPTED, ORACLE_REJECTED, ORACLE_EITHER } OracleVerdict;
 
-typedef struct ReferenceOutput {
+typedef struct OracleOutput {
     double *y;         // [tokens][hidden]; NaN in rows of rejected tokens
     double *bound;     // [tokens][hidden]: a correct fp32 result is within y +- bound; infinity: it may overflow
     int32_t *experts;  // [iterations][tokens][top_k] the routing that was used; may be NULL
     float *weights;
     double *scores;        // [iterations][tokens][choices], NaN for rejected tokens; may be NULL, like the two that follow
     double *score_bounds;  // a correct fp32 score is within scores +- these
-    uint8_t *rejected;     // [tokens] ReferenceVerdict: whether the library must report the token as not finite
-    ReferenceChecks checks;
-} ReferenceOutput;
+    uint8_t *rejected;     // [tokens] OracleVerdict: whether the library must report the token as not finite
+    OracleChecks checks;
+} OracleOutput;
 
 // Runs a layer on x [tokens][hidden]. model: worst-case bounds for any data, likely ones for random data. given == NULL: the oracle
 // routes by itself (bounds then hold for implementations that choose the same experts). Returns 0, or -1 when out of memory.
 // Parallel over tokens; results do not depend on threads.
-int reference_forward(const Layer *layer, const ReferenceWeights *weights, int64_t tokens, const float *x,
-                      const ReferenceGiven *given, ErrorModel model, ReferenceOutput *out);
+int oracle_forward(const Layer *layer, const OracleWeights *weights, int64_t tokens, const float *x, const OracleGiven *given,
+                   ErrorModel model, OracleOutput *out);
 
 // How y (rows of `stride` floats) compares with the oracle.
-typedef struct ReferenceComparison {
+typedef struct OracleComparison {
     double worst;  // largest |y - oracle| in units of the bound; <= 1 is right. Infinity: NaN where a number is due, ...
     int64_t token, column;  // where
     double worst_l2;  // largest relative L2 error of a row (rows that may overflow or are zero left out)
     double worst_l2_bound;  // largest L2 error of a row in units of the L2 norm of its bounds
-} ReferenceComparison;
+} OracleComparison;
 
-ReferenceComparison reference_compare(const ReferenceOutput *oracle, int64_t tokens, int64_t hidden, const float *y,
-                                      int64_t stride);
+OracleComparison oracle_compare(const OracleOutput *oracle, int64_t tokens, int64_t hidden, const float *y, int64_t stride);
 
 #endif

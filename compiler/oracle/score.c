@@ -10,7 +10,7 @@ static int64_t gate_row(const Layer *layer, int64_t iteration, int64_t choice) {
     return (layer->gate_per_iteration ? iteration : 0) * layer_choices(layer) + choice;
 }
 
-const float *reference_router_row(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int64_t choice) {
+const float *oracle_router_row(const Layer *layer, const OracleWeights *weights, int64_t iteration, int64_t choice) {
     return weights->router + gate_row(layer, iteration, choice) * layer->hidden;
 }
 
@@ -25,10 +25,10 @@ static Bounded softcap(Bounded z, double cap) {
     return bounded_rounded(value, image.error + cap * tiny_fp32, function_units + 2);
 }
 
-void reference_logits(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, const Operand *x, Bounded *z) {
+void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t iteration, const Operand *x, Bounded *z) {
     int64_t choices = layer_choices(layer);
     for (int64_t e = 0; e < choices; e++) {
-        Bounded product = reference_product(x, reference_router_row(layer, weights, iteration, e), layer->hidden, NULL);
+        Bounded product = oracle_product(x, oracle_router_row(layer, weights, iteration, e), layer->hidden, NULL);
         z[e] = bounded_scale(product, layer->logit_scale);
         if (layer->router_bias) {
             z[e] = bounded_add(z[e], bounded_exact(weights->router_bias[gate_row(layer, iteration, e)]));
@@ -36,7 +36,7 @@ void reference_logits(const Layer *layer, const ReferenceWeights *weights, int64
         z[e] = softcap(z[e], layer->softcap);
     }
     for (int64_t j = 0; j < layer->shared_experts && layer->shared_gated; j++) {
-        z[choices + j] = reference_product(x, weights->shared_expert_gate + j * layer->hidden, layer->hidden, NULL);
+        z[choices + j] = oracle_product(x, weights->shared_expert_gate + j * layer->hidden, layer->hidden, NULL);
     }
 }
 
@@ -63,7 +63,7 @@ static Whole whole_of(const Bounded *z, int64_t count) {
 }
 
 // 1 / (1 + exp(-z)): monotone; exp, sum, division.
-Bounded reference_sigmoid(Bounded z) {
+Bounded oracle_sigmoid(Bounded z) {
     if (!isfinite(z.error)) {
         return (Bounded){0.5, 0.5};
     }
@@ -75,7 +75,7 @@ Bounded reference_sigmoid(Bounded z) {
 #define SCORE_ORACLE
 #include "templates/routers/list.h"
 
-void reference_scores(const Layer *layer, const Bounded *z, Bounded *s) {
+void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s) {
     int64_t choices = layer_choices(layer);
     Whole whole = score_facts[layer->score].whole ? whole_of(z, choices) : (Whole){0};
     for (int64_t e = 0; e < choices; e++) {
@@ -136,10 +136,9 @@ static void normalise(const Layer *layer, int64_t count, Bounded *weights) {
     }
 }
 
-void reference_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count,
-                     Bounded *weights) {
+void oracle_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count, Bounded *weights) {
     for (int64_t i = 0; i < count; i++) {
-        weights[i] = reference_rule_weight(layer, z, s, chosen, i);
+        weights[i] = oracle_rule_weight(layer, z, s, chosen, i);
     }
     if (layer->normalize) {
         normalise(layer, count, weights);

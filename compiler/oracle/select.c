@@ -2,7 +2,7 @@
 //
 // Every rule takes the ranking's head, choice after choice: a rule is a function that says whether a token goes on, in the
 // OracleRule of its file in templates/routers/. It answers with a Certainty, because scores carry errors: without errors
-// (reference_select) the answer is yes or no and makes the oracle's own choices, with errors it judges a library's
+// (oracle_select) the answer is yes or no and makes the oracle's own choices, with errors it judges a library's
 // (check.c).
 #include <math.h>
 #include <string.h>
@@ -94,13 +94,13 @@ static void mask_groups(const Layer *layer, Ranking *r) {
 
 // Ranking ---------------------------------------------------------------------------------------------------------------------
 
-int reference_ranks_by_logits(const Layer *layer) {
+int oracle_ranks_by_logits(const Layer *layer) {
     int grouped = is_grouped(layer) && (layer->group_score != GROUP_MAX || layer->group_mask != MASK_MINUS_INFINITY);
     int asked = selection_facts[layer->selection].logits_alone || layer->rank == RANK_LOGIT;
     return asked || (score_facts[layer->score].strict && !layer->correction && !grouped);
 }
 
-void reference_rank(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int by_logits, Ranking *r) {
+void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t iteration, int by_logits, Ranking *r) {
     int64_t choices = layer_choices(layer), gate = layer->gate_per_iteration ? iteration : 0;
     int shortcut = by_logits && layer->rank != RANK_LOGIT;  // groups are then scored by logits too: the same groups win
     memset(r->kept, SURELY, (size_t)choices);
@@ -145,48 +145,48 @@ static Certainty rule_takes(const Layer *layer, const Ranking *r, int64_t e) {
     return rule->takes ? rule->takes(layer, r, e) : SURELY;
 }
 
-Bounded reference_rule_weight(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t slot) {
+Bounded oracle_rule_weight(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t slot) {
     const OracleRule *rule = rules[layer->selection];
     return rule->weight ? rule->weight(layer, z, chosen, slot) : s[chosen[slot]];
 }
 
-Certainty reference_present(const Layer *layer, const Ranking *r, int64_t e) {
+Certainty oracle_present(const Layer *layer, const Ranking *r, int64_t e) {
     return layer->group_mask == MASK_MINUS_INFINITY ? (Certainty)r->kept[e] : SURELY;
 }
 
-Certainty reference_takes(const Layer *layer, const Ranking *r, int64_t e) {
+Certainty oracle_takes(const Layer *layer, const Ranking *r, int64_t e) {
     Certainty room = r->count < r->limit ? SURELY : SURELY_NOT;
-    return certainty_both(room, certainty_both(reference_present(layer, r, e), rule_takes(layer, r, e)));
+    return certainty_both(room, certainty_both(oracle_present(layer, r, e), rule_takes(layer, r, e)));
 }
 
-void reference_take(Ranking *r, int64_t e) {
+void oracle_take(Ranking *r, int64_t e) {
     r->taken[e] = 1;
     r->count++;
     r->sum = plus(r, r->sum, r->scores[e]);
 }
 
-int reference_slots_ascend(const Layer *layer) {
+int oracle_slots_ascend(const Layer *layer) {
     return rules[layer->selection]->ascends && layer->top_k == layer_choices(layer);
 }
 
-int64_t reference_select(const Layer *layer, Ranking *r, int32_t *chosen) {
+int64_t oracle_select(const Layer *layer, Ranking *r, int32_t *chosen) {
     int64_t choices = layer_choices(layer);
     for (;;) {
         int32_t best = -1;
         for (int32_t e = 0; e < choices; e++) {
             int better = best < 0 || r->order[e].value > r->order[best].value;
-            best = !r->taken[e] && better && reference_takes(layer, r, e) == SURELY ? e : best;
+            best = !r->taken[e] && better && oracle_takes(layer, r, e) == SURELY ? e : best;
         }
         if (best < 0) {
             break;
         }
         chosen[r->count] = best;
-        reference_take(r, best);
+        oracle_take(r, best);
     }
     for (int64_t s = r->count; s < layer->top_k; s++) {
         chosen[s] = -1;
     }
-    for (int64_t e = 0, s = 0; e < choices && reference_slots_ascend(layer); e++) {
+    for (int64_t e = 0, s = 0; e < choices && oracle_slots_ascend(layer); e++) {
         if (r->taken[e]) {
             chosen[s++] = (int32_t)e;
         }

@@ -1,6 +1,6 @@
 // The oracle's steps on one token, shared between its files only.
-#ifndef CATENA_REFERENCE_STEPS_H
-#define CATENA_REFERENCE_STEPS_H
+#ifndef CATENA_ORACLE_STEPS_H
+#define CATENA_ORACLE_STEPS_H
 
 #include "error.h"
 #include "oracle.h"
@@ -54,10 +54,10 @@ typedef struct Scratch {
 // One token on its way through the layer.
 typedef struct TokenRun {
     const Layer *layer;
-    const ReferenceWeights *weights;
-    const ReferenceGiven *given;
-    ReferenceOutput *out;
-    ReferenceChecks *checks;
+    const OracleWeights *weights;
+    const OracleGiven *given;
+    OracleOutput *out;
+    OracleChecks *checks;
     Scratch *scratch;
     int64_t token, tokens;
     int input_finite;
@@ -66,50 +66,49 @@ typedef struct TokenRun {
 } TokenRun;
 
 // All of it: fills the token's rows of run->out and what checks find (token.c).
-void reference_token(TokenRun *run, const float *h);
+void oracle_token(TokenRun *run, const float *h);
 
 // x_0 = norm(h).
-void reference_norm(const Layer *layer, const ReferenceWeights *weights, const float *h, ErrorModel model, Bounded *x);
+void oracle_norm(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x);
 // Prepares a for products of a compute class (class bf16 rounds it); operand->model is set by the caller.
-void reference_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand);
+void oracle_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand);
 // sum over k of operand[k] w[k], + bias if not NULL.
-Bounded reference_product(const Operand *operand, const float *w, int64_t count, const float *bias);
+Bounded oracle_product(const Operand *operand, const float *w, int64_t count, const float *bias);
 // One expert of a pool on a prepared x: scratch->output = E_e(x).
-void reference_expert(const Layer *layer, const ReferenceExperts *pool, int64_t e, const Operand *x, Scratch *scratch);
+void oracle_expert(const Layer *layer, const OracleExperts *pool, int64_t e, const Operand *x, Scratch *scratch);
 // Activation with its error (table in expert.c). slope is silu's.
-Bounded reference_activation(Activation activation, double slope, Bounded g);
+Bounded oracle_activation(Activation activation, double slope, Bounded g);
 
 // Scores and weights (score.c).
 // z = softcap(logit_scale W_t x_t + b), then G x_t if shared experts are gated. The operand is prepared for compute class fp32.
-void reference_logits(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, const Operand *x, Bounded *z);
-const float *reference_router_row(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int64_t choice);
-void reference_scores(const Layer *layer, const Bounded *z, Bounded *s);
-Bounded reference_sigmoid(Bounded z);
+void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t iteration, const Operand *x, Bounded *z);
+const float *oracle_router_row(const Layer *layer, const OracleWeights *weights, int64_t iteration, int64_t choice);
+void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s);
+Bounded oracle_sigmoid(Bounded z);
 // Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled.
-void reference_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count,
-                     Bounded *weights);
+void oracle_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count, Bounded *weights);
 
 // Ranking and selection (select.c).
 // Whether choices may be ranked by their logits, without scores: the order is the same.
-int reference_ranks_by_logits(const Layer *layer);
-// Ranks all choices from r->logits and r->scores, taking nothing yet. by_logits: only where reference_ranks_by_logits.
-void reference_rank(const Layer *layer, const ReferenceWeights *weights, int64_t iteration, int by_logits, Ranking *r);
+int oracle_ranks_by_logits(const Layer *layer);
+// Ranks all choices from r->logits and r->scores, taking nothing yet. by_logits: only where oracle_ranks_by_logits.
+void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t iteration, int by_logits, Ranking *r);
 // Whether a token that has taken r->count choices could go on with choice e, as far as the rule of selection is concerned.
-Certainty reference_takes(const Layer *layer, const Ranking *r, int64_t e);
+Certainty oracle_takes(const Layer *layer, const Ranking *r, int64_t e);
 // Whether a choice can be made at all: its group does not lose, or losing is no exclusion.
-Certainty reference_present(const Layer *layer, const Ranking *r, int64_t e);
-void reference_take(Ranking *r, int64_t e);
+Certainty oracle_present(const Layer *layer, const Ranking *r, int64_t e);
+void oracle_take(Ranking *r, int64_t e);
 // What the rule makes the weight of the choice in a slot, before it is normalised: its score, as a rule.
-Bounded reference_rule_weight(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t slot);
+Bounded oracle_rule_weight(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t slot);
 // Slots are in ascending order of choices instead of ranking order.
-int reference_slots_ascend(const Layer *layer);
+int oracle_slots_ascend(const Layer *layer);
 // Makes a token's choices from a ranking without errors. Returns their number; the other slots become -1.
-int64_t reference_select(const Layer *layer, Ranking *r, int32_t *chosen);
+int64_t oracle_select(const Layer *layer, Ranking *r, int32_t *chosen);
 
 // Checks one token's choices and weights in one iteration (check.c). ranking: its logits, scores and limit are set.
-void reference_check_choice(const Layer *layer, const ReferenceWeights *weights, int64_t token, int64_t iteration,
-                            const int32_t *chosen, const float *given, Scratch *scratch, ReferenceChecks *checks);
+void oracle_check_choice(const Layer *layer, const OracleWeights *weights, int64_t token, int64_t iteration, const int32_t *chosen,
+                         const float *given, Scratch *scratch, OracleChecks *checks);
 // Notes a violation; the first one's text is kept.
-void reference_violation(ReferenceChecks *checks, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void oracle_violation(OracleChecks *checks, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

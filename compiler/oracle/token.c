@@ -36,9 +36,9 @@ static void fill_ranking(const TokenRun *run, int exact) {
 // Whether the rule of selection may leave a token without any choice.
 static int may_choose_none(const TokenRun *run, int64_t iteration) {
     Ranking *ranking = &run->scratch->ranking;
-    reference_rank(run->layer, run->weights, iteration, 0, ranking);
+    oracle_rank(run->layer, run->weights, iteration, 0, ranking);
     for (int64_t e = 0; e < layer_choices(run->layer); e++) {
-        if (reference_takes(run->layer, ranking, e) == SURELY) {
+        if (oracle_takes(run->layer, ranking, e) == SURELY) {
             return 0;
         }
     }
@@ -55,9 +55,9 @@ static void judge_given(TokenRun *run, int64_t iteration, const int32_t *experts
     }
     fill_ranking(run, 0);
     if (run->rejected && !nowhere) {
-        reference_violation(run->checks, "token %lld, iteration %lld: routed again after it was rejected", token, t);
+        oracle_violation(run->checks, "token %lld, iteration %lld: routed again after it was rejected", token, t);
     } else if (!run->input_finite && !nowhere) {
-        reference_violation(run->checks, "token %lld, iteration %lld: routed although its logits are not finite", token, t);
+        oracle_violation(run->checks, "token %lld, iteration %lld: routed although its logits are not finite", token, t);
     }
     if (run->rejected || !run->input_finite) {
         run->rejected = 1;
@@ -66,7 +66,7 @@ static void judge_given(TokenRun *run, int64_t iteration, const int32_t *experts
         run->unknown |= none;
         run->rejected |= !none;
     } else {
-        reference_check_choice(layer, run->weights, run->token, iteration, experts, weights, run->scratch, run->checks);
+        oracle_check_choice(layer, run->weights, run->token, iteration, experts, weights, run->scratch, run->checks);
     }
 }
 
@@ -92,9 +92,9 @@ static void route_own(TokenRun *run, int64_t iteration) {
     run->rejected |= !run->input_finite;
     run->unknown |= any_unbounded(scratch->logits, layer_router_columns(layer));
     fill_ranking(run, 1);
-    reference_rank(layer, run->weights, iteration, reference_ranks_by_logits(layer), &scratch->ranking);
-    int64_t count = reference_select(layer, &scratch->ranking, scratch->slots);
-    reference_weigh(layer, scratch->logits, scratch->scores, scratch->slots, count, scratch->weights);
+    oracle_rank(layer, run->weights, iteration, oracle_ranks_by_logits(layer), &scratch->ranking);
+    int64_t count = oracle_select(layer, &scratch->ranking, scratch->slots);
+    oracle_weigh(layer, scratch->logits, scratch->scores, scratch->slots, count, scratch->weights);
     for (int64_t s = run->rejected ? 0 : count; s < layer->top_k; s++) {
         scratch->slots[s] = -1;
         scratch->weights[s] = bounded_exact(0);
@@ -102,7 +102,7 @@ static void route_own(TokenRun *run, int64_t iteration) {
 }
 
 static void note_routing(const TokenRun *run, int64_t iteration) {
-    const ReferenceOutput *out = run->out;
+    const OracleOutput *out = run->out;
     int64_t row = iteration * run->tokens + run->token, k = run->layer->top_k, choices = layer_choices(run->layer);
     for (int64_t s = 0; s < k && out->experts; s++) {
         out->experts[row * k + s] = run->scratch->slots[s];
@@ -140,17 +140,17 @@ static void add_choice(const TokenRun *run, int64_t e, Bounded weight, double fa
         for (int64_t i = 0; i < layer->hidden; i++) {
             scratch->weighted[i] = bounded_multiply(weight, scratch->state[i]);
         }
-        reference_operand(scratch->weighted, layer->hidden, (Compute)layer->compute, &scratch->own);
+        oracle_operand(scratch->weighted, layer->hidden, (Compute)layer->compute, &scratch->own);
         x = &scratch->own;
         weight = bounded_exact(1);
     }
-    reference_expert(layer, &run->weights->routed, e, x, scratch);
+    oracle_expert(layer, &run->weights->routed, e, x, scratch);
     add_weighted(run, scratch->output, bounded_scale(weight, factor));
 }
 
 static Bounded shared_weight(const TokenRun *run, int64_t j) {
     const Layer *layer = run->layer;
-    Bounded gate = layer->shared_gated ? reference_sigmoid(run->scratch->logits[layer_choices(layer) + j]) : bounded_exact(1);
+    Bounded gate = layer->shared_gated ? oracle_sigmoid(run->scratch->logits[layer_choices(layer) + j]) : bounded_exact(1);
     return bounded_scale(gate, layer->shared_scale);
 }
 
@@ -172,7 +172,7 @@ static void combine(TokenRun *run, int64_t iteration) {
         }
     }
     for (int64_t j = 0; j < layer->shared_experts; j++) {
-        reference_expert(layer, &run->weights->shared, j, &scratch->operand, scratch);
+        oracle_expert(layer, &run->weights->shared, j, &scratch->operand, scratch);
         add_weighted(run, scratch->output, bounded_scale(shared_weight(run, j), factor));
     }
 }
@@ -180,9 +180,9 @@ static void combine(TokenRun *run, int64_t iteration) {
 static void iterate(TokenRun *run, int64_t iteration) {
     const Layer *layer = run->layer;
     Scratch *scratch = run->scratch;
-    reference_operand(scratch->state, layer->hidden, COMPUTE_FP32, &scratch->operand);  // the router decides in fp32 always
-    reference_logits(layer, run->weights, iteration, &scratch->operand, scratch->logits);
-    reference_scores(layer, scratch->logits, scratch->scores);
+    oracle_operand(scratch->state, layer->hidden, COMPUTE_FP32, &scratch->operand);  // the router decides in fp32 always
+    oracle_logits(layer, run->weights, iteration, &scratch->operand, scratch->logits);
+    oracle_scores(layer, scratch->logits, scratch->scores);
     if (run->given && run->given->experts) {
         route_given(run, iteration);
     } else {
@@ -192,7 +192,7 @@ static void iterate(TokenRun *run, int64_t iteration) {
     if (run->rejected) {
         return;
     }
-    reference_operand(scratch->state, layer->hidden, (Compute)layer->compute, &scratch->operand);
+    oracle_operand(scratch->state, layer->hidden, (Compute)layer->compute, &scratch->operand);
     combine(run, iteration);
     Bounded *done = scratch->state;
     scratch->state = scratch->next;
@@ -215,16 +215,16 @@ static void finish(const TokenRun *run, const float *h) {
         run->out->bound[run->token * layer->hidden + i] = run->rejected ? 0 : run->unknown ? INFINITY : value.error;
     }
     if (run->out->rejected) {
-        run->out->rejected[run->token] = run->rejected ? REFERENCE_REJECTED : run->unknown ? REFERENCE_EITHER : REFERENCE_ACCEPTED;
+        run->out->rejected[run->token] = run->rejected ? ORACLE_REJECTED : run->unknown ? ORACLE_EITHER : ORACLE_ACCEPTED;
     }
 }
 
-void reference_token(TokenRun *run, const float *h) {
+void oracle_token(TokenRun *run, const float *h) {
     run->input_finite = 1;
     for (int64_t i = 0; i < run->layer->hidden; i++) {
         run->input_finite &= isfinite(h[i]) != 0;
     }
-    reference_norm(run->layer, run->weights, h, run->scratch->operand.model, run->scratch->state);
+    oracle_norm(run->layer, run->weights, h, run->scratch->operand.model, run->scratch->state);
     for (int64_t t = 0; t < run->layer->iterations; t++) {
         iterate(run, t);
     }

@@ -7,7 +7,7 @@
 #include "runtime/packed.h"
 
 // The array of a tensor.
-static float **array_of(ReferenceWeights *weights, Tensor tensor) {
+static float **array_of(OracleWeights *weights, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM: return &weights->norm;
     case TENSOR_NORM_BIAS: return &weights->norm_bias;
@@ -40,9 +40,9 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
     case TENSOR_NORM:
     case TENSOR_NORM_BIAS: return hidden;
     case TENSOR_COE_WEIGHT: return layer->iterations - 1;
-    case TENSOR_ROUTER: return layer_gates(layer) * layer_choices(layer) * hidden;
+    case TENSOR_ROUTER: return layer_routers(layer) * layer_choices(layer) * hidden;
     case TENSOR_ROUTER_BIAS:
-    case TENSOR_CORRECTION: return layer_gates(layer) * layer_choices(layer);
+    case TENSOR_CORRECTION: return layer_routers(layer) * layer_choices(layer);
     case TENSOR_SHARED_EXPERT_GATE: return shared * hidden;
     case TENSOR_GATE:
     case TENSOR_UP:
@@ -61,7 +61,7 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
     return 0;
 }
 
-int reference_weights_allocate(const Layer *layer, ReferenceWeights *weights) {
+int oracle_weights_allocate(const Layer *layer, OracleWeights *weights) {
     memset(weights, 0, sizeof *weights);
     weights->routed.count = layer->experts;
     weights->routed.intermediate = layer->intermediate;
@@ -71,7 +71,7 @@ int reference_weights_allocate(const Layer *layer, ReferenceWeights *weights) {
         if (layer_has_tensor(layer, tensor)) {
             float *array = calloc((size_t)array_elements(layer, tensor), sizeof(float));
             if (!array) {
-                reference_weights_free(weights);
+                oracle_weights_free(weights);
                 return -1;
             }
             *array_of(weights, tensor) = array;
@@ -80,14 +80,14 @@ int reference_weights_allocate(const Layer *layer, ReferenceWeights *weights) {
     return 0;
 }
 
-void reference_weights_free(ReferenceWeights *weights) {
+void oracle_weights_free(OracleWeights *weights) {
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         free(*array_of(weights, tensor));
         *array_of(weights, tensor) = NULL;
     }
 }
 
-void reference_weights_unpack(const Plan *plan, const uint8_t *instance, ReferenceWeights *weights) {
+void oracle_weights_unpack(const Plan *plan, const uint8_t *instance, OracleWeights *weights) {
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
         if (!packed_shape(plan, tensor, &shape)) {

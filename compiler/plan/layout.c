@@ -45,10 +45,10 @@ void plan_layout(Plan *plan) {
     plan->norm_offset = layer->norm == NORM_NONE ? -1 : take(&end, hidden * 4);
     plan->norm_bias_offset = layer_has_tensor(layer, TENSOR_NORM_BIAS) ? take(&end, hidden * 4) : -1;
     plan->coe_weight_offset = layer->coe_weight ? take(&end, (layer->iterations - 1) * 4) : -1;
-    role_place(&roles[ROLE_ROUTER], layer_gates(layer), hidden, layer_router_columns(layer), (Format)layer->router_weights,
+    role_place(&roles[ROLE_ROUTER], layer_routers(layer), hidden, layer_router_columns(layer), (Format)layer->router_weights,
                layer->router_bias, &end);
     plan->correction_offset =
-        layer->correction ? take(&end, layer_gates(layer) * roles[ROLE_ROUTER].panels * PANEL_COLUMNS * 4) : -1;
+        layer->correction ? take(&end, layer_routers(layer) * roles[ROLE_ROUTER].panels * PANEL_COLUMNS * 4) : -1;
     role_place(&roles[ROLE_GATE_UP], layer->experts, hidden, gate_up_columns(layer->intermediate, layer->gated), format,
                layer->expert_bias, &end);
     role_place(&roles[ROLE_DOWN], layer->experts, layer->intermediate, hidden, format, layer->expert_bias, &end);

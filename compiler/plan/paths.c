@@ -2,15 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "compiler/commands/info.h"
-
-bool info_target_supported(const Machine *machine, const Target *target, char *missing, size_t bytes) {
-    if (strcmp(target->architecture, machine->architecture)) {
-        snprintf(missing, bytes, "%s", target->architecture);
-        return false;
-    }
-    return machine_has_all(machine, target->requires, missing, bytes);
-}
+#include "paths.h"
 
 // Whether some path of some target of this architecture asks for a capability.
 static bool capability_used(const Machine *machine, const char *name) {
@@ -31,7 +23,7 @@ static bool capability_used(const Machine *machine, const char *name) {
 }
 
 // Capabilities that are used (or not) by any path, as one text.
-void info_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPABILITIES_BYTES]) {
+void paths_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPABILITIES_BYTES]) {
     char names[MACHINE_CAPABILITIES_BYTES], *rest = NULL;
     memcpy(names, machine->capabilities, sizeof names);
     out[0] = 0;
@@ -43,7 +35,7 @@ void info_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPAB
     }
 }
 
-bool info_path_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute) {
+bool paths_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute) {
     char missing[256];
     if (path_rejection(target, path, format, compute)) {
         return false;
@@ -51,38 +43,27 @@ bool info_path_legal(const Machine *machine, const Target *target, Path path, Fo
     return machine_has_all(machine, path_requires(target, path), missing, sizeof missing);
 }
 
-bool info_path_in_class(const Machine *machine, const Target *target, Path path, Compute compute) {
+bool paths_in_class(const Machine *machine, const Target *target, Path path, Compute compute) {
     bool legal = false;
     for (int f = 0; f < FORMAT_COUNT; f++) {
-        legal = legal || info_path_legal(machine, target, path, (Format)f, compute);
+        legal = legal || paths_legal(machine, target, path, (Format)f, compute);
     }
     return legal;
 }
 
-bool info_path_possible(const Machine *machine, const Target *target, Path path) {
+bool paths_possible(const Machine *machine, const Target *target, Path path) {
     bool possible = false;
     for (int c = 0; c < COMPUTE_COUNT; c++) {
-        possible = possible || info_path_in_class(machine, target, path, (Compute)c);
+        possible = possible || paths_in_class(machine, target, path, (Compute)c);
     }
     return possible;
 }
 
-// The best target of this machine: the first that it supports.
-int info_best_target(const Machine *machine) {
-    char missing[256];
-    for (int t = 0; targets[t]; t++) {
-        if (info_target_supported(machine, targets[t], missing, sizeof missing)) {
-            return t;
-        }
-    }
-    return -1;
-}
-
 // The fastest legal tile of a format and compute class, -1 if none.
-int info_winning_path(const Machine *machine, const Target *target, const Peaks *peaks, Format format, Compute compute) {
+int paths_winner(const Machine *machine, const Target *target, const Peaks *peaks, Format format, Compute compute) {
     int best = -1;
     for (int p = 0; p < PATH_COUNT; p++) {
-        bool legal = info_path_legal(machine, target, (Path)p, format, compute);
+        bool legal = paths_legal(machine, target, (Path)p, format, compute);
         if (legal && (best < 0 || peaks->tile_gflops[p] > peaks->tile_gflops[best])) {
             best = p;
         }

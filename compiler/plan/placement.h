@@ -14,7 +14,7 @@
 
 #include "compiler/description/model.h"
 #include "compiler/machine/machine.h"
-#include "compiler/measure/peaks.h"
+#include "compiler/machine/peaks.h"
 
 // X(enumerator, name)
 #define PLACEMENT_BINDING_LIST(X) X(PLACEMENT_COMPACT, "compact") X(PLACEMENT_SPREAD, "spread")

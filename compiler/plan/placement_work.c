@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compiler/bench/bench.h"
+#include "compiler/plan/work.h"
 #include "placement.h"
 
 // One phase of an iteration: its whole work, and each thread's share of it. Arithmetic and bytes are shared alike.
@@ -12,7 +12,7 @@ typedef struct Phase {
     double share[MACHINE_MAX_UNITS];
 } Phase;
 
-typedef struct Work {
+typedef struct Dealing {
     const Plan *plan;
     const Machine *machine;
     const Placement *placement;
@@ -23,7 +23,7 @@ typedef struct Work {
     double reach[MACHINE_MAX_UNITS];  // its share of what its core can read
     Phase router, up, down;
     double remote_activations;  // a forward
-} Work;
+} Dealing;
 
 // --- dealing -----------------------------------------------------------------------------------------------------------------
 
@@ -60,7 +60,7 @@ static void sift_down(Free *heap, int count, int at) {
 
 // Deals `units` of a phase to threads [first, first + count), `part` of the phase in all. One task a thread: everybody takes their
 // own. More: whoever is free takes the next.
-static void deal(const Work *work, Phase *phase, int first, int count, int64_t units, int64_t tasks_per_thread, double part) {
+static void deal(const Dealing *work, Phase *phase, int first, int count, int64_t units, int64_t tasks_per_thread, double part) {
     Free heap[MACHINE_MAX_UNITS];
     int64_t tasks = tasks_per_thread * count;
     double unit = part / (double)units;
@@ -79,7 +79,7 @@ static void deal(const Work *work, Phase *phase, int first, int count, int64_t u
 // --- phases ------------------------------------------------------------------------------------------------------------------
 
 // Each thread's share of its core, times the kind's speed.
-static void find_speeds(Work *work) {
+static void find_speeds(Dealing *work) {
     const Placement *placement = work->placement;
     int users[MACHINE_MAX_UNITS] = {0};
     for (int t = 0; t < placement->threads; t++) {
@@ -115,7 +115,7 @@ static double expected_excess(double experts, double p, double home, double able
 }
 
 // Part of gate/up's bytes that is read from other nodes where whole experts have homes. Never more than interleaving reads.
-static double experts_remote_part(const Work *work, double distinct) {
+static double experts_remote_part(const Dealing *work, double distinct) {
     const Placement *placement = work->placement;
     double experts = (double)work->plan->layer.experts, p = distinct / experts, excess = 0;
     double interleaved = 1 - 1.0 / placement->nodes;
@@ -126,11 +126,11 @@ static double experts_remote_part(const Work *work, double distinct) {
     return fmin(excess / distinct, interleaved);
 }
 
-static bool is_few(const Work *work) {
+static bool is_few(const Dealing *work) {
     return work->tokens <= work->plan->few_tokens;
 }
 
-static void deal_up(Work *work, double distinct) {
+static void deal_up(Dealing *work, double distinct) {
     const Plan *plan = work->plan;
     const Role *role = &plan->roles[ROLE_GATE_UP], *shared = &plan->roles[ROLE_SHARED_GATE_UP];
     const Placement *placement = work->placement;
@@ -155,7 +155,7 @@ static void deal_up(Work *work, double distinct) {
 
 // Whole columns, pairs of panels or single ones as templates/down.h has it. Each thread's panels lie on its own node unless pages
 // are interleaved.
-static void deal_down(Work *work) {
+static void deal_down(Dealing *work) {
     const Role *role = &work->plan->roles[ROLE_DOWN];
     int threads = work->placement->threads;
     int64_t unit = pairs(role) < 4 * threads ? 1 : 2;
@@ -164,12 +164,12 @@ static void deal_down(Work *work) {
     work->down.remote = work->weights == PLACEMENT_INTERLEAVED ? work->down.bytes * (1 - 1.0 / work->placement->nodes) : 0;
 }
 
-static void make_phases(Work *work) {
+static void make_phases(Dealing *work) {
     const Plan *plan = work->plan;
     const Layer *layer = &plan->layer;
     const Role *roles = plan->roles;
-    BenchVisits visits = bench_expected_visits(layer, work->tokens);
-    BenchWork all = bench_work(plan, work->tokens, &visits, true);
+    Visits visits = work_expected_visits(layer, work->tokens);
+    Work all = work_count(plan, work->tokens, &visits, true);
     double iterations = (double)layer->iterations, shared = (double)layer->shared_experts, nodes = work->placement->nodes;
     double up = role_bytes(&roles[ROLE_GATE_UP]), down = role_bytes(&roles[ROLE_DOWN]);
     double matrices = layer->gated ? 3 : 2, experts = (all.routed_flops + all.shared_flops) / iterations;
@@ -193,7 +193,7 @@ static void make_phases(Work *work) {
 // --- time --------------------------------------------------------------------------------------------------------------------
 
 // The longest of what bounds a phase; adds to the time of each bound.
-static double phase_seconds(const Work *work, const Phase *phase, double bounds[PLACEMENT_BOUNDS]) {
+static double phase_seconds(const Dealing *work, const Phase *phase, double bounds[PLACEMENT_BOUNDS]) {
     const PlacementRates *rates = work->rates;
     double seconds[PLACEMENT_BOUNDS] = {0}, nodes = work->placement->nodes;
     PlacementBound bound = PLACEMENT_BY_ARITHMETIC;
@@ -221,7 +221,7 @@ static int64_t count_barriers(const Plan *plan, int64_t tokens) {
 
 PlacementFigures placement_figures(const Plan *plan, const Machine *machine, const Placement *placement, PlacementWeights weights,
                                    const PlacementRates *rates, int64_t tokens) {
-    Work work = {.plan = plan, .machine = machine, .placement = placement, .rates = rates, .weights = weights, .tokens = tokens};
+    Dealing work = {.plan = plan, .machine = machine, .placement = placement, .rates = rates, .weights = weights, .tokens = tokens};
     PlacementFigures figures = {.tokens = tokens};
     double iterations = (double)plan->layer.iterations, bounds[PLACEMENT_BOUNDS] = {0};
     if (placement->threads < 1) {

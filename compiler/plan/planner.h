@@ -3,7 +3,7 @@
 #define CATENA_PLANNER_H
 
 #include "compiler/machine/machine.h"
-#include "compiler/measure/peaks.h"
+#include "compiler/machine/peaks.h"
 #include "targets/target.h"
 
 // The default plan. `peaks` may be NULL (the target is not this machine): then the path that every CPU of the target has is

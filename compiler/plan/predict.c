@@ -10,7 +10,7 @@ double predict_rows(const Layer *layer, int64_t tokens) {
     return (double)tokens * (double)layer->expected_k / (double)layer_choices(layer);
 }
 
-static int value_at(const SearchPoint *point, int knob) {
+static int value_at(const Point *point, int knob) {
     return knob < 0 ? 0 : point->value[knob];
 }
 
@@ -53,8 +53,8 @@ static double mean_seconds(const RatedRole *rated, double mean) {
 }
 
 // A tiny charge for being far from the default. No value is below -1.
-static double distance(const Space *space, const SearchPoint *point) {
-    const SearchPoint standard = space_standard(space);
+static double distance(const Space *space, const Point *point) {
+    const Point standard = space_standard(space);
     double sum = 0;
     for (int k = 0; k < space->knob_count; k++) {
         const SpaceKnob *knob = &space->knobs[k];
@@ -63,7 +63,7 @@ static double distance(const Space *space, const SearchPoint *point) {
     return sum;
 }
 
-double predict_seconds(const Space *space, const Rates rates[2], int threads, const SearchPoint *point, int64_t tokens) {
+double predict_seconds(const Space *space, const Rates rates[2], int threads, const Point *point, int64_t tokens) {
     static const int shared[SPACE_ROLES] = {ROLE_SHARED_GATE_UP, ROLE_SHARED_DOWN};
     const Layer *layer = &space->standard.layer;
     double mean = predict_rows(layer, tokens), seconds = 3 * barrier_seconds;

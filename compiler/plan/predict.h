@@ -6,10 +6,18 @@
 #ifndef CATENA_PREDICT_H
 #define CATENA_PREDICT_H
 
-#include "compiler/measure/rates.h"
+#include "space.h"
+
+// Rates of a role's tiles by themselves. Index by the knobs' values: of tiles, unrollings, prefetch distances.
+typedef struct Rates {
+    double tall[SPACE_MAX_VALUES][SPACE_MAX_VALUES];  // [tile][unroll] GFLOP/s of the tallest tile, operands in cache, one thread
+    // [unroll][prefetch] GB/s of one row, two panels at once, all threads, cold, with the default's prefetch_far
+    double stream[SPACE_MAX_VALUES][SPACE_MAX_VALUES];
+    int tiles_measured;
+} Rates;
 
 // Seconds of a forward of `tokens` tokens. rates: of gate/up and down.
-double predict_seconds(const Space *space, const Rates rates[2], int threads, const SearchPoint *point, int64_t tokens);
+double predict_seconds(const Space *space, const Rates rates[2], int threads, const Point *point, int64_t tokens);
 
 // Mean rows of an expert.
 double predict_rows(const Layer *layer, int64_t tokens);

@@ -1,14 +1,34 @@
 // Where the tokens of a benchmark go: by a router with synthetic weights, or as recorded in a trace.
+#include "routing.h"
+
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compiler/base/npy.h"
-#include "compiler/bench/bench.h"
 
-int bench_routing_parse(const char *text, BenchRouting *routing) {
+int routing_skew_parse(const char *text, RoutingSkew *routing) {
+    memset(routing, 0, sizeof *routing);
+    if (!strcmp(text, "uniform")) {
+        return 0;
+    }
+    if (!strcmp(text, "one")) {
+        routing->kind = ROUTING_ONE;
+        return 0;
+    }
+    if (strncmp(text, "zipf:", 5)) {
+        return -1;
+    }
+    char *end;
+    routing->kind = ROUTING_ZIPF;
+    routing->exponent = strtod(text + 5, &end);
+    return end == text + 5 || *end || !isfinite(routing->exponent) || routing->exponent < 0 ? -1 : 0;
+}
+
+int routing_parse(const char *text, Routing *routing) {
     size_t length = strlen(text);
-    *routing = (BenchRouting){0};
+    *routing = (Routing){0};
     if (length >= sizeof routing->text) {
         return -1;
     }
@@ -17,7 +37,7 @@ int bench_routing_parse(const char *text, BenchRouting *routing) {
         routing->is_trace = true;
         return text[6] ? 0 : -1;
     }
-    return synthetic_routing_parse(text, &routing->synthetic);
+    return routing_skew_parse(text, &routing->synthetic);
 }
 
 // --- traces ------------------------------------------------------------------------------------------------------------------
@@ -44,15 +64,15 @@ static int trace_check_experts(const char *path, const Npy *array, const Layer *
     return 0;
 }
 
-int bench_trace_read(const char *prefix, const Layer *layer, BenchTrace *trace, Diagnostics *diagnostics) {
+int routing_trace_read(const char *prefix, const Layer *layer, RoutingTrace *trace, Diagnostics *diagnostics) {
     static const char suffix[] = ".experts.npy";
-    char path[BENCH_PATH_BYTES + 32];
+    char path[ROUTING_TEXT_BYTES + 32];
     Npy experts = {0}, weights = {0};
     size_t length = strlen(prefix), end = sizeof suffix - 1;
     if (length > end && !strcmp(prefix + length - end, suffix)) {
         length -= end;  // the file itself was named
     }
-    *trace = (BenchTrace){0};
+    *trace = (RoutingTrace){0};
     snprintf(path, sizeof path, "%.*s%s", (int)length, prefix, suffix);
     int status = npy_read(path, &experts, diagnostics);
     status = status ? status : trace_check(path, &experts, NPY_INT32, layer, diagnostics);
@@ -70,18 +90,18 @@ int bench_trace_read(const char *prefix, const Layer *layer, BenchTrace *trace, 
         npy_free(&weights);
         return -1;
     }
-    *trace = (BenchTrace){experts.shape[1], experts.data, weights.data};
+    *trace = (RoutingTrace){experts.shape[1], experts.data, weights.data};
     return 0;
 }
 
-void bench_trace_free(BenchTrace *trace) {
+void routing_trace_free(RoutingTrace *trace) {
     free(trace->experts);
     free(trace->weights);
-    *trace = (BenchTrace){0};
+    *trace = (RoutingTrace){0};
 }
 
-void bench_trace_window(const BenchTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts,
-                        float *weights) {
+void routing_trace_window(const RoutingTrace *trace, const Layer *layer, int64_t first, int64_t count, int32_t *experts,
+                          float *weights) {
     int64_t k = layer->top_k;
     for (int64_t t = 0; t < layer->iterations; t++) {
         for (int64_t i = 0; i < count; i++) {
@@ -103,7 +123,7 @@ static bool holds(const int32_t *list, int64_t count, int32_t expert) {
     return false;
 }
 
-bool bench_same_choices(const Layer *layer, int64_t tokens, int64_t token, const int32_t *a, const int32_t *b) {
+bool routing_same_choices(const Layer *layer, int64_t tokens, int64_t token, const int32_t *a, const int32_t *b) {
     for (int64_t t = 0; t < layer->iterations; t++) {
         int64_t first = (t * tokens + token) * layer->top_k;
         for (int64_t i = 0; i < layer->top_k; i++) {

@@ -288,9 +288,9 @@ static void set_block(const Space *space, Plan *plan, int64_t percent) {
     plan->block_rows = rows > up->max_rows ? rows / up->max_rows * up->max_rows : up->max_rows;
 }
 
-void space_plan(const Space *space, const SearchPoint *point, Plan *plan) {
+void space_plan(const Space *space, const Point *point, Plan *plan) {
     *plan = space->standard;
-    const SearchPoint standard = space_standard(space);
+    const Point standard = space_standard(space);
     if (!memcmp(point, &standard, sizeof standard)) {
         return;
     }
@@ -344,7 +344,7 @@ static Misfit find_misfit(const Space *space, const Plan *plan) {
     return (Misfit){.rule = NULL};
 }
 
-bool space_valid(const Space *space, const SearchPoint *point) {
+bool space_valid(const Space *space, const Point *point) {
     Plan plan;
     space_plan(space, point, &plan);
     return !find_misfit(space, &plan).rule;
@@ -359,8 +359,8 @@ static int index_of(const SpaceKnob *knob, int64_t value) {
     return -1;
 }
 
-SearchPoint space_standard(const Space *space) {
-    SearchPoint point = {{0}};
+Point space_standard(const Space *space) {
+    Point point = {{0}};
     for (int k = 0; k < space->knob_count; k++) {
         point.value[k] = (uint8_t)index_of(&space->knobs[k], value_of(space, &space->standard, &space->knobs[k]));
     }
@@ -369,9 +369,9 @@ SearchPoint space_standard(const Space *space) {
 
 // --- decisions ---------------------------------------------------------------------------------------------------------------
 
-json_t *space_decisions(const Space *space, const SearchPoint *point) {
+json_t *space_decisions(const Space *space, const Point *point) {
     json_t *decisions = json_object();
-    const SearchPoint standard = space_standard(space);
+    const Point standard = space_standard(space);
     for (int k = 0; k < space->knob_count; k++) {
         const SpaceKnob *knob = &space->knobs[k];
         if (point->value[k] != standard.value[k] &&
@@ -435,7 +435,7 @@ static void explain_misfit(const Space *space, const Plan *plan, const Misfit *m
              (long long)value_of(space, plan, &one), other_name, (long long)value_of(space, plan, &other), misfit->rule);
 }
 
-int space_read(const Space *space, const json_t *decisions, SearchPoint *point, char *reason, size_t reason_bytes) {
+int space_read(const Space *space, const json_t *decisions, Point *point, char *reason, size_t reason_bytes) {
     const char *name;
     json_t *value;
     Plan plan;

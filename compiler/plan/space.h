@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "compiler/machine/machine.h"
-#include "compiler/tune/search.h"
+#include "point.h"
 #include "targets/target.h"
 
 enum { SPACE_NAME_BYTES = 32, SPACE_MAX_VALUES = 64, SPACE_TILE_SCALE = 100, SPACE_REASON_BYTES = 1024 };
@@ -41,7 +41,7 @@ typedef struct Space {
     int64_t l2_bytes, threads;
     int64_t caches;  // of the last level
     int knob_count;
-    SpaceKnob knobs[SEARCH_MAX_KNOBS];
+    SpaceKnob knobs[POINT_MAX_KNOBS];
 } Space;
 
 // `standard`: the planner's plan of the layer.
@@ -55,14 +55,14 @@ double space_size(const Space *space);
 
 // Whether a point is a plan: more than the registers hold is none, nor is what another point says too (hints of no prefetch, the
 // binding of one thread).
-bool space_valid(const Space *space, const SearchPoint *point);
-void space_plan(const Space *space, const SearchPoint *point, Plan *plan);
-SearchPoint space_standard(const Space *space);
+bool space_valid(const Space *space, const Point *point);
+void space_plan(const Space *space, const Point *point, Plan *plan);
+Point space_standard(const Space *space);
 
 // A point as {"gate_up.tile": 1432, ...}: the knobs that differ from the default's. New reference; NULL when out of memory.
-json_t *space_decisions(const Space *space, const SearchPoint *point);
+json_t *space_decisions(const Space *space, const Point *point);
 // The point of such an object. Returns 0, or -1 with a word on the name or value that the space does not have and on those that it
 // has (SPACE_REASON_BYTES hold all), or on the two knobs that do not go together.
-int space_read(const Space *space, const json_t *decisions, SearchPoint *point, char *reason, size_t reason_bytes);
+int space_read(const Space *space, const json_t *decisions, Point *point, char *reason, size_t reason_bytes);
 
 #endif

@@ -21,6 +21,8 @@ static const char *const paths[] = {PATH_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
 
 #define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL},
+// A field whose text keeps an older name, so that texts of plans stay as they are.
+#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL},
 #define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL},
 #define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL},
 #define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names},
@@ -29,7 +31,7 @@ static const char *const booleans[] = {"no", "yes", NULL};
 static const Field layer_fields[] = {
     WIDE(Layer, hidden) WIDE(Layer, iterations)
     WIDE(Layer, experts) WIDE(Layer, identity_experts) WIDE(Layer, null_experts) WIDE(Layer, intermediate)
-    WIDE(Layer, top_k) WIDE(Layer, least_k) WIDE(Layer, expected_k)
+    WIDE(Layer, top_k) WIDE_AS(Layer, k_min, "least_k") WIDE(Layer, expected_k)
     WIDE(Layer, shared_experts) WIDE(Layer, shared_intermediate)
     CHOICE(Layer, norm, norm_names) REAL(Layer, norm_eps) CHOICE(Layer, norm_bias, booleans)
     CHOICE(Layer, inner_residual, booleans) REAL(Layer, inner_alpha)

@@ -49,7 +49,7 @@ const char *torch_number(char text[32], float value) {
 
 // Shape of a tensor's parameter as Python text.
 static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_t size) {
-    long long gates = layer_gates(layer), choices = layer_choices(layer), hidden = layer->hidden;
+    long long gates = layer_routers(layer), choices = layer_choices(layer), hidden = layer->hidden;
     int shared = tensor >= TENSOR_SHARED_GATE;
     long long count = shared ? layer->shared_experts : layer->experts;
     long long width = shared ? layer->shared_intermediate : layer->intermediate;
@@ -282,7 +282,7 @@ void torch_module_print(const Model *model, const ModelLayer *entry, const char 
     torch_line(&torch, 0, "class %s(nn.Module):", class);
     torch_line(&torch, 1, "hidden, k = %lld, %lld", (long long)layer->hidden, (long long)layer->top_k);
     if (layer->k_per_token) {
-        torch_line(&torch, 1, "k_min = %lld", (long long)layer->least_k);
+        torch_line(&torch, 1, "k_min = %lld", (long long)layer->k_min);
     }
     torch_line(&torch, 0, "%s", "");
     print_parameters(&torch);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "compiler/description/read.h"
+#include "search.h"
 
 enum { MOST_BYTES = 1 << 20 };
 
@@ -82,7 +83,7 @@ static void refuse(const Check *check, size_t index, const char *knob, const cha
 static void check_candidate(const Check *check, size_t index, const json_t *candidate) {
     size_t before = check->diagnostics->count;
     char reason[SPACE_REASON_BYTES] = "";
-    SearchPoint point;
+    Point point;
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)candidate, name, value) {

@@ -32,7 +32,7 @@ void foresee_rates(const Space *space, int role, const Machine *machine, Rates *
 }
 
 // Mean logarithm of the seconds of a forward.
-static double predict_cost(const Space *space, const Rates rates[2], int threads, const SearchPoint *point,
+static double predict_cost(const Space *space, const Rates rates[2], int threads, const Point *point,
                            const RecallWorkload *workload) {
     double sum = 0, weights = 0;
     for (int p = 0; p < workload->parts; p++) {
@@ -59,7 +59,7 @@ void foresee_layer(const Plan *standard, const Target *target, const Machine *ma
         better = false;
         for (int k = 0; k < space->knob_count; k++) {
             for (int v = 0; v < space->knobs[k].count; v++) {
-                SearchPoint point = foresight->best;
+                Point point = foresight->best;
                 point.value[k] = (uint8_t)v;
                 double cost = space_valid(space, &point) ? predict_cost(space, rates, threads, &point, workload) : INFINITY;
                 if (cost < best - 1e-9) {

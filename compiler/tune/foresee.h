@@ -11,7 +11,7 @@
 
 typedef struct Foresight {
     Space space;
-    SearchPoint best;  // by coordinate descent from the default; the default where little is gained
+    Point best;  // by coordinate descent from the default; the default where little is gained
     Plan plan;         // the best's
     double gain;       // predicted over the default plan: geometric mean over the workload
 } Foresight;

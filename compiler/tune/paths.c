@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "compiler/base/statistics.h"
-#include "compiler/commands/info.h"
+#include "compiler/plan/paths.h"
 #include "compiler/plan/planner.h"
 
 // How far a token's output may be from another path's, as relative L2 norm: activations that are rounded to bf16 may be rounded the
@@ -18,25 +18,25 @@ typedef struct PathRace {
     int count;
 } PathRace;
 
-static bool race_valid(void *context, const SearchPoint *point) {
+static bool race_valid(void *context, const Point *point) {
     (void)context;
     (void)point;
     return true;
 }
 
 // Nothing is known; the default comes first.
-static double race_predict(void *context, const SearchPoint *point, int part) {
+static double race_predict(void *context, const Point *point, int part) {
     (void)context;
     (void)part;
     return 1 + point->value[0];
 }
 
-static int race_prepare(void *context, const SearchPoint *point) {
+static int race_prepare(void *context, const Point *point) {
     const PathRace *race = context;
     return tune_stopped ? -1 : tune_pool_prepare(race->pool, &race->plans[point->value[0]], distance);
 }
 
-static double race_measure(void *context, const SearchPoint *point, int part) {
+static double race_measure(void *context, const Point *point, int part) {
     const PathRace *race = context;
     return tune_pool_measure(race->pool, &race->plans[point->value[0]], race->pool->options->workload.tokens[part]);
 }
@@ -56,7 +56,7 @@ static void list_paths(PathRace *race) {
     race->count = 1;
     for (int p = 0; p < PATH_COUNT; p++) {
         if (p != (int)own &&
-            info_path_legal(options->machine, options->target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
+            paths_legal(options->machine, options->target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
             race->plans[race->count] = plan_with_path(standard, (Path)p, options->target, options->machine);
             race->paths[race->count++] = (Path)p;
         }
@@ -81,7 +81,7 @@ PathVerdict tune_paths_race(TunePool *pool, double budget) {
     for (int p = 0; p < workload->parts; p++) {
         problem.weight[p] = workload->weight[p];
     }
-    SearchPoint others[PATH_COUNT] = {0};
+    Point others[PATH_COUNT] = {0};
     for (int i = 1; i < race.count; i++) {
         others[i - 1].value[0] = (uint8_t)i;
     }

@@ -14,7 +14,7 @@ static const double reserved_share = 0.25;  // of the budget at most is kept for
 static const double finest = 0.0005;   // no clock and no machine is steadier
 static const double narrow = 0.01;     // a confirming race ends with an interval of this width
 
-SearchTrial *search_find(const Search *s, const SearchPoint *point) {
+SearchTrial *search_find(const Search *s, const Point *point) {
     for (size_t i = 0; i < s->trial_count; i++) {
         if (!memcmp(&s->trials[i].point, point, sizeof *point)) {
             return &s->trials[i];
@@ -24,7 +24,7 @@ SearchTrial *search_find(const Search *s, const SearchPoint *point) {
 }
 
 // The point's trial, a new one if it has none. NULL when out of memory.
-static SearchTrial *add_trial(Search *s, const SearchPoint *point) {
+static SearchTrial *add_trial(Search *s, const Point *point) {
     SearchTrial *found = search_find(s, point);
     if (!found && s->trial_count == s->trial_room) {
         size_t room = s->trial_room ? 2 * s->trial_room : 64;
@@ -70,7 +70,7 @@ uint32_t search_all_parts(const SearchProblem *problem) {
 }
 
 // The weighted mean over parts.
-static double combine(const SearchProblem *problem, const double values[SEARCH_MAX_PARTS]) {
+static double combine(const SearchProblem *problem, const double values[POINT_MAX_PARTS]) {
     double sum = 0, weights = 0;
     for (int p = 0; p < problem->parts; p++) {
         sum += problem->weight[p] * values[p];
@@ -79,15 +79,15 @@ static double combine(const SearchProblem *problem, const double values[SEARCH_M
     return sum / weights;
 }
 
-double search_predict(const Search *s, const SearchPoint *point) {
-    double values[SEARCH_MAX_PARTS];
+double search_predict(const Search *s, const Point *point) {
+    double values[POINT_MAX_PARTS];
     for (int p = 0; p < s->problem->parts; p++) {
         values[p] = log(s->problem->predict(s->problem->context, point, p));
     }
     return combine(s->problem, values);
 }
 
-int search_prepare(Search *s, const SearchPoint *point) {
+int search_prepare(Search *s, const Point *point) {
     SearchTrial *trial = add_trial(s, point);
     int status = trial ? s->problem->prepare(s->problem->context, point) : -1;
     s->stopped |= status < 0;
@@ -100,7 +100,7 @@ int search_prepare(Search *s, const SearchPoint *point) {
 // --- rounds ------------------------------------------------------------------------------------------------------------------
 
 // Keeps a sample for those who look at the search afterwards; decisions are made of differences only.
-static void keep_sample(Search *s, const SearchPoint *point, int part, double seconds) {
+static void keep_sample(Search *s, const Point *point, int part, double seconds) {
     SearchTrial *trial = add_trial(s, point);
     if (trial) {
         double *mean = &trial->part_seconds[part];
@@ -110,9 +110,9 @@ static void keep_sample(Search *s, const SearchPoint *point, int part, double se
 }
 
 // A sample of both on one part: the difference of their logarithms. Not finite if the search was stopped. round: of this race.
-static double time_pair(Search *s, const SearchPoint *point, int part, int round) {
+static double time_pair(Search *s, const Point *point, int part, int round) {
     const SearchProblem *problem = s->problem;
-    const SearchPoint *pair[2] = {point, &s->incumbent};
+    const Point *pair[2] = {point, &s->incumbent};
     double seconds[2] = {0};
     for (int i = 0; i < 2 && !s->stopped; i++) {
         int side = (i + round) % 2;  // who goes first changes from round to round
@@ -125,7 +125,7 @@ static double time_pair(Search *s, const SearchPoint *point, int part, int round
     return s->stopped ? INFINITY : log(seconds[0] / seconds[1]);
 }
 
-int search_round(Search *s, const SearchPoint *point, uint32_t parts, SearchRecord *record) {
+int search_round(Search *s, const Point *point, uint32_t parts, SearchRecord *record) {
     const SearchProblem *problem = s->problem;
     double begin = problem->clock(problem->context);
     for (int p = 0; p < problem->parts; p++) {
@@ -170,7 +170,7 @@ void search_judge_part(const SearchRecord *record, int part, double *median, dou
 }
 
 SearchRace search_judge(const SearchProblem *problem, const SearchRecord *record) {
-    double medians[SEARCH_MAX_PARTS] = {0}, squares = 0, weights = 0;
+    double medians[POINT_MAX_PARTS] = {0}, squares = 0, weights = 0;
     for (int p = 0; p < problem->parts; p++) {
         double half;
         search_judge_part(record, p, &medians[p], &half);
@@ -201,7 +201,7 @@ static bool decided(const Search *s, const SearchRace *race, SearchPatience pati
     return (race->rounds >= 3 && race->low > 0) || (race->rounds >= 4 && race->median > 0 && !s->patient);
 }
 
-SearchRace search_race(Search *s, const SearchPoint *point, uint32_t parts, int most, SearchPatience patience) {
+SearchRace search_race(Search *s, const Point *point, uint32_t parts, int most, SearchPatience patience) {
     SearchRecord record = {0};
     SearchRace race = {0};
     while (race.rounds < most && !search_over(s) && !(race.rounds && decided(s, &race, patience))) {
@@ -235,7 +235,7 @@ void search_keep(const Search *s, SearchTrial *trial, const SearchRace *race) {
     trial->seconds = s->problem->clock(s->problem->context) - s->begin;
 }
 
-double search_challenge(Search *s, const SearchPoint *point, uint32_t parts) {
+double search_challenge(Search *s, const Point *point, uint32_t parts) {
     if (search_prepare(s, point)) {
         return INFINITY;
     }
@@ -291,7 +291,7 @@ size_t search_trials(const Search *search) {
     return search->trial_count;
 }
 
-const SearchPoint *search_incumbent(const Search *search) {
+const Point *search_incumbent(const Search *search) {
     return &search->incumbent;
 }
 

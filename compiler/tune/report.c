@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "compiler/commands/info.h"
+#include "compiler/measure/measure.h"
+#include "compiler/plan/paths.h"
 #include "runtime/file.h"
 
 static const char page_style[] =
@@ -32,7 +33,7 @@ double tune_report_percent(double difference) {
     return (exp(-difference) - 1) * 100;
 }
 
-const SearchTrial *tune_report_find(const TuneView *view, const SearchPoint *point) {
+const SearchTrial *tune_report_find(const TuneView *view, const Point *point) {
     const SearchResult *search = &view->result->search;
     for (size_t i = 0; i < search->trial_count; i++) {
         if (!memcmp(&search->trials[i].point, point, sizeof *point)) {
@@ -42,13 +43,13 @@ const SearchTrial *tune_report_find(const TuneView *view, const SearchPoint *poi
     return NULL;
 }
 
-static bool differs_in(const SearchPoint *a, const SearchPoint *b, int knob) {
-    SearchPoint like = *a;
+static bool differs_in(const Point *a, const Point *b, int knob) {
+    Point like = *a;
     like.value[knob] = b->value[knob];
     return a->value[knob] != b->value[knob] && !memcmp(&like, b, sizeof like);
 }
 
-TuneWorth tune_report_worth(const TuneView *view, const SearchPoint *base, int knob) {
+TuneWorth tune_report_worth(const TuneView *view, const Point *base, int knob) {
     const SearchResult *search = &view->result->search;
     const SearchTrial *own = tune_report_find(view, base), *best = NULL;
     bool standard = !memcmp(base, &view->standard, sizeof *base);
@@ -78,8 +79,8 @@ static int find_best_path(const TuneView *view) {
     const Plan *plan = &view->result->space.standard;
     int best = -1;
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (info_path_legal(view->options->machine, view->options->target, (Path)p, (Format)plan->roles[ROLE_GATE_UP].weights,
-                            (Compute)plan->layer.compute) &&
+        if (paths_legal(view->options->machine, view->options->target, (Path)p, (Format)plan->roles[ROLE_GATE_UP].weights,
+                        (Compute)plan->layer.compute) &&
             view->peaks.gflops[p] > 0 && (best < 0 || view->peaks.gflops[p] > view->peaks.gflops[best])) {
             best = p;
         }
@@ -90,7 +91,7 @@ static int find_best_path(const TuneView *view) {
 static int make_view(TuneView *view, const char *layer, const TuneOptions *options, const TuneResult *result,
                      Diagnostics *diagnostics) {
     *view = (TuneView){.layer = layer, .options = options, .result = result, .standard = space_standard(&result->space)};
-    if (peaks_get(options->machine, options->target->name, options->threads, &view->peaks, diagnostics)) {
+    if (measure_peaks_kept(options->machine, options->target->name, options->threads, &view->peaks, diagnostics)) {
         return -1;
     }
     view->best_path = find_best_path(view);
@@ -164,7 +165,7 @@ int tune_report_layer(TuneReport *report, const char *layer, const TuneOptions *
                       Diagnostics *diagnostics) {
     TuneView *view = calloc(1, sizeof *view);
     Plot *plots = calloc(TUNE_REPORT_PLOTS, sizeof *plots);
-    const char *names[SEARCH_MAX_KNOBS];
+    const char *names[POINT_MAX_KNOBS];
     char ids[TUNE_REPORT_PLOTS][32];
     int status = -1;
     if (!view || !plots) {

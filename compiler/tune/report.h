@@ -9,7 +9,7 @@
 #define CATENA_TUNE_REPORT_H
 
 #include "compiler/base/plot.h"
-#include "compiler/measure/peaks.h"
+#include "compiler/machine/peaks.h"
 #include "tune.h"
 
 // A report that is being written.
@@ -47,7 +47,7 @@ typedef struct TuneView {
     Peaks peaks;
     int best_path;  // the legal one with the highest peak; -1: unknown
     double bandwidth;  // GB/s: the highest rate of one tile's stream, cold, all threads; 0: unknown
-    SearchPoint standard;
+    Point standard;
     bool other;  // the search ended with a challenger that is not the default: chosen, or a tie
     const char *other_name;  // "chosen plan", "last challenger"
 } TuneView;
@@ -61,15 +61,15 @@ typedef struct TuneWorth {
 } TuneWorth;
 
 double tune_report_percent(double difference);
-const SearchTrial *tune_report_find(const TuneView *view, const SearchPoint *point);
-TuneWorth tune_report_worth(const TuneView *view, const SearchPoint *base, int knob);
+const SearchTrial *tune_report_find(const TuneView *view, const Point *point);
+TuneWorth tune_report_worth(const TuneView *view, const Point *base, int knob);
 // "12 x 32", "1024".
 const char *tune_report_value(const SpaceKnob *knob, int index, char out[TUNE_REPORT_TEXT]);
 
 enum { TUNE_REPORT_PLOTS = 4 };
 extern const char *const tune_report_plot_names[TUNE_REPORT_PLOTS];
 // Fills in the plots; `names` must live as long as they do.
-void tune_report_plots(const TuneView *view, Plot plots[TUNE_REPORT_PLOTS], const char *names[SEARCH_MAX_KNOBS]);
+void tune_report_plots(const TuneView *view, Plot plots[TUNE_REPORT_PLOTS], const char *names[POINT_MAX_KNOBS]);
 // The share of pairs of measured plans, of those whose predictions differ, that are predicted in the measured order; NaN without
 // pairs.
 double tune_report_concordance(const TuneView *view);

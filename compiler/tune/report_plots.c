@@ -13,13 +13,13 @@ enum { COLOUR_CROWD = 0, COLOUR_WINNER = 1, COLOUR_DEFAULT = 2, COLOUR_OTHER = 3
 static const double told_apart = 0.001;  // of logarithms: what the model charges for distance from the default is less
 static const double slowest_shown = -30;  // percent; slower plans are drawn at the edge
 
-static bool same(const SearchPoint *a, const SearchPoint *b) {
+static bool same(const Point *a, const Point *b) {
     return !memcmp(a, b, sizeof *a);
 }
 
 // Whether a trial was timed against another in this search.
 static bool is_timed(const SearchTrial *trial) {
-    for (int p = 0; p < SEARCH_MAX_PARTS && !trial->unusable; p++) {
+    for (int p = 0; p < POINT_MAX_PARTS && !trial->unusable; p++) {
         if (trial->part_samples[p]) {
             return true;
         }
@@ -36,7 +36,7 @@ static double percent_of(const SearchTrial *trial) {
     return tune_report_percent(trial->difference);
 }
 
-static char *decisions_text(const TuneView *view, const SearchPoint *point) {
+static char *decisions_text(const TuneView *view, const Point *point) {
     json_t *decisions = space_decisions(&view->result->space, point);
     char *text = json_dumps(decisions, JSON_SORT_KEYS);
     json_decref(decisions);
@@ -45,16 +45,16 @@ static char *decisions_text(const TuneView *view, const SearchPoint *point) {
 
 // --- roofline ----------------------------------------------------------------------------------------------------------------
 
-static BenchWork work_of(const TuneView *view, int part) {
+static Work work_of(const TuneView *view, int part) {
     const Plan *plan = &view->result->space.standard;
     int64_t tokens = view->options->workload.tokens[part];
-    BenchVisits visits = bench_expected_visits(&plan->layer, tokens);
-    return bench_work(plan, tokens, &visits, true);
+    Visits visits = work_expected_visits(&plan->layer, tokens);
+    return work_count(plan, tokens, &visits, true);
 }
 
 static void add_times(const TuneView *view, Plot *plot, int series, const SearchTrial *trial) {
     for (int p = 0; trial && p < view->options->workload.parts; p++) {
-        BenchWork work = work_of(view, p);
+        Work work = work_of(view, p);
         if (trial->part_samples[p]) {
             plot_point(plot, series, work.flops / work.bytes, work.flops * 1e-9 / trial->part_seconds[p], "%lld tokens: %.3f ms",
                        (long long)view->options->workload.tokens[p], trial->part_seconds[p] * 1e3);
@@ -68,9 +68,9 @@ static double find_bandwidth(const TuneView *view) {
     double bandwidth = view->bandwidth;
     for (size_t i = 0; i < search->trial_count; i++) {
         for (int p = 0; p < view->options->workload.parts; p++) {
-            BenchWork work = work_of(view, p);
+            Work work = work_of(view, p);
             if (search->trials[i].part_samples[p]) {
-                bandwidth = fmax(bandwidth, bench_reached(&work, search->trials[i].part_seconds[p]));
+                bandwidth = fmax(bandwidth, work_reached(&work, search->trials[i].part_seconds[p]));
             }
         }
     }
@@ -82,7 +82,7 @@ static void add_roof(const TuneView *view, Plot *plot) {
     double bandwidth = find_bandwidth(view);
     double peak = view->best_path < 0 ? NAN : view->peaks.gflops[view->best_path], low = INFINITY, high = 0;
     for (int p = 0; p < view->options->workload.parts; p++) {
-        BenchWork work = work_of(view, p);
+        Work work = work_of(view, p);
         low = fmin(low, work.flops / work.bytes);
         high = fmax(high, work.flops / work.bytes);
     }
@@ -169,7 +169,7 @@ static void make_race(const TuneView *view, Plot *plot) {
 
 // --- knobs -------------------------------------------------------------------------------------------------------------------
 
-static void add_worths(const TuneView *view, Plot *plot, int series, const SearchPoint *base, const char *base_name) {
+static void add_worths(const TuneView *view, Plot *plot, int series, const Point *base, const char *base_name) {
     const Space *space = &view->result->space;
     char value[TUNE_REPORT_TEXT];
     for (int k = 0; k < space->knob_count; k++) {
@@ -183,7 +183,7 @@ static void add_worths(const TuneView *view, Plot *plot, int series, const Searc
     }
 }
 
-static void make_knobs(const TuneView *view, Plot *plot, const char *names[SEARCH_MAX_KNOBS]) {
+static void make_knobs(const TuneView *view, Plot *plot, const char *names[POINT_MAX_KNOBS]) {
     const Space *space = &view->result->space;
     for (int k = 0; k < space->knob_count; k++) {
         names[space->knob_count - 1 - k] = space->knobs[k].name;  // from the top
@@ -205,7 +205,7 @@ static void make_knobs(const TuneView *view, Plot *plot, const char *names[SEARC
 
 // --- the cost model ----------------------------------------------------------------------------------------------------------
 
-static double predicted(const TuneView *view, const SearchPoint *point) {
+static double predicted(const TuneView *view, const Point *point) {
     const RecallWorkload *workload = &view->options->workload;
     double sum = 0, weights = 0;
     for (int p = 0; p < workload->parts; p++) {
@@ -263,7 +263,7 @@ double tune_report_concordance(const TuneView *view) {
 
 // --- all ---------------------------------------------------------------------------------------------------------------------
 
-void tune_report_plots(const TuneView *view, Plot plots[TUNE_REPORT_PLOTS], const char *names[SEARCH_MAX_KNOBS]) {
+void tune_report_plots(const TuneView *view, Plot plots[TUNE_REPORT_PLOTS], const char *names[POINT_MAX_KNOBS]) {
     plots[0] = (Plot){.title = "Roofline: all plans at all token counts",
                       .description =
                           "Arithmetic rate over arithmetic intensity. A column of points is one token count, from few "

@@ -2,7 +2,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "compiler/commands/info.h"
+#include "compiler/machine/report.h"
+#include "compiler/plan/paths.h"
 #include "report.h"
 
 // --- the machine -------------------------------------------------------------------------------------------------------------
@@ -107,8 +108,8 @@ static void write_paths(const TuneView *view, int r, const char *name, FILE *out
     int legal = 0;
     fprintf(out, "<li><code>%s</code>, instruction path, one thread with operands in cache: ", name);
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (view->peaks.tile_gflops[p] > 0 && info_path_legal(view->options->machine, view->options->target, (Path)p,
-                                                              (Format)role->weights, (Compute)view->result->plan.layer.compute)) {
+        if (view->peaks.tile_gflops[p] > 0 && paths_legal(view->options->machine, view->options->target, (Path)p,
+                                                          (Format)role->weights, (Compute)view->result->plan.layer.compute)) {
             fprintf(out, "%s%s %s GFLOP/s", legal++ ? ", " : "", path_name((Path)p),
                     table_number(number, view->peaks.tile_gflops[p]));
         }
@@ -124,7 +125,7 @@ typedef struct TileFacts {
     double tall, stream;
 } TileFacts;
 
-static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_value, int unroll_value, const SearchPoint *point) {
+static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_value, int unroll_value, const Point *point) {
     const Space *space = &view->result->space;
     const Rates *rates = &view->result->rates[index];
     int tile = space_role_knob(space, r, "tile"), unroll = space_role_knob(space, r, "unroll"),
@@ -147,7 +148,7 @@ static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_val
     return facts;
 }
 
-static TileFacts facts_of(const TuneView *view, int index, int r, const SearchPoint *point) {
+static TileFacts facts_of(const TuneView *view, int index, int r, const Point *point) {
     int tile = space_role_knob(&view->result->space, r, "tile"), unroll = space_role_knob(&view->result->space, r, "unroll");
     return tile_facts(view, index, r, tile < 0 ? 0 : point->value[tile], unroll < 0 ? 0 : point->value[unroll], point);
 }
@@ -191,8 +192,8 @@ static void write_tile(const TuneView *view, int index, int r, const char *name,
 }
 
 // The trial of a point that is `base` but for one knob's value.
-static const SearchTrial *find_changed(const TuneView *view, const SearchPoint *base, int knob, uint8_t value) {
-    SearchPoint point = *base;
+static const SearchTrial *find_changed(const TuneView *view, const Point *base, int knob, uint8_t value) {
+    Point point = *base;
     point.value[knob] = value;
     const SearchTrial *trial = tune_report_find(view, &point);
     return trial && trial->rounds && !trial->unusable ? trial : NULL;
@@ -201,7 +202,7 @@ static const SearchTrial *find_changed(const TuneView *view, const SearchPoint *
 // Why a knob of what the search ended with has another value than the default's.
 static void write_change(const TuneView *view, int k, FILE *out) {
     const SpaceKnob *knob = &view->result->space.knobs[k];
-    const SearchPoint *best = &view->result->search.candidate;
+    const Point *best = &view->result->search.candidate;
     char chosen[TUNE_REPORT_TEXT], standard[TUNE_REPORT_TEXT];
     const SearchTrial *alone = find_changed(view, &view->standard, k, best->value[k]),
                       *back = find_changed(view, best, k, view->standard.value[k]), *winner = tune_report_find(view, best);
@@ -219,7 +220,7 @@ static void write_change(const TuneView *view, int k, FILE *out) {
 
 void tune_report_reasons(const TuneView *view, FILE *out) {
     static const char *const names[] = {"gate_up", "down"};
-    const SearchPoint *other = &view->result->search.candidate;
+    const Point *other = &view->result->search.candidate;
     fputs("<ul>\n", out);
     for (int i = 0; i < 2; i++) {
         write_paths(view, space_roles[i], names[i], out);
@@ -240,7 +241,7 @@ void tune_report_reasons(const TuneView *view, FILE *out) {
 
 // --- the space ---------------------------------------------------------------------------------------------------------------
 
-static void write_worth(const TuneView *view, const SearchPoint *base, int k, FILE *out) {
+static void write_worth(const TuneView *view, const Point *base, int k, FILE *out) {
     const TuneWorth worth = tune_report_worth(view, base, k);
     char value[TUNE_REPORT_TEXT];
     if (worth.trial) {
@@ -254,7 +255,7 @@ static void write_worth(const TuneView *view, const SearchPoint *base, int k, FI
 
 void tune_report_space(const TuneView *view, FILE *out) {
     const Space *space = &view->result->space;
-    const SearchPoint *best = &view->result->search.best;
+    const Point *best = &view->result->search.best;
     char value[TUNE_REPORT_TEXT];
     fprintf(out,
             "<p>%d knobs, %.3g plans. None changes bits or the packed weights.</p>\n<div class=\"wide\"><table>\n"

@@ -14,7 +14,7 @@ static const double far_behind = 0.10;     // a neighbour that lost by more is n
 
 // A prediction that may become a finalist.
 typedef struct Predicted {
-    SearchPoint point;
+    Point point;
     double value;
 } Predicted;
 
@@ -27,15 +27,15 @@ static int random_below(Search *s, int count) {
     return (int)(random_unit(s) * count);
 }
 
-static bool same(const SearchPoint *a, const SearchPoint *b) {
+static bool same(const Point *a, const Point *b) {
     return !memcmp(a, b, sizeof *a);
 }
 
 // A valid point; the default where chance finds none.
-static SearchPoint random_point(Search *s) {
+static Point random_point(Search *s) {
     enum { ATTEMPTS = 1000 };
     for (int i = 0; i < ATTEMPTS; i++) {
-        SearchPoint point = s->problem->standard;
+        Point point = s->problem->standard;
         for (int k = 0; k < s->problem->knobs; k++) {
             point.value[k] = s->problem->parts_of[k] ? (uint8_t)random_below(s, s->problem->values[k]) : point.value[k];
         }
@@ -50,7 +50,7 @@ static SearchPoint random_point(Search *s) {
 
 // Whether the model cannot tell two points apart: it says nearly the same of both, and they are neighbours or nearly so. Races
 // between such points are what the improving stage is for.
-static bool are_alike(const SearchProblem *problem, const Predicted *a, const SearchPoint *point, double value) {
+static bool are_alike(const SearchProblem *problem, const Predicted *a, const Point *point, double value) {
     int different = 0;
     for (int k = 0; k < problem->knobs; k++) {
         different += a->point.value[k] != point->value[k];
@@ -65,14 +65,14 @@ typedef struct Ranking {
 } Ranking;
 
 // Takes the at-th place, or an earlier one that it deserves: those behind move on.
-static void place_prediction(Predicted *best, int at, const SearchPoint *point, double value) {
+static void place_prediction(Predicted *best, int at, const Point *point, double value) {
     for (; at > 0 && best[at - 1].value > value; at--) {
         best[at] = best[at - 1];
     }
     best[at] = (Predicted){*point, value};
 }
 
-static void keep_prediction(const SearchProblem *problem, Ranking *ranking, const SearchPoint *point, double value) {
+static void keep_prediction(const SearchProblem *problem, Ranking *ranking, const Point *point, double value) {
     Predicted *best = ranking->best;
     for (int i = 0; i < ranking->count; i++) {
         if (are_alike(problem, &best[i], point, value)) {
@@ -89,15 +89,15 @@ static void keep_prediction(const SearchProblem *problem, Ranking *ranking, cons
 }
 
 // Goes to the best neighbour as long as there is a better one.
-static void descend(Search *s, SearchPoint point, Ranking *ranking) {
+static void descend(Search *s, Point point, Ranking *ranking) {
     double value = search_predict(s, &point);
     keep_prediction(s->problem, ranking, &point, value);
     for (bool moved = true; moved;) {
-        SearchPoint from = point;
+        Point from = point;
         moved = false;
         for (int k = 0; k < s->problem->knobs; k++) {
             for (int v = 0; s->problem->parts_of[k] && v < s->problem->values[k]; v++) {
-                SearchPoint next = from;
+                Point next = from;
                 next.value[k] = (uint8_t)v;
                 if (v == from.value[k] || !s->problem->valid(s->problem->context, &next)) {
                     continue;
@@ -126,7 +126,7 @@ static void predict_best(Search *s, int most, Ranking *ranking) {
 
 // A candidate of a table.
 typedef struct Entry {
-    SearchPoint point;
+    Point point;
     SearchRecord record;
     SearchRace race;
     bool done;
@@ -134,7 +134,7 @@ typedef struct Entry {
 
 // The points of a table: the default is what they are compared with, so it is none of them.
 static int list_entries(const Search *s, const SearchOptions *options, const Ranking *ranking, Entry *entries) {
-    const SearchPoint *standard = &s->problem->standard;
+    const Point *standard = &s->problem->standard;
     int count = 0;
     bool listed = !options->start || same(options->start, standard);
     for (size_t i = 0; i < options->candidate_count && i < SEARCH_MAX_TABLE; i++) {
@@ -210,7 +210,7 @@ static void tabulate(Search *s, const SearchOptions *options, const Ranking *ran
 // --- halve -------------------------------------------------------------------------------------------------------------------
 
 typedef struct Runner {
-    SearchPoint point;
+    Point point;
     SearchRecord record;
     double median;
 } Runner;
@@ -256,7 +256,7 @@ static void halve(Search *s, const Ranking *ranking) {
 // --- improve -----------------------------------------------------------------------------------------------------------------
 
 typedef struct Neighbour {
-    SearchPoint point;
+    Point point;
     int knob;
     double predicted, order;
 } Neighbour;
@@ -271,7 +271,7 @@ static int by_prediction(const void *a, const void *b) {
 
 // Whether a neighbour needs no race: its value lost clearly, or against this very incumbent, or in an earlier search. In the last
 // sweep values that lost against another incumbent, and those that nearly won, have another chance, once.
-static bool is_settled(const Search *s, int knob, const SearchPoint *point) {
+static bool is_settled(const Search *s, int knob, const Point *point) {
     int value = point->value[knob], lost_at = s->lost_at[knob][value];
     double margin = s->lost[knob][value];
     const SearchTrial *trial = search_find(s, point);
@@ -342,7 +342,7 @@ static void improve(Search *s, bool quick) {
 static void improve_randomly(Search *s) {
     s->stage = SEARCH_IMPROVE;
     while (!search_over(s)) {
-        SearchPoint point = random_point(s);
+        Point point = random_point(s);
         search_challenge(s, &point, search_all_parts(s->problem));
     }
 }
@@ -351,7 +351,7 @@ static void improve_randomly(Search *s) {
 
 // The incumbent against the default, on all parts.
 static void confirm(Search *s, SearchResult *result) {
-    SearchPoint candidate = s->incumbent;
+    Point candidate = s->incumbent;
     s->stage = SEARCH_CONFIRM;
     s->reserve = 0;
     result->best = s->problem->standard;
@@ -378,7 +378,7 @@ static void confirm(Search *s, SearchResult *result) {
 
 // How the incumbent compares with the default, which all differences are relative to.
 static SearchRace race_default(Search *s) {
-    SearchPoint incumbent = s->incumbent;
+    Point incumbent = s->incumbent;
     SearchTrial *trial = search_find(s, &incumbent);
     SearchRace race = {0};
     s->incumbent = s->problem->standard;
@@ -395,7 +395,7 @@ static SearchRace race_default(Search *s) {
 }
 
 // What is known of a start that was not raced against the default itself, from how it lost or won against the prediction.
-static void relate_start(Search *s, const SearchPoint *start, const SearchPoint *predicted, double margin) {
+static void relate_start(Search *s, const Point *start, const Point *predicted, double margin) {
     const SearchTrial *challenge = predicted ? search_find(s, predicted) : NULL;
     const SearchTrial raced = challenge ? *challenge : (SearchTrial){0};  // against the start
     SearchRace race = race_default(s);
@@ -412,8 +412,8 @@ static void relate_start(Search *s, const SearchPoint *start, const SearchPoint 
 
 // The start, be it slower than the default, against the best prediction: if time is short this is the whole search. Only then the
 // default, so that no time goes into a start that is slow by far. predicted: NULL if there is none.
-static void race_start(Search *s, const SearchPoint *predicted) {
-    SearchPoint start = s->incumbent;
+static void race_start(Search *s, const Point *predicted) {
+    Point start = s->incumbent;
     const SearchTrial *known = search_find(s, &start);
     bool related = same(&start, &s->problem->standard) || (known && known->rounds);
     double margin = 0;

@@ -21,19 +21,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SEARCH_MAX_KNOBS = 48, SEARCH_MAX_PARTS = 16, SEARCH_KNOWN_ROUNDS = 1000, SEARCH_MAX_TABLE = 48 };
+#include "compiler/plan/point.h"
+
+enum { SEARCH_KNOWN_ROUNDS = 1000, SEARCH_MAX_TABLE = 48 };
 
 // A race of fewer rounds decides nothing, unless one is faster by far.
 enum { SEARCH_SURE_ROUNDS = 6 };
 
-// A point: the index of each knob's value. Bytes behind the last knob are 0, so that points compare as bytes.
-typedef struct SearchPoint {
-    uint8_t value[SEARCH_MAX_KNOBS];
-} SearchPoint;
-
 // What is known of a point that was timed.
 typedef struct SearchTrial {
-    SearchPoint point;
+    Point point;
     int rounds;
     double difference;  // of the logarithm of the objective, relative to the default; negative: faster
     double error;       // half of the 95 % interval of its last race, which may have been against another incumbent
@@ -41,14 +38,14 @@ typedef struct SearchTrial {
     double seconds;     // since the search began, when the last round ended
     bool unusable;      // the problem could not prepare it
     bool won;           // it became the incumbent
-    double part_seconds[SEARCH_MAX_PARTS];  // geometric mean of the part's samples in this search; 0: there are none
-    int part_samples[SEARCH_MAX_PARTS];
-    double part_difference[SEARCH_MAX_PARTS], part_error[SEARCH_MAX_PARTS];  // of a table: the same of each part; else 0
+    double part_seconds[POINT_MAX_PARTS];  // geometric mean of the part's samples in this search; 0: there are none
+    int part_samples[POINT_MAX_PARTS];
+    double part_difference[POINT_MAX_PARTS], part_error[POINT_MAX_PARTS];  // of a table: the same of each part; else 0
 } SearchTrial;
 
 // From `seconds` (since the search began) on this was the incumbent.
 typedef struct SearchStep {
-    SearchPoint point;
+    Point point;
     double seconds;
     double difference;  // to the default; the cautious end of what the races said
 } SearchStep;
@@ -68,17 +65,17 @@ typedef struct Search Search;
 typedef struct SearchProblem {
     void *context;
     int knobs;
-    int values[SEARCH_MAX_KNOBS];        // of each knob, at least 1
-    uint32_t parts_of[SEARCH_MAX_KNOBS]; // bit p: the knob can matter in part p. A change is raced on the parts of its knob only
+    int values[POINT_MAX_KNOBS];        // of each knob, at least 1
+    uint32_t parts_of[POINT_MAX_KNOBS]; // bit p: the knob can matter in part p. A change is raced on the parts of its knob only
     int parts;
-    double weight[SEARCH_MAX_PARTS];     // positive
-    SearchPoint standard;                // the default
-    bool (*valid)(void *context, const SearchPoint *point);
-    double (*predict)(void *context, const SearchPoint *point, int part);  // seconds
+    double weight[POINT_MAX_PARTS];     // positive
+    Point standard;                // the default
+    bool (*valid)(void *context, const Point *point);
+    double (*predict)(void *context, const Point *point, int part);  // seconds
     // Makes a point ready to be timed (code, verification). 0; 1: it is unusable; -1: the search ends.
-    int (*prepare)(void *context, const SearchPoint *point);
+    int (*prepare)(void *context, const Point *point);
     // Seconds of one call, as one sample; negative: the search ends.
-    double (*measure)(void *context, const SearchPoint *point, int part);
+    double (*measure)(void *context, const Point *point, int part);
     double (*clock)(void *context);  // seconds, ascending
     void (*confirm)(void *context);  // the last race begins, of the winner and the default; may be NULL
     double confirm_seconds;          // that it takes to make the two ready again
@@ -90,17 +87,17 @@ typedef struct SearchOptions {
     uint64_t seed;         // of random points and of the order among equals
     SearchMethod method;
     bool quick;            // fewer finalists, and no last sweep through what nearly won
-    const SearchPoint *candidates;  // of a table, at most SEARCH_MAX_TABLE; NULL: the best predictions, and the start
+    const Point *candidates;  // of a table, at most SEARCH_MAX_TABLE; NULL: the best predictions, and the start
     size_t candidate_count;
-    const SearchPoint *start;  // NULL: the default
+    const Point *start;  // NULL: the default
     const SearchTrial *known;  // trials of an earlier search, not timed again; may be NULL
     size_t known_count;
 } SearchOptions;
 
 typedef struct SearchResult {
-    SearchPoint best;       // the default where nothing else won
+    Point best;       // the default where nothing else won
     double gain, low, high;  // how many times faster than the default: estimate and 95 % interval. 1, 1, 1 where the default stays
-    SearchPoint candidate;  // the last incumbent, winner or not
+    Point candidate;  // the last incumbent, winner or not
     double candidate_gain, candidate_low, candidate_high;  // its, in the confirming race
     int confirm_rounds;
     bool converged;  // no neighbour was left to try
@@ -124,7 +121,7 @@ SearchStage search_stage(const Search *search);
 double search_seconds(const Search *search);
 double search_left(const Search *search);  // seconds at most, estimated where there is no budget
 size_t search_trials(const Search *search);
-const SearchPoint *search_incumbent(const Search *search);
+const Point *search_incumbent(const Search *search);
 double search_best_gain(const Search *search);  // over the default, at least
 
 #endif

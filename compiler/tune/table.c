@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "compiler/measure/rates.h"
 #include "runtime/file.h"
 
 // The header is also what a file of ours is known by.
@@ -16,7 +17,7 @@
 // One row: what does not apply is left empty. Numbers that are NaN are empty, too.
 typedef struct TableRow {
     const char *layer, *kind;
-    const SearchPoint *point;
+    const Point *point;
     const char *role, *tile, *unit;
     int rows, panels, rounds;  // 0: empty
     const char *tokens;

@@ -17,10 +17,10 @@ static int make_room(TuneTokens *tokens, int64_t most) {
     return tokens->y && tokens->experts && tokens->weights ? 0 : -1;
 }
 
-int tune_tokens_open(TuneTokens *tokens, const Plan *plan, int64_t most, const BenchRouting *routing, Diagnostics *diagnostics) {
+int tune_tokens_open(TuneTokens *tokens, const Plan *plan, int64_t most, const Routing *routing, Diagnostics *diagnostics) {
     const Layer *layer = &plan->layer;
     *tokens = (TuneTokens){.layer = layer, .row_bytes = (size_t)(layer->hidden * format_bytes((Format)layer->activations))};
-    if (routing->is_trace && bench_trace_read(routing->text + strlen("trace:"), layer, &tokens->trace, diagnostics)) {
+    if (routing->is_trace && routing_trace_read(routing->text + strlen("trace:"), layer, &tokens->trace, diagnostics)) {
         return -1;
     }
     if (bench_tokens_create(plan, most, &routing->synthetic, &tokens->pool) || make_room(tokens, most)) {
@@ -32,7 +32,7 @@ int tune_tokens_open(TuneTokens *tokens, const Plan *plan, int64_t most, const B
 
 void tune_tokens_close(TuneTokens *tokens) {
     bench_tokens_free(&tokens->pool);
-    bench_trace_free(&tokens->trace);
+    routing_trace_free(&tokens->trace);
     free(tokens->experts);
     free(tokens->weights);
     free(tokens->y);
@@ -44,7 +44,7 @@ void tune_tokens_take(TuneTokens *tokens, int64_t window, int64_t count) {
     tokens->first = window * count % places;
     tokens->count = count;
     if (tokens->trace.tokens) {
-        bench_trace_window(&tokens->trace, tokens->layer, window * count, count, tokens->experts, tokens->weights);
+        routing_trace_window(&tokens->trace, tokens->layer, window * count, count, tokens->experts, tokens->weights);
     }
 }
 

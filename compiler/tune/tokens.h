@@ -9,7 +9,7 @@
 typedef struct TuneTokens {
     const Layer *layer;  // borrowed
     BenchTokens pool;
-    BenchTrace trace;  // without tokens: the library routes
+    RoutingTrace trace;  // without tokens: the library routes
     size_t row_bytes;  // of tokens and outputs, in the interface's format
     int64_t first, count;  // tokens that were taken
     int32_t *experts;      // their routing
@@ -18,7 +18,7 @@ typedef struct TuneTokens {
 } TuneTokens;
 
 // most: tokens of the largest call. Returns 0, or -1 with diagnostics; tune_tokens_close in either case.
-int tune_tokens_open(TuneTokens *tokens, const Plan *plan, int64_t most, const BenchRouting *routing, Diagnostics *diagnostics);
+int tune_tokens_open(TuneTokens *tokens, const Plan *plan, int64_t most, const Routing *routing, Diagnostics *diagnostics);
 void tune_tokens_close(TuneTokens *tokens);
 
 // Takes the window-th lot of `count` tokens (at most `most`), from the start again at the end of the pool. A trace's routing is

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "compiler/base/statistics.h"
+#include "compiler/measure/rates.h"
 #include "compiler/plan/planner.h"
 #include "paths.h"
 #include "pool.h"
@@ -28,7 +29,7 @@ typedef struct Tuning {
     double prepared;  // when the bank was filled and the default plan could run
 } Tuning;
 
-static Plan plan_of(const Tuning *t, const SearchPoint *point) {
+static Plan plan_of(const Tuning *t, const Point *point) {
     Plan plan;
     space_plan(&t->result->space, point, &plan);
     return plan;
@@ -36,16 +37,16 @@ static Plan plan_of(const Tuning *t, const SearchPoint *point) {
 
 // --- the problem -------------------------------------------------------------------------------------------------------------
 
-static bool problem_valid(void *context, const SearchPoint *point) {
+static bool problem_valid(void *context, const Point *point) {
     return space_valid(&((Tuning *)context)->result->space, point);
 }
 
-static double problem_predict(void *context, const SearchPoint *point, int part) {
+static double problem_predict(void *context, const Point *point, int part) {
     const Tuning *t = context;
     return predict_seconds(&t->result->space, t->result->rates, t->options->threads, point, t->options->workload.tokens[part]);
 }
 
-static int problem_prepare(void *context, const SearchPoint *point) {
+static int problem_prepare(void *context, const Point *point) {
     Tuning *t = context;
     const Plan plan = plan_of(t, point);
     int status = tune_stopped ? -1 : tune_pool_prepare(&t->pool, &plan, 0);
@@ -53,7 +54,7 @@ static int problem_prepare(void *context, const SearchPoint *point) {
     return status;
 }
 
-static double problem_measure(void *context, const SearchPoint *point, int part) {
+static double problem_measure(void *context, const Point *point, int part) {
     Tuning *t = context;
     const Plan plan = plan_of(t, point);
     if (tune_pool_prepare(&t->pool, &plan, 0)) {  // made room for others meanwhile
@@ -133,7 +134,7 @@ static SearchProblem problem_of(Tuning *t) {
 }
 
 // Logarithm of the objective, as the search sees it.
-static double predict_all(Tuning *t, const SearchProblem *problem, const SearchPoint *point) {
+static double predict_all(Tuning *t, const SearchProblem *problem, const Point *point) {
     double sum = 0, weights = 0;
     for (int p = 0; p < problem->parts; p++) {
         sum += problem->weight[p] * log(problem_predict(t, point, p));
@@ -143,13 +144,13 @@ static double predict_all(Tuning *t, const SearchProblem *problem, const SearchP
 }
 
 // The point that is predicted to be the slowest: from the default, knob by knob.
-static SearchPoint worst_point(Tuning *t, const SearchProblem *problem) {
-    SearchPoint worst = problem->standard;
+static Point worst_point(Tuning *t, const SearchProblem *problem) {
+    Point worst = problem->standard;
     for (int k = 0; k < problem->knobs; k++) {
         double slowest = 0;
         uint8_t value = worst.value[k];
         for (int v = 0; problem->parts_of[k] && v < problem->values[k]; v++) {
-            SearchPoint point = worst;
+            Point point = worst;
             point.value[k] = (uint8_t)v;
             double sum = predict_all(t, problem, &point);
             if (problem_valid(t, &point) && (!v || sum > slowest)) {
@@ -234,7 +235,7 @@ static int measure_rates(Tuning *t) {
     return status;
 }
 
-static int read_candidates(const Tuning *t, SearchPoint points[SEARCH_MAX_TABLE], size_t *count) {
+static int read_candidates(const Tuning *t, Point points[SEARCH_MAX_TABLE], size_t *count) {
     char reason[SPACE_REASON_BYTES] = "";
     *count = json_array_size(t->options->candidates);
     if (*count > SEARCH_MAX_TABLE) {
@@ -254,10 +255,10 @@ static int read_candidates(const Tuning *t, SearchPoint points[SEARCH_MAX_TABLE]
 
 static int search(Tuning *t) {
     SearchProblem problem = problem_of(t);
-    SearchPoint start = problem.standard;
+    Point start = problem.standard;
     char reason[SPACE_REASON_BYTES];
     SearchOptions options = {.seed = t->options->seed, .method = t->options->method, .quick = t->options->quick};
-    SearchPoint candidates[SEARCH_MAX_TABLE];
+    Point candidates[SEARCH_MAX_TABLE];
     if (t->options->start && space_read(&t->result->space, t->options->start, &start, reason, sizeof reason)) {
         start = problem.standard;  // wisdom of another space is of no use
     }

@@ -7,6 +7,7 @@
 
 #include "compiler/bench/bench.h"
 #include "compiler/measure/candidate.h"
+#include "compiler/measure/rates.h"
 #include "compiler/plan/predict.h"
 #include "compiler/wisdom/recall.h"
 #include "search.h"
@@ -17,7 +18,7 @@ typedef struct TuneOptions {
     int threads;
     bool threads_given;     // so that plans do not vary them
     RecallWorkload workload;
-    BenchRouting routing;  // the workload's
+    Routing routing;  // the workload's
     double budget;          // seconds; INFINITY: until it is done
     uint64_t seed;
     SearchMethod method;

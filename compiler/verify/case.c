@@ -103,8 +103,8 @@ static Status forward_first(const VerifyRun *run, int64_t tokens) {
 static void check_status(const VerifyRun *run, VerifyCase *test, Status status) {
     int64_t first = -1, due = 0, either = 0, due_first = -1, count = run->library->nonfinite(run->team, &first);
     for (int64_t token = 0; token < test->tokens; token++) {
-        either += run->rejected[token] == REFERENCE_EITHER;
-        if (run->rejected[token] == REFERENCE_REJECTED) {
+        either += run->rejected[token] == ORACLE_EITHER;
+        if (run->rejected[token] == ORACLE_REJECTED) {
             due_first = due++ ? due_first : token;
         }
     }
@@ -118,21 +118,21 @@ static void check_status(const VerifyRun *run, VerifyCase *test, Status status) 
 
 static int check_oracle(const VerifyRun *run, VerifyCase *test) {
     const Layer *layer = &run->plan->layer;
-    ReferenceGiven given = {run->experts, run->weights_out, 1, run->k};
-    ReferenceOutput oracle = {.y = run->oracle,
-                              .bound = run->bound,
-                              .scores = run->oracle_scores,
-                              .score_bounds = run->score_bounds,
-                              .rejected = run->rejected};
-    if (reference_forward(layer, &run->weights, test->tokens, run->x, &given, test->model, &oracle)) {
+    OracleGiven given = {run->experts, run->weights_out, 1, run->k};
+    OracleOutput oracle = {.y = run->oracle,
+                           .bound = run->bound,
+                           .scores = run->oracle_scores,
+                           .score_bounds = run->score_bounds,
+                           .rejected = run->rejected};
+    if (oracle_forward(layer, &run->weights, test->tokens, run->x, &given, test->model, &oracle)) {
         return -1;
     }
     for (int64_t i = 0; i < test->tokens * layer->hidden; i++) {
         run->y[i] = element(run, run->out, i);
     }
     test->checks = oracle.checks;
-    test->comparison = reference_compare(&oracle, test->tokens, layer->hidden, run->y, layer->hidden);
-    const ReferenceComparison *found = &test->comparison;
+    test->comparison = oracle_compare(&oracle, test->tokens, layer->hidden, run->y, layer->hidden);
+    const OracleComparison *found = &test->comparison;
     if (oracle.checks.violations) {
         fail(test, "%lld wrong choices or weights: %s", (long long)oracle.checks.violations, oracle.checks.first);
     }

@@ -13,7 +13,7 @@ typedef struct VerifyRun {
     int number;              // of the layer
     void *image;
     size_t image_bytes;
-    ReferenceWeights weights;
+    OracleWeights weights;
     size_t size;             // of an interface element
     int64_t limit;           // tokens per case
     float *x, *y;            // [limit][hidden] as fp32
@@ -23,7 +23,7 @@ typedef struct VerifyRun {
     int32_t *k;                 // [limit] what each token is given; NULL: the layer takes none
     float *scores;              // [iterations][limit][choices]
     double *oracle, *bound, *oracle_scores, *score_bounds;
-    uint8_t *rejected;          // [limit] ReferenceVerdict
+    uint8_t *rejected;          // [limit] OracleVerdict
 } VerifyRun;
 
 // Runs one case on run->x (test->tokens rows, filled by the caller); what is found goes to *test. -1 when out of memory.

@@ -6,13 +6,13 @@
 #include "compiler/measure/synthetic.h"
 #include "runtime/packed.h"
 
-void verify_fill_random(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+void verify_fill_random(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     synthetic_tokens(plan, tokens, seed, NULL, x);
 }
 
 // Every token the same: the chosen experts get all of them, the others none.
-static void fill_equal(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_equal(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     int64_t hidden = plan->layer.hidden;
     synthetic_tokens(plan, tokens ? 1 : 0, seed, NULL, x);
@@ -23,7 +23,7 @@ static void fill_equal(const Plan *plan, const ReferenceWeights *weights, int64_
 
 // Tokens along router rows: one expert of its choice gets token after token with a weight near 1. Token t aims at expert t/4, so
 // runs of tokens share an expert; experts that verify_tie_experts made equal tie at the top.
-static void fill_aimed(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_aimed(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     int64_t hidden = plan->layer.hidden;
     float along = copysignf(3 * sqrtf((float)hidden), plan->layer.logit_scale);
     synthetic_tokens(plan, tokens, seed, NULL, x);
@@ -42,27 +42,27 @@ static void scale_all(const Plan *plan, int64_t tokens, uint64_t seed, double sc
     }
 }
 
-static void fill_huge(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_huge(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     scale_all(plan, tokens, seed, 1e15, x);
 }
 
-static void fill_large(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_large(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     scale_all(plan, tokens, seed, 1e4, x);
 }
 
-static void fill_tiny(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_tiny(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     scale_all(plan, tokens, seed, 1e-30, x);
 }
 
-static void fill_denormal(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_denormal(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     scale_all(plan, tokens, seed, 1e-40, x);
 }
 
-static void fill_zero(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_zero(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     (void)seed;
     for (int64_t i = 0; i < tokens * plan->layer.hidden; i++) {
@@ -71,7 +71,7 @@ static void fill_zero(const Plan *plan, const ReferenceWeights *weights, int64_t
 }
 
 // Every token at its own scale, from 2^-60 to 2^40: neighbours must not disturb each other.
-static void fill_mixed(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_mixed(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     synthetic_tokens(plan, tokens, seed, NULL, x);
     for (int64_t i = 0; i < tokens * plan->layer.hidden; i++) {
@@ -80,7 +80,7 @@ static void fill_mixed(const Plan *plan, const ReferenceWeights *weights, int64_
 }
 
 // One value that stands out by ten orders of magnitude: cancellation.
-static void fill_outlier(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_outlier(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     synthetic_tokens(plan, tokens, seed, NULL, x);
     for (int64_t token = 0; token < tokens; token++) {
@@ -89,7 +89,7 @@ static void fill_outlier(const Plan *plan, const ReferenceWeights *weights, int6
 }
 
 // Small integers: many equal terms, exact sums.
-static void fill_integers(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_integers(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     (void)weights;
     for (int64_t i = 0; i < tokens * plan->layer.hidden; i++) {
         x[i] = (float)((int64_t)(synthetic_next(&seed) % 5) - 2);
@@ -97,7 +97,7 @@ static void fill_integers(const Plan *plan, const ReferenceWeights *weights, int
 }
 
 // Every third token holds one NaN or infinity: its row is NaN, its neighbours are right.
-static void fill_nonfinite(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x) {
+static void fill_nonfinite(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x) {
     static const float values[] = {NAN, INFINITY, -INFINITY};
     int64_t hidden = plan->layer.hidden;
     (void)weights;
@@ -141,7 +141,7 @@ static void copy_element(const Plan *plan, uint8_t *instance, Tensor tensor, int
 }
 
 static void copy_router_row(const Plan *plan, uint8_t *instance, int64_t from, int64_t to) {
-    for (int64_t gate = 0; gate < layer_gates(&plan->layer); gate++) {
+    for (int64_t gate = 0; gate < layer_routers(&plan->layer); gate++) {
         for (int64_t i = 0; i < plan->layer.hidden; i++) {
             copy_element(plan, instance, TENSOR_ROUTER, gate, from, to, i);
         }

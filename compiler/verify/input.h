@@ -5,7 +5,7 @@
 #include "compiler/oracle/oracle.h"
 
 // Fills x [tokens][hidden]. weights: the layer's own, for inputs aimed at its router. seed: another one, other tokens.
-typedef void VerifyFill(const Plan *plan, const ReferenceWeights *weights, int64_t tokens, uint64_t seed, float *x);
+typedef void VerifyFill(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x);
 
 typedef struct VerifyInput {
     const char *name;

@@ -59,10 +59,10 @@ static int make_weights(VerifyRun *run, const Kind *kinds, int64_t kind_count, i
     synthetic_fill(run->plan, instance, seed, NULL);
     verify_tie_experts(run->plan, instance);
     packed_image_seal(image);  // without checksums of the weights: they are not asked for
-    if (reference_weights_allocate(&run->plan->layer, &run->weights)) {
+    if (oracle_weights_allocate(&run->plan->layer, &run->weights)) {
         return -1;
     }
-    reference_weights_unpack(run->plan, instance, &run->weights);
+    oracle_weights_unpack(run->plan, instance, &run->weights);
     return 0;
 }
 
@@ -120,7 +120,7 @@ static void release(VerifyRun *run) {
     if (run->image) {
         munmap(run->image, run->image_bytes);
     }
-    reference_weights_free(&run->weights);
+    oracle_weights_free(&run->weights);
     list_rooms(&run->plan->layer, run, rooms);
     for (int i = 0; i < VERIFY_ARRAYS; i++) {
         free(*rooms[i].array);
@@ -130,10 +130,10 @@ static void release(VerifyRun *run) {
 // k of each token: the least, the most, and anything between them.
 static void fill_k(const VerifyRun *run, int64_t tokens, uint64_t seed) {
     const Layer *layer = &run->plan->layer;
-    int64_t range = layer->top_k - layer->least_k;
+    int64_t range = layer->top_k - layer->k_min;
     for (int64_t token = 0; token < tokens && run->k; token++) {
         int64_t between = (int64_t)(synthetic_next(&seed) >> 16) % (range + 1);
-        run->k[token] = (int32_t)(layer->least_k + (token % 3 == 0 ? between : token % 3 == 1 ? 0 : range));
+        run->k[token] = (int32_t)(layer->k_min + (token % 3 == 0 ? between : token % 3 == 1 ? 0 : range));
     }
 }
 

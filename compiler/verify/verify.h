@@ -20,8 +20,8 @@ typedef struct VerifyCase {
     char name[VERIFY_NAME_BYTES];
     int64_t tokens;
     ErrorModel model;               // which bounds applied
-    ReferenceComparison comparison; // worst is in units of the bound
-    ReferenceChecks checks;
+    OracleComparison comparison; // worst is in units of the bound
+    OracleChecks checks;
     int passed;
     char reason[VERIFY_REASON_BYTES];  // why not; the first reason
 } VerifyCase;

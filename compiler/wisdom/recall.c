@@ -6,16 +6,16 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "compiler/bench/bench.h"
-#include "compiler/commands/info.h"
+#include "compiler/plan/paths.h"
 #include "compiler/plan/planner.h"
+#include "compiler/plan/routing.h"
 #include "origin.h"
 
 static const char trace_prefix[] = "trace:";
 
 void recall_workload(const Workload *described, RecallWorkload *workload) {
     memset(workload, 0, sizeof *workload);
-    workload->parts = (int)(described->token_counts < SEARCH_MAX_PARTS ? described->token_counts : SEARCH_MAX_PARTS);
+    workload->parts = (int)(described->token_counts < POINT_MAX_PARTS ? described->token_counts : POINT_MAX_PARTS);
     for (int p = 0; p < workload->parts; p++) {
         workload->tokens[p] = described->tokens[p];
         workload->weight[p] = (double)described->weights[p];
@@ -28,16 +28,16 @@ static bool is_trace(const RecallWorkload *workload) {
 }
 
 int recall_trace(RecallWorkload *workload, const Layer *layer, Diagnostics *diagnostics) {
-    BenchTrace trace;
+    RoutingTrace trace;
     if (!is_trace(workload)) {
         return 0;
     }
-    if (bench_trace_read(workload->routing + strlen(trace_prefix), layer, &trace, diagnostics)) {
+    if (routing_trace_read(workload->routing + strlen(trace_prefix), layer, &trace, diagnostics)) {
         return -1;
     }
     size_t slots = (size_t)(layer->iterations * trace.tokens * layer->top_k);
     workload->trace = XXH64(trace.weights, slots * sizeof *trace.weights, XXH64(trace.experts, slots * sizeof *trace.experts, 0));
-    bench_trace_free(&trace);
+    routing_trace_free(&trace);
     return 0;
 }
 
@@ -93,7 +93,7 @@ static void explain_path(const json_t *path, const Target *target, const Machine
              json_is_string(path) ? json_string_value(path) : "");
     for (int p = 0, count = 0; p < PATH_COUNT; p++) {
         size_t used = strlen(reason);
-        if (info_path_legal(machine, target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
+        if (paths_legal(machine, target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
             snprintf(reason + used, reason_bytes - used, "%s %s", count++ ? "," : "", path_name((Path)p));
         }
     }
@@ -104,14 +104,14 @@ static void explain_path(const json_t *path, const Target *target, const Machine
 static int recall_decide(const json_t *decisions, const Target *target, const Machine *machine, Plan *plan, char *reason,
                          size_t reason_bytes) {
     Space space;
-    SearchPoint point;
+    Point point;
     Plan standard = *plan;  // `plan` stays as it is where something does not fit
     const json_t *path = json_object_get(decisions, "path");
     json_t *knobs = json_copy((json_t *)decisions);
     const Layer *layer = &plan->layer;
     if (path) {
         Path found = json_is_string(path) ? path_find(json_string_value(path)) : PATH_COUNT;
-        if (found == PATH_COUNT || !info_path_legal(machine, target, found, (Format)layer->weights, (Compute)layer->compute)) {
+        if (found == PATH_COUNT || !paths_legal(machine, target, found, (Format)layer->weights, (Compute)layer->compute)) {
             explain_path(path, target, machine, layer, reason, reason_bytes);
             json_decref(knobs);
             return -1;

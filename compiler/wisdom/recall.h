@@ -4,20 +4,19 @@
 
 #include "compiler/description/model.h"
 #include "compiler/plan/space.h"
-#include "compiler/tune/search.h"
 #include "wisdom.h"
 
 // Token counts with their weights, and where tokens go.
 typedef struct RecallWorkload {
-    int64_t tokens[SEARCH_MAX_PARTS];
-    double weight[SEARCH_MAX_PARTS];
+    int64_t tokens[POINT_MAX_PARTS];
+    double weight[POINT_MAX_PARTS];
     int parts;
     char routing[WORKLOAD_ROUTING_BYTES];
     bool bits_free;  // on whichever instruction path is fastest
     uint64_t trace;  // of routing trace:PREFIX: what is in it (recall_trace); otherwise 0
 } RecallWorkload;
 
-// What a description is optimised for: the first SEARCH_MAX_PARTS of its token counts.
+// What a description is optimised for: the first POINT_MAX_PARTS of its token counts.
 void recall_workload(const Workload *described, RecallWorkload *workload);
 
 // A trace is remembered by its content, not by its name: reads the workload's, if it is one, checks that it is of this layer, and

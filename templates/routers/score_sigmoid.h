@@ -14,7 +14,7 @@ INLINE Vector score_sigmoid(Vector z, ScoreWhole whole) {
 #ifdef SCORE_ORACLE
 static Bounded oracle_score_sigmoid(Bounded z, const Whole *whole) {
     (void)whole;
-    return reference_sigmoid(z);
+    return oracle_sigmoid(z);
 }
 #endif
 

@@ -118,7 +118,7 @@ enum { ROWS = sizeof rows / sizeof *rows };
 // One token of one layer.
 typedef struct Router {
     Layer layer;
-    ReferenceWeights weights;
+    OracleWeights weights;
     float x[POOL], given_weights[POOL];
     int32_t experts[POOL];
     double y[POOL], bound[POOL];
@@ -127,7 +127,7 @@ typedef struct Router {
 
 static Router router_make(const Layer *layer) {
     Router r = {.layer = fixture_neutral(*layer), .k = (int32_t)layer->top_k};
-    ck_assert_int_eq(reference_weights_allocate(layer, &r.weights), 0);
+    ck_assert_int_eq(oracle_weights_allocate(layer, &r.weights), 0);
     for (int e = 0; e < POOL; e++) {
         r.weights.router[e * POOL + e] = 1;
         r.x[e] = logits[e];
@@ -140,15 +140,15 @@ static Router router_make(const Layer *layer) {
 
 // The oracle's own choices.
 static void router_route(Router *r) {
-    ReferenceGiven given = {.k = &r->k};
-    ReferenceOutput out = {.y = r->y, .bound = r->bound, .experts = r->experts, .weights = r->given_weights};
-    ck_assert_int_eq(reference_forward(&r->layer, &r->weights, 1, r->x, &given, ERROR_WORST, &out), 0);
+    OracleGiven given = {.k = &r->k};
+    OracleOutput out = {.y = r->y, .bound = r->bound, .experts = r->experts, .weights = r->given_weights};
+    ck_assert_int_eq(oracle_forward(&r->layer, &r->weights, 1, r->x, &given, ERROR_WORST, &out), 0);
 }
 
-static ReferenceChecks router_check(Router *r) {
-    ReferenceGiven given = {r->experts, r->given_weights, 1, &r->k};
-    ReferenceOutput out = {.y = r->y, .bound = r->bound};
-    ck_assert_int_eq(reference_forward(&r->layer, &r->weights, 1, r->x, &given, ERROR_WORST, &out), 0);
+static OracleChecks router_check(Router *r) {
+    OracleGiven given = {r->experts, r->given_weights, 1, &r->k};
+    OracleOutput out = {.y = r->y, .bound = r->bound};
+    ck_assert_int_eq(oracle_forward(&r->layer, &r->weights, 1, r->x, &given, ERROR_WORST, &out), 0);
     return out.checks;
 }
 
@@ -172,11 +172,11 @@ START_TEST(test_rules) {
         ck_assert_msg(fabs(r.given_weights[s] - weight) <= 1e-4 * weight, "%s: slot %d has weight %.9g, not %.9g", row->name, s,
                       (double)r.given_weights[s], weight);
     }
-    ReferenceChecks checks = router_check(&r);
+    OracleChecks checks = router_check(&r);
     ck_assert_msg(checks.violations == 0, "%s: %s", row->name, checks.first);
     int zeros_tie = row->layer.group_mask == MASK_ZERO && !row->layer.correction;
     ck_assert_msg(checks.near_ties == zeros_tie, "%s", row->name);
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -265,7 +265,7 @@ START_TEST(test_notices) {
     if (ways[_i % WAYS](&r)) {
         ck_assert_msg(router_check(&r).violations > 0, "%s, way %d", row->name, _i % (int)WAYS);
     }
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -287,7 +287,7 @@ static void assert_open(Router *r, int count, const int32_t *experts) {
         r->experts[s] = s < count ? all[experts[s]] : -1;
         r->given_weights[s] = s < count ? scores[experts[s]] : 0;
     }
-    ReferenceChecks checks = router_check(r);
+    OracleChecks checks = router_check(r);
     ck_assert_msg(checks.violations == 0, "%s", checks.first);
     ck_assert_int_eq(checks.near_ties, 1);
 }
@@ -299,7 +299,7 @@ START_TEST(test_open_ranking) {
     r.x[5] = above_two;
     assert_open(&r, 1, (int32_t[]){2});
     assert_open(&r, 1, (int32_t[]){5});
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -313,7 +313,7 @@ START_TEST(test_open_groups) {
         r.k = 2;
         memcpy(r.experts, (int32_t[]){2, 4}, 2 * sizeof *r.experts);
         ck_assert_int_gt(router_check(&r).violations, 0);
-        reference_weights_free(&r.weights);
+        oracle_weights_free(&r.weights);
     }
 }
 END_TEST
@@ -321,7 +321,7 @@ END_TEST
 // Rules that rank by logits alone do so whatever the score is.
 START_TEST(test_logits_alone) {
     Layer layer = {.experts = 4, .top_k = 1, .score = SCORE_RELU, .selection = _i};
-    ck_assert_int_eq(reference_ranks_by_logits(&layer), selection_facts[_i].logits_alone);
+    ck_assert_int_eq(oracle_ranks_by_logits(&layer), selection_facts[_i].logits_alone);
 }
 END_TEST
 
@@ -331,7 +331,7 @@ START_TEST(test_open_threshold) {
     assert_open(&r, 2, (int32_t[]){2, 5});
     assert_open(&r, 1, (int32_t[]){2});
     assert_open(&r, 3, (int32_t[]){2, 3, 5});
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -339,7 +339,7 @@ START_TEST(test_open_sum) {
     Router r = router_make(&(Layer)LAYER(POOL, .selection = SELECTION_TOP_P, .top_p = 0.6659228493183786f));
     assert_open(&r, 2, (int32_t[]){2, 3});
     assert_open(&r, 3, (int32_t[]){2, 3, 5});
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -352,7 +352,7 @@ START_TEST(test_open_sparsemixer) {
     ck_assert_int_eq(router_check(&r).violations, 0);
     r.given_weights[0] = 0.1f;
     ck_assert_int_gt(router_check(&r).violations, 0);
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -368,7 +368,7 @@ START_TEST(test_open_norm) {
         r.experts[1] = 1;
         r.given_weights[0] = given[i % 6];
         ck_assert_msg((router_check(&r).violations > 0) == (i % 6 >= 3), "p %g: %g", (double)powers[i / 6], (double)given[i % 6]);
-        reference_weights_free(&r.weights);
+        oracle_weights_free(&r.weights);
     }
 }
 END_TEST
@@ -384,7 +384,7 @@ START_TEST(test_small_scores) {
     ck_assert_int_eq(router_check(&r).violations, 0);
     r.given_weights[1] *= 1.01f;
     ck_assert_int_gt(router_check(&r).violations, 0);
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -397,21 +397,21 @@ START_TEST(test_saturated_scores) {
         r.experts[0] = e;
         ck_assert_msg((router_check(&r).violations > 0) == (e != 1 && e != 3), "expert %d", e);
     }
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
 // k as given: from none to all.
 START_TEST(test_k_per_token) {
-    Router r = router_make(&(Layer)LAYER(POOL, .k_per_token = 1, .least_k = 0));
+    Router r = router_make(&(Layer)LAYER(POOL, .k_per_token = 1, .k_min = 0));
     for (int32_t k = 0; k <= POOL; k++) {
         r.k = k;
         router_route(&r);
         ck_assert_int_eq(slots_used(&r), k);
-        ReferenceChecks checks = router_check(&r);
+        OracleChecks checks = router_check(&r);
         ck_assert_msg(checks.violations == 0 && checks.rejected == 0, "%d: %s", k, checks.first);
     }
-    reference_weights_free(&r.weights);
+    oracle_weights_free(&r.weights);
 }
 END_TEST
 
@@ -438,21 +438,21 @@ START_TEST(test_synthetic_threshold) {
     void *image = fixture_image(&kind, (uint64_t)_i, &bytes);
     float *x = fixture_tokens(&kind.plan, TOKENS, 5), *weights = calloc(TOKENS * WIDE, sizeof *weights);
     int32_t *experts = calloc(TOKENS * WIDE, sizeof *experts);
-    ReferenceWeights plain;
-    ck_assert_int_eq(reference_weights_allocate(&layer, &plain), 0);
-    reference_weights_unpack(&kind.plan, packed_image_instance(image, 0, 0), &plain);
-    ReferenceOutput out = {.y = calloc(TOKENS * 96, sizeof(double)),
-                           .bound = calloc(TOKENS * 96, sizeof(double)),
-                           .experts = experts,
-                           .weights = weights};
-    ck_assert_int_eq(reference_forward(&layer, &plain, TOKENS, x, NULL, ERROR_WORST, &out), 0);
+    OracleWeights plain;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &plain), 0);
+    oracle_weights_unpack(&kind.plan, packed_image_instance(image, 0, 0), &plain);
+    OracleOutput out = {.y = calloc(TOKENS * 96, sizeof(double)),
+                        .bound = calloc(TOKENS * 96, sizeof(double)),
+                        .experts = experts,
+                        .weights = weights};
+    ck_assert_int_eq(oracle_forward(&layer, &plain, TOKENS, x, NULL, ERROR_WORST, &out), 0);
     int64_t active = 0;
     for (int64_t i = 0; i < TOKENS * WIDE; i++) {
         active += experts[i] >= 0;
     }
     double mean = (double)active / (double)TOKENS;
     ck_assert_msg(mean > 0.8 * (double)WANTED && mean < 1.2 * (double)WANTED, "%g on average", mean);
-    reference_weights_free(&plain);
+    oracle_weights_free(&plain);
     free(out.y);
     free(out.bound);
     free(experts);
@@ -462,8 +462,8 @@ START_TEST(test_synthetic_threshold) {
 }
 END_TEST
 
-Suite *suite_reference_select(void) {
-    Suite *suite = suite_create("reference_select");
+Suite *suite_oracle_select(void) {
+    Suite *suite = suite_create("oracle_select");
     TCase *cases = tcase_create("routers");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_rules, 0, ROWS);

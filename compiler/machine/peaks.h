@@ -15,15 +15,6 @@ typedef struct Peaks {
     char note[PEAKS_NOTE_BYTES];     // a word to the user (cache damaged or not writable, machine disturbed); "": none
 } Peaks;
 
-// Looks the peaks up in the cache of this machine, or measures them (a line on stderr says so) and remembers them. An entry
-// that is not plausible is measured anew; what stays implausible is used, but not remembered, and a note.
-// A cache file that is damaged or cannot be written is a note, not an error. Returns 0, or -1 with diagnostics.
-int peaks_get(const Machine *machine, const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics);
-
-// Measures all, cache or no cache; what is not plausible up to three times more, keeping each path's highest rate: a disturbance
-// only ever lowers a rate. Still implausible: the note says so. Returns 0, or -1 with diagnostics.
-int peaks_measure(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics);
-
 // False if some path of several threads has a peak below 0.9 of ONE thread's tile, which no sharing of caches, clocks or units
 // explains; then `reason` names it. (A share of threads x tile would condemn machines whose threads share cores or clocks, and
 // more threads than cores.)
@@ -35,10 +26,6 @@ void peaks_raise(Peaks *peaks, const Peaks *other);
 // Remembers what was measured, if it is plausible; of a plausible entry already there each path's higher rate stays. A failure is
 // a note.
 void peaks_keep(const Machine *machine, const char *target, int threads, Peaks *peaks);
-
-// bandwidth_cache of a level, or bandwidth_memory where level == machine->cache_count; up to three times more while its spread is
-// too wide to be believed (bench_bandwidth_plausible). Returns 0 or -1.
-int peaks_bandwidth(const Machine *machine, int64_t level, int threads, double seconds, Bandwidth *bandwidth);
 
 // Where the peaks of a machine are kept: XDG_CACHE_HOME or ~/.cache, then catena/peaks-FINGERPRINT.json. Returns 0, or -1 if
 // there is no home or the name is too long.

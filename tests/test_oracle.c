@@ -13,17 +13,17 @@
 #include "templates/activation.h"
 
 // A result with room for everything.
-static ReferenceOutput make_output(const Layer *layer, int64_t tokens) {
+static OracleOutput make_output(const Layer *layer, int64_t tokens) {
     size_t elements = (size_t)(tokens * layer->hidden) + 1, slots = (size_t)(layer->iterations * tokens * layer->top_k) + 1;
-    ReferenceOutput out = {.y = calloc(elements, sizeof(double)),
-                           .bound = calloc(elements, sizeof(double)),
-                           .experts = calloc(slots, sizeof(int32_t)),
-                           .weights = calloc(slots, sizeof(float))};
+    OracleOutput out = {.y = calloc(elements, sizeof(double)),
+                        .bound = calloc(elements, sizeof(double)),
+                        .experts = calloc(slots, sizeof(int32_t)),
+                        .weights = calloc(slots, sizeof(float))};
     ck_assert(out.y && out.bound && out.experts && out.weights);
     return out;
 }
 
-static void free_output(ReferenceOutput *out) {
+static void free_output(OracleOutput *out) {
     free(out->y);
     free(out->bound);
     free(out->experts);
@@ -49,15 +49,15 @@ START_TEST(test_by_hand_chain) {
                                           .gated = 1,
                                           .activation = ACTIVATION_SILU,
                                           .scale = 2});
-    ReferenceWeights weights;
-    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    OracleWeights weights;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
     memcpy(weights.router, (float[]){0.5f, 1.0f}, 2 * sizeof(float));
     memcpy(weights.routed.gate, (float[]){9, 0.25f}, 2 * sizeof(float));
     memcpy(weights.routed.up, (float[]){9, -2}, 2 * sizeof(float));
     memcpy(weights.routed.down, (float[]){9, 0.125f}, 2 * sizeof(float));
-    ReferenceOutput out = make_output(&layer, 1);
+    OracleOutput out = make_output(&layer, 1);
     float h = 1.5f;
-    ck_assert_int_eq(reference_forward(&layer, &weights, 1, &h, NULL, ERROR_WORST, &out), 0);
+    ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &h, NULL, ERROR_WORST, &out), 0);
     double x = h;
     for (int t = 0; t < 2; t++) {  // x stays positive, so expert 1 is chosen; its softmax weight is a logistic function
         double p = 1 / (1 + exp(-0.5 * x)), g = 0.25 * x;
@@ -68,7 +68,7 @@ START_TEST(test_by_hand_chain) {
     assert_near(out.y[0], 1.5 + x);
     ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
     free_output(&out);
-    reference_weights_free(&weights);
+    oracle_weights_free(&weights);
 }
 END_TEST
 
@@ -91,8 +91,8 @@ START_TEST(test_by_hand_norms) {
                                           .expert_bias = 1,
                                           .shared_bias = 1,
                                           .scale = 3});
-    ReferenceWeights weights;
-    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    OracleWeights weights;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
     memcpy(weights.norm, (float[]){2, 0.5f}, 2 * sizeof(float));
     memcpy(weights.router_bias, (float[]){0, 2, 1}, 3 * sizeof(float));  // rows are zero: experts 1 and 2
     memcpy(weights.routed.up, (float[]){0, 0, 1, 0, 0, 2}, 6 * sizeof(float));
@@ -115,12 +115,12 @@ START_TEST(test_by_hand_norms) {
     double sum = 1 + exp(2) + exp(1), p1 = exp(2) / sum, p2 = exp(1) / sum, w1 = 3 * p1 / (p1 + p2 + 0.25),
            w2 = 3 * p2 / (p1 + p2 + 0.25);
     double h1 = fmax(x0 + 0.5, 0), h2 = fmax(2 * x1 + 4, 0), hs = fmax(x0 + x1 + 5, 0);
-    ReferenceOutput out = make_output(&layer, 1);
-    ck_assert_int_eq(reference_forward(&layer, &weights, 1, h, NULL, ERROR_WORST, &out), 0);
+    OracleOutput out = make_output(&layer, 1);
+    ck_assert_int_eq(oracle_forward(&layer, &weights, 1, h, NULL, ERROR_WORST, &out), 0);
     assert_near(out.y[0], w1 * (h1 * h1 + 10) + w2 * (2 * h2 * h2 + 30) - hs * hs + 0.5);
     assert_near(out.y[1], w1 * (20 - h1 * h1) + w2 * (3 * h2 * h2 + 40) + hs * hs + 0.25);
     free_output(&out);
-    reference_weights_free(&weights);
+    oracle_weights_free(&weights);
 }
 END_TEST
 
@@ -156,8 +156,8 @@ START_TEST(test_by_hand_combination) {
                                           .slope = 1.702f,
                                           .limit = 0.75f,
                                           .up_offset = 1});
-    ReferenceWeights weights;
-    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    OracleWeights weights;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
     *weights.coe_weight = 0.375f;
     *weights.shared_expert_gate = -1.5f;
     *weights.routed.gate = *weights.shared.gate = 2;
@@ -172,13 +172,13 @@ START_TEST(test_by_hand_combination) {
         double y = expert + identity * x - 2 / (1 + exp(1.5 * x)) * clamped_expert(x);
         x = t ? y : 0.5 * x + 0.375 * y;
     }
-    ReferenceGiven given = {.experts = experts, .weights = given_weights};
-    ReferenceOutput out = make_output(&layer, 1);
-    ck_assert_int_eq(reference_forward(&layer, &weights, 1, &h, &given, ERROR_WORST, &out), 0);
+    OracleGiven given = {.experts = experts, .weights = given_weights};
+    OracleOutput out = make_output(&layer, 1);
+    ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &h, &given, ERROR_WORST, &out), 0);
     ck_assert_double_eq_tol(out.y[0], 3 * h + 0.25 * x, 1e-14);
     ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
     free_output(&out);
-    reference_weights_free(&weights);
+    oracle_weights_free(&weights);
 }
 END_TEST
 
@@ -199,9 +199,9 @@ START_TEST(test_exact_integers) {
                                           .inner_residual = 1,
                                           .gated = 1,
                                           .activation = ACTIVATION_RELU});
-    ReferenceWeights weights;
+    OracleWeights weights;
     uint64_t state = (uint64_t)_i;
-    ck_assert_int_eq(reference_weights_allocate(&layer, &weights), 0);
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
     for (int i = 0; i < EXPERTS * WIDTH * HIDDEN; i++) {
         weights.routed.gate[i] = small(&state);
         weights.routed.up[i] = small(&state);
@@ -218,9 +218,9 @@ START_TEST(test_exact_integers) {
         given_weights[t * K] = 0.5f;
         given_weights[t * K + 1] = t == 2 ? 0 : 0.25f;
     }
-    ReferenceGiven given = {.experts = experts, .weights = given_weights};
-    ReferenceOutput out = make_output(&layer, TOKENS);
-    ck_assert_int_eq(reference_forward(&layer, &weights, TOKENS, x, &given, ERROR_WORST, &out), 0);
+    OracleGiven given = {.experts = experts, .weights = given_weights};
+    OracleOutput out = make_output(&layer, TOKENS);
+    ck_assert_int_eq(oracle_forward(&layer, &weights, TOKENS, x, &given, ERROR_WORST, &out), 0);
     for (int t = 0; t < TOKENS; t++) {
         int64_t due[HIDDEN];
         for (int i = 0; i < HIDDEN; i++) {
@@ -244,7 +244,7 @@ START_TEST(test_exact_integers) {
         }
     }
     free_output(&out);
-    reference_weights_free(&weights);
+    oracle_weights_free(&weights);
 }
 END_TEST
 
@@ -272,7 +272,7 @@ START_TEST(test_activation_bounds) {
         float x = i % 3 ? (float)i * 0.03f : copysignf(ldexpf(1.37f, i / 70), (float)i);
         float slope = _i == ACTIVATION_SILU && i % 2 ? 1.702f : 1;
         Vector value = activation_apply(_i, slope, vector_set(x));
-        Bounded due = reference_activation((Activation)_i, slope, bounded_exact(x));
+        Bounded due = oracle_activation((Activation)_i, slope, bounded_exact(x));
         double error = fabs(value[0] - due.value);
         if (isfinite(due.error)) {
             ck_assert_msg(error <= due.error, "f(%.9g) = %.9g, not %.9g +- %.3g", (double)x, (double)value[0], due.value,
@@ -289,24 +289,24 @@ typedef struct Case {
     Layer layer;
     Kind kind;
     void *image;
-    ReferenceWeights weights;
+    OracleWeights weights;
     float *x, *y, *scores;
     int32_t *experts, *k;
-    ReferenceOutput out;
+    OracleOutput out;
 } Case;
 
 // Runs the straightforward fp32 implementation on a random layer.
 static void case_make(Case *c, Layer layer, uint64_t seed, int64_t tokens) {
     size_t bytes;
-    FastWeights fast;
+    OpponentWeights fast;
     c->layer = layer;
     c->kind = fixture_kind(&layer, "generic");
     c->image = fixture_image(&c->kind, seed, &bytes);
     const uint8_t *instance = packed_image_instance(c->image, 0, 0);
-    ck_assert_int_eq(reference_weights_allocate(&layer, &c->weights), 0);
-    reference_weights_unpack(&c->kind.plan, instance, &c->weights);
-    ck_assert_int_eq(fast_weights_unpack(&c->kind.plan, instance, &fast), 0);
-    FastWorkspace *workspace = fast_workspace_create(&layer, tokens, 2);
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &c->weights), 0);
+    oracle_weights_unpack(&c->kind.plan, instance, &c->weights);
+    ck_assert_int_eq(opponent_weights_unpack(&c->kind.plan, instance, &fast), 0);
+    OpponentWorkspace *workspace = opponent_workspace_create(&layer, tokens, 2);
     c->x = calloc((size_t)(tokens * layer.hidden) + 1, sizeof(float));
     c->y = calloc((size_t)(tokens * layer.hidden) + 1, sizeof(float));
     c->out = make_output(&layer, tokens);
@@ -315,19 +315,19 @@ static void case_make(Case *c, Layer layer, uint64_t seed, int64_t tokens) {
     c->k = fixture_k(&layer, tokens, seed);
     workspace->k = c->k;
     synthetic_tokens(&c->kind.plan, tokens, seed, NULL, c->x);
-    fast_forward(&layer, &fast, workspace, tokens, c->x, c->y, c->experts, c->scores);
-    fast_workspace_free(workspace);
-    fast_weights_free(&fast);
+    opponent_forward(&layer, &fast, workspace, tokens, c->x, c->y, c->experts, c->scores);
+    opponent_workspace_free(workspace);
+    opponent_weights_free(&fast);
 }
 
 static void case_check(Case *c, int64_t tokens, ErrorModel model) {
-    ReferenceGiven given = {c->experts, c->scores, 1, c->k};
-    ck_assert_int_eq(reference_forward(&c->layer, &c->weights, tokens, c->x, &given, model, &c->out), 0);
+    OracleGiven given = {c->experts, c->scores, 1, c->k};
+    ck_assert_int_eq(oracle_forward(&c->layer, &c->weights, tokens, c->x, &given, model, &c->out), 0);
 }
 
 static void case_free(Case *c) {
     free_output(&c->out);
-    reference_weights_free(&c->weights);
+    oracle_weights_free(&c->weights);
     free(c->image);
     free(c->x);
     free(c->y);
@@ -344,7 +344,7 @@ START_TEST(test_bounds_hold) {
     for (ErrorModel model = ERROR_WORST; model <= ERROR_LIKELY; model++) {
         case_check(&c, TOKENS, model);
         ck_assert_msg(c.out.checks.violations == 0, "%s", c.out.checks.first);
-        ReferenceComparison found = reference_compare(&c.out, TOKENS, c.layer.hidden, c.y, c.layer.hidden);
+        OracleComparison found = oracle_compare(&c.out, TOKENS, c.layer.hidden, c.y, c.layer.hidden);
         ck_assert_msg(found.worst <= 1, "model %d: token %lld, column %lld: %g bounds", (int)model, (long long)found.token,
                       (long long)found.column, found.worst);
     }
@@ -370,10 +370,10 @@ START_TEST(test_bounds_are_sharp) {
     case_make(&c, layer, 3, TOKENS);
     case_check(&c, TOKENS, ERROR_LIKELY);
     ck_assert_int_eq(c.out.checks.violations, 0);
-    ck_assert_double_le(reference_compare(&c.out, TOKENS, layer.hidden, c.y, layer.hidden).worst, 1);
+    ck_assert_double_le(oracle_compare(&c.out, TOKENS, layer.hidden, c.y, layer.hidden).worst, 1);
     c.layer.compute = COMPUTE_FP32;  // the same result was due in fp32: activations must not have been rounded to bf16
     case_check(&c, TOKENS, ERROR_LIKELY);
-    ck_assert_double_gt(reference_compare(&c.out, TOKENS, layer.hidden, c.y, layer.hidden).worst, 3);
+    ck_assert_double_gt(oracle_compare(&c.out, TOKENS, layer.hidden, c.y, layer.hidden).worst, 3);
     case_free(&c);
 }
 END_TEST
@@ -398,14 +398,14 @@ START_TEST(test_notices_wrong_element) {
     Case c;
     case_make(&c, plain_layer(), 7, TOKENS);
     case_check(&c, TOKENS, ERROR_LIKELY);
-    ck_assert_double_le(reference_compare(&c.out, TOKENS, 40, c.y, 40).worst, 1);
+    ck_assert_double_le(oracle_compare(&c.out, TOKENS, 40, c.y, 40).worst, 1);
     c.y[3 * 40 + 17] += (float)(3 * c.out.bound[3 * 40 + 17]);
-    ReferenceComparison found = reference_compare(&c.out, TOKENS, 40, c.y, 40);
+    OracleComparison found = oracle_compare(&c.out, TOKENS, 40, c.y, 40);
     ck_assert_double_gt(found.worst, 1.5);
     ck_assert_int_eq(found.token, 3);
     ck_assert_int_eq(found.column, 17);
     c.y[3 * 40 + 17] = NAN;
-    ck_assert(isinf(reference_compare(&c.out, TOKENS, 40, c.y, 40).worst));
+    ck_assert(isinf(oracle_compare(&c.out, TOKENS, 40, c.y, 40).worst));
     case_free(&c);
 }
 END_TEST
@@ -457,7 +457,7 @@ START_TEST(test_notices_wrong_weights) {
     row[0] = row[1];  // two weights of one row change places
     row[1] = first;
     case_check(&c, TOKENS, ERROR_LIKELY);
-    ReferenceComparison found = reference_compare(&c.out, TOKENS, 40, c.y, 40);
+    OracleComparison found = oracle_compare(&c.out, TOKENS, 40, c.y, 40);
     ck_assert_double_gt(found.worst, 2);
     case_free(&c);
 }
@@ -492,7 +492,7 @@ START_TEST(test_nonfinite_and_overflow) {
     Case c;
     case_make(&c, plain_layer(), 17, TOKENS);
     c.x[2 * 40] = INFINITY;
-    ck_assert_int_eq(reference_forward(&c.layer, &c.weights, TOKENS, c.x, NULL, ERROR_WORST, &c.out), 0);
+    ck_assert_int_eq(oracle_forward(&c.layer, &c.weights, TOKENS, c.x, NULL, ERROR_WORST, &c.out), 0);
     ck_assert_int_eq(c.out.checks.rejected, 1);
     ck_assert_int_eq(c.out.experts[2 * 3], -1);
     ck_assert(isnan(c.out.y[2 * 40]) && !isnan(c.out.y[3 * 40]) && !isnan(c.out.y[40]));
@@ -500,14 +500,14 @@ START_TEST(test_nonfinite_and_overflow) {
     for (int i = 0; i < 40; i++) {
         c.x[i] = 1e30f;  // gate times up is beyond fp32
     }
-    ck_assert_int_eq(reference_forward(&c.layer, &c.weights, TOKENS, c.x, NULL, ERROR_WORST, &c.out), 0);
+    ck_assert_int_eq(oracle_forward(&c.layer, &c.weights, TOKENS, c.x, NULL, ERROR_WORST, &c.out), 0);
     ck_assert(isinf(c.out.bound[0]) && isfinite(c.out.bound[40]));
     case_free(&c);
 }
 END_TEST
 
-Suite *suite_reference(void) {
-    Suite *suite = suite_create("reference");
+Suite *suite_oracle(void) {
+    Suite *suite = suite_create("oracle");
     TCase *hand = tcase_create("values"), *bounds = tcase_create("bounds"), *notice = tcase_create("notice");
     tcase_add_test(hand, test_by_hand_chain);
     tcase_add_loop_test(hand, test_by_hand_norms, 0, 2);

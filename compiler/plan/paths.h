@@ -1,0 +1,18 @@
+// Which instruction paths a machine may run for a format and a compute class.
+#ifndef CATENA_PATHS_H
+#define CATENA_PATHS_H
+
+#include "compiler/machine/machine.h"
+#include "compiler/machine/peaks.h"
+#include "targets/target.h"
+
+// Whether a path may run on this machine for weights of a format in a compute class; for any format; for any of both.
+bool paths_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute);
+bool paths_in_class(const Machine *machine, const Target *target, Path path, Compute compute);
+bool paths_possible(const Machine *machine, const Target *target, Path path);
+// Capabilities that some path uses (or that none does), as one text.
+void paths_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPABILITIES_BYTES]);
+// The legal path with the fastest tile; -1: none.
+int paths_winner(const Machine *machine, const Target *target, const Peaks *peaks, Format format, Compute compute);
+
+#endif
