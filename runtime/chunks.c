@@ -50,7 +50,7 @@ static Call call_of_chunk(const Run *run, int64_t first, int64_t tokens) {
     const Layer *layer = &run->library->kinds[run->kind].plan.layer;
     const Forward *f = run->f;
     const Extra *extra = run->extra;
-    int64_t element = format_bytes((Format)layer->activations), slot = first * layer->top_k;
+    int64_t element = interface_bytes[layer->activations], slot = first * layer->top_k;
     Call call = {
         .weights = run->weights,
         .x = (const uint8_t *)f->x + first * f->x_stride * element,

@@ -37,7 +37,7 @@ static const Feature features_known[] = {
     {"avx512vnni", 7, 0, ECX, 11, STATE_AVX512}, {"avx512fp16", 7, 0, EDX, 23, STATE_AVX512},
     {"avx512bf16", 7, 1, EAX, 5, STATE_AVX512},  {"avx_vnni", 7, 1, EAX, 4, STATE_AVX},
     {"amx_bf16", 7, 0, EDX, 22, STATE_AMX},      {"amx_tile", 7, 0, EDX, 24, STATE_AMX},
-    {"amx_int8", 7, 0, EDX, 25, STATE_AMX},
+    {"amx_int8", 7, 0, EDX, 25, STATE_AMX},      {"f16c", 1, 0, ECX, 29, STATE_AVX},
 };
 
 // XCR0: the register state that the operating system saves; 0 if it offers no xgetbv.

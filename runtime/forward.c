@@ -55,7 +55,7 @@ static bool rows_overlap(const Forward *f, int64_t x_bytes, int64_t y_bytes, int
 
 // rows: what they take, from the first to the last element.
 static Status check_tensors(const Layer *layer, const Forward *f, Area rows[AREA_ROWS], const Failure *failure) {
-    int64_t hidden = layer->hidden, element = format_bytes((Format)layer->activations);
+    int64_t hidden = layer->hidden, element = interface_bytes[layer->activations];
     if (!f->x || !f->y) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s is NULL", f->x ? "y" : "x");
     }

@@ -1,12 +1,13 @@
 // Packing: from tensors in any orientation to panels of 32 output columns (templates/plan.h), and single elements.
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "packed.h"
+#include "templates/formats.h"
 
-enum { BLOCK_DEPTH = 64 };  // k values that are converted together; a block of 32 columns fits L1
-_Static_assert(BLOCK_DEPTH % PACKED_MXFP4_BLOCK == 0, "blocks are read whole");
+_Static_assert(FORMAT_BLOCK % PACKED_MXFP4_BLOCK == 0, "blocks are read whole");
 
 // What part of a role's columns a tensor fills: consecutive ones, or every other group of 8 (gate the even groups, up the odd
 // ones).
@@ -102,6 +103,7 @@ bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape) {
     shape->rows = place.rows;
     shape->columns = place.vector ? 1 : place.role->depth;
     shape->vector = place.vector;
+    shape->format = place.vector ? FORMAT_FP32 : (Format)place.role->weights;
     return true;
 }
 
@@ -112,42 +114,39 @@ static int64_t column_of(const Place *place, int64_t row) {
                : row / PANEL_GROUP * 2 * PANEL_GROUP + (place->part == PART_UP ? PANEL_GROUP : 0) + row % PANEL_GROUP;
 }
 
-// Byte offset of an element within an instance; *format says how it is stored.
-static int64_t element_offset(const Place *place, int64_t matrix, int64_t row, int64_t k, Format *format) {
+// Where an element is: of a matrix its panel, k and column; of a vector, which is fp32, its bytes.
+typedef struct Element {
+    uint8_t *bytes;
+    Format format;
+    int64_t k;
+    int column;
+} Element;
+
+static Element element_of(const Place *place, uint8_t *instance, int64_t matrix, int64_t row, int64_t k) {
     const Role *role = place->role;
     int64_t column = column_of(place, row);
-    *format = FORMAT_FP32;
     if (place->vector) {
-        return place->offset + ((role ? matrix * role->panels * PANEL_COLUMNS : 0) + column) * 4;
+        int64_t offset = place->offset + ((role ? matrix * role->panels * PANEL_COLUMNS : 0) + column) * 4;
+        return (Element){.bytes = instance + offset, .format = FORMAT_FP32};
     }
-    *format = (Format)role->weights;
     int64_t panel = role->offset + matrix * role->matrix_bytes + column / PANEL_COLUMNS * role->panel_bytes;
-    int64_t lane = column % PANEL_COLUMNS;
-    if (*format == FORMAT_BF16) {
-        return panel + (k / 2 * PANEL_COLUMNS * 2 + lane * 2 + k % 2) * 2;
-    }
-    return panel + (k * PANEL_COLUMNS + lane) * 4;
+    return (Element){instance + panel, (Format)role->weights, k, (int)(column % PANEL_COLUMNS)};
 }
 
 void packed_set(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column, float value) {
     Place place = place_of(plan, tensor);
     for (int64_t copy = 0; copy < copies_of(plan, tensor); copy++) {
-        Format format;
-        uint8_t *element = instance + element_offset(&place, matrix + copy, row, column, &format);
-        if (format == FORMAT_BF16) {
-            uint16_t bits = packed_bf16_from_float(value);
-            memcpy(element, &bits, sizeof bits);
-        } else {
-            memcpy(element, &value, sizeof value);
-        }
+        Element element = element_of(&place, instance, matrix + copy, row, column);
+        FormatRun run = {.k = element.k, .depth = 1, .count = 1, .columns = &element.column, .values = &value, .stride = 1};
+        assert(!format_facts[element.format].group);
+        format_pack(element.format, element.bytes, &run);
     }
 }
 
 float packed_get(const Plan *plan, const uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column) {
     Place place = place_of(plan, tensor);
-    Format format;
-    const uint8_t *element = instance + element_offset(&place, matrix, row, column, &format);
-    return packed_number_get(element, 0, format == FORMAT_BF16 ? NUMBER_BF16 : NUMBER_FP32);
+    Element element = element_of(&place, (uint8_t *)instance, matrix, row, column);
+    return (float)format_value(element.format, element.bytes, element.k, element.column);
 }
 
 // The lanes of one panel that a tensor writes: consecutive rows from `row` on, then zeros.
@@ -175,11 +174,6 @@ static Slice slice_of(const Place *place, int64_t panel) {
     return slice;
 }
 
-// Largest magnitude that a packed format holds; what rounds to infinity is beyond it.
-static float limit_of(Format format) {
-    return format == FORMAT_BF16 ? 0x1.fefffep127f : FLT_MAX;
-}
-
 // Notes the first position (row * columns + column) of a part of the matrix that the format cannot hold.
 static void note_beyond(const PackedSource *source, int64_t row, int64_t rows, int64_t k, int64_t depth, int64_t columns,
                         float limit, int64_t *found) {
@@ -190,66 +184,70 @@ static void note_beyond(const PackedSource *source, int64_t row, int64_t rows, i
     }
 }
 
-// Converts `rows` rows and `depth` columns from (row, k) on. Rows that lie side by side are read side by side.
-static bool read_block(const PackedSource *source, int64_t row, int64_t rows, int64_t k, int64_t depth, float limit,
-                       float block[][BLOCK_DEPTH]) {
-    int64_t first = source->first + row * source->row_step + k * source->column_step;
+// Converts `rows` rows and `depth` columns from (row, k) on, into rows of `stride`. What lies side by side is read side by side.
+static bool read_block(const PackedSource *source, int64_t row, int64_t rows, int64_t k, int64_t depth, float limit, float *block,
+                       int64_t stride) {
     bool beyond = false;
     if (source->column_step == 1) {
         for (int64_t c = 0; c < rows; c++) {
-            beyond |= packed_source_read(source, first + c * source->row_step, 1, depth, limit, block[c]);
+            beyond |= packed_source_read(source, row + c, k, false, depth, limit, block + c * stride);
         }
         return beyond;
     }
     for (int64_t i = 0; i < depth; i++) {
         float side[PANEL_COLUMNS];
-        beyond |= packed_source_read(source, first + i * source->column_step, source->row_step, rows, limit, side);
+        beyond |= packed_source_read(source, row, k + i, true, rows, limit, side);
         for (int64_t c = 0; c < rows; c++) {
-            block[c][i] = side[c];
+            block[c * stride + i] = side[c];
         }
     }
     return beyond;
 }
 
-// Writes the lanes that a tensor owns of `depth` k values of a panel: block is [lane][BLOCK_DEPTH].
-static void write_lanes(uint8_t *panel, Format format, int64_t k, int64_t depth, const Slice *slice,
-                        const float block[][BLOCK_DEPTH]) {
-    for (int64_t i = 0; i < depth; i++) {
-        if (format == FORMAT_BF16) {
-            uint16_t *out = (uint16_t *)panel + (k + i) / 2 * PANEL_COLUMNS * 2 + (k + i) % 2;
-            for (int c = 0; c < slice->count; c++) {
-                out[slice->lanes[c] * 2] = packed_bf16_from_float(block[c][i]);
-            }
-        } else {
-            float *out = (float *)panel + (k + i) * PANEL_COLUMNS;
-            for (int c = 0; c < slice->count; c++) {
-                out[slice->lanes[c]] = block[c][i];
-            }
-        }
+// Codes that the format takes over as they are: those of the encoding that it is made for, as long as nothing is added to them.
+static bool takes_codes(Format format, const PackedSource *source) {
+    return format_facts[format].takes && source->encoding == ENCODING_FP8_E4M3 && source->number == NUMBER_E4M3 && source->add == 0;
+}
+
+static void point_at_codes(const PackedSource *source, const Slice *slice, FormatRun *run) {
+    run->coded = 1;
+    run->code_step = source->column_step;
+    for (int c = 0; c < slice->filled; c++) {
+        int64_t row = slice->row + c;
+        run->codes[c] = (const uint8_t *)source->data + source->first + row * source->row_step + run->k * source->column_step;
+        run->scales[c] = packed_source_scale(source, row, run->k);
     }
 }
 
 static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, const PackedSource *source, int64_t *found) {
-    float block[PANEL_COLUMNS][BLOCK_DEPTH], limit = limit_of((Format)role->weights);
-    memset(block, 0, sizeof block);
-    for (int64_t k = 0; k < role->depth_padded; k += BLOCK_DEPTH) {
-        int64_t padded = role->depth_padded - k < BLOCK_DEPTH ? role->depth_padded - k : BLOCK_DEPTH;
+    Format format = (Format)role->weights;
+    const FormatFacts *facts = &format_facts[format];
+    int64_t stride = facts->group > FORMAT_BLOCK ? facts->group : FORMAT_BLOCK;
+    float block[PANEL_COLUMNS * FORMAT_MAX_GROUP];
+    memset(block, 0, (size_t)(PANEL_COLUMNS * stride) * sizeof *block);
+    for (int64_t k = 0; k < role->depth_padded; k += stride) {
+        int64_t padded = role->depth_padded - k < stride ? role->depth_padded - k : stride;
         int64_t depth = role->depth - k < padded ? role->depth - k : padded;
-        if (read_block(source, slice->row, slice->filled, k, depth, limit, block)) {
-            note_beyond(source, slice->row, slice->filled, k, depth, role->depth, limit, found);
+        if (read_block(source, slice->row, slice->filled, k, depth, facts->largest, block, stride)) {
+            note_beyond(source, slice->row, slice->filled, k, depth, role->depth, facts->largest, found);
         }
         for (int c = 0; c < slice->filled && depth < padded; c++) {
-            block[c][depth] = 0;  // at most one k is padding
+            memset(block + c * stride + depth, 0, (size_t)(padded - depth) * sizeof *block);
         }
-        write_lanes(panel, (Format)role->weights, k, padded, slice, (const float(*)[BLOCK_DEPTH])block);
+        FormatRun run = {
+            .k = k, .depth = padded, .count = slice->count, .columns = slice->lanes, .values = block, .stride = stride};
+        if (takes_codes(format, source)) {
+            point_at_codes(source, slice, &run);
+            run.filled = depth;
+        }
+        format_pack(format, panel, &run);
     }
 }
 
 // A panel's part of a vector; outside the roles the vector goes in parts of a panel too.
 static void pack_elements(float *out, const Slice *slice, const PackedSource *source, int64_t *found) {
     float values[PANEL_COLUMNS] = {0};
-    int64_t first = source->first + slice->row * source->row_step;
-    if (packed_source_read(source, first, source->row_step, slice->filled, FLT_MAX, values)) {
+    if (packed_source_read(source, slice->row, 0, true, slice->filled, FLT_MAX, values)) {
         note_beyond(source, slice->row, slice->filled, 0, 1, 1, FLT_MAX, found);
     }
     for (int c = 0; c < slice->count; c++) {

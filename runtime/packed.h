@@ -15,37 +15,49 @@
 #include "failure.h"
 
 // Number formats of a source tensor.
-typedef enum Number { NUMBER_FP32, NUMBER_BF16, NUMBER_FP16 } Number;
+typedef enum Number { NUMBER_FP32, NUMBER_BF16, NUMBER_FP16, NUMBER_E4M3, NUMBER_E8M0 } Number;
 
 static inline int64_t number_bytes(Number number) {
-    return number == NUMBER_FP32 ? 4 : 2;
+    static const int8_t bytes[] = {4, 2, 2, 1, 1};
+    return bytes[number];
 }
 
 // --- conversions (bf16: round to nearest even, NaN stays NaN) ---
 uint16_t packed_bf16_from_float(float value);
 float packed_float_from_bf16(uint16_t bits);
-float packed_float_from_fp16(uint16_t bits);
 float packed_float_from_e8m0(uint8_t bits);  // 2^(bits - 127); 255 is NaN
 float packed_number_get(const void *source, int64_t index, Number number);
 
-// A matrix as it lies in a checkpoint: element (row, column) is data[first + row * row_step + column * column_step] + add.
+// A matrix as it lies in a checkpoint: element (row, column) is element first + row * row_step + column * column_step of data,
+// times its scale where the encoding has scales, plus `add`.
 typedef struct PackedSource {
     const void *data;
-    const uint8_t *scales;  // not NULL: mxfp4, two elements to a byte of data, scales[i / PACKED_MXFP4_BLOCK] is element i's
-    Number number;          // of data that are not mxfp4
+    Encoding encoding;
+    Number number;          // of data; of mxfp4 nothing: two elements to a byte
     int64_t first;          // mxfp4: first and row_step are multiples of PACKED_MXFP4_BLOCK, column_step is 1
     int64_t row_step;
     int64_t column_step;
     float add;
+    const uint8_t *scales;  // mxfp4: scales[i / PACKED_MXFP4_BLOCK], E8M0, is that of element i
+    // fp8_e4m3: element scale_first + stored row / 128 * scale_row_step + column / 128 * scale_column_step, where the stored row of
+    // `row` is scale_row + row * scale_every
+    Number scale_number;
+    int64_t scale_first, scale_row, scale_every, scale_row_step, scale_column_step;
 } PackedSource;
 
-enum { PACKED_MXFP4_BLOCK = 32 };  // elements with one scale
+enum {
+    PACKED_MXFP4_BLOCK = 32,  // elements with one scale
+    PACKED_FP8_BLOCK = 128,  // rows and columns with one scale
+};
 
 float packed_source_get(const PackedSource *source, int64_t row, int64_t column);
 
-// Converts `count` elements of data, `step` apart, from index `first` on (mxfp4: whole blocks, step 1). Returns whether one of them
-// is NaN or greater in magnitude than `limit`.
-bool packed_source_read(const PackedSource *source, int64_t first, int64_t step, int64_t count, float limit, float *out);
+// The scale of an element; 1 where the encoding has none (mxfp4: where its codes are read).
+float packed_source_scale(const PackedSource *source, int64_t row, int64_t column);
+
+// Converts `count` elements from (row, column) on: consecutive rows of one column, or consecutive columns of one row (mxfp4:
+// columns, in whole blocks). Returns whether one of them is NaN or greater in magnitude than `limit`.
+bool packed_source_read(const PackedSource *source, int64_t row, int64_t column, bool rows, int64_t count, float limit, float *out);
 
 // --- tensors within an instance ---
 
@@ -55,10 +67,11 @@ typedef struct PackedShape {
     int64_t rows;
     int64_t columns;
     bool vector;  // columns is 1
+    Format format;  // of the packed elements
 } PackedShape;
 bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape);
 
-// Single elements. set rounds to the tensor's packed format; get returns what is stored.
+// Single elements. set rounds to the tensor's packed format, which must have no groups; get returns what is stored, exactly.
 void packed_set(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column, float value);
 float packed_get(const Plan *plan, const uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column);
 
@@ -83,6 +96,13 @@ typedef struct PackedHeader {
     uint64_t header_checksum;  // XXH64 of the first header_bytes bytes with this field zero
 } PackedHeader;
 
+// The formats of the expert matrices as one number: gate and up's, and in its upper bytes how the others differ from it.
+static inline int64_t packed_formats(const Layer *layer) {
+    int64_t first = plan_format(layer, ROLE_GATE_UP);
+    return first | (plan_format(layer, ROLE_DOWN) ^ first) << 8 | (plan_format(layer, ROLE_SHARED_GATE_UP) ^ first) << 16 |
+           (plan_format(layer, ROLE_SHARED_DOWN) ^ first) << 24;
+}
+
 // Facts of a kind that fix its layout. X(field, name in messages, expression over `const Kind *kind`)
 #define PACKED_FACT_LIST(X) \
     X(count, "count", kind->count) \
@@ -94,7 +114,7 @@ typedef struct PackedHeader {
     X(router_columns, "router columns", layer_router_columns(&kind->plan.layer)) \
     X(choices, "choices", layer_choices(&kind->plan.layer)) \
     X(gates, "gates", layer_routers(&kind->plan.layer)) \
-    X(weights, "weight format", kind->plan.layer.weights) \
+    X(weights, "weight format", packed_formats(&kind->plan.layer)) \
     X(router_weights, "router weight format", kind->plan.layer.router_weights) \
     X(norm, "norm", kind->plan.layer.norm) \
     X(norm_bias, "norm bias", kind->plan.layer.norm_bias) \

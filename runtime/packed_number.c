@@ -5,69 +5,63 @@
 #include <string.h>
 
 #include "packed.h"
+#include "templates/formats.h"
 
 enum { BYTES_PER_BLOCK = PACKED_MXFP4_BLOCK / 2 };
 
 static const float fp4_values[16] = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                      -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
 
-static float float_from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 uint16_t packed_bf16_from_float(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) {
-        return (uint16_t)(bits >> 16 | 0x40);  // quiet, and never rounded to infinity
-    }
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+    return format_bf16_from_float(value);
 }
 
 float packed_float_from_bf16(uint16_t bits) {
-    return float_from_bits((uint32_t)bits << 16);
-}
-
-float packed_float_from_fp16(uint16_t bits) {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31, fraction = bits & 0x3ff, wide;
-    if (exponent == 31) {
-        wide = sign | 0x7f800000u | fraction << 13;
-    } else if (exponent) {
-        wide = sign | (exponent + 112) << 23 | fraction << 13;
-    } else {
-        float magnitude = (float)fraction * 0x1p-24f;  // subnormal (or zero): exact in fp32
-        memcpy(&wide, &magnitude, sizeof wide);
-        wide |= sign;
-    }
-    return float_from_bits(wide);
+    return format_float_from_bits((uint32_t)bits << 16);
 }
 
 float packed_float_from_e8m0(uint8_t bits) {
-    return float_from_bits(bits == 255 ? 0x7fc00000u : bits ? (uint32_t)bits << 23 : 0x00400000u);
+    return format_float_from_bits(bits == 255 ? 0x7fc00000u : bits ? (uint32_t)bits << 23 : 0x00400000u);
 }
 
 float packed_number_get(const void *source, int64_t index, Number number) {
     const uint8_t *bytes = (const uint8_t *)source + index * number_bytes(number);
-    if (number == NUMBER_FP32) {
-        float value;
-        memcpy(&value, bytes, sizeof value);
-        return value;
-    }
+    float value;
     uint16_t bits;
-    memcpy(&bits, bytes, sizeof bits);
-    return number == NUMBER_BF16 ? packed_float_from_bf16(bits) : packed_float_from_fp16(bits);
+    switch (number) {
+    case NUMBER_FP32: memcpy(&value, bytes, sizeof value); return value;
+    case NUMBER_BF16: memcpy(&bits, bytes, sizeof bits); return packed_float_from_bf16(bits);
+    case NUMBER_FP16: memcpy(&bits, bytes, sizeof bits); return format_float_from_fp16(bits);
+    case NUMBER_E4M3: return format_float_from_e4m3(*bytes);
+    case NUMBER_E8M0: return packed_float_from_e8m0(*bytes);
+    }
+    return 0;
+}
+
+// --- sources -----------------------------------------------------------------------------------------------------------------
+
+static int64_t index_of(const PackedSource *source, int64_t row, int64_t column) {
+    return source->first + row * source->row_step + column * source->column_step;
+}
+
+float packed_source_scale(const PackedSource *source, int64_t row, int64_t column) {
+    if (source->encoding != ENCODING_FP8_E4M3 || !source->scales) {
+        return 1;
+    }
+    int64_t block_row = (source->scale_row + row * source->scale_every) / PACKED_FP8_BLOCK;
+    int64_t index =
+        source->scale_first + block_row * source->scale_row_step + column / PACKED_FP8_BLOCK * source->scale_column_step;
+    return packed_number_get(source->scales, index, source->scale_number);
 }
 
 float packed_source_get(const PackedSource *source, int64_t row, int64_t column) {
-    int64_t index = source->first + row * source->row_step + column * source->column_step;
+    int64_t index = index_of(source, row, column);
     float value;
-    if (source->scales) {
+    if (source->encoding == ENCODING_MXFP4) {
         int code = ((const uint8_t *)source->data)[index / 2] >> index % 2 * 4 & 15;
         value = fp4_values[code] * packed_float_from_e8m0(source->scales[index / PACKED_MXFP4_BLOCK]);
     } else {
-        value = packed_number_get(source->data, index, source->number);
+        value = packed_number_get(source->data, index, source->number) * packed_source_scale(source, row, column);
     }
     return source->add == 0 ? value : value + source->add;  // -0 + 0 would be +0
 }
@@ -97,6 +91,8 @@ static void read_side_by_side(const void *data, int64_t first, int64_t count, Nu
     case NUMBER_FP32: memcpy(out, (const uint8_t *)data + first * 4, (size_t)count * 4); return;
     case NUMBER_BF16: read_run(data, first, 1, count, NUMBER_BF16, out); return;
     case NUMBER_FP16: read_run(data, first, 1, count, NUMBER_FP16, out); return;
+    case NUMBER_E4M3: read_run(data, first, 1, count, NUMBER_E4M3, out); return;
+    case NUMBER_E8M0: break;
     }
 }
 
@@ -105,6 +101,8 @@ static void read_steps(const void *data, int64_t first, int64_t step, int64_t co
     case NUMBER_FP32: read_run(data, first, step, count, NUMBER_FP32, out); return;
     case NUMBER_BF16: read_run(data, first, step, count, NUMBER_BF16, out); return;
     case NUMBER_FP16: read_run(data, first, step, count, NUMBER_FP16, out); return;
+    case NUMBER_E4M3: read_run(data, first, step, count, NUMBER_E4M3, out); return;
+    case NUMBER_E8M0: break;
     }
 }
 
@@ -128,13 +126,24 @@ static bool is_beyond(const float *values, int64_t count, float limit) {
     return sign >> 31;
 }
 
-bool packed_source_read(const PackedSource *source, int64_t first, int64_t step, int64_t count, float limit, float *out) {
-    if (source->scales) {
+static void apply_scales(const PackedSource *source, int64_t row, int64_t column, bool rows, int64_t count, float *out) {
+    for (int64_t i = 0; i < count; i++) {
+        out[i] *= packed_source_scale(source, rows ? row + i : row, rows ? column : column + i);
+    }
+}
+
+bool packed_source_read(const PackedSource *source, int64_t row, int64_t column, bool rows, int64_t count, float limit,
+                        float *out) {
+    int64_t first = index_of(source, row, column), step = rows ? source->row_step : source->column_step;
+    if (source->encoding == ENCODING_MXFP4) {
         read_mxfp4(source, first, count, out);
     } else if (step == 1) {
         read_side_by_side(source->data, first, count, source->number, out);
     } else {
         read_steps(source->data, first, step, count, source->number, out);
+    }
+    if (source->encoding == ENCODING_FP8_E4M3 && source->scales) {
+        apply_scales(source, row, column, rows, count, out);
     }
     for (int64_t i = 0; i < count && source->add != 0; i++) {
         out[i] += source->add;

@@ -3,6 +3,7 @@
 #include "weights.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -60,7 +61,12 @@ static Status refuse_element(const Kind *kind, Tensor tensor, int64_t instance, 
     }
     int64_t row = position / shape.columns, column = position % shape.columns;
     float value = packed_source_get(&source, row, column);
-    const char *what = isnan(value) ? "a NaN" : isinf(value) ? "an infinity" : "a value beyond bf16's range";
+    char what[64];
+    snprintf(what, sizeof what,
+             isnan(value)   ? "a NaN"
+             : isinf(value) ? "an infinity"
+                            : "a value beyond %s's range",
+             format_names[shape.format]);
     return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s at row %lld, column %lld",
                        entry->file, entry->name, layer_tensor_key(tensor), (long long)matrix, kind->name, (long long)instance, what,
                        (long long)row, (long long)column);

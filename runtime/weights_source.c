@@ -61,8 +61,24 @@ typedef struct Stored {
     int64_t inputs;
     bool in_out;
     bool vector;
-    bool mxfp4;
+    Encoding encoding;
 } Stored;
+
+// An encoding's tensors: what they are called behind the pattern's name, and their dtypes.
+typedef enum Piece { PIECE_DATA, PIECE_SCALES, PIECE_COUNT } Piece;
+typedef struct PieceFacts {
+    const char *suffix;
+    const char *dtypes;  // between spaces
+    const char *words;  // the dtypes, to a user
+} PieceFacts;
+
+static const PieceFacts piece_facts[ENCODING_COUNT][PIECE_COUNT] = {
+    [ENCODING_PLAIN] = {{"", " F32 F16 BF16 ", "F32, F16 and BF16 can be used"}},
+    [ENCODING_MXFP4] = {{"_blocks", " U8 ", "blocks and scales of mxfp4 are U8"},
+                        {"_scales", " U8 ", "blocks and scales of mxfp4 are U8"}},
+    [ENCODING_FP8_E4M3] = {{"", " F8_E4M3 ", "of encoding fp8_e4m3 it must be F8_E4M3"},
+                           {"_scale_inv", " F32 BF16 F8_E8M0 ", "scales of fp8_e4m3 are F32, BF16 or F8_E8M0"}},
+};
 
 int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShape *shape) {
     bool stacked = !layer_tensor_per_iteration(tensor) && !strstr(kind->checkpoint.tensors[tensor].pattern, "{expert}");
@@ -74,9 +90,9 @@ static Stored stored_of(const Kind *kind, Tensor tensor, const PackedShape *shap
     return (Stored){.matrices = shape->matrices / weights_stored_tensors(kind, tensor, shape),
                     .rows = source->rows == ROWS_ALL ? shape->rows : 2 * shape->rows,
                     .inputs = shape->columns,
-                    .in_out = source->order == ORDER_IN_OUT && source->encoding == ENCODING_PLAIN && !shape->vector,
+                    .in_out = source->order == ORDER_IN_OUT && source->encoding != ENCODING_MXFP4 && !shape->vector,
                     .vector = shape->vector,
-                    .mxfp4 = source->encoding == ENCODING_MXFP4};
+                    .encoding = (Encoding)source->encoding};
 }
 
 typedef struct Shape {
@@ -88,19 +104,27 @@ static void shape_push(Shape *shape, int64_t length) {
     shape->lengths[shape->rank++] = length;
 }
 
-// The shape that a tensor should have; `blocks`: of mxfp4 the blocks, else the scales.
-static Shape shape_wanted(const Stored *stored, bool merged, bool blocks) {
+static int64_t fp8_blocks(int64_t length) {
+    return (length + PACKED_FP8_BLOCK - 1) / PACKED_FP8_BLOCK;
+}
+
+// The shape that a tensor should have.
+static Shape shape_wanted(const Stored *stored, bool merged, Piece piece) {
     Shape shape = {.rank = 0};
     int64_t first = stored->in_out ? stored->inputs : stored->rows, second = stored->in_out ? stored->rows : stored->inputs;
+    if (stored->encoding == ENCODING_FP8_E4M3 && piece == PIECE_SCALES) {  // no block holds rows of two experts
+        first = fp8_blocks(first);
+        second = fp8_blocks(second);
+    }
     if (merged) {
         first *= stored->matrices;
     } else if (stored->matrices > 1) {
         shape_push(&shape, stored->matrices);
     }
     shape_push(&shape, first);
-    if (stored->mxfp4) {
+    if (stored->encoding == ENCODING_MXFP4) {
         shape_push(&shape, second / PACKED_MXFP4_BLOCK);
-        if (blocks) {
+        if (piece == PIECE_DATA) {
             shape_push(&shape, PACKED_MXFP4_BLOCK / 2);
         }
     } else if (!stored->vector) {
@@ -141,7 +165,7 @@ static void shape_text(const int64_t *lengths, int rank, char text[SHAPE_TEXT_BY
 // How a layout other than the plain one is told in a message: " (rows even, in_out)".
 static void layout_text(const TensorSource *source, const Stored *stored, char *text, size_t size) {
     const char *rows = source->rows == ROWS_ALL ? "" : tensor_rows_names[source->rows];
-    const char *kind = stored->mxfp4 ? "mxfp4" : stored->in_out ? "in_out" : "";
+    const char *kind = stored->encoding != ENCODING_PLAIN ? encoding_names[stored->encoding] : stored->in_out ? "in_out" : "";
     if (*rows || *kind) {
         snprintf(text, size, " (%s%s%s%s)", *rows ? "rows " : "", rows, *rows && *kind ? ", " : "", kind);
     } else {
@@ -149,9 +173,9 @@ static void layout_text(const TensorSource *source, const Stored *stored, char *
     }
 }
 
-static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored, bool blocks, const SafetensorsEntry *entry,
+static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored, Piece piece, const SafetensorsEntry *entry,
                           const Failure *failure) {
-    Shape wanted = shape_wanted(stored, false, blocks), merged = shape_wanted(stored, true, blocks);
+    Shape wanted = shape_wanted(stored, false, piece), merged = shape_wanted(stored, true, piece);
     if (shape_equals(&wanted, entry) || shape_equals(&merged, entry)) {
         return LIBRARY_OK;
     }
@@ -165,32 +189,29 @@ static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored,
 
 // --- tensors -----------------------------------------------------------------------------------------------------------------
 
-static bool number_of(const SafetensorsEntry *entry, Number *number) {
-    if (!strcmp(entry->dtype, "F32")) {
-        *number = NUMBER_FP32;
-    } else if (!strcmp(entry->dtype, "BF16")) {
-        *number = NUMBER_BF16;
-    } else if (!strcmp(entry->dtype, "F16")) {
-        *number = NUMBER_FP16;
-    } else {
-        return false;
+// The number format of a dtype that has passed find_piece.
+static Number number_of(const SafetensorsEntry *entry) {
+    static const struct {
+        const char *dtype;
+        Number number;
+    } known[] = {
+        {"F32", NUMBER_FP32}, {"BF16", NUMBER_BF16}, {"F16", NUMBER_FP16}, {"F8_E4M3", NUMBER_E4M3}, {"F8_E8M0", NUMBER_E8M0}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (!strcmp(entry->dtype, known[i].dtype)) {
+            return known[i].number;
+        }
     }
-    return true;
+    return NUMBER_FP32;
 }
 
-// A tensor of the matrix: NAME, or NAME with one of mxfp4's suffixes.
-typedef struct Part {
-    const char *suffix;
-    bool blocks;
-} Part;
-
-static Status find_part(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Stored *stored, const Part *part,
-                        const char *checkpoint, const Safetensors *tensors, const SafetensorsEntry **entry,
-                        const Failure *failure) {
-    char name[WEIGHTS_NAME_BYTES];
+static Status find_piece(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Stored *stored, Piece piece,
+                         const char *checkpoint, const Safetensors *tensors, const SafetensorsEntry **entry,
+                         const Failure *failure) {
+    const PieceFacts *facts = &piece_facts[stored->encoding][piece];
+    char name[WEIGHTS_NAME_BYTES], dtype[SAFETENSORS_DTYPE_BYTES + 2];
     size_t length;
     if (!weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name) || !(length = strlen(name)) ||
-        !append(name, sizeof name, &length, part->suffix, strlen(part->suffix))) {
+        !append(name, sizeof name, &length, facts->suffix, strlen(facts->suffix))) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': the description names no tensor for its %s", kind->name,
                            layer_tensor_key(tensor));
     }
@@ -199,18 +220,24 @@ static Status find_part(const Kind *kind, Tensor tensor, int64_t instance, int64
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint",
                            checkpoint, name, layer_tensor_key(tensor), kind->name, (long long)instance);
     }
-    Number number;
-    if (stored->mxfp4 ? strcmp((*entry)->dtype, "U8") != 0 : !number_of(*entry, &number)) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has dtype %s; %s", (*entry)->file, name, (*entry)->dtype,
-                           stored->mxfp4 ? "blocks and scales of mxfp4 are U8" : "F32, F16 and BF16 can be used");
+    snprintf(dtype, sizeof dtype, " %s ", (*entry)->dtype);
+    if (!strstr(facts->dtypes, dtype)) {
+        bool bare = stored->encoding == ENCODING_PLAIN && !strcmp((*entry)->dtype, "F8_E4M3");
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has dtype %s; %s%s", (*entry)->file, name,
+                           (*entry)->dtype, facts->words, bare ? ", F8_E4M3 by \"encoding\": \"fp8_e4m3\" in the description" : "");
     }
-    return check_shape(kind, tensor, stored, part->blocks, *entry, failure);
+    return check_shape(kind, tensor, stored, piece, *entry, failure);
+}
+
+// Which of the stored rows row 0 of a matrix is, and how many rows further row 1 is.
+static int64_t first_row(const TensorSource *layout, const PackedShape *shape, int64_t *every) {
+    *every = layout->rows == ROWS_EVEN || layout->rows == ROWS_ODD ? 2 : 1;
+    return layout->rows == ROWS_ODD ? 1 : layout->rows == ROWS_SECOND_HALF ? shape->rows : 0;
 }
 
 static void set_steps(const TensorSource *layout, const Stored *stored, const PackedShape *shape, int64_t matrix,
                       PackedSource *source) {
-    int64_t every = layout->rows == ROWS_EVEN || layout->rows == ROWS_ODD ? 2 : 1;
-    int64_t row = layout->rows == ROWS_ODD ? 1 : layout->rows == ROWS_SECOND_HALF ? shape->rows : 0;
+    int64_t every, row = first_row(layout, shape, &every);
     int64_t step = stored->in_out ? 1 : stored->inputs;
     int64_t before = stored->matrices > 1 ? matrix * stored->rows * stored->inputs : 0;
     source->first = before + row * step;
@@ -218,34 +245,52 @@ static void set_steps(const TensorSource *layout, const Stored *stored, const Pa
     source->column_step = stored->in_out ? stored->rows : 1;
 }
 
+static void set_scales(const TensorSource *layout, const Stored *stored, const PackedShape *shape, int64_t matrix,
+                       const SafetensorsEntry *scales, PackedSource *source) {
+    int64_t rows = fp8_blocks(stored->rows), inputs = fp8_blocks(stored->inputs);
+    source->scales = scales->data;
+    source->scale_number = number_of(scales);
+    source->scale_row = first_row(layout, shape, &source->scale_every);
+    source->scale_first = stored->matrices > 1 ? matrix * rows * inputs : 0;
+    source->scale_row_step = stored->in_out ? 1 : inputs;
+    source->scale_column_step = stored->in_out ? rows : 1;
+}
+
 Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const char *checkpoint,
                       const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **entry, const Failure *failure) {
-    static const Part plain = {"", false}, blocks = {"_blocks", true}, scales = {"_scales", false};
     const TensorSource *layout = &kind->checkpoint.tensors[tensor];
-    const SafetensorsEntry *data = NULL, *exponents = NULL;
+    const SafetensorsEntry *data = NULL, *scales = NULL;
     PackedShape shape;
     memset(source, 0, sizeof *source);
     if (!packed_shape(&kind->plan, tensor, &shape)) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s' has no %s", kind->name, layer_tensor_key(tensor));
     }
     Stored stored = stored_of(kind, tensor, &shape);
-    if (stored.mxfp4 && (shape.vector || shape.columns % PACKED_MXFP4_BLOCK)) {
+    if (stored.encoding == ENCODING_MXFP4 && (shape.vector || shape.columns % PACKED_MXFP4_BLOCK)) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': its %s cannot be mxfp4, whose blocks are %d inputs",
                            kind->name, layer_tensor_key(tensor), PACKED_MXFP4_BLOCK);
     }
-    Status status =
-        find_part(kind, tensor, instance, matrix, &stored, stored.mxfp4 ? &blocks : &plain, checkpoint, tensors, &data, failure);
-    if (status == LIBRARY_OK && stored.mxfp4) {
-        status = find_part(kind, tensor, instance, matrix, &stored, &scales, checkpoint, tensors, &exponents, failure);
+    if (stored.encoding == ENCODING_FP8_E4M3 && shape.vector) {
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': its %s cannot be fp8_e4m3, which is of matrices", kind->name,
+                           layer_tensor_key(tensor));
+    }
+    Status status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_DATA, checkpoint, tensors, &data, failure);
+    if (status == LIBRARY_OK && stored.encoding != ENCODING_PLAIN) {
+        status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_SCALES, checkpoint, tensors, &scales, failure);
     }
     if (status != LIBRARY_OK) {
         return status;
     }
     source->data = data->data;
-    source->scales = exponents ? exponents->data : NULL;
+    source->encoding = stored.encoding;
     source->add = layout->add;
-    number_of(data, &source->number);
+    source->number = number_of(data);
     set_steps(layout, &stored, &shape, matrix, source);
+    if (stored.encoding == ENCODING_FP8_E4M3) {
+        set_scales(layout, &stored, &shape, matrix, scales, source);
+    } else if (scales) {
+        source->scales = scales->data;
+    }
     if (entry) {
         *entry = data;
     }

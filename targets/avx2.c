@@ -15,11 +15,13 @@ const Target target_avx2 = {
     .name = "avx2",
     .architecture = "x86_64",
     .triple = "x86_64-unknown-linux-gnu",
-    .features = "+avx2,+fma,+bmi,+bmi2",
+    .features = "+avx2,+fma,+f16c,+bmi,+bmi2",
     .vector_width = "256",
-    .requires = "avx2 fma bmi bmi2",
+    .requires = "avx2 fma f16c bmi bmi2",
     .lanes = 8,
+    .halves = true,
     .fused = true,
+    .usual = VECTOR_TILE(4),
     .tiles =
         {
             [PATH_FP32_FMA] = VECTOR_TILE(4),

@@ -20,7 +20,9 @@ const Target target_avx512 = {
     .vector_width = "512",
     .requires = "avx512f avx512bw avx512cd avx512dq avx512vl avx2 fma bmi bmi2",
     .lanes = 16,
+    .halves = true,
     .fused = true,
+    .usual = VECTOR_TILE(4),
     .tiles =
         {
             [PATH_FP32_FMA] = VECTOR_TILE(4),

@@ -50,3 +50,38 @@ LLVMValueRef emission_multiply_add(Emission *e, LLVMValueRef a, LLVMValueRef b, 
     }
     return emission_intrinsic(e, "llvm.fma", LLVMTypeOf(a), (LLVMValueRef[]){a, b, c}, 3);
 }
+
+void emission_accumulate(Emission *e, Step *s, LLVMValueRef *w, int64_t a_offset) {
+    for (int r = 0; r < s->rows; r++) {
+        LLVMValueRef a = emission_splat(e, emission_load(e, e->f32, s->a, r * s->input_stride + a_offset, 4), e->target->lanes);
+        for (int v = 0; v < s->vectors; v++) {
+            LLVMValueRef *accumulator = &s->accumulators[r * s->vectors + v];
+            *accumulator = emission_multiply_add(e, a, w[v], *accumulator);
+        }
+    }
+}
+
+void emission_keep(Emission *e, Step *s, LLVMValueRef *w, int64_t k) {
+    for (int v = 0; v < s->vectors && s->decoded; v++) {
+        int64_t offset = k * PANEL_COLUMNS * 4 + s->decoded_offset + v * e->target->lanes * 4;
+        LLVMSetAlignment(LLVMBuildStore(e->builder, w[v], emission_address(e, s->decoded, offset)), 16);
+    }
+}
+
+// Without an instruction for it: sign, exponent and fraction at fp32's places are 2^-112 of the value, subnormal numbers included.
+LLVMValueRef emission_half_to_float(Emission *e, LLVMValueRef halves) {
+    unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(halves));
+    LLVMTypeRef floats = LLVMVectorType(e->f32, lanes), words = LLVMVectorType(e->i32, lanes);
+    if (e->target->halves) {
+        LLVMTypeRef type = LLVMVectorType(LLVMHalfTypeInContext(e->context), lanes);
+        return LLVMBuildFPExt(e->builder, LLVMBuildBitCast(e->builder, halves, type, ""), floats, "");
+    }
+    LLVMValueRef wide = LLVMBuildSExt(e->builder, halves, words, "");
+    LLVMValueRef bits = LLVMBuildShl(e->builder, wide, emission_constant(e, words, 13), "");
+    bits = LLVMBuildAnd(e->builder, bits, emission_constant(e, words, 0x8fffe000), "");
+    LLVMValueRef factor = LLVMConstReal(e->f32, 0x1p112), factors[64];
+    for (unsigned i = 0; i < lanes; i++) {
+        factors[i] = factor;
+    }
+    return LLVMBuildFMul(e->builder, LLVMBuildBitCast(e->builder, bits, floats, ""), LLVMConstVector(factors, lanes), "");
+}

@@ -23,21 +23,30 @@ enum { EMISSION_MAX_ACCUMULATORS = 64 };
 typedef struct Step {
     int rows, vectors;
     LLVMValueRef *accumulators;            // updated in place
-    LLVMValueRef a;                        // address of row 0's elements of this step
-    int64_t input_stride;                  // bytes between rows
-    LLVMValueRef w;                        // address of this step's weights in panel 0
+    LLVMValueRef *totals;  // [rows * vectors] fp32 sums beside accumulators of another type; NULL: there are none
+    LLVMValueRef a;  // address of row 0's elements of this step
+    int64_t input_stride;  // bytes between rows
+    LLVMValueRef w;  // address of this step's weights in panel 0
     int64_t weight_offsets[EMISSION_MAX_ACCUMULATORS];  // byte offset of each vector's weights from w
-    LLVMValueRef widened;  // where the step leaves its weights as fp32, [k][32]; NULL: nowhere (only bf16_widened knows it)
-    int64_t widened_offset; // of vector 0 within a row of that
+    LLVMValueRef group;  // address of what the step's group carries in panel 0; NULL: the format has no groups
+    int64_t panel_offsets[EMISSION_MAX_ACCUMULATORS];  // bytes from panel 0 to the panel of each vector,
+    int columns[EMISSION_MAX_ACCUMULATORS];  // ... and its first column there
+    LLVMValueRef decoded;  // where the step leaves its weights as fp32, [k][32]; NULL: nowhere (paths that decode know it)
+    int64_t decoded_offset;  // of vector 0 within a row of that
 } Step;
 
 typedef struct PathEmitter {
-    PathFacts facts;
     void (*step)(Emission *emission, Step *step);
-    // One register-only multiply-accumulate, acc + a * w of the path's operand type, for measuring its peak.
+    // Accumulators of a type of their own; NULL: fp32 vectors, which are the tile's sums. Where they have their own type, the sums
+    // are step->totals, zero at first, into which group_end and tile_end put what the accumulators hold (and set these to zero).
+    LLVMTypeRef (*accumulator)(Emission *emission);
+    void (*group_end)(Emission *emission,
+                      Step *step);  // after the last step of a group, which step->group still names; NULL: nothing
+    void (*tile_end)(Emission *emission, Step *step);  // after the last step of a tile; NULL: nothing
+    // One register-only multiply-accumulate, acc + a * w of the path's operand type, for measuring its peak. NULL: that of fp32.
     LLVMValueRef (*operation)(Emission *emission, LLVMValueRef accumulator, LLVMValueRef a, LLVMValueRef w);
     LLVMTypeRef (*operand)(Emission *emission);  // type of a and w in operation
-    int operation_depth;                         // multiply-adds per lane of one operation
+    int operation_depth;  // multiply-adds per lane of one operation
     // Instead of the above, for instructions whose registers are no values of LLVM's (tiles): the whole body of a tile's function
     // but its return, `told` where to prefetch or not (templates/skeleton.h); and of the peak's function (rounds, sink), which
     // returns the multiply-adds of a round.
@@ -47,12 +56,18 @@ typedef struct PathEmitter {
     void (*leave)(Emission *emission);
 } PathEmitter;
 
-// path_NAME of every row of PATH_LIST is defined in targets/path_NAME.c.
-#define PATH_DECLARE(enumerator, name, symbol) extern const PathEmitter path_##symbol;
+// path_SYMBOL of every row of PATH_LIST is defined in targets/path_SYMBOL.c.
+#define PATH_DECLARE(enumerator, symbol, ...) extern const PathEmitter path_##symbol;
 PATH_LIST(PATH_DECLARE)
 const PathEmitter *path_emitter(Path path);
 
 // Pieces shared by paths (targets/emission.c).
+// accumulators += a[r] * w[v] for one k, whose activations are a_offset bytes behind s->a, as fp32.
+void emission_accumulate(Emission *emission, Step *step, LLVMValueRef *w, int64_t a_offset);
+// Stores the decoded weights of the step's k-th k, for the tiles that come after this one on the same panel, where that is wanted.
+void emission_keep(Emission *emission, Step *step, LLVMValueRef *w, int64_t k);
+// <n x half> as <n x i16> to <n x float>, exact; of infinities and NaN, which packing refuses, nothing is promised.
+LLVMValueRef emission_half_to_float(Emission *emission, LLVMValueRef halves);
 LLVMValueRef emission_address(Emission *emission, LLVMValueRef base, int64_t offset);
 LLVMValueRef emission_load(Emission *emission, LLVMTypeRef type, LLVMValueRef base, int64_t offset, unsigned alignment);
 enum { EMISSION_FAR = 2 };  // the locality of Role.prefetch_far

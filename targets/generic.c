@@ -17,6 +17,7 @@ const Target target_generic = {
 #endif
     .lanes = 4,
     .fused = false,
+    .usual = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024, .prefetch_hint = 3},
     .tiles =
         {
             [PATH_FP32_FMA] =

@@ -8,7 +8,9 @@ const Target target_neon = {
     .features = "+neon,+fp-armv8",
     .requires = "neon",
     .lanes = 4,
+    .halves = true,
     .fused = true,
+    .usual = {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 1024, .prefetch_hint = 3},
     .tiles =
         {
             [PATH_FP32_FMA] =

@@ -282,7 +282,6 @@ static int64_t peak(Emission *e, LLVMValueRef function) {
 }
 
 const PathEmitter path_bf16_amx = {
-    .facts = {.path = PATH_BF16_AMX, .weights = FORMAT_BF16, .input = FORMAT_BF16, .depth = 2, .compute = {[COMPUTE_BF16] = true}},
     .tile = tile,
     .peak = peak,
     .leave = leave,

@@ -33,7 +33,6 @@ static void step(Emission *e, Step *s) {
 }
 
 const PathEmitter path_bf16_dot = {
-    .facts = {.path = PATH_BF16_DOT, .weights = FORMAT_BF16, .input = FORMAT_BF16, .depth = 2, .compute = {[COMPUTE_BF16] = true}},
     .step = step,
     .operation = operation,
     .operand = pair_vector,

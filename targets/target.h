@@ -1,6 +1,6 @@
 // Targets (instruction sets) and instruction paths: everything the code generator knows of a CPU.
 //
-// A target is one file and one row of TARGET_LIST; a path is one file and one row of PATH_LIST (templates/plan.h).
+// A target is one file and one row of TARGET_LIST; a path is one file and one row of PATH_LIST (templates/paths.h).
 // Capabilities are asked by name; there is no ordered level and no CPU name outside this folder.
 #ifndef CATENA_TARGET_H
 #define CATENA_TARGET_H
@@ -38,8 +38,10 @@ typedef struct Target {
     const char *vector_width;   // "prefer-vector-width" of skeletons; NULL: LLVM's choice
     const char *requires;       // features the CPU must have, in runtime/cpu.c's names, space-separated
     int lanes;                  // fp32 lanes of a vector register
+    bool halves;                // converts vectors of fp16 to fp32
     bool fused;                 // has fused multiply-add; otherwise it is multiplied, rounded and added
-    TileShape tiles[PATH_COUNT];  // max_rows 0: the target has no such path
+    TileShape usual;              // of paths that every target has and that have none of their own below
+    TileShape tiles[PATH_COUNT];  // max_rows 0: the usual one, or there is no such path on this target
     PathNeeds needs[PATH_COUNT];  // of paths that not every CPU of the target has; all NULL for the others
 } Target;
 
@@ -52,19 +54,12 @@ extern const Target *const targets[];
 // By name; NULL if there is no such target.
 const Target *target_find(const char *name);
 
-// What is to know of an instruction path before any code is made.
-typedef struct PathFacts {
-    Path path;
-    Format weights;               // packed format that it reads
-    Format input;                 // form of the prepared activations
-    int depth;                    // k per multiply-accumulate step: 1 or 2
-    bool compute[COMPUTE_COUNT];  // compute classes in which it is legal
-} PathFacts;
+// The default tile of a path; max_rows 0: the target has no such path.
+const TileShape *target_tile(const Target *target, Path path);
 
 // Gives a role a path and the target's default tile of it.
 void target_shape_role(const Target *target, Path path, Role *role);
 
-const PathFacts *path_facts(Path path);
 const char *path_name(Path path);
 // PATH_COUNT if there is no such path.
 Path path_find(const char *name);

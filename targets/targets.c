@@ -15,8 +15,13 @@ const Target *target_find(const char *name) {
     return NULL;
 }
 
+const TileShape *target_tile(const Target *target, Path path) {
+    const TileShape *own = &target->tiles[path];
+    return own->max_rows || !path_facts[path].everywhere ? own : &target->usual;
+}
+
 void target_shape_role(const Target *target, Path path, Role *role) {
-    const TileShape *shape = &target->tiles[path];
+    const TileShape *shape = target_tile(target, path);
     role->path = path;
     role->max_rows = shape->max_rows;
     role->wide_rows = shape->wide_rows;
@@ -30,19 +35,13 @@ void target_shape_role(const Target *target, Path path, Role *role) {
 }
 
 const PathEmitter *path_emitter(Path path) {
-#define PATH_ROW(enumerator, name, symbol) &path_##symbol,
+#define PATH_ROW(enumerator, symbol, ...) &path_##symbol,
     static const PathEmitter *const emitters[] = {PATH_LIST(PATH_ROW)};
     return emitters[path];
 }
 
-const PathFacts *path_facts(Path path) {
-    return &path_emitter(path)->facts;
-}
-
 const char *path_name(Path path) {
-#define PATH_NAME(enumerator, name, symbol) name,
-    static const char *const names[] = {PATH_LIST(PATH_NAME)};
-    return names[path];
+    return path_facts[path].name;
 }
 
 Path path_find(const char *name) {
@@ -62,14 +61,14 @@ const char *path_requires(const Target *target, Path path) {
 }
 
 const char *path_rejection(const Target *target, Path path, Format weights, Compute compute) {
-    const PathFacts *facts = path_facts(path);
+    const PathFacts *facts = &path_facts[path];
     if (facts->weights != weights) {
         return "reads another weight format";
     }
-    if (!target->tiles[path].max_rows) {
+    if (!target_tile(target, path)->max_rows) {
         return "the target has no such instruction";
     }
-    if (!facts->compute[compute]) {
+    if (!(facts->classes >> compute & 1)) {
         return "rounds activations to bf16, which compute class fp32 forbids";
     }
     return NULL;

@@ -106,7 +106,7 @@ INLINE void down_finish(const Context *c, int64_t first, int64_t last) {
         const float *from = context_state(c, layer->iterations, token);
         for (int64_t i = first; i < minimum(last, layer->hidden); i++) {
             float value = c->rejected[token] ? __builtin_nanf("") : from[i];
-            if (layer->activations == FORMAT_BF16) {
+            if (layer->activations == INTERFACE_BF16) {
                 const uint16_t *x = (const uint16_t *)call->x + token * call->x_stride;
                 ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(down_result(bf16_to_float(x[i]), value));
             } else {

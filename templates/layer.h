@@ -22,8 +22,12 @@
 #define ACTIVATION_LIST(X) \
     X(ACTIVATION_SILU, "silu") \
     X(ACTIVATION_GELU, "gelu") X(ACTIVATION_GELU_TANH, "gelu_tanh") X(ACTIVATION_RELU, "relu") X(ACTIVATION_RELU2, "relu2")
-// Number formats of weights and activations. X(enumerator, name, bytes per element)
-#define FORMAT_LIST(X) X(FORMAT_FP32, "fp32", 4) X(FORMAT_BF16, "bf16", 2)
+// Formats of x and y at a library's C interface. X(enumerator, name, bytes per element)
+#define INTERFACE_LIST(X) X(INTERFACE_FP32, "fp32", 4) X(INTERFACE_BF16, "bf16", 2)
+// Forms of prepared activations, which tiles read. X(enumerator, name, bytes per element)
+#define FORM_LIST(X) X(FORM_FP32, "fp32", 4) X(FORM_BF16, "bf16", 2)
+// Formats of packed router matrices. X(enumerator, name, Format)
+#define ROUTER_FORMAT_LIST(X) X(ROUTER_FP32, "fp32", FORMAT_FP32) X(ROUTER_BF16, "bf16", FORMAT_BF16)
 // Compute classes: what rounding a product may apply (design: a dot-product path is legal only in its class).
 #define COMPUTE_LIST(X) X(COMPUTE_FP32, "fp32") X(COMPUTE_BF16, "bf16")
 
@@ -34,7 +38,9 @@ typedef enum GroupScore { GROUP_SCORE_LIST(LAYER_ENUMERATOR) GROUP_SCORE_COUNT }
 typedef enum GroupMask { GROUP_MASK_LIST(LAYER_ENUMERATOR) GROUP_MASK_COUNT } GroupMask;
 typedef enum WeightOn { WEIGHT_ON_LIST(LAYER_ENUMERATOR) WEIGHT_ON_COUNT } WeightOn;
 typedef enum Activation { ACTIVATION_LIST(LAYER_ENUMERATOR) ACTIVATION_COUNT } Activation;
-typedef enum Format { FORMAT_LIST(LAYER_ENUMERATOR) FORMAT_COUNT } Format;
+typedef enum Interface { INTERFACE_LIST(LAYER_ENUMERATOR) INTERFACE_COUNT } Interface;
+typedef enum Form { FORM_LIST(LAYER_ENUMERATOR) FORM_COUNT } Form;
+typedef enum RouterFormat { ROUTER_FORMAT_LIST(LAYER_ENUMERATOR) ROUTER_FORMAT_COUNT } RouterFormat;
 typedef enum Compute { COMPUTE_LIST(LAYER_ENUMERATOR) COMPUTE_COUNT } Compute;
 
 // Names in descriptions, NULL-terminated.
@@ -46,19 +52,62 @@ static const char *const group_score_names[] = {GROUP_SCORE_LIST(LAYER_NAME) 0};
 static const char *const group_mask_names[] = {GROUP_MASK_LIST(LAYER_NAME) 0};
 static const char *const weight_on_names[] = {WEIGHT_ON_LIST(LAYER_NAME) 0};
 static const char *const activation_names[] = {ACTIVATION_LIST(LAYER_NAME) 0};
-static const char *const format_names[] = {FORMAT_LIST(LAYER_NAME) 0};
+static const char *const interface_names[] = {INTERFACE_LIST(LAYER_NAME) 0};
+static const char *const form_names[] = {FORM_LIST(LAYER_NAME) 0};
+static const char *const router_format_names[] = {ROUTER_FORMAT_LIST(LAYER_NAME) 0};
 static const char *const compute_names[] = {COMPUTE_LIST(LAYER_NAME) 0};
 
-// Bytes of one element.
-static inline int64_t format_bytes(Format format) {
-#define LAYER_FORMAT_BYTES(enumerator, name, bytes) \
-    case enumerator: return bytes;
-    switch (format) {
-        FORMAT_LIST(LAYER_FORMAT_BYTES)
-    case FORMAT_COUNT: break;
-    }
-    return 0;
+#define LAYER_THIRD(enumerator, name, third) third,
+static const int8_t interface_bytes[] = {INTERFACE_LIST(LAYER_THIRD)};  // of an element
+static const int8_t form_bytes[] = {FORM_LIST(LAYER_THIRD)};
+
+// Formats of packed weights: the files that formats/list.h names.
+typedef enum Format {
+#define FORMAT_ROW(enumerator, ...) enumerator,
+#include "templates/formats/list.h"
+    FORMAT_COUNT
+} Format;
+
+enum { FORMAT_MAX_STEP = 4, FORMAT_MAX_GROUP = 256 };
+
+// What a format's row says of it; what it does not say is 0. A panel has 32 columns.
+typedef struct FormatFacts {
+    int32_t step;            // k of one multiply-accumulate step, up to FORMAT_MAX_STEP
+    int32_t step_bytes;      // of one step of a panel; each column has an equal, contiguous part of every k or of the whole step
+    int32_t group;  // k that share what a group carries, a multiple of step, up to FORMAT_MAX_GROUP; 0: there are no groups
+    int32_t group_bytes;  // that a group carries, in front of its steps; a multiple of 64
+    int32_t takes;  // takes over a checkpoint's own codes (ENCODING_LIST says whose)
+    float largest;  // magnitude that does not round to infinity
+    double relative_error;  // of packing from values: an element is within relative_error |value|, or absolute_error,
+    double absolute_error;  // ... or absolute_error_of_group times the largest magnitude of its group and column
+    double absolute_error_of_group;
+} FormatFacts;
+
+static const FormatFacts format_facts[] = {
+#define FORMAT_ROW(enumerator, symbol, ...) {__VA_ARGS__},
+#include "templates/formats/list.h"
+};
+
+// Names in descriptions, NULL-terminated.
+static const char *const format_names[] = {
+#define FORMAT_ROW(enumerator, symbol, ...) #symbol,
+#include "templates/formats/list.h"
+    0};
+
+// The same for weights that are by default in the format of others.
+static const char *const own_format_names[] = {"same",
+#define FORMAT_ROW(enumerator, symbol, ...) #symbol,
+#include "templates/formats/list.h"
+                                               0};
+
+// Bytes of `depth` k of one panel, a multiple of the step, from the beginning of a group on.
+static inline int64_t format_bytes(Format format, int64_t depth) {
+    const FormatFacts *facts = &format_facts[format];
+    int64_t groups = facts->group ? (depth + facts->group - 1) / facts->group : 0;
+    return depth / facts->step * facts->step_bytes + groups * facts->group_bytes;
 }
+
+static const Format router_formats[] = {ROUTER_FORMAT_LIST(LAYER_THIRD)};
 
 // Scores and rules of selection: the files that routers/list.h names.
 typedef enum Score {
@@ -75,23 +124,23 @@ typedef enum Selection {
 
 // What a score's row says of it; what it does not say is 0. No score is negative, none falls where its logit rises.
 typedef struct ScoreFacts {
-    int strict;         // a higher logit always scores higher, so that logits rank choices as well as scores do
-    int whole;          // depends on all of a token's logits together
-    int at_most_1;      // no score is above 1
-    int sums_to_1;      // a token's scores sum to 1, but for rounding
+    int strict;  // a higher logit always scores higher, so that logits rank choices as well as scores do
+    int whole;  // depends on all of a token's logits together
+    int at_most_1;  // no score is above 1
+    int sums_to_1;  // a token's scores sum to 1, but for rounding
     const char *torch;  // the score of logits z [tokens, choices] in PyTorch
 } ScoreFacts;
 
 // What a rule's row says of it. Rules choose among a token's choices, ranked by c = (score or logit) + correction; ties go to the
 // lower index.
 typedef struct SelectionFacts {
-    const char *words;    // what it chooses; {key} stands for the value of that key of the router
-    const char *weighs;   // what its choices' weights are, of a rule that makes them itself; NULL: they are the scores
+    const char *words;  // what it chooses; {key} stands for the value of that key of the router
+    const char *weighs;  // what its choices' weights are, of a rule that makes them itself; NULL: they are the scores
     const char *softmax;  // what to say of other scores than softmax, if they make no sense
-    int needs_scores;     // compares scores with something other than each other, so that logits in their place will not do
-    int takes_k;          // stops at nothing else, as long as there are k choices with finite ranks
-    int least;            // fewest choices of a token, where it does not take k
-    int logits_alone;     // ranks the whole pool by logits: without correction or groups
+    int needs_scores;  // compares scores with something other than each other, so that logits in their place will not do
+    int takes_k;  // stops at nothing else, as long as there are k choices with finite ranks
+    int least;  // fewest choices of a token, where it does not take k
+    int logits_alone;  // ranks the whole pool by logits: without correction or groups
 } SelectionFacts;
 
 static const ScoreFacts score_facts[] = {
@@ -124,61 +173,64 @@ enum { LAYER_MAX_ITERATIONS = 16 };
 //         x_{t+1} = (inner ? inner_alpha x_t : 0) + y
 //     out = (outer ? alpha h : 0) + multiplier x_T
 typedef struct Layer {
-    int64_t hidden;               // width of a token's hidden state
-    int64_t iterations;           // 1..16; more than one makes a Chain-of-Experts
-    int64_t experts;              // routed experts in the pool
-    int64_t identity_experts;     // choices that compute nothing: E(x) = x; their indices follow those of the experts
-    int64_t null_experts;         // E(x) = 0; their indices come last
-    int64_t intermediate;         // width of a routed expert
-    int64_t top_k;                // most choices per token and iteration: slots of a token's routing
-    int64_t k_min;              // fewest, where the caller gives k per token
-    int64_t expected_k;           // mean number of choices: sizes buffers and synthetic loads; the target of ReMoE
-    int64_t shared_experts;       // experts that every token visits in every iteration
+    int64_t hidden;  // width of a token's hidden state
+    int64_t iterations;  // 1..16; more than one makes a Chain-of-Experts
+    int64_t experts;  // routed experts in the pool
+    int64_t identity_experts;  // choices that compute nothing: E(x) = x; their indices follow those of the experts
+    int64_t null_experts;  // E(x) = 0; their indices come last
+    int64_t intermediate;  // width of a routed expert
+    int64_t top_k;  // most choices per token and iteration: slots of a token's routing
+    int64_t k_min;  // fewest, where the caller gives k per token
+    int64_t expected_k;  // mean number of choices: sizes buffers and synthetic loads; the target of ReMoE
+    int64_t shared_experts;  // experts that every token visits in every iteration
     int64_t shared_intermediate;  // width of a shared expert (0 when there is none)
-    int32_t norm;                 // Norm, applied once before the chain
+    int32_t norm;  // Norm, applied once before the chain
     float norm_eps;
-    int32_t norm_bias;            // layer norm has a bias
+    int32_t norm_bias;  // layer norm has a bias
     int32_t inner_residual;
     float inner_alpha;
     int32_t outer_residual;
     float alpha;
     float multiplier;
-    int32_t coe_weight;           // a converted MoE: x_{t+1} = x_t + coe_weight_t y before the last iteration, x_T = y
-    int32_t score;                // Score
+    int32_t coe_weight;  // a converted MoE: x_{t+1} = x_t + coe_weight_t y before the last iteration, x_T = y
+    int32_t score;  // Score
     float logit_scale;
-    float softcap;                // z = softcap tanh(z / softcap); 0: none
-    int32_t selection;            // Selection
-    int32_t rank;                 // Rank
-    int32_t correction;           // a learnt number per choice that is added for ranking only
-    float threshold;              // of SELECTION_THRESHOLD
-    float top_p;                  // of SELECTION_TOP_P
-    float jitter;                 // of SELECTION_SPARSEMIXER
-    int64_t groups;               // choices are in so many groups of equal size, consecutive; 0 or 1: no groups
-    int64_t top_groups;           // groups that remain
-    int32_t group_score;          // GroupScore
-    int32_t group_mask;           // GroupMask
-    int32_t k_per_token;          // the caller may give each token's k (or an importance that becomes one)
-    int32_t normalize;            // chosen scores are divided by their norm; where that divisor is 0, weights are 0
-    float normalize_p;            // the norm is (sum of |s|^p)^(1/p)
+    float softcap;  // z = softcap tanh(z / softcap); 0: none
+    int32_t selection;  // Selection
+    int32_t rank;  // Rank
+    int32_t correction;  // a learnt number per choice that is added for ranking only
+    float threshold;  // of SELECTION_THRESHOLD
+    float top_p;  // of SELECTION_TOP_P
+    float jitter;  // of SELECTION_SPARSEMIXER
+    int64_t groups;  // choices are in so many groups of equal size, consecutive; 0 or 1: no groups
+    int64_t top_groups;  // groups that remain
+    int32_t group_score;  // GroupScore
+    int32_t group_mask;  // GroupMask
+    int32_t k_per_token;  // the caller may give each token's k (or an importance that becomes one)
+    int32_t normalize;  // chosen scores are divided by their norm; where that divisor is 0, weights are 0
+    float normalize_p;  // the norm is (sum of |s|^p)^(1/p)
     float normalize_eps;
-    int32_t normalize_clamp;      // ... at least normalize_eps, instead of plus normalize_eps
-    float scale;                  // then multiplied by this
-    int32_t weight_on;            // WeightOn
+    int32_t normalize_clamp;  // ... at least normalize_eps, instead of plus normalize_eps
+    float scale;  // then multiplied by this
+    int32_t weight_on;  // WeightOn
     int32_t router_bias;
-    int32_t gate_per_iteration;   // a router matrix per iteration instead of one for all
-    int32_t gated;                // down(act(gate x) * (up x)) instead of down(act(up x))
-    int32_t activation;           // Activation
-    float slope;                  // silu becomes x sigmoid(slope x)
-    float limit;                  // gate at most limit, up within +-limit; 0: none
-    float up_offset;              // act(gate) * (up + up_offset)
-    int32_t expert_bias;          // routed experts have biases on gate, up and down
-    int32_t shared_bias;          // shared experts have biases
-    int32_t shared_gated;         // each shared expert is weighted by a sigmoid of its own: g_j = sigmoid(G_j x_t), else 1
+    int32_t gate_per_iteration;  // a router matrix per iteration instead of one for all
+    int32_t gated;  // down(act(gate x) * (up x)) instead of down(act(up x))
+    int32_t activation;  // Activation
+    float slope;  // silu becomes x sigmoid(slope x)
+    float limit;  // gate at most limit, up within +-limit; 0: none
+    float up_offset;  // act(gate) * (up + up_offset)
+    int32_t expert_bias;  // routed experts have biases on gate, up and down
+    int32_t shared_bias;  // shared experts have biases
+    int32_t shared_gated;  // each shared expert is weighted by a sigmoid of its own: g_j = sigmoid(G_j x_t), else 1
     float shared_scale;
-    int32_t weights;              // Format of the packed expert matrices
-    int32_t router_weights;       // Format of the packed router matrices
-    int32_t compute;              // Compute
-    int32_t activations;          // Format of x and y at the library's interface
+    int32_t weights;  // Format of the packed gate and up matrices
+    int32_t down_weights;  // of the down matrices: 0: that of gate and up, otherwise 1 + Format
+    int32_t shared_weights;  // of the shared experts' gate and up: 0: that of the routed ones', otherwise 1 + Format
+    int32_t shared_down_weights;  // of their down: 0: that of their gate and up, otherwise 1 + Format
+    int32_t router_weights;  // RouterFormat of the packed router matrices
+    int32_t compute;  // Compute
+    int32_t activations;  // Interface of x and y at the library's interface
 } Layer;
 
 // What a router chooses from: experts, identity experts, null experts, in this order.
@@ -264,7 +316,9 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
     X(ROWS_FIRST_HALF, "first_half") X(ROWS_SECOND_HALF, "second_half") X(ROWS_EVEN, "even") X(ROWS_ODD, "odd")
 #define TENSOR_ORDER_LIST(X) X(ORDER_OUT_IN, "out_in") X(ORDER_IN_OUT, "in_out")
 // mxfp4: NAME_blocks (uint8, two 4-bit floats of 32 consecutive inputs per 16 bytes) and NAME_scales (uint8 exponents).
-#define ENCODING_LIST(X) X(ENCODING_PLAIN, "plain") X(ENCODING_MXFP4, "mxfp4")
+// fp8_e4m3: NAME (F8_E4M3) and NAME_scale_inv, a factor for 128 x 128 elements (blocks at the edges are smaller), F32, BF16 or
+// F8_E8M0.
+#define ENCODING_LIST(X) X(ENCODING_PLAIN, "plain") X(ENCODING_MXFP4, "mxfp4") X(ENCODING_FP8_E4M3, "fp8_e4m3")
 typedef enum TensorRows { TENSOR_ROWS_LIST(LAYER_ENUMERATOR) TENSOR_ROWS_COUNT } TensorRows;
 typedef enum TensorOrder { TENSOR_ORDER_LIST(LAYER_ENUMERATOR) TENSOR_ORDER_COUNT } TensorOrder;
 typedef enum Encoding { ENCODING_LIST(LAYER_ENUMERATOR) ENCODING_COUNT } Encoding;
@@ -277,10 +331,10 @@ enum { LAYER_NAME_BYTES = 64, TENSOR_PATTERN_BYTES = 160 };
 // One tensor of a checkpoint.
 typedef struct TensorSource {
     char pattern[TENSOR_PATTERN_BYTES];  // name with {layer}, {iteration}, {expert} to be replaced; empty: no such tensor
-    int32_t rows;                        // TensorRows
-    int32_t order;                       // TensorOrder
-    int32_t encoding;                    // Encoding
-    float add;                           // to every element (norms that store their weight minus one)
+    int32_t rows;  // TensorRows
+    int32_t order;  // TensorOrder
+    int32_t encoding;  // Encoding
+    float add;  // to every element (norms that store their weight minus one)
 } TensorSource;
 
 // Where a layer's weights are in a checkpoint.

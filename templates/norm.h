@@ -9,7 +9,7 @@ INLINE void norm_load_row(const Context *c, int64_t token) {
     const Layer *layer = &layer_plan.layer;
     float *state = context_state(c, 0, token);
     int64_t hidden = layer->hidden, padded = layer_plan.roles[ROLE_ROUTER].input_stride / 4;
-    if (layer->activations == FORMAT_BF16) {
+    if (layer->activations == INTERFACE_BF16) {
         const uint16_t *x = (const uint16_t *)c->call->x + token * c->call->x_stride;
         for (int64_t i = 0; i < hidden; i++) {
             state[i] = bf16_to_float(x[i]);

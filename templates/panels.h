@@ -42,8 +42,7 @@ INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void 
     if (!w->widened && height <= tuned(role)->wide_rows) {
         ahead = tile + 1 < w->tiles ? w->panel : w->next;
     }
-    int64_t share = role->ahead_bytes / w->tiles,
-            steps = role->weights == FORMAT_BF16 ? role->depth_padded / 2 : role->depth_padded;
+    int64_t share = role->ahead_bytes / w->tiles, steps = plan_steps(role);
     if (w->widened && tile) {
         w->matrix->widened(height, 1, a, w->widened, out, ahead, share / role->depth_padded, 0);
     } else if (w->widened) {
@@ -75,9 +74,9 @@ INLINE float *panels_sums(float *sums, int64_t count, int64_t p, int64_t r) {
 INLINE void panels_blocks(const Matrix *m, int64_t count, const uint8_t *a, int64_t panel, int64_t group, float *sums) {
     const Role *role = m->role;
     int64_t blocks = tuned(role)->k_blocks, weight_bytes = role->panel_bytes / blocks;
-    int64_t input_bytes = role->depth_padded / blocks * (role->input == FORMAT_BF16 ? 2 : 4);
+    int64_t input_bytes = role->depth_padded / blocks * form_bytes[role->input];
     int64_t tiles = (count + tuned(role)->max_rows - 1) / tuned(role)->max_rows, share = role->ahead_bytes / blocks / tiles;
-    int64_t steps = role->depth_padded / blocks / (role->weights == FORMAT_BF16 ? 2 : 1);
+    int64_t steps = plan_steps(role) / blocks;
     for (int64_t i = 0; i < (group + 1) / 2 * count * TILE_STRIDE; i += LANES) {
         vector_store(sums + i, vector_set(0));
     }

@@ -3,31 +3,24 @@
 // The compiler's planner makes plans (pure function of layer, target and machine), the emitter copies one into a library as a
 // constant that the optimiser folds into the skeleton, the runtime reads sizes and offsets from it. Nothing is decided later.
 //
-// Packed weights (independent of target and tuning): a matrix is a row of panels of 32 output columns, zero-padded.
-//   fp32 panel: [depth_padded][32] floats.     bf16 panel: [depth_padded / 2][32][2] bf16, the even k first in a pair.
-// Gate and up alternate in groups of 8 columns (8 gate, 8 up, 8 gate, 8 up): a panel yields 16 intermediate values.
-// depth_padded is depth rounded up to an even number.
+// Packed weights (independent of target and tuning): a matrix is a row of panels of 32 output columns, zero-padded. A panel's bytes
+// are what its format says (formats/list.h). Gate and up alternate in groups of 8 columns (8 gate, 8 up, 8 gate, 8 up): a panel
+// yields 16 intermediate values. depth_padded is depth rounded up to an even number, and to whole steps of the format.
 #ifndef CATENA_PLAN_H
 #define CATENA_PLAN_H
 
 #include "layer.h"
+#include "paths.h"
 
 enum {
     PANEL_COLUMNS = 32,
-    PANEL_GROUP = 8,        // gate and up alternate in groups of this many columns
-    TILE_MAX_ROWS = 32,     // no plan asks for taller tiles
+    PANEL_GROUP = 8,  // gate and up alternate in groups of this many columns
+    TILE_MAX_ROWS = 32,  // no plan asks for taller tiles
     TILE_MAX_PANELS = 2,
-    BLOCK_SUMS = 16384,     // floats of sums that a thread keeps while it takes blocks of k: they stay in its caches
-    TILE_STRIDE = 64,       // floats between rows of a tile's output
-    WEIGHTS_ALIGNMENT = 64, // bytes; every section of an instance's packed weights starts at a multiple
+    BLOCK_SUMS = 16384,  // floats of sums that a thread keeps while it takes blocks of k: they stay in its caches
+    TILE_STRIDE = 64,  // floats between rows of a tile's output
+    WEIGHTS_ALIGNMENT = 64,  // bytes; every section of an instance's packed weights starts at a multiple
 };
-
-// Instruction paths: how one multiply-accumulate step is done. The emitters are in targets/.
-// X(enumerator, name, targets/path_SYMBOL.c)
-#define PATH_LIST(X) \
-    X(PATH_FP32_FMA, "fp32_fma", fp32_fma) \
-    X(PATH_BF16_WIDENED, "bf16_widened", bf16_widened) X(PATH_BF16_DOT, "bf16_dot", bf16_dot) X(PATH_BF16_AMX, "bf16_amx", bf16_amx)
-typedef enum Path { PATH_LIST(LAYER_ENUMERATOR) PATH_COUNT } Path;
 
 // Gate/up may walk the pool in any order (down may not: it adds up in ascending order). Backwards, down begins with the experts
 // whose intermediate values were written last; in turns, an iteration begins with the experts that the one before ended with.
@@ -51,57 +44,57 @@ static const char *const role_names[] = {ROLE_LIST(LAYER_NAME) 0};
 
 // One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.
 typedef struct Role {
-    int64_t matrices;      // matrices of this role in an instance (experts, gates); 0: the layer lacks this role
-    int64_t depth;         // length of the sums
+    int64_t matrices;  // matrices of this role in an instance (experts, gates); 0: the layer lacks this role
+    int64_t depth;  // length of the sums
     int64_t depth_padded;
-    int64_t columns;       // output columns (gate and up counted both)
-    int64_t panels;        // ceil(columns / 32), after padding gate/up to groups of 8
+    int64_t columns;  // output columns (gate and up counted both)
+    int64_t panels;  // ceil(columns / 32), after padding gate/up to groups of 8
     int64_t panel_bytes;
     int64_t matrix_bytes;  // panels * panel_bytes
-    int64_t offset;        // of the first matrix within an instance's packed weights
-    int64_t bias_offset;   // fp32 [matrices][panels * 32] in panel order; -1: no bias
+    int64_t offset;  // of the first matrix within an instance's packed weights
+    int64_t bias_offset;  // fp32 [matrices][panels * 32] in panel order; -1: no bias
     int64_t input_stride;  // bytes between the prepared rows of A (an odd multiple of 64: no two rows share an L1 set)
-    int64_t ahead_bytes;   // half a panel: distance of the two streams that tall tiles prefetch the next panel in
-    int32_t path;          // Path
-    int32_t weights;       // Format of the packed weights
-    int32_t input;         // Format of the prepared rows of A
-    int32_t round_input;   // activations are rounded to bf16 while they are prepared (compute class bf16)
-    int32_t max_rows;      // tallest tile, 1..TILE_MAX_ROWS
-    int32_t wide_rows;     // tiles of up to so many rows take two panels at a time
+    int64_t ahead_bytes;  // half a panel: distance of the two streams that tall tiles prefetch the next panel in
+    int32_t path;  // Path
+    int32_t weights;  // Format of the packed weights
+    int32_t input;  // Form of the prepared rows of A
+    int32_t round_input;  // activations are rounded to bf16 while they are prepared (compute class bf16)
+    int32_t max_rows;  // tallest tile, 1..TILE_MAX_ROWS
+    int32_t wide_rows;  // tiles of up to so many rows take two panels at a time
     int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
-    int32_t unroll;        // multiply-accumulate steps per round of the tile's loop
-    int32_t prefetch;      // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
+    int32_t unroll;  // multiply-accumulate steps per round of the tile's loop
+    int32_t prefetch;  // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
     int32_t prefetch_far;  // bytes ahead that they do so again, into the second-level cache; not above prefetch: only once
-    int32_t prefetch_hint; // how near they fetch them: 3 first-level cache, 2 second, 1 third, 0 as data that is read once
-    int32_t ahead_hint;    // the same of the next panel, which taller tiles prefetch; -1: they do not
-    int32_t k_blocks;      // of k, equal ones, that tiles of more than wide_rows rows take one after the other; 1: all at once
-    int32_t widen_tiles;   // from so many tiles on a bf16 panel is widened to fp32 once for all of them; 0: never
+    int32_t prefetch_hint;  // how near they fetch them: 3 first-level cache, 2 second, 1 third, 0 as data that is read once
+    int32_t ahead_hint;  // the same of the next panel, which taller tiles prefetch; -1: they do not
+    int32_t k_blocks;  // of k, equal ones, that tiles of more than wide_rows rows take one after the other; 1: all at once
+    int32_t widen_tiles;  // from so many tiles on a panel is decoded to fp32 once for all of them; 0: never
 } Role;
 
 typedef struct Plan {
     Layer layer;
     // packed weights of one instance
     int64_t instance_bytes;
-    int64_t norm_offset;       // fp32 [hidden]; -1: none
+    int64_t norm_offset;  // fp32 [hidden]; -1: none
     int64_t norm_bias_offset;  // fp32 [hidden]; -1: none
-    int64_t coe_weight_offset; // fp32 [iterations - 1]; -1: none
-    int64_t correction_offset; // fp32 [gates][router panels * 32]; -1: none
+    int64_t coe_weight_offset;  // fp32 [iterations - 1]; -1: none
+    int64_t correction_offset;  // fp32 [gates][router panels * 32]; -1: none
     Role roles[ROLE_COUNT];
     // schedule
-    int64_t wave_rows;         // rows of intermediate values: experts that need more together run in waves of consecutive ones
-    int64_t chunk_tokens;      // tokens that go through the layer together; more are processed in chunks
-    int64_t block_rows;        // rows of one expert that stay in cache while its panels pass by
-    int64_t few_tokens;        // up to so many tokens share the router's product by columns, and every thread selects for all
-    int64_t up_tasks;          // gate/up tasks per thread
-    int64_t down_tasks;        // down tasks per thread
-    int64_t few_up_tasks;      // the same of calls with up to few_tokens tokens
+    int64_t wave_rows;  // rows of intermediate values: experts that need more together run in waves of consecutive ones
+    int64_t chunk_tokens;  // tokens that go through the layer together; more are processed in chunks
+    int64_t block_rows;  // rows of one expert that stay in cache while its panels pass by
+    int64_t few_tokens;  // up to so many tokens share the router's product by columns, and every thread selects for all
+    int64_t up_tasks;  // gate/up tasks per thread
+    int64_t down_tasks;  // down tasks per thread
+    int64_t few_up_tasks;  // the same of calls with up to few_tokens tokens
     int64_t few_down_tasks;
-    int64_t floor_rows;        // an expert with fewer rows costs as much time as one with so many (memory-bound)
-    int32_t up_order;          // Order in which gate/up tasks walk the pool
+    int64_t floor_rows;  // an expert with fewer rows costs as much time as one with so many (memory-bound)
+    int32_t up_order;  // Order in which gate/up tasks walk the pool
     // instance: what its opener leaves open
-    int32_t bind;              // Bind
-    int32_t threads;           // 0: one for each physical core that the process may use
-    int32_t huge_pages;        // for the workspace and for weights packed into memory
+    int32_t bind;  // Bind
+    int32_t threads;  // 0: one for each physical core that the process may use
+    int32_t huge_pages;  // for the workspace and for weights packed into memory
 } Plan;
 
 // Whether tiles of up to wide_rows rows prefetch twice.
@@ -109,13 +102,53 @@ static inline int plan_prefetches_far(const Role *role) {
     return role->prefetch && role->prefetch_far > role->prefetch;
 }
 
-// A bf16 role as its tiles see a panel that was widened to fp32.
-static inline Role plan_widened_role(const Role *role) {
-    Role widened = *role;
-    widened.weights = FORMAT_FP32;
-    widened.path = PATH_FP32_FMA;
-    widened.panel_bytes = role->depth_padded * PANEL_COLUMNS * 4;
-    return widened;
+// The format of a role's packed weights.
+static inline Format plan_format(const Layer *layer, RoleName role) {
+    int32_t shared = layer->shared_weights ? layer->shared_weights - 1 : layer->weights;
+    switch (role) {
+    case ROLE_ROUTER: return router_formats[layer->router_weights];
+    case ROLE_DOWN: return (Format)(layer->down_weights ? layer->down_weights - 1 : layer->weights);
+    case ROLE_SHARED_GATE_UP: return (Format)shared;
+    case ROLE_SHARED_DOWN: return (Format)(layer->shared_down_weights ? layer->shared_down_weights - 1 : shared);
+    case ROLE_GATE_UP:
+    case ROLE_COUNT: break;
+    }
+    return (Format)layer->weights;
+}
+
+// The role that a tensor's matrices belong to; ROLE_COUNT: the tensor is a vector.
+static inline RoleName plan_tensor_role(Tensor tensor) {
+    switch ((int)tensor) {
+    case TENSOR_ROUTER:
+    case TENSOR_SHARED_EXPERT_GATE: return ROLE_ROUTER;
+    case TENSOR_GATE:
+    case TENSOR_UP: return ROLE_GATE_UP;
+    case TENSOR_DOWN: return ROLE_DOWN;
+    case TENSOR_SHARED_GATE:
+    case TENSOR_SHARED_UP: return ROLE_SHARED_GATE_UP;
+    case TENSOR_SHARED_DOWN: return ROLE_SHARED_DOWN;
+    default: return ROLE_COUNT;
+    }
+}
+
+// The multiply-accumulate steps of a role's tiles.
+static inline int64_t plan_steps(const Role *role) {
+    return role->depth_padded / format_facts[role->weights].step;
+}
+
+// Blocks of k hold a whole number of these: pairs, steps and groups are not cut.
+static inline int64_t plan_whole_k(const Role *role) {
+    const FormatFacts *format = &format_facts[role->weights];
+    return format->group ? format->group : format->step > 2 ? format->step : 2;
+}
+
+// A role as its tiles see a panel that was decoded to fp32.
+static inline Role plan_decoded_role(const Role *role) {
+    Role decoded = *role;
+    decoded.weights = FORMAT_FP32;
+    decoded.path = PATH_FP32_FMA;
+    decoded.panel_bytes = format_bytes(FORMAT_FP32, role->depth_padded);
+    return decoded;
 }
 
 // A role as the tiles of one block of k see it.

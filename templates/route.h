@@ -25,9 +25,8 @@ INLINE void route_product(const Context *c, int64_t iteration, int64_t token, in
     for (int64_t panel = first; panel < last;) {
         int64_t panels = minimum(width, last - panel);
         const uint8_t *weights = matrix + panel * role->panel_bytes;
-        int64_t steps = role->depth_padded / (role->weights == FORMAT_BF16 ? 2 : 1);
         tile_router(rows, panels, context_state(c, iteration, token), weights, out, weights + panels * role->panel_bytes,
-                    role->ahead_bytes / steps, 0);
+                    role->ahead_bytes / plan_steps(role), 0);
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t j = 0; j < panels * PANEL_COLUMNS; j += LANES) {
                 vector_store(logits + (r * role->panels + panel) * PANEL_COLUMNS + j, vector_load(out + r * TILE_STRIDE + j));

@@ -16,7 +16,7 @@ enum { TASK_COUNTERS = 3 };
 // Strides are in elements of the interface's format. tokens <= the workspace's chunk.
 typedef struct Call {
     const uint8_t *weights;     // packed instance, aligned to WEIGHTS_ALIGNMENT
-    const void *x;              // [tokens][hidden], Format layer.activations
+    const void *x;              // [tokens][hidden], Interface layer.activations
     int64_t x_stride;
     void *y;                    // [tokens][hidden]; may be x itself (same stride), must not overlap it otherwise
     int64_t y_stride;
@@ -51,7 +51,7 @@ typedef struct Workspace {
     int64_t row_weights;   // float [tokens * top_k]
     int64_t prepared;      // block_rows prepared rows of A
     int64_t row_logits;    // float [TILE_MAX_ROWS][router panels * 32]
-    int64_t widened;       // one panel widened to fp32
+    int64_t widened;       // one panel decoded to fp32
     int64_t sums;          // float [BLOCK_SUMS]: sums of several panels while blocks of k are taken
     int64_t few_experts;   // int32 [few_tokens][top_k], float, uint8: a thread's own copy when every thread selects for all
     int64_t few_weights;
@@ -126,8 +126,8 @@ Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down
 // A thread calls this after its last tile of a forward: paths whose registers outlive a tile give them back.
 void tile_leave(void);
 
-// Where role.widen_tiles is not 0, the first of several tiles on a bf16 panel leaves it in `widened` as [depth_padded][32] floats
-// (the others ignore that argument), and the rest read it from there as w. Always one panel, always told where to prefetch.
+// Where role.widen_tiles is not 0, the first of several tiles on a panel leaves it decoded in `widened` as [depth_padded][32]
+// floats (the others ignore that argument), and the rest read it from there as w. Always one panel, always told where to prefetch.
 Tile tile_gate_up_widening, tile_down_widening, tile_shared_gate_up_widening, tile_shared_down_widening;
 Tile tile_gate_up_widened, tile_down_widened, tile_shared_gate_up_widened, tile_shared_down_widened;
 

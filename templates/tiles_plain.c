@@ -1,18 +1,16 @@
 // Tiles in plain C, for the native build that sanitizers see: the same contract, layouts and order of accumulation as the emitted
 // ones, with the plan as a variable. Separate from the oracle (compiler/oracle/oracle.c), which knows no packed layout.
 #include "context.h"
+#include "formats.h"
 
 Plan layer_plan;
 
 static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {
-    if (role->weights == FORMAT_FP32) {
-        return ((const float *)panel)[k * PANEL_COLUMNS + column];
-    }
-    return bf16_to_float(((const uint16_t *)panel)[(k / 2 * PANEL_COLUMNS + column) * 2 + k % 2]);
+    return (float)format_value((Format)role->weights, panel, k, (int)column);
 }
 
 static float input_at(const Role *role, const uint8_t *row, int64_t k) {
-    return role->input == FORMAT_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
+    return role->input == FORM_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
 }
 
 // adds: to what is in out.
@@ -30,7 +28,7 @@ static void tile_plain(const Role *role, int64_t rows, int64_t panels, const voi
     }
 }
 
-// Leaves the panel as fp32.
+// Leaves the panel decoded to fp32.
 static void widen_plain(const Role *role, const void *w, float *widened) {
     for (int64_t i = 0; i < role->depth_padded * PANEL_COLUMNS; i++) {
         widened[i] = weight_at(role, w, i / PANEL_COLUMNS, i % PANEL_COLUMNS);
@@ -53,7 +51,7 @@ static void widen_plain(const Role *role, const void *w, float *widened) {
     } \
     TILE(name##_widened) { \
         (void)ahead, (void)advance, (void)widened; \
-        Role role = plan_widened_role(&layer_plan.roles[enumerator]); \
+        Role role = plan_decoded_role(&layer_plan.roles[enumerator]); \
         tile_plain(&role, rows, panels, a, w, out, 0); \
     } \
     TILE(name##_blocked) { \

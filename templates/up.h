@@ -3,6 +3,7 @@
 #define CATENA_UP_H
 
 #include "activation.h"
+#include "forms.h"
 #include "panels.h"
 
 // Copies one row of A in the form that a role's tiles read: x_t, or weight x_t where the weight goes with the input.
@@ -13,11 +14,7 @@ INLINE void up_prepare(const Role *role, const float *from, float weight, uint8_
         if (layer_plan.layer.weight_on == WEIGHT_ON_INPUT) {
             v *= weight;
         }
-        if (role->input == FORMAT_BF16) {
-            vector_store_bf16((uint16_t *)to + i, v);
-        } else {
-            vector_store((float *)to + i, role->round_input ? vector_round_bf16(v) : v);
-        }
+        form_store(role, to, i, v);
     }
 }
 
@@ -53,12 +50,7 @@ INLINE void up_activate(const float *out, const float *bias, const Role *down, u
         h[1] = activation_apply(layer_plan.layer.activation, layer_plan.layer.slope, high);
     }
     for (int64_t i = 0; i < values; i += LANES) {
-        Vector v = h[i / LANES];
-        if (down->input == FORMAT_BF16) {
-            vector_store_bf16((uint16_t *)row + panel * values + i, v);
-        } else {
-            vector_store((float *)row + panel * values + i, down->round_input ? vector_round_bf16(v) : v);
-        }
+        form_store(down, row, panel * values + i, h[i / LANES]);
     }
 }
 

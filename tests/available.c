@@ -25,7 +25,7 @@ bool available_target(const Target *target) {
 bool available_path(const Target *target, Path path) {
     Machine machine;
     char missing[256];
-    return target->tiles[path].max_rows && available_target(target) && detect(&machine) &&
+    return target_tile(target, path)->max_rows && available_target(target) && detect(&machine) &&
            machine_has_all(&machine, path_requires(target, path), missing, sizeof missing);
 }
 
@@ -57,7 +57,7 @@ static void report_target(int *count, const Target *target) {
         return;
     }
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (target->tiles[p].max_rows && !available_path(target, (Path)p)) {
+        if (target_tile(target, (Path)p)->max_rows && !available_path(target, (Path)p)) {
             print(count, target->name, path_name((Path)p), "CPU");
         }
     }

@@ -236,7 +236,7 @@ int32_t *fixture_k(const Layer *layer, int64_t tokens, uint64_t seed) {
 }
 
 size_t fixture_element(const Layer *layer) {
-    return format_bytes((Format)layer->activations);
+    return (size_t)interface_bytes[layer->activations];
 }
 
 Library *fixture_native(const Kind *kind, const void *image, size_t bytes, int threads, int64_t max_tokens) {

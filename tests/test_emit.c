@@ -14,6 +14,7 @@
 #include "prefetch_trace.h"
 #include "runtime/packed.h"
 #include "suites.h"
+#include "templates/formats.h"
 
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
@@ -27,24 +28,42 @@ static uint8_t *guarded(size_t bytes) {
 }
 
 static Role make_role(const Target *target, Path path, int64_t depth) {
-    const PathFacts *facts = path_facts(path);
+    const PathFacts *facts = &path_facts[path];
     Role role = {.matrices = 1, .depth = depth, .depth_padded = (depth + 1) / 2 * 2};
     target_shape_role(target, path, &role);
     role.weights = facts->weights;
     role.input = facts->input;
-    role.panel_bytes = role.depth_padded * PANEL_COLUMNS * format_bytes((Format)role.weights);
-    role.input_stride = (role.depth_padded * format_bytes((Format)role.input) + 63) / 64 * 64;
+    role.panel_bytes = format_bytes(facts->weights, role.depth_padded);
+    role.input_stride = (role.depth_padded * form_bytes[facts->input] + 63) / 64 * 64;
     return role;
 }
 
-static float element(const void *base, Format format, int64_t index) {
-    return format == FORMAT_BF16 ? packed_float_from_bf16(((const uint16_t *)base)[index]) : ((const float *)base)[index];
+static float element(const void *base, Form form, int64_t index) {
+    return form == FORM_BF16 ? packed_float_from_bf16(((const uint16_t *)base)[index]) : ((const float *)base)[index];
 }
 
-static void fill(void *base, Format format, int64_t count, uint64_t *state) {
+// Panels of normal numbers, packed as the format packs values.
+static void fill_panels(const Role *role, int64_t panels, uint8_t *w, uint64_t *state) {
+    static const int columns[PANEL_COLUMNS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                               16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+    static float values[PANEL_COLUMNS * FORMAT_MAX_GROUP];
+    int64_t group = format_facts[role->weights].group ? format_facts[role->weights].group : FORMAT_BLOCK;
+    for (int64_t p = 0; p < panels; p++) {
+        FormatRun run = {.count = PANEL_COLUMNS, .columns = columns, .values = values, .stride = group};
+        for (; run.k < role->depth_padded; run.k += group) {
+            run.depth = role->depth_padded - run.k < group ? role->depth_padded - run.k : group;
+            for (int64_t i = 0; i < PANEL_COLUMNS * group; i++) {
+                values[i] = synthetic_normal(state);
+            }
+            format_pack((Format)role->weights, w + p * role->panel_bytes, &run);
+        }
+    }
+}
+
+static void fill(void *base, Form form, int64_t count, uint64_t *state) {
     for (int64_t i = 0; i < count; i++) {
         float value = synthetic_normal(state);
-        if (format == FORMAT_BF16) {
+        if (form == FORM_BF16) {
             ((uint16_t *)base)[i] = packed_bf16_from_float(value);
         } else {
             ((float *)base)[i] = value;
@@ -59,13 +78,12 @@ static void check_output(const Target *target, const Role *role, const uint8_t *
     float chain = 0;
     double exact = 0, magnitude = 0;
     for (int64_t k = 0; k < role->depth_padded; k++) {
-        int64_t index = role->weights == FORMAT_BF16 ? (k / 2 * PANEL_COLUMNS + c) * 2 + k % 2 : k * PANEL_COLUMNS + c;
-        float x = element(a, (Format)role->input, k), y = element(panel, (Format)role->weights, index);
+        float x = element(a, (Form)role->input, k), y = (float)format_value((Format)role->weights, panel, k, (int)c);
         chain = target->fused ? fmaf(x, y, chain) : x * y + chain;
         exact += (double)x * (double)y;
         magnitude += fabs((double)x * (double)y);
     }
-    if (role->input == FORMAT_BF16) {  // dot products: sums of pairs, and of more
+    if (role->input == FORM_BF16) {  // dot products: sums of pairs, and of more
         ck_assert(fabs((double)got - exact) <= magnitude * (double)role->depth_padded * 0x1p-23 + 0x1p-100);
     } else {
         ck_assert_mem_eq(&got, &chain, sizeof got);
@@ -89,13 +107,13 @@ static void run_tile(const Target *target, const Role *role, TileKind kind, int 
 static void check_widened(const Role *role, const uint8_t *w, const float *widened) {
     for (int64_t i = 0; widened && i < role->depth_padded * PANEL_COLUMNS; i++) {
         int64_t k = i / PANEL_COLUMNS, column = i % PANEL_COLUMNS;
-        float expected = element(w, FORMAT_BF16, (k / 2 * PANEL_COLUMNS + column) * 2 + k % 2);
+        float expected = (float)format_value((Format)role->weights, w, k, (int)column);
         ck_assert_mem_eq(&widened[i], &expected, sizeof expected);
     }
 }
 
 static void check_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels) {
-    int64_t width = format_bytes((Format)role->input);
+    int64_t width = form_bytes[role->input];
     size_t last_row = (size_t)(role->depth_padded * width), a_bytes = (size_t)((rows - 1) * role->input_stride) + last_row;
     size_t w_bytes = (size_t)(panels * role->panel_bytes);
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
@@ -103,9 +121,9 @@ static void check_tile(const Target *target, const Role *role, TileKind kind, in
     size_t widened_bytes = (size_t)role->depth_padded * PANEL_COLUMNS * sizeof(float);
     float *widened = kind == TILE_WIDENING ? (float *)(void *)guarded(widened_bytes) : NULL;
     uint64_t state = (uint64_t)(rows * 1000 + panels);
-    fill(w, (Format)role->weights, (int64_t)w_bytes / format_bytes((Format)role->weights), &state);
+    fill_panels(role, panels, w, &state);
     for (int r = 0; r < rows; r++) {
-        fill(a + r * role->input_stride, (Format)role->input, role->depth_padded, &state);
+        fill(a + r * role->input_stride, (Form)role->input, role->depth_padded, &state);
     }
     run_tile(target, role, kind, rows, panels, a, w, out, widened);
     check_widened(role, w, widened);
@@ -117,7 +135,7 @@ static void check_tile(const Target *target, const Role *role, TileKind kind, in
 }
 
 START_TEST(test_tiles) {
-    static const int64_t depths[] = {1, 2, 3, 8, 31, 33, 41, 64, 126};
+    static const int64_t depths[] = {1, 2, 3, 8, 31, 33, 41, 64, 126, 128, 130, 300};
     const Target *target = targets[_i / PATH_COUNT];
     Path path = (Path)(_i % PATH_COUNT);
     if (!available_path(target, path)) {
@@ -127,10 +145,10 @@ START_TEST(test_tiles) {
         Role role = make_role(target, path, depths[d]);
         for (int rows = 1; rows <= role.max_rows; rows++) {
             check_tile(target, &role, TILE_PACKED, rows, 1);
-            if (path == PATH_BF16_WIDENED) {
+            if (path_facts[path].decodes) {
                 check_tile(target, &role, TILE_WIDENING, rows, 1);
-                Role widened = plan_widened_role(&role);  // what the tiles after it see
-                widened.unroll = target->tiles[PATH_FP32_FMA].unroll;
+                Role widened = plan_decoded_role(&role);  // what the tiles after it see
+                widened.unroll = target_tile(target, PATH_FP32_FMA)->unroll;
                 check_tile(target, &widened, TILE_WIDENED, rows, 1);
             }
         }
@@ -154,8 +172,8 @@ START_TEST(test_tiles_have_the_same_bits) {
     float *one = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE);
     float *all = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
     uint64_t state = 5;
-    fill(w, (Format)role.weights, (int64_t)w_bytes / format_bytes((Format)role.weights), &state);
-    fill(a, (Format)role.input, (int64_t)a_bytes / format_bytes((Format)role.input), &state);
+    fill_panels(&role, 2, w, &state);
+    fill(a, (Form)role.input, (int64_t)a_bytes / form_bytes[role.input], &state);
     for (int panels = 1; panels <= 2; panels++) {
         for (int rows = 1; rows <= (panels == 1 ? role.max_rows : role.wide_rows); rows++) {
             run_tile(target, &role, TILE_PACKED, rows, panels, a, w, all, NULL);
@@ -174,20 +192,21 @@ END_TEST
 START_TEST(test_blocks_add_up) {
     const Target *target = targets[_i / PATH_COUNT];
     Path path = (Path)(_i % PATH_COUNT);
-    if (!available_path(target, path) || path == PATH_BF16_AMX) {  // whose tiles do without
+    if (!available_path(target, path) || path_facts[path].fixed_shape) {  // whose tiles do without
         return;
     }
-    Role role = make_role(target, path, 84);
+    Role role = make_role(target, path,
+                          format_facts[path_facts[path].weights].group ? 3 * format_facts[path_facts[path].weights].group : 84);
     role.k_blocks = 3;
     Role blocked = plan_blocked_role(&role);
-    int64_t width = format_bytes((Format)role.input);
+    int64_t width = form_bytes[role.input];
     size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)role.panel_bytes;
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
     float *once = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
     float *sums = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
     uint64_t state = 5;
-    fill(w, (Format)role.weights, (int64_t)w_bytes / format_bytes((Format)role.weights), &state);
-    fill(a, (Format)role.input, (int64_t)a_bytes / width, &state);
+    fill_panels(&role, 1, w, &state);
+    fill(a, (Form)role.input, (int64_t)a_bytes / width, &state);
     for (int rows = 1; rows <= role.max_rows; rows++) {
         run_tile(target, &role, TILE_PACKED, rows, 1, a, w, once, NULL);
         memset(sums, 0, sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);

@@ -113,7 +113,7 @@ START_TEST(test_blocking_follows_the_cache) {
     machine.caches[0].bytes = 512 << 10;
     int64_t small = plan_default(&layer, &target_avx512, &machine, NULL).block_rows;
     ck_assert_int_lt(small, large);
-    ck_assert_int_ge(small, target_avx512.tiles[PATH_FP32_FMA].max_rows);
+    ck_assert_int_ge(small, target_tile(&target_avx512, PATH_FP32_FMA)->max_rows);
     ck_assert_int_le(large * 4096 * 4, 1 << 20);
 }
 END_TEST

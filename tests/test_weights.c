@@ -247,7 +247,7 @@ static void name_mxfp4(Kind *kind, Stacking stacking, int rows) {
 }
 
 START_TEST(packs_mxfp4) {
-    for (int format = 0; format < FORMAT_COUNT; format++) {
+    for (int format = FORMAT_FP32; format <= FORMAT_BF16; format++) {  // they hold every number of mxfp4 exactly
         Kind kind = store_kind(96, 64, (Format)format);
         Stacking stacking = (Stacking)(_i / TENSOR_ROWS_COUNT);
         name_mxfp4(&kind, stacking, _i % TENSOR_ROWS_COUNT);

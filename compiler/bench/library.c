@@ -31,13 +31,13 @@ int bench_tokens_create(const Plan *plan, int64_t tokens, const RoutingSkew *rou
     if (out->x) {
         synthetic_tokens(plan, windows * tokens, SEED + 1, routing, out->x);
     }
-    if (out->x && layer->activations == FORMAT_BF16) {
+    if (out->x && layer->activations == INTERFACE_BF16) {
         out->x16 = malloc((size_t)elements * sizeof(uint16_t));
         if (out->x16) {
             synthetic_to_bf16(out->x, elements, out->x16);
         }
     }
-    return out->x && (out->x16 || layer->activations != FORMAT_BF16) ? 0 : -1;
+    return out->x && (out->x16 || layer->activations != INTERFACE_BF16) ? 0 : -1;
 }
 
 void bench_tokens_free(BenchTokens *tokens) {
@@ -254,8 +254,8 @@ int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t 
         library->loaded->forward_routing(library->libraries[0], library->layers[0], tokens, window_address(library, window), hidden,
                                          library->y, hidden, experts, library->weights);
     for (int64_t i = 0; y && i < elements; i++) {
-        y[i] = library->plan->layer.activations == FORMAT_BF16 ? packed_float_from_bf16(((const uint16_t *)library->y)[i])
-                                                               : ((const float *)library->y)[i];
+        y[i] = library->plan->layer.activations == INTERFACE_BF16 ? packed_float_from_bf16(((const uint16_t *)library->y)[i])
+                                                                  : ((const float *)library->y)[i];
     }
     return status;
 }

@@ -91,7 +91,7 @@ int bench_interleave(BenchSide *sides, int count, double seconds) {
 int bench_best_peak(const Machine *machine, const char *target_name, Compute compute, int threads, double gflops[PATH_COUNT],
                     Path *best, Diagnostics *diagnostics) {
     const Target *target = target_find(target_name);
-    *best = PATH_FP32_FMA;
+    *best = (Path)0;
     for (int p = 0; target && p < PATH_COUNT; p++) {
         gflops[p] = 0;
         if (paths_in_class(machine, target, (Path)p, compute)) {

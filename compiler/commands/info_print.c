@@ -65,7 +65,7 @@ static void print_targets(const Machine *machine) {
         paths[0] = 0;
         for (int p = 0; p < PATH_COUNT; p++) {
             size_t length = strlen(paths);
-            if (supported ? paths_possible(machine, targets[t], (Path)p) : targets[t]->tiles[p].max_rows > 0) {
+            if (supported ? paths_possible(machine, targets[t], (Path)p) : target_tile(targets[t], (Path)p)->max_rows > 0) {
                 snprintf(paths + length, sizeof paths - length, "%s%s", length ? " " : "", path_name((Path)p));
             }
         }
@@ -159,7 +159,7 @@ static void print_winners(const Machine *machine, const InfoMeasured *measured) 
         for (int c = 0; c < COMPUTE_COUNT; c++) {
             int path = paths_winner(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
             table_cell(&table, "%s", format_names[f]), table_cell(&table, "%s", compute_names[c]);
-            table_cell(&table, "%s", path < 0 ? "none" : path_name((Path)path)), table_cell(&table, "%s", targets[best]->name);
+            table_cell(&table, "%s", path < 0 ? "none" : path_name(path)), table_cell(&table, "%s", targets[best]->name);
         }
     }
     putchar('\n');
@@ -249,7 +249,7 @@ static json_t *winners_json(const Machine *machine, const InfoMeasured *measured
         for (int c = 0; c < COMPUTE_COUNT; c++) {
             int path = paths_winner(machine, targets[best], &measured->peaks[best][0], (Format)f, (Compute)c);
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s?}", "weights", format_names[f], "compute", compute_names[c],
-                                                  "target", targets[best]->name, "path", path < 0 ? NULL : path_name((Path)path)));
+                                                  "target", targets[best]->name, "path", path < 0 ? NULL : path_name(path)));
         }
     }
     return list;

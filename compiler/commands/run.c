@@ -147,7 +147,7 @@ static int allocate_outputs(Run *run) {
     int64_t tokens = run->input.shape[0];
     run->output = (Npy){NPY_FLOAT32, 2, {tokens, layer->hidden}, allocate(tokens, layer->hidden * (int64_t)sizeof(float))};
     bool complete = run->output.data;
-    if (layer->activations == FORMAT_BF16) {
+    if (layer->activations == INTERFACE_BF16) {
         run->interface = allocate(tokens, layer->hidden * (int64_t)sizeof(uint16_t));
         complete = complete && run->interface;
     }

@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "read.h"
+#include "templates/plan.h"
 
 // Packed weights of a layer stay below this many bytes: no machine holds more, and sums of such sizes never overflow.
 static const int64_t max_layer_bytes = (int64_t)1 << 46;
@@ -55,12 +56,15 @@ static void check_sizes(Spec *spec, const ModelLayer *entry, size_t index) {
                    "layers[%zu] needs more than 64 TiB of weights: %lld x %lld experts of %lld x %lld", index,
                    (long long)entry->count, (long long)layer->experts, (long long)layer->intermediate, (long long)layer->hidden);
     }
-    if (layer->compute == COMPUTE_BF16 && layer->weights != FORMAT_BF16) {
-        spec_error(
-            spec, layer_place(&place, index, "compute", NULL), PLACE_VALUE,
-            "layers[%zu].compute is \"bf16\", but its weights are not: the dot products of this class multiply bf16 by bf16, "
-            "so fp32 weights would be rounded silently",
-            index);
+    for (RoleName role = ROLE_GATE_UP; role < (layer->shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP); role++) {
+        Format format = plan_format(layer, role);
+        if (!path_serves(format, (Compute)layer->compute)) {
+            spec_error(spec, layer_place(&place, index, "compute", NULL), PLACE_VALUE,
+                       "layers[%zu].compute is \"%s\", but its %s weights are %s, which no instruction path of this class reads "
+                       "without rounding them",
+                       index, compute_names[layer->compute], role_names[role], format_names[format]);
+            break;
+        }
     }
 }
 

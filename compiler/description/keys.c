@@ -93,7 +93,7 @@ static const Key router_rows[] = {
            DEFAULT(WEIGHT_ON_OUTPUT)),
     FLAG("bias", "Logits have a bias.", layer.router_bias, DEFAULT(0)),
     FLAG("per_iteration", "A router matrix per iteration instead of one for all.", layer.gate_per_iteration, DEFAULT(0)),
-    CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, format_names, DEFAULT(FORMAT_FP32)),
+    CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, router_format_names, DEFAULT(ROUTER_FP32)),
 };
 const Section spec_router = {"router", router_rows, sizeof router_rows / sizeof *router_rows};
 
@@ -110,6 +110,8 @@ static const Key expert_rows[] = {
     INTEGER("identity", "Choices that return their input and compute nothing; they follow the experts.", layer.identity_experts, 0,
             MAX_EXPERTS, DEFAULT(0)),
     INTEGER("null", "Choices that return nothing; they come last.", layer.null_experts, 0, MAX_EXPERTS, DEFAULT(0)),
+    CHOICE("down_weights", "Format of the packed down matrices; same: that of the layer's weights.", layer.down_weights,
+           own_format_names, DEFAULT(0)),
 };
 SECTION_DEFINE(expert_section, "experts", expert_rows);
 
@@ -122,6 +124,10 @@ static const Key shared_rows[] = {
     FLAG("bias", "Gate, up and down have biases.", layer.shared_bias, DEFAULT(0)),
     FLAG("gated", "Each is weighted by the sigmoid of a product of its own with x.", layer.shared_gated, DEFAULT(0)),
     REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
+    CHOICE("weights", "Format of the packed matrices; same: that of the layer's weights.", layer.shared_weights, own_format_names,
+           DEFAULT(0)),
+    CHOICE("down_weights", "Format of the packed down matrices; same: that of the shared experts' weights.",
+           layer.shared_down_weights, own_format_names, DEFAULT(0)),
 };
 SECTION_DEFINE(shared_section, "shared_experts", shared_rows);
 
@@ -189,11 +195,12 @@ static const Key layer_rows[] = {
     SECTION("router", "How experts are chosen and weighted.", spec_router, true),
     SECTION("experts", "The pool of routed experts.", expert_section, true),
     SECTION("shared_experts", "Experts that every token visits in every iteration.", shared_section, false),
-    CHOICE("weights", "Format of the packed expert matrices.", layer.weights, format_names, DEFAULT(FORMAT_BF16)),
-    CHOICE("compute", "Compute class: fp32, or bf16 (activations are rounded before a product; needs bf16 weights).", layer.compute,
-           compute_names, DEFAULT(COMPUTE_FP32)),
-    CHOICE("activations", "Format of inputs and outputs at the library's interface.", layer.activations, format_names,
-           DEFAULT(FORMAT_FP32)),
+    CHOICE("weights", "Format of the packed expert matrices, unless experts.down_weights or shared_experts say otherwise.",
+           layer.weights, format_names, DEFAULT(FORMAT_BF16)),
+    CHOICE("compute", "Compute class: fp32, or bf16 (activations are rounded before a product; not for fp32 weights).",
+           layer.compute, compute_names, DEFAULT(COMPUTE_FP32)),
+    CHOICE("activations", "Format of inputs and outputs at the library's interface.", layer.activations, interface_names,
+           DEFAULT(INTERFACE_FP32)),
     SECTION("checkpoint", "Where the weights are in a checkpoint.", checkpoint_section, false),
 };
 SECTION_DEFINE(layer_section, "layer", layer_rows);

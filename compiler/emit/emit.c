@@ -56,12 +56,12 @@ static void emit_role(Emission *e, const Role *role, const char *name, int64_t k
     snprintf(function, sizeof function, "tile_%s_%lld", name, (long long)kind);
     emit_dispatcher(e, role, TILE_PACKED, function);
     if (role->widen_tiles) {
-        Role widened = plan_widened_role(role);
-        widened.unroll = e->target->tiles[PATH_FP32_FMA].unroll;
+        Role decoded = plan_decoded_role(role);
+        decoded.unroll = target_tile(e->target, (Path)decoded.path)->unroll;
         snprintf(function, sizeof function, "tile_%s_widening_%lld", name, (long long)kind);
         emit_dispatcher(e, role, TILE_WIDENING, function);
         snprintf(function, sizeof function, "tile_%s_widened_%lld", name, (long long)kind);
-        emit_dispatcher(e, &widened, TILE_WIDENED, function);
+        emit_dispatcher(e, &decoded, TILE_WIDENED, function);
     }
     if (role->k_blocks > 1) {
         Role blocked = plan_blocked_role(role);
@@ -282,14 +282,16 @@ Object emit_single_tile(const Target *target, const Role *role, TileKind kind, i
 
 // The peak of a path whose operations are values: as many chains as the tallest tile keeps, which hides the latency of every CPU
 // we know. Returns the multiply-adds of a round.
-static int64_t emit_chains(Emission *e, const PathEmitter *emitter, LLVMValueRef function) {
-    int chains =
-        e->target->tiles[emitter->facts.path].max_rows * e->target->tiles[emitter->facts.path].tile_columns / e->target->lanes;
+static int64_t emit_chains(Emission *e, Path path, LLVMValueRef function) {
+    const PathEmitter *emitter = path_emitter(path);
+    const TileShape *shape = target_tile(e->target, path);
+    int chains = shape->max_rows * shape->tile_columns / e->target->lanes;
+    LLVMTypeRef operand = emitter->operand ? emitter->operand(e) : e->vector;
     enum { REPEAT = 4 };
     LLVMBasicBlockRef entry = LLVMGetInsertBlock(e->builder), loop = LLVMAppendBasicBlockInContext(e->context, function, "");
     LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(e->context, function, "");
-    LLVMValueRef a = emission_load(e, emitter->operand(e), LLVMGetParam(function, 1), 0, 4);  // unknown to the optimiser
-    LLVMValueRef w = emission_load(e, emitter->operand(e), LLVMGetParam(function, 1), 64, 4);
+    LLVMValueRef a = emission_load(e, operand, LLVMGetParam(function, 1), 0, 4);  // unknown to the optimiser
+    LLVMValueRef w = emission_load(e, operand, LLVMGetParam(function, 1), 64, 4);
     LLVMBuildBr(e->builder, loop);
     LLVMPositionBuilderAtEnd(e->builder, loop);
     LLVMValueRef counter = LLVMBuildPhi(e->builder, e->i64, ""), phis[EMISSION_MAX_ACCUMULATORS], sums[EMISSION_MAX_ACCUMULATORS];
@@ -299,7 +301,8 @@ static int64_t emit_chains(Emission *e, const PathEmitter *emitter, LLVMValueRef
         LLVMAddIncoming(phis[i], &zero, &entry, 1);
     }
     for (int i = 0; i < chains * REPEAT; i++) {
-        sums[i % chains] = emitter->operation(e, sums[i % chains], a, w);
+        sums[i % chains] =
+            emitter->operation ? emitter->operation(e, sums[i % chains], a, w) : emission_multiply_add(e, a, w, sums[i % chains]);
     }
     LLVMValueRef next = LLVMBuildAdd(e->builder, counter, LLVMConstInt(e->i64, 1, false), "");
     LLVMAddIncoming(counter, (LLVMValueRef[]){start, next}, (LLVMBasicBlockRef[]){entry, loop}, 2);
@@ -313,7 +316,7 @@ static int64_t emit_chains(Emission *e, const PathEmitter *emitter, LLVMValueRef
         total = LLVMBuildFAdd(e->builder, total, sums[i], "");
     }
     LLVMSetAlignment(LLVMBuildStore(e->builder, total, LLVMGetParam(function, 1)), 4);
-    return (int64_t)chains * REPEAT * e->target->lanes * emitter->operation_depth;
+    return (int64_t)chains * REPEAT * e->target->lanes * (emitter->operation ? emitter->operation_depth : 1);
 }
 
 Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics) {
@@ -323,7 +326,7 @@ Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnosti
     LLVMValueRef function =
         LLVMAddFunction(e.module, "peak", LLVMFunctionType(LLVMVoidTypeInContext(e.context), parameters, 2, false));
     LLVMPositionBuilderAtEnd(e.builder, LLVMAppendBasicBlockInContext(e.context, function, ""));
-    *operations = emitter->peak ? emitter->peak(&e, function) : emit_chains(&e, emitter, function);
+    *operations = emitter->peak ? emitter->peak(&e, function) : emit_chains(&e, path, function);
     LLVMBuildRetVoid(e.builder);
     return emission_finish(&e, path_features(target, path), false, "peak", NULL, diagnostics);
 }

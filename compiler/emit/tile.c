@@ -9,12 +9,11 @@
 
 #include "emit.h"
 
-enum { STEP_BYTES = PANEL_COLUMNS * 4 };  // of one panel per step, in every format: [k][32] fp32, [k/2][32][2] bf16
-
 // One tile under construction.
 typedef struct Tiling {
     Emission *e;
     const Role *role;
+    const FormatFacts *format;
     const PathEmitter *path;
     TileKind kind;
     LLVMValueRef function;
@@ -25,9 +24,9 @@ typedef struct Tiling {
 } Tiling;
 
 // The addresses that move with k; NULL: there is no such stream. ahead: what a told pass prefetches; near, far: what another does;
-// widened: where it keeps the panel.
+// decoded: where it keeps the panel as fp32.
 typedef struct Cursor {
-    LLVMValueRef a, w, ahead, near, far, widened;
+    LLVMValueRef a, w, ahead, near, far, decoded;
 } Cursor;
 enum { CURSOR_POINTERS = sizeof(Cursor) / sizeof(LLVMValueRef) };
 
@@ -43,42 +42,44 @@ static void tile_name(const Emission *e, const Role *role, TileKind kind, int ro
              kind == TILE_WIDENING  ? "widening"
              : kind == TILE_BLOCKED ? "block"
                                     : "tile",
-             role->weights == FORMAT_BF16 ? "bf16" : "fp32", path_name((Path)role->path), rows, panels * PANEL_COLUMNS,
-             (long long)role->depth_padded, (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll,
-             told ? -1 : role->prefetch, told ? -1 : role->prefetch_far, told ? role->ahead_hint : role->prefetch_hint,
+             format_names[role->weights], path_name((Path)role->path), rows, panels * PANEL_COLUMNS, (long long)role->depth_padded,
+             (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll, told ? -1 : role->prefetch,
+             told ? -1 : role->prefetch_far, told ? role->ahead_hint : role->prefetch_hint,
              (long long)(told ? role->ahead_bytes : 0), e->target->name);
 }
 
-// The lines of a step of a low tile, in the stream `at`, which moves on.
-static void emit_prefetch_own(const Tiling *t, const Step *step, LLVMValueRef *at, int hint) {
+// The cache lines of a step of a low tile that begin in it, in the stream `at`, which moves on. position: of the step, in bytes
+// from a line's beginning.
+static void emit_prefetch_own(const Tiling *t, const Step *step, LLVMValueRef *at, int64_t position, int hint) {
     for (int v = 0; v < step->vectors && *at; v++) {
-        if (step->weight_offsets[v] % 64 == 0) {
+        if ((position + step->weight_offsets[v]) % 64 == 0) {
             emission_prefetch(t->e, *at, step->weight_offsets[v], hint);
         }
     }
-    *at = *at ? emission_address(t->e, *at, STEP_BYTES) : NULL;
+    *at = *at ? emission_address(t->e, *at, t->format->step_bytes) : NULL;
 }
 
 // Low tiles are bound by memory: every line of the weights, some steps before it is needed, into the nearest cache, and earlier
 // into the second-level one, which waits for more lines at a time. Tall ones spread the next panel's lines over their many
 // multiply-adds, into the second-level cache.
-static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at) {
+static void emit_prefetch(const Tiling *t, const Step *step, Cursor *at, int64_t position) {
     Emission *e = t->e;
     if (at->ahead) {
         emission_prefetch(e, at->ahead, 0, t->role->ahead_hint);
         emission_prefetch(e, at->ahead, t->role->ahead_bytes, t->role->ahead_hint);
         at->ahead = LLVMBuildGEP2(e->builder, LLVMInt8TypeInContext(e->context), at->ahead, (LLVMValueRef *)&t->advance, 1, "");
     }
-    emit_prefetch_own(t, step, &at->near, t->role->prefetch_hint);
-    emit_prefetch_own(t, step, &at->far, EMISSION_FAR);
+    emit_prefetch_own(t, step, &at->near, position, t->role->prefetch_hint);
+    emit_prefetch_own(t, step, &at->far, position, EMISSION_FAR);
 }
 
-// The end of a round of a low tile's loop: a stream `distance` bytes ahead that has come to the end of what this pass reads goes on
-// with what is read next, so that the memory does not rest between panels. Of distances that are no whole rounds the last lines,
-// less than a round, are left out.
-static LLVMValueRef emit_turn(const Tiling *t, LLVMValueRef stream, LLVMValueRef w, int64_t rounds, int64_t distance) {
+// The end of a round of `round` bytes of a low tile's loop: a stream `distance` bytes ahead that has come to the end of what this
+// pass reads goes on with what is read next, so that the memory does not rest between panels. Of distances that are no whole rounds
+// the last lines, less than a round, are left out.
+static LLVMValueRef emit_turn(const Tiling *t, LLVMValueRef stream, LLVMValueRef w, int64_t rounds, int64_t round,
+                              int64_t distance) {
     Emission *e = t->e;
-    int64_t round = t->role->unroll * STEP_BYTES, left = (distance + round - 1) / round;
+    int64_t left = (distance + round - 1) / round;
     if (!stream) {
         return NULL;
     }
@@ -89,60 +90,125 @@ static LLVMValueRef emit_turn(const Tiling *t, LLVMValueRef stream, LLVMValueRef
 // `count` steps from the cursor on, which moves behind them.
 static void emit_steps(const Tiling *t, Step *step, Cursor *at, int64_t count) {
     Emission *e = t->e;
-    int64_t a_bytes = t->path->facts.depth * format_bytes((Format)t->role->input), kept_bytes = t->path->facts.depth * STEP_BYTES;
+    int64_t a_bytes = t->format->step * form_bytes[t->role->input], w_bytes = t->format->step_bytes;
+    int64_t kept_bytes = t->format->step * PANEL_COLUMNS * 4;
     for (int64_t u = 0; u < count; u++) {
         step->a = emission_address(e, at->a, u * a_bytes);
-        step->w = emission_address(e, at->w, u * STEP_BYTES);
-        step->widened = at->widened ? emission_address(e, at->widened, u * kept_bytes) : NULL;
-        emit_prefetch(t, step, at);
+        step->w = emission_address(e, at->w, u * w_bytes);
+        step->decoded = at->decoded ? emission_address(e, at->decoded, u * kept_bytes) : NULL;
+        emit_prefetch(t, step, at, u * w_bytes);
         t->path->step(e, step);
     }
     at->a = emission_address(e, at->a, count * a_bytes);
-    at->w = emission_address(e, at->w, count * STEP_BYTES);
-    at->widened = at->widened ? emission_address(e, at->widened, count * kept_bytes) : NULL;
+    at->w = emission_address(e, at->w, count * w_bytes);
+    at->decoded = at->decoded ? emission_address(e, at->decoded, count * kept_bytes) : NULL;
 }
 
-// The loop over k of one pass; leaves the sums in step->accumulators.
-static void emit_loop(const Tiling *t, Step *step, Cursor at) {
+// A loop under construction. Every moving value gets a phi: pointers first, then the accumulators, then the sums beside them.
+typedef struct Loop {
+    LLVMBasicBlockRef body, after;
+    LLVMValueRef end;  // the loop ends when the weights' address is this
+    LLVMValueRef pointers[CURSOR_POINTERS], accumulators[EMISSION_MAX_ACCUMULATORS], totals[EMISSION_MAX_ACCUMULATORS];
+} Loop;
+
+static LLVMValueRef begin_phi(Emission *e, LLVMValueRef *value, LLVMBasicBlockRef before) {
+    LLVMValueRef phi = LLVMBuildPhi(e->builder, LLVMTypeOf(*value), "");
+    LLVMAddIncoming(phi, value, &before, 1);
+    return *value = phi;
+}
+
+// bytes: of weights that the whole loop reads.
+static void loop_begin(const Tiling *t, Step *step, Cursor *at, int64_t bytes, const char *name, Loop *loop) {
     Emission *e = t->e;
-    int64_t steps = t->role->depth_padded / t->path->facts.depth, rounds = steps / t->role->unroll;
-    int count = step->rows * step->vectors;
-    if (rounds > 0) {
-        LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder);
-        LLVMBasicBlockRef loop = LLVMAppendBasicBlockInContext(e->context, t->function, "k");
-        LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->context, t->function, "k.end");
-        LLVMValueRef end = emission_address(e, at.w, rounds * t->role->unroll * STEP_BYTES);
-        LLVMBuildBr(e->builder, loop);
-        LLVMPositionBuilderAtEnd(e->builder, loop);
-        // Every moving value gets a phi: pointers first, then the sums.
-        LLVMValueRef *pointers = &at.a, pointer_phis[CURSOR_POINTERS] = {0}, phis[EMISSION_MAX_ACCUMULATORS];
-        for (int i = 0; i < CURSOR_POINTERS; i++) {
-            if (pointers[i]) {
-                pointer_phis[i] = LLVMBuildPhi(e->builder, e->pointer, "");
-                LLVMAddIncoming(pointer_phis[i], &pointers[i], &before, 1);
-                pointers[i] = pointer_phis[i];
-            }
-        }
-        for (int i = 0; i < count; i++) {
-            phis[i] = LLVMBuildPhi(e->builder, e->vector, "");
-            LLVMAddIncoming(phis[i], &step->accumulators[i], &before, 1);
-            step->accumulators[i] = phis[i];
-        }
-        emit_steps(t, step, &at, t->role->unroll);
-        at.near = emit_turn(t, at.near, at.w, rounds, t->role->prefetch);
-        at.far = emit_turn(t, at.far, at.w, rounds, t->role->prefetch_far);
-        for (int i = 0; i < CURSOR_POINTERS; i++) {
-            if (pointers[i]) {
-                LLVMAddIncoming(pointer_phis[i], &pointers[i], &loop, 1);
-            }
-        }
-        for (int i = 0; i < count; i++) {
-            LLVMAddIncoming(phis[i], &step->accumulators[i], &loop, 1);
-        }
-        LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntNE, at.w, end, ""), loop, after);
-        LLVMPositionBuilderAtEnd(e->builder, after);
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder);
+    LLVMValueRef *pointers = &at->a;
+    char end_name[32];
+    snprintf(end_name, sizeof end_name, "%s.end", name);
+    loop->body = LLVMAppendBasicBlockInContext(e->context, t->function, name);
+    loop->after = LLVMAppendBasicBlockInContext(e->context, t->function, end_name);
+    loop->end = emission_address(e, at->w, bytes);
+    LLVMBuildBr(e->builder, loop->body);
+    LLVMPositionBuilderAtEnd(e->builder, loop->body);
+    for (int i = 0; i < CURSOR_POINTERS; i++) {
+        loop->pointers[i] = pointers[i] ? begin_phi(e, &pointers[i], before) : NULL;
     }
-    emit_steps(t, step, &at, steps % t->role->unroll);
+    for (int i = 0; i < step->rows * step->vectors; i++) {
+        loop->accumulators[i] = begin_phi(e, &step->accumulators[i], before);
+        loop->totals[i] = step->totals ? begin_phi(e, &step->totals[i], before) : NULL;
+    }
+}
+
+static void loop_end(const Tiling *t, const Step *step, Cursor *at, Loop *loop) {
+    Emission *e = t->e;
+    LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->builder);
+    LLVMValueRef *pointers = &at->a;
+    for (int i = 0; i < CURSOR_POINTERS; i++) {
+        if (pointers[i]) {
+            LLVMAddIncoming(loop->pointers[i], &pointers[i], &latch, 1);
+        }
+    }
+    for (int i = 0; i < step->rows * step->vectors; i++) {
+        LLVMAddIncoming(loop->accumulators[i], &step->accumulators[i], &latch, 1);
+        if (step->totals) {
+            LLVMAddIncoming(loop->totals[i], &step->totals[i], &latch, 1);
+        }
+    }
+    LLVMBuildCondBr(e->builder, LLVMBuildICmp(e->builder, LLVMIntNE, at->w, loop->end, ""), loop->body, loop->after);
+    LLVMPositionBuilderAtEnd(e->builder, loop->after);
+}
+
+// `steps` steps in rounds. turns: streams go on with what is read next at the end of a round.
+static void emit_rounds(const Tiling *t, Step *step, Cursor *at, int64_t steps, bool turns) {
+    int64_t rounds = steps / t->role->unroll, round = t->role->unroll * t->format->step_bytes;
+    if (rounds > 0) {
+        Loop loop;
+        loop_begin(t, step, at, rounds * round, "k", &loop);
+        emit_steps(t, step, at, t->role->unroll);
+        if (turns) {
+            at->near = emit_turn(t, at->near, at->w, rounds, round, t->role->prefetch);
+            at->far = emit_turn(t, at->far, at->w, rounds, round, t->role->prefetch_far);
+        }
+        loop_end(t, step, at, &loop);
+    }
+    emit_steps(t, step, at, steps % t->role->unroll);
+}
+
+// One group: what it carries, which the streams pass by too, then its steps.
+static void emit_group(const Tiling *t, Step *step, Cursor *at, int64_t steps) {
+    Emission *e = t->e;
+    LLVMValueRef *streams[] = {&at->near, &at->far};
+    const int hints[] = {t->role->prefetch_hint, EMISSION_FAR};
+    for (int s = 0; s < 2; s++) {
+        for (int64_t line = 0; line < t->format->group_bytes && *streams[s] && t->first_column == 0; line += 64) {
+            for (int64_t panel = 0; panel < (t->columns + PANEL_COLUMNS - 1) / PANEL_COLUMNS; panel++) {
+                emission_prefetch(e, *streams[s], panel * t->role->panel_bytes + line, hints[s]);
+            }
+        }
+        *streams[s] = *streams[s] ? emission_address(e, *streams[s], t->format->group_bytes) : NULL;
+    }
+    step->group = at->w;
+    at->w = emission_address(e, at->w, t->format->group_bytes);
+    emit_rounds(t, step, at, steps, false);
+    if (t->path->group_end) {
+        t->path->group_end(e, step);
+    }
+}
+
+// All groups: a loop over the whole ones, then what is left of k.
+static void emit_groups(const Tiling *t, Step *step, Cursor *at) {
+    int64_t groups = t->role->depth_padded / t->format->group, left = t->role->depth_padded % t->format->group;
+    int64_t bytes = format_bytes((Format)t->role->weights, t->format->group);
+    if (groups > 0) {
+        Loop loop;
+        loop_begin(t, step, at, groups * bytes, "group", &loop);
+        emit_group(t, step, at, t->format->group / t->format->step);
+        at->near = emit_turn(t, at->near, at->w, groups, bytes, t->role->prefetch);
+        at->far = emit_turn(t, at->far, at->w, groups, bytes, t->role->prefetch_far);
+        loop_end(t, step, at, &loop);
+    }
+    if (left) {
+        emit_group(t, step, at, left / t->format->step);
+    }
 }
 
 // Bytes from a tile's output to where accumulator i belongs.
@@ -153,34 +219,49 @@ static int64_t output_offset(const Tiling *t, int i) {
 
 // Bytes from a panel to a column of it, or of the panel after it.
 static int64_t column_offset(const Role *role, int column) {
-    return column / PANEL_COLUMNS * role->panel_bytes + column % PANEL_COLUMNS * 4;
+    return column / PANEL_COLUMNS * role->panel_bytes +
+           column % PANEL_COLUMNS * format_facts[role->weights].step_bytes / PANEL_COLUMNS;
 }
 
 static void emit_pass(const Tiling *t) {
     Emission *e = t->e;
     int lanes = e->target->lanes;
-    LLVMValueRef accumulators[EMISSION_MAX_ACCUMULATORS];
+    LLVMValueRef accumulators[EMISSION_MAX_ACCUMULATORS], totals[EMISSION_MAX_ACCUMULATORS];
     Step step = {
         .rows = t->rows, .vectors = t->columns / lanes, .accumulators = accumulators, .input_stride = t->role->input_stride};
-    step.widened_offset = t->first_column * 4;
+    LLVMValueRef *sums = t->path->accumulator ? (step.totals = totals) : accumulators;
+    step.decoded_offset = t->first_column * 4;
     for (int i = 0; i < step.rows * step.vectors; i++) {
-        accumulators[i] = t->kind == TILE_BLOCKED
-                              ? emission_load(e, e->vector, LLVMGetParam(t->function, 2), output_offset(t, i), lanes * 4)
-                              : LLVMConstNull(e->vector);
+        if (t->path->accumulator) {
+            accumulators[i] = LLVMConstNull(t->path->accumulator(e));
+        }
+        sums[i] = t->kind == TILE_BLOCKED
+                      ? emission_load(e, e->vector, LLVMGetParam(t->function, 2), output_offset(t, i), lanes * 4)
+                      : LLVMConstNull(e->vector);
     }
     for (int v = 0; v < step.vectors; v++) {
-        step.weight_offsets[v] = column_offset(t->role, t->first_column + v * lanes);
+        int column = t->first_column + v * lanes;
+        step.weight_offsets[v] = column_offset(t->role, column);
+        step.panel_offsets[v] = column / PANEL_COLUMNS * t->role->panel_bytes;
+        step.columns[v] = column % PANEL_COLUMNS;
     }
     Cursor start = {.a = LLVMGetParam(t->function, 0), .w = LLVMGetParam(t->function, 1)};
     bool ahead = t->told && t->role->ahead_hint >= 0 && t->first_column == 0;  // one pass over the panel is enough
     start.ahead = ahead ? LLVMGetParam(t->function, 3) : NULL;
     start.near = !t->told && t->role->prefetch ? emission_address(e, start.w, t->role->prefetch) : NULL;
     start.far = !t->told && plan_prefetches_far(t->role) ? emission_address(e, start.w, t->role->prefetch_far) : NULL;
-    start.widened = t->kind == TILE_WIDENING ? LLVMGetParam(t->function, 5) : NULL;
-    emit_loop(t, &step, start);
+    start.decoded = t->kind == TILE_WIDENING ? LLVMGetParam(t->function, 5) : NULL;
+    if (t->format->group) {
+        emit_groups(t, &step, &start);
+    } else {
+        emit_rounds(t, &step, &start, plan_steps(t->role), true);
+    }
+    if (t->path->tile_end) {
+        t->path->tile_end(e, &step);
+    }
     for (int i = 0; i < step.rows * step.vectors; i++) {
         LLVMValueRef to = emission_address(e, LLVMGetParam(t->function, 2), output_offset(t, i));
-        LLVMSetAlignment(LLVMBuildStore(e->builder, accumulators[i], to), (unsigned)lanes * 4);
+        LLVMSetAlignment(LLVMBuildStore(e->builder, sums[i], to), (unsigned)lanes * 4);
     }
 }
 
@@ -211,7 +292,14 @@ LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, i
         LLVMBuildRetVoid(e->builder);
         return function;
     }
-    Tiling tiling = {.e = e, .role = role, .path = path, .kind = kind, .function = function, .rows = rows, .told = told};
+    Tiling tiling = {.e = e,
+                     .role = role,
+                     .format = &format_facts[role->weights],
+                     .path = path,
+                     .kind = kind,
+                     .function = function,
+                     .rows = rows,
+                     .told = told};
     tiling.columns = pass_columns(role, rows, panels * PANEL_COLUMNS);
     tiling.advance = LLVMGetParam(function, 4);
     for (; tiling.first_column < panels * PANEL_COLUMNS; tiling.first_column += tiling.columns) {

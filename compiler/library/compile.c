@@ -29,10 +29,15 @@ int compile_plans(const Model *model, const Target *target, const Machine *machi
     for (int64_t i = 0; i < model->layer_count; i++) {
         Layer layer = model->layers[i].layer;
         layer.compute = compute < 0 ? layer.compute : compute;
-        if (layer.compute == COMPUTE_BF16 && layer.weights != FORMAT_BF16) {
-            diagnostics_add(diagnostics, NULL, 0, 0, "layer '%s': compute class bf16 needs bf16 weights, it has fp32",
-                            model->layers[i].name);
-            return -1;
+        for (RoleName role = ROLE_GATE_UP; role < (layer.shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP); role++) {
+            Format format = plan_format(&layer, role);
+            if (!path_serves(format, (Compute)layer.compute)) {
+                diagnostics_add(diagnostics, NULL, 0, 0,
+                                "layer '%s': its %s weights are %s, which no instruction path of compute class %s reads without "
+                                "rounding them",
+                                model->layers[i].name, role_names[role], format_names[format], compute_names[layer.compute]);
+                return -1;
+            }
         }
         if (host && !measured && plan_needs_peaks(&layer, target)) {
             if (measure_peaks_kept(machine, target->name, (int)machine->threads, &peaks, diagnostics)) {

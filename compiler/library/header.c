@@ -280,7 +280,7 @@ static void write_constant(const Model *model, const ModelLayer *layer, const ch
 
 static void write_layer(const Model *model, const ModelLayer *row, FILE *stream) {
     const Layer *layer = &row->layer;
-    const char *type = layer->activations == FORMAT_BF16 ? "bf16 (uint16_t, the upper half of a float)" : "float";
+    const char *type = layer->activations == INTERFACE_BF16 ? "bf16 (uint16_t, the upper half of a float)" : "float";
     fprintf(stream, "// Layer \"%s\" (%lld of them): x and y are %s [tokens][%lld]", row->name, (long long)row->count, type,
             (long long)layer->hidden);
     bool fixed = !layer->k_per_token && selection_facts[layer->selection].takes_k;
@@ -301,7 +301,7 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
         write_constant(model, row, "K_MIN", layer->k_min, stream);
     }
     write_constant(model, row, "EXPECTED_K", layer->expected_k, stream);
-    write_constant(model, row, "ELEMENT_BYTES", format_bytes((Format)layer->activations), stream);
+    write_constant(model, row, "ELEMENT_BYTES", interface_bytes[layer->activations], stream);
     fputc('\n', stream);
 }
 

@@ -134,11 +134,25 @@ static uint64_t hash_text(uint64_t hash, const char *text) {
     return hash;
 }
 
+// Features that were added to runtime/cpu.c since fingerprints are in use, and that tell no CPU from another: wisdom and peaks of
+// older versions stay valid. Every CPU with avx2 has f16c.
+static void hash_features(uint64_t *hash, const char *capabilities) {
+    char names[MACHINE_CAPABILITIES_BYTES], *rest = names, *name, kept[MACHINE_CAPABILITIES_BYTES] = "";
+    snprintf(names, sizeof names, "%s", capabilities);
+    while ((name = strsep(&rest, " "))) {
+        size_t length = strlen(kept);
+        if (strcmp(name, "f16c")) {
+            snprintf(kept + length, sizeof kept - length, "%s%s", length ? " " : "", name);
+        }
+    }
+    *hash = hash_text(*hash, kept);
+}
+
 void machine_fingerprint(const Machine *machine, char out[MACHINE_FINGERPRINT_BYTES]) {
     uint64_t hash = 0xcbf29ce484222325u;
     char text[96];
     hash = hash_text(hash, machine->cpu);
-    hash = hash_text(hash, machine->capabilities);
+    hash_features(&hash, machine->capabilities);
     for (int64_t i = 0; i < machine->cache_count; i++) {
         const MachineCache *cache = &machine->caches[i];
         snprintf(text, sizeof text, "|L%lld %lld", (long long)cache->level, (long long)cache->bytes);

@@ -77,6 +77,9 @@ static int entry_read(const json_t *entry, Peaks *peaks) {
     for (int p = 0; p < PATH_COUNT; p++) {
         const json_t *path = json_object_get(entry, path_name((Path)p));
         const json_t *peak = json_object_get(path, "peak"), *tile = json_object_get(path, "tile");
+        if (!path) {
+            return 1;  // a path that was not there yet when the entry was made
+        }
         if (!json_is_number(peak) || !json_is_number(tile)) {
             return -1;
         }
@@ -98,7 +101,7 @@ int peaks_load(const char *path, const char *target, int threads, Peaks *peaks) 
     int status = peaks->note[0] ? -1 : 1;
     if (entry) {
         status = entry_read(entry, peaks);
-        if (status) {
+        if (status < 0) {
             snprintf(peaks->note, sizeof peaks->note, "%.120s: the entry '%s' is damaged", path, name);
         }
     }

@@ -20,7 +20,7 @@ static const Target *runnable(const char *name, Path path) {
     Machine machine;
     char missing[256];
     const Target *target = target_find(name);
-    if (!target || !target->tiles[path].max_rows || machine_detect(&machine) ||
+    if (!target || !target_tile(target, path)->max_rows || machine_detect(&machine) ||
         strcmp(machine.architecture, target->architecture)) {
         return NULL;
     }
@@ -71,14 +71,14 @@ int measure_peak(const char *name, Path path, int threads, double *gflops, Diagn
 
 // A role like a layer's gate/up, in the shape that the target's default tile has.
 static Role tile_role(const Target *target, Path path) {
-    const PathFacts *facts = path_facts(path);
+    const PathFacts *facts = &path_facts[path];
     Role role = {.matrices = 1, .depth = TILE_DEPTH, .depth_padded = TILE_DEPTH, .columns = PANEL_COLUMNS, .panels = 1};
     target_shape_role(target, path, &role);
     role.weights = facts->weights;
     role.input = facts->input;
-    role.panel_bytes = role.matrix_bytes = TILE_DEPTH * PANEL_COLUMNS * format_bytes((Format)role.weights);
+    role.panel_bytes = role.matrix_bytes = format_bytes((Format)role.weights, TILE_DEPTH);
     role.ahead_bytes = role.panel_bytes / 2;
-    role.input_stride = TILE_DEPTH * format_bytes((Format)role.input) + 64;
+    role.input_stride = TILE_DEPTH * form_bytes[role.input] + 64;
     return role;
 }
 

@@ -87,7 +87,7 @@ static const uint8_t *bank_matrix(const Bench *b, const Role *role, int64_t inde
 static int measure_stream(Bench *b, const Role *role, int rows, int panels, Statistics *time) {
     TileFunction *tile;
     Jit *jit = load_tile(b, role, rows, panels, &tile);
-    int64_t steps = role->weights == FORMAT_BF16 ? role->depth_padded / 2 : role->depth_padded, advance = role->ahead_bytes / steps;
+    int64_t advance = role->ahead_bytes / plan_steps(role);
     int64_t matrices = STREAM_BYTES / role->matrix_bytes + 1;
     matrices = matrices < role->matrices ? matrices : role->matrices;
     double samples[TABLE_SAMPLES];

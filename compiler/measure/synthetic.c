@@ -8,6 +8,7 @@
 
 #include "compiler/oracle/steps.h"
 #include "runtime/packed.h"
+#include "templates/formats.h"
 
 static const float token_constant = 4.0f;    // component 0 of tokens when the routing is skewed
 static const double one_offset = 60;         // "one": far beyond the noise of the logits
@@ -42,37 +43,18 @@ static void random_line(uint64_t *state, int16_t *line) {
     }
 }
 
-static void fill_panel_fp32(const Role *role, uint32_t mask, float scale, uint64_t state, float *panel) {
-    int16_t line[PANEL_COLUMNS];
-    for (int64_t k = 0; k < role->depth; k++) {
-        random_line(&state, line);
-        for (int c = 0; c < PANEL_COLUMNS; c++) {
-            panel[k * PANEL_COLUMNS + c] = (float)line[c] * scale;
+// One panel, step by step.
+static void fill_panel(const Role *role, uint32_t mask, float scale, uint64_t state, uint8_t *panel) {
+    int16_t lines[FORMAT_MAX_STEP][PANEL_COLUMNS];
+    int step = format_facts[role->weights].step;
+    FormatRandom random = {.lines = (const int16_t(*)[PANEL_COLUMNS])lines, .scale = scale};
+    for (; random.k < role->depth_padded; random.k += step) {
+        for (int i = 0; i < step; i++) {
+            bool real = random.k + i < role->depth;
+            random.mask[i] = real ? mask : 0;
+            random_line(&state, lines[i]);
         }
-    }
-    for (int64_t k = 0; k < role->depth_padded && mask != UINT32_MAX; k++) {
-        for (int c = 0; c < PANEL_COLUMNS; c++) {
-            panel[k * PANEL_COLUMNS + c] = mask >> c & 1 ? panel[k * PANEL_COLUMNS + c] : 0;
-        }
-    }
-    memset(panel + role->depth * PANEL_COLUMNS, 0, (size_t)(role->depth_padded - role->depth) * PANEL_COLUMNS * sizeof(float));
-}
-
-static void fill_panel_bf16(const Role *role, uint32_t mask, float scale, uint64_t state, uint16_t *panel) {
-    int16_t line[2][PANEL_COLUMNS];
-    for (int64_t pair = 0; pair < role->depth_padded / 2; pair++) {
-        uint16_t *out = panel + pair * 2 * PANEL_COLUMNS;
-        random_line(&state, line[0]);
-        random_line(&state, line[1]);
-        for (int c = 0; c < PANEL_COLUMNS; c++) {
-            for (int odd = 0; odd < 2; odd++) {
-                float value = (float)line[odd][c] * scale;
-                uint32_t bits;
-                memcpy(&bits, &value, sizeof bits);
-                bits = mask >> c & 1 && pair * 2 + odd < role->depth ? bits + 0x8000 : 0;
-                out[2 * c + odd] = (uint16_t)(bits >> 16);
-            }
-        }
+        format_random((Format)role->weights, panel, &random);
     }
 }
 
@@ -87,11 +69,7 @@ static void fill_role(const Plan *plan, uint8_t *instance, RoleName name, uint64
         uint8_t *panel = instance + role->offset + p * role->panel_bytes;
         uint32_t mask = panel_mask(role, p % role->panels, gated, width);
         uint64_t state = seed_of(seed, (uint64_t)name + 1, (uint64_t)p);
-        if (role->weights == FORMAT_BF16) {
-            fill_panel_bf16(role, mask, scale, state, (uint16_t *)panel);
-        } else {
-            fill_panel_fp32(role, mask, scale, state, (float *)panel);
-        }
+        fill_panel(role, mask, scale, state, panel);
     }
 }
 
@@ -327,7 +305,7 @@ void synthetic_tokens(const Plan *plan, int64_t tokens, uint64_t seed, const Rou
             row[i] = synthetic_normal(&state);
         }
         row[0] = constant ? token_constant : row[0];
-        for (int64_t i = 0; i < hidden && plan->layer.activations == FORMAT_BF16; i++) {
+        for (int64_t i = 0; i < hidden && plan->layer.activations == INTERFACE_BF16; i++) {
             row[i] = packed_float_from_bf16(packed_bf16_from_float(row[i]));
         }
     }

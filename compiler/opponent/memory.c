@@ -47,18 +47,13 @@ static void **array_of(OpponentWeights *weights, Tensor tensor) {
     return NULL;
 }
 
-static Format format_of(const Layer *layer, Tensor tensor, const PackedShape *shape) {
-    int router = tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
-    return shape->vector ? FORMAT_FP32 : (Format)(router ? layer->router_weights : layer->weights);
-}
-
 static void copy_tensor(const Plan *plan, const uint8_t *instance, Tensor tensor, const PackedShape *shape, void *array) {
-    Format format = format_of(&plan->layer, tensor, shape);
+    Number number = opponent_number(shape->format);
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < shape->matrices * shape->rows; row++) {
         for (int64_t k = 0; k < shape->columns; k++) {
             float value = packed_get(plan, instance, tensor, row / shape->rows, row % shape->rows, k);
-            if (format == FORMAT_BF16) {
+            if (number == NUMBER_BF16) {
                 ((uint16_t *)array)[row * shape->columns + k] = packed_bf16_from_float(value);
             } else {
                 ((float *)array)[row * shape->columns + k] = value;
@@ -73,12 +68,17 @@ int opponent_weights_unpack(const Plan *plan, const uint8_t *instance, OpponentW
     weights->routed.intermediate = plan->layer.intermediate;
     weights->shared.count = plan->layer.shared_experts;
     weights->shared.intermediate = plan->layer.shared_intermediate;
+    weights->router_number = opponent_number(plan_format(&plan->layer, ROLE_ROUTER));
+    weights->routed.gate_up_number = opponent_number(plan_format(&plan->layer, ROLE_GATE_UP));
+    weights->routed.down_number = opponent_number(plan_format(&plan->layer, ROLE_DOWN));
+    weights->shared.gate_up_number = opponent_number(plan_format(&plan->layer, ROLE_SHARED_GATE_UP));
+    weights->shared.down_number = opponent_number(plan_format(&plan->layer, ROLE_SHARED_DOWN));
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
         if (!packed_shape(plan, tensor, &shape)) {
             continue;
         }
-        size_t size = (size_t)format_bytes(format_of(&plan->layer, tensor, &shape));
+        size_t size = (size_t)number_bytes(opponent_number(shape.format));
         size_t bytes = (size_t)(shape.matrices * shape.rows * shape.columns) * size;
         void *array = allocate(bytes);
         if (!array) {

@@ -70,11 +70,11 @@ CLONES static void dots(int64_t rows, int64_t outputs, int64_t depth, const floa
 
 // A product with `outputs` rows of a matrix from row `first` on; bf16 rows are widened a few at a time into `wide`.
 static void product(int64_t rows, int64_t first, int64_t outputs, int64_t depth, const float *const *x, const void *matrix,
-                    Format format, const float *bias, float *wide, float *out, int64_t stride) {
+                    Number number, const float *bias, float *wide, float *out, int64_t stride) {
     for (int64_t o = 0; o < outputs; o += OPPONENT_OUTPUT_BLOCK) {
         int64_t block = outputs - o < OPPONENT_OUTPUT_BLOCK ? outputs - o : OPPONENT_OUTPUT_BLOCK;
         const float *w = (const float *)matrix + (first + o) * depth;
-        if (format == FORMAT_BF16) {
+        if (number == NUMBER_BF16) {
             widen_row(block * depth, (const uint16_t *)matrix + (first + o) * depth, wide);
             w = wide;
         }
@@ -154,8 +154,8 @@ static void route_row(const Layer *layer, const OpponentWeights *weights, Oppone
 static void route(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, int64_t iteration) {
     int64_t hidden = layer->hidden, gate = layer->gate_per_iteration ? iteration : 0, choices = layer_choices(layer),
             columns = layer_router_columns(layer);
-    Format format = (Format)layer->router_weights;
-    const uint8_t *matrix = (const uint8_t *)weights->router + gate * choices * hidden * format_bytes(format);
+    Number number = weights->router_number;
+    const uint8_t *matrix = (const uint8_t *)weights->router + gate * choices * hidden * number_bytes(number);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t first = 0; first < tokens; first += 4) {
         int64_t rows = tokens - first < 4 ? tokens - first : 4;
@@ -164,9 +164,9 @@ static void route(const Layer *layer, const OpponentWeights *weights, OpponentWo
         for (int64_t r = 0; r < rows; r++) {
             x[r] = w->memory[0] + (first + r) * hidden;
         }
-        product(rows, 0, choices, hidden, x, matrix, format, NULL, wide, logits, columns);
+        product(rows, 0, choices, hidden, x, matrix, number, NULL, wide, logits, columns);
         if (layer->shared_gated) {
-            product(rows, 0, layer->shared_experts, hidden, x, weights->shared_expert_gate, format, NULL, wide, logits + choices,
+            product(rows, 0, layer->shared_experts, hidden, x, weights->shared_expert_gate, number, NULL, wide, logits + choices,
                     columns);
         }
         for (int64_t token = first; token < first + rows; token++) {
@@ -218,21 +218,21 @@ static float hidden_value(const Layer *layer, float g, float u) {
 // One task: a block of outputs of expert e for its rows [first, last). down: values, otherwise hidden.
 static void expert_task(const Layer *layer, const OpponentPool *pool, OpponentWorkspace *w, int64_t e, int64_t first, int64_t last,
                         int64_t output, int down) {
-    int64_t size = format_bytes((Format)layer->weights), depth = down ? pool->intermediate : layer->hidden;
+    Number number = down ? pool->down_number : pool->gate_up_number;
+    int64_t size = number_bytes(number), depth = down ? pool->intermediate : layer->hidden;
     int64_t outputs = down ? layer->hidden : pool->intermediate, matrix = e * layer->hidden * pool->intermediate * size;
     int64_t count = outputs - output < TASK_OUTPUTS ? outputs - output : TASK_OUTPUTS;
     float *wide = w->wide + omp_get_thread_num() * w->wide_floats;
     float gates[ROW_BLOCK * TASK_OUTPUTS];
-    Format format = (Format)layer->weights;
     for (int64_t row = first; row < last; row += ROW_BLOCK) {
         int64_t rows = last - row < ROW_BLOCK ? last - row : ROW_BLOCK;
         const float *const *x = w->pointers + row;
         float *out = down ? w->values + row * outputs + output : w->hidden + row * outputs + output;
         const float *bias = down ? pool->down_bias : pool->up_bias;
-        product(rows, output, count, depth, x, (const uint8_t *)(down ? pool->down : pool->up) + matrix, format,
+        product(rows, output, count, depth, x, (const uint8_t *)(down ? pool->down : pool->up) + matrix, number,
                 bias ? bias + e * outputs : NULL, wide, out, outputs);
         if (!down && layer->gated) {
-            product(rows, output, count, depth, x, (const uint8_t *)pool->gate + matrix, format,
+            product(rows, output, count, depth, x, (const uint8_t *)pool->gate + matrix, number,
                     pool->gate_bias ? pool->gate_bias + e * outputs : NULL, wide, gates, TASK_OUTPUTS);
         }
         for (int64_t r = 0; r < rows && !down; r++) {
@@ -324,11 +324,12 @@ static void combine(const Layer *layer, OpponentWorkspace *w, int64_t tokens, fl
 static void run_shared(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, int64_t e,
                        float factor, float *next) {
     OpponentPool one = weights->shared;
-    int64_t size = format_bytes((Format)layer->weights) * layer->hidden * one.intermediate, start[2] = {0, tokens};
+    int64_t elements = layer->hidden * one.intermediate, start[2] = {0, tokens};
+    int64_t up_bytes = e * elements * number_bytes(one.gate_up_number);
     one.count = 1;
-    one.gate = layer->gated ? (uint8_t *)one.gate + e * size : NULL;
-    one.up = (uint8_t *)one.up + e * size;
-    one.down = (uint8_t *)one.down + e * size;
+    one.gate = layer->gated ? (uint8_t *)one.gate + up_bytes : NULL;
+    one.up = (uint8_t *)one.up + up_bytes;
+    one.down = (uint8_t *)one.down + e * elements * number_bytes(one.down_number);
     one.gate_bias = one.gate_bias ? one.gate_bias + e * one.intermediate : NULL;
     one.up_bias = one.up_bias ? one.up_bias + e * one.intermediate : NULL;
     one.down_bias = one.down_bias ? one.down_bias + e * layer->hidden : NULL;

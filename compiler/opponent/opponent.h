@@ -7,11 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "templates/plan.h"
+#include "runtime/packed.h"
 
-// A pool of experts; matrices in Format layer->weights, biases fp32. NULL where the layer has none.
+// A pool of experts; biases are fp32. NULL where the layer has none.
 typedef struct OpponentPool {
     int64_t count, intermediate;
+    Number gate_up_number, down_number;  // of the matrices: opponent_number of their packed formats
     void *gate, *up;             // [count][intermediate][hidden]
     void *down;                  // [count][hidden][intermediate]
     float *gate_bias, *up_bias;  // [count][intermediate]
@@ -21,10 +22,11 @@ typedef struct OpponentPool {
 typedef struct OpponentWeights {
     float *norm, *norm_bias;   // [hidden]
     float *coe_weight;         // [iterations - 1]
-    void *router;              // [gates][choices][hidden] in Format layer->router_weights
+    void *router;              // [gates][choices][hidden]
+    Number router_number;      // of both
     float *router_bias;        // [gates][choices]
     float *correction;         // [gates][choices]
-    void *shared_expert_gate;  // [shared experts][hidden] in Format layer->router_weights
+    void *shared_expert_gate;  // [shared experts][hidden]
     OpponentPool routed, shared;
 } OpponentWeights;
 
@@ -48,6 +50,11 @@ typedef struct OpponentWorkspace {
 } OpponentWorkspace;
 
 enum { OPPONENT_OUTPUT_BLOCK = 8 };  // rows of a matrix that are widened at a time
+
+// What matrices of a packed format are kept as: bf16 as bf16, everything else as fp32, exactly.
+static inline Number opponent_number(Format format) {
+    return format == FORMAT_BF16 ? NUMBER_BF16 : NUMBER_FP32;
+}
 
 // Copies one packed instance into row-major arrays, on huge pages where they are large. Returns 0, or -1 when out of memory
 // (nothing is left allocated).

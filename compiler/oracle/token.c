@@ -207,7 +207,7 @@ static void finish(const TokenRun *run, const float *h) {
         if (layer->outer_residual) {
             value = bounded_add(bounded_scale(bounded_exact(h[i]), layer->alpha), value);
         }
-        if (layer->activations == FORMAT_BF16) {
+        if (layer->activations == INTERFACE_BF16) {
             double error = value.error + unit_bf16 * (fabs(value.value) + value.error) + flushed_fp32;
             value = fabs(value.value) + error < 0x1.fep127 ? bounded_make(value.value, error) : (Bounded){0, INFINITY};
         }

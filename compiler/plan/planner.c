@@ -17,15 +17,10 @@ static Compute role_compute(const Layer *layer, int role) {
     return role == ROLE_ROUTER ? COMPUTE_FP32 : (Compute)layer->compute;
 }
 
-static Format role_format(const Layer *layer, int role) {
-    return (Format)(role == ROLE_ROUTER ? layer->router_weights : layer->weights);
-}
-
-// fp32 activations that are rounded to bf16 while they are prepared make the widened path legal in class bf16.
 static Path choose_path(const Layer *layer, const Target *target, int role, const Peaks *peaks) {
     Path best = PATH_COUNT;
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (path_rejection(target, (Path)p, role_format(layer, role), role_compute(layer, role))) {
+        if (path_rejection(target, (Path)p, plan_format(layer, (RoleName)role), role_compute(layer, role))) {
             continue;
         }
         if (best == PATH_COUNT || (peaks && peaks->tile_gflops[p] > peaks->tile_gflops[best])) {
@@ -37,11 +32,16 @@ static Path choose_path(const Layer *layer, const Target *target, int role, cons
 }
 
 bool plan_needs_peaks(const Layer *layer, const Target *target) {
-    int legal = 0;
-    for (int p = 0; p < PATH_COUNT; p++) {
-        legal += !path_rejection(target, (Path)p, (Format)layer->weights, (Compute)layer->compute);
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        int legal = 0;
+        for (int p = 0; p < PATH_COUNT; p++) {
+            legal += !path_rejection(target, (Path)p, plan_format(layer, (RoleName)r), role_compute(layer, r));
+        }
+        if (legal > 1) {
+            return true;
+        }
     }
-    return legal > 1;
+    return false;
 }
 
 int64_t planner_l2_bytes(const Machine *machine) {
@@ -54,11 +54,11 @@ int64_t planner_l2_bytes(const Machine *machine) {
     return assumed_l2_bytes;
 }
 
-// Widening a panel once pays from three tiles on (its stores cost about a tile's tenth; each tile then saves a fourteenth), as
+// Decoding a panel once pays from three tiles on (its stores cost about a tile's tenth; each tile then saves a fourteenth), as
 // long as the fp32 panel stays in a quarter of L2.
 static int32_t widen_tiles(const Role *role, int r, const Machine *machine) {
     bool fits = role->depth_padded * PANEL_COLUMNS * 4 <= planner_l2_bytes(machine) / 4;
-    return role->matrices && r != ROLE_ROUTER && role->path == PATH_BF16_WIDENED && fits ? 3 : 0;
+    return role->matrices && r != ROLE_ROUTER && path_facts[role->path].decodes && fits ? 3 : 0;
 }
 
 // Rows whose activations take half of a core's L2; the other half is for the panels that pass by.
@@ -125,7 +125,8 @@ Plan plan_default(const Layer *layer, const Target *target, const Machine *machi
 Plan plan_with_path(const Plan *plan, Path path, const Target *target, const Machine *machine) {
     Path paths[ROLE_COUNT];
     for (int r = 0; r < ROLE_COUNT; r++) {
-        paths[r] = r == ROLE_ROUTER ? (Path)plan->roles[r].path : path;
+        bool reads = path_facts[path].weights == plan_format(&plan->layer, (RoleName)r);
+        paths[r] = r == ROLE_ROUTER || !reads ? (Path)plan->roles[r].path : path;
     }
     return plan_on_paths(&plan->layer, paths, target, machine);
 }

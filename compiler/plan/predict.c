@@ -17,7 +17,7 @@ static int value_at(const Point *point, int knob) {
 // How much of the tallest tile's rate a tile of `rows` rows keeps: weights are loaded (and widened) for fewer multiply-adds, and
 // few accumulators wait for each other.
 static double low_tile_share(const Role *role, double rows, int lanes) {
-    double loads = role->path == PATH_BF16_WIDENED ? 1 : 0.3, tallest = role->max_rows;
+    double loads = path_facts[role->path].load_cost, tallest = role->max_rows;
     double chains = rows * (role->tile_columns < PANEL_COLUMNS ? role->tile_columns : PANEL_COLUMNS) / lanes;
     double latency = chains < 8 ? chains / 8 : 1;
     return rows / (rows + loads) / (tallest / (tallest + loads)) * latency;

@@ -135,8 +135,8 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
     case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
     case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
     case KNOB_K_BLOCKS:
-        for (int64_t blocks = 1; blocks <= 8; blocks *= 2) {  // whole pairs of k
-            if (role->depth_padded % (2 * blocks) == 0) {
+        for (int64_t blocks = 1, whole = plan_whole_k(role); blocks <= 8; blocks *= 2) {
+            if (role->depth_padded % (whole * blocks) == 0) {
                 add_value(knob, blocks);
             }
         }
@@ -180,7 +180,7 @@ static void fill_knob(const Space *space, SpaceKnob *knob) {
 
 // Instructions whose registers are tiles themselves have one shape.
 static bool has_knob(const Space *space, int kind, int role) {
-    bool fixed = role < ROLE_COUNT && space->standard.roles[role].path == PATH_BF16_AMX;
+    bool fixed = role < ROLE_COUNT && path_facts[space->standard.roles[role].path].fixed_shape;
     return !(fixed && (kind == KNOB_TILE || kind == KNOB_UNROLL || kind == KNOB_K_BLOCKS));
 }
 

@@ -1,6 +1,7 @@
 // The canonical text of a plan: one "key value" line per field, in one fixed order; parse(print(p)) == p.
 // The table below is the only list of fields.
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,18 +15,20 @@ typedef struct Field {
     size_t offset;
     FieldType type;
     const char *const *names;  // FIELD_NAME: zero-terminated, by enumerator
+    bool optional;             // FIELD_NAME: a line is there only where the value is not 0
 } Field;
 
-#define NAME(enumerator, name, ...) name,
+#define NAME(enumerator, symbol, ...) #symbol,
 static const char *const paths[] = {PATH_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
 
-#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL},
+#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL, false},
 // A field whose text keeps an older name, so that texts of plans stay as they are.
-#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL},
-#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL},
-#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL},
-#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names},
+#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL, false},
+#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL, false},
+#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, false},
+#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, false},
+#define OPTION(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, true},
 
 // clang-format off
 static const Field layer_fields[] = {
@@ -49,8 +52,10 @@ static const Field layer_fields[] = {
     REAL(Layer, slope) REAL(Layer, limit) REAL(Layer, up_offset)
     CHOICE(Layer, expert_bias, booleans) CHOICE(Layer, shared_bias, booleans)
     CHOICE(Layer, shared_gated, booleans) REAL(Layer, shared_scale)
-    CHOICE(Layer, weights, format_names) CHOICE(Layer, router_weights, format_names)
-    CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, format_names)};
+    CHOICE(Layer, weights, format_names) CHOICE(Layer, router_weights, router_format_names)
+    CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, interface_names)
+    OPTION(Layer, down_weights, own_format_names) OPTION(Layer, shared_weights, own_format_names)
+    OPTION(Layer, shared_down_weights, own_format_names)};
 static const Field plan_fields[] = {
     WIDE(Plan, instance_bytes)
     WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset) WIDE(Plan, coe_weight_offset) WIDE(Plan, correction_offset)
@@ -59,7 +64,7 @@ static const Field plan_fields[] = {
     CHOICE(Plan, up_order, order_names) NARROW(Plan, threads) CHOICE(Plan, bind, bind_names) CHOICE(Plan, huge_pages, booleans)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-    NARROW(Role, prefetch) NARROW(Role, prefetch_far) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, format_names)
+    NARROW(Role, prefetch) NARROW(Role, prefetch_far) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, form_names)
     CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
     WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
     WIDE(Role, bias_offset) WIDE(Role, input_stride)};
@@ -111,6 +116,14 @@ static void print_value(FILE *stream, const Field *field, const char *value) {
     }
 }
 
+static bool is_left_out(const Field *field, const char *value) {
+    int32_t narrow = 0;
+    if (field->optional) {
+        memcpy(&narrow, value, sizeof narrow);
+    }
+    return field->optional && narrow == 0;
+}
+
 char *plan_print(const Plan *plan) {
     char *text = NULL;
     size_t length = 0;
@@ -121,8 +134,11 @@ char *plan_print(const Plan *plan) {
     for (int g = 0; g < GROUPS; g++) {
         Group group = group_at(g);
         for (size_t f = 0; f < group.count; f++) {
-            fprintf(stream, "%s.%s ", group.prefix, group.fields[f].name);
-            print_value(stream, &group.fields[f], (const char *)plan + group.base + group.fields[f].offset);
+            const char *value = (const char *)plan + group.base + group.fields[f].offset;
+            if (!is_left_out(&group.fields[f], value)) {
+                fprintf(stream, "%s.%s ", group.prefix, group.fields[f].name);
+                print_value(stream, &group.fields[f], value);
+            }
         }
     }
     if (fclose(stream)) {
@@ -167,8 +183,11 @@ int plan_parse(const char *text, const char *name, Plan *plan, Diagnostics *diag
             const Field *field = &group.fields[f];
             char key[96], found[192];
             size_t length = strcspn(text, "\n"), prefix;
-            line++;
             prefix = (size_t)snprintf(key, sizeof key, "%s.%s ", group.prefix, field->name);
+            if (field->optional && strncmp(text, key, prefix)) {
+                continue;
+            }
+            line++;
             snprintf(found, sizeof found, "%.*s", (int)(length < sizeof found ? length : sizeof found - 1), text);
             if (strncmp(found, key, prefix) || parse_value(found + prefix, field, (char *)plan + group.base + field->offset)) {
                 diagnostics_add(diagnostics, name, line, 0, "expected '%s<value>', found '%s'", key, found);

@@ -1,9 +1,6 @@
 // The loader of a printed PyTorch module: the description's table of tensors, and the few lines of Python that read them.
+#include "templates/plan.h"
 #include "text.h"
-
-static int is_router(Tensor tensor) {
-    return tensor == TENSOR_ROUTER || tensor == TENSOR_SHARED_EXPERT_GATE;
-}
 
 static int has_encoding(const Torch *torch, Encoding encoding) {
     for (int t = 0; t < TENSOR_COUNT; t++) {
@@ -30,9 +27,8 @@ static void print_table(const Torch *torch) {
     torch_line(torch, 1, "tensors = {");
     for (int t = 0; t < TENSOR_COUNT; t++) {
         const TensorSource *source = &checkpoint->tensors[t];
-        Format format = is_router((Tensor)t)                           ? (Format)torch->layer->router_weights
-                        : layer_tensor_inputs(torch->layer, (Tensor)t) ? (Format)torch->layer->weights
-                                                                       : FORMAT_FP32;
+        RoleName role = plan_tensor_role((Tensor)t);
+        Format format = role == ROLE_COUNT ? FORMAT_FP32 : plan_format(torch->layer, role);
         if (!*source->pattern) {
             continue;
         }

@@ -10,7 +10,7 @@
 // Loads that a step of a tile adds to one row's multiply-adds (predict.c has the same), and accumulators that hide their latency:
 // four cycles, two units.
 static double tile_share(Path path, double rows, double vectors) {
-    double loads = path == PATH_BF16_WIDENED ? 1 : 0.3, hidden = 8;
+    double loads = path_facts[path].load_cost, hidden = 8;
     return rows / (rows + loads) * fmin(rows * vectors / hidden, 1);
 }
 

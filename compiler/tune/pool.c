@@ -14,8 +14,8 @@ static const double shortest_sample = 0.004;  // seconds; shorter calls are repe
 // --- checking ----------------------------------------------------------------------------------------------------------------
 
 static float output_at(const TunePool *pool, const uint8_t *y, int64_t i) {
-    return pool->standard.layer.activations == FORMAT_BF16 ? packed_float_from_bf16(((const uint16_t *)y)[i])
-                                                           : ((const float *)y)[i];
+    return pool->standard.layer.activations == INTERFACE_BF16 ? packed_float_from_bf16(((const uint16_t *)y)[i])
+                                                              : ((const float *)y)[i];
 }
 
 static bool near_enough(const TunePool *pool, int64_t count, double distance) {

@@ -19,7 +19,7 @@ static int make_room(TuneTokens *tokens, int64_t most) {
 
 int tune_tokens_open(TuneTokens *tokens, const Plan *plan, int64_t most, const Routing *routing, Diagnostics *diagnostics) {
     const Layer *layer = &plan->layer;
-    *tokens = (TuneTokens){.layer = layer, .row_bytes = (size_t)(layer->hidden * format_bytes((Format)layer->activations))};
+    *tokens = (TuneTokens){.layer = layer, .row_bytes = (size_t)(layer->hidden * interface_bytes[layer->activations])};
     if (routing->is_trace && routing_trace_read(routing->text + strlen("trace:"), layer, &tokens->trace, diagnostics)) {
         return -1;
     }

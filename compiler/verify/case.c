@@ -141,7 +141,7 @@ static int check_oracle(const VerifyRun *run, VerifyCase *test) {
         fail(test, "token %lld, column %lld is %.9g, not %.9g +- %.3g: %.3g bounds", (long long)found->token,
              (long long)found->column, (double)run->y[at], run->oracle[at], run->bound[at], found->worst);
     }
-    int rounded = layer->activations == FORMAT_BF16 || layer->compute == COMPUTE_BF16;
+    int rounded = layer->activations == INTERFACE_BF16 || layer->compute == COMPUTE_BF16;
     int sharp = test->model == ERROR_LIKELY && layer->hidden >= l2_hidden && !rounded;
     if (sharp && !(found->worst_l2_bound <= l2_share)) {
         fail(test, "a row's L2 error is %.3g of its bounds' L2 norm, more than %.3g", found->worst_l2_bound, l2_share);

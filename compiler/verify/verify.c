@@ -100,7 +100,7 @@ static int make_buffers(VerifyRun *run) {
     const Layer *layer = &run->plan->layer;
     Room rooms[VERIFY_ARRAYS];
     int complete = 1;
-    run->size = (size_t)format_bytes((Format)layer->activations);
+    run->size = (size_t)interface_bytes[layer->activations];
     list_rooms(layer, run, rooms);
     for (int i = 0; i < VERIFY_ARRAYS - !layer->k_per_token; i++) {
         *rooms[i].array = malloc(rooms[i].bytes + 1);
