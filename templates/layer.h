@@ -24,7 +24,7 @@
     X(ACTIVATION_GELU, "gelu") X(ACTIVATION_GELU_TANH, "gelu_tanh") X(ACTIVATION_RELU, "relu") X(ACTIVATION_RELU2, "relu2")
 // Number formats of weights and activations. X(enumerator, name, bytes per element)
 #define FORMAT_LIST(X) X(FORMAT_FP32, "fp32", 4) X(FORMAT_BF16, "bf16", 2)
-// Compute classes: what rounding a product may apply (design: a dot-product path is legal only in its class).
+// Compute classes: what rounding a product may apply (docs/architecture.md: a dot-product path is legal only in its class).
 #define COMPUTE_LIST(X) X(COMPUTE_FP32, "fp32") X(COMPUTE_BF16, "bf16")
 
 #define LAYER_ENUMERATOR(enumerator, ...) enumerator,
