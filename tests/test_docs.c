@@ -1,4 +1,5 @@
-// README.md and docs/: what they show exists in the program, and what the program has is shown.
+// README.md, docs/ and other documents: the commands that they show exist and run, and their links lead somewhere. That lists of
+// keys, options and knobs are complete is tested by test_docs_lists.c.
 //
 // Code blocks of documents, by the word after their fence:
 //   sh         run here, one after the other, in a folder in which the repository's examples/ and tests/ are: quick commands only
@@ -9,7 +10,6 @@
 // options. `catena COMMAND` is none.
 #include <ctype.h>
 #include <glob.h>
-#include <jansson.h>
 #include <limits.h>
 #include <regex.h>
 #include <stdbool.h>
@@ -18,91 +18,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "document.h"
 #include "shell.h"
 #include "suites.h"
 
-enum { WORD_BYTES = 256, COMMAND_BYTES = 1024 };
+enum { COMMAND_BYTES = 1024 };
 
 static const char *const patterns[] = {"README.md", "docs/*.md", "examples/*/README.md", "tests/golden/README.md"};
 enum { PATTERNS = sizeof patterns / sizeof *patterns, TO_RUN = 2 };  // the first ones' blocks are run
 
-// --- lines ---------------------------------------------------------------------------------------------------------------------
-
-// Cuts the next line off a text that is the caller's; NULL at the end.
-static char *next_line(char **text) {
-    char *line = *text, *end = strchr(line, '\n');
-    if (!*line) {
-        return NULL;
-    }
-    *text = end ? end + 1 : line + strlen(line);
-    if (end) {
-        *end = 0;
-    }
-    return line;
-}
-
-// Cuts the next span between backquotes off a line; NULL where there is none.
-static char *next_span(char **line) {
-    char *begin = strchr(*line, '`'), *end = begin ? strchr(begin + 1, '`') : NULL;
-    if (!end) {
-        return NULL;
-    }
-    *end = 0;
-    *line = end + 1;
-    return begin + 1;
-}
-
-// The first cell of a table's row, cut off: up to a bar that is not escaped.
-static char *first_cell(char *row) {
-    for (char *c = row + 1; *c; c++) {
-        if (*c == '|' && c[-1] != '\\') {
-            *c = 0;
-        }
-    }
-    return row + 1;
-}
-
-// --- sets of names -------------------------------------------------------------------------------------------------------------
-
-static void add(json_t *set, const char *prefix, const char *name) {
-    char whole[WORD_BYTES];
-    ck_assert_int_lt(snprintf(whole, sizeof whole, "%s%s", prefix, name), WORD_BYTES);
-    ck_assert_int_eq(json_object_set_new(set, whole, json_true()), 0);
-}
-
-static void check_equal(json_t *documented, const char *document, json_t *existing, const char *what) {
-    const char *name;
-    json_t *value;
-    ck_assert_uint_gt(json_object_size(existing), 0);
-    json_object_foreach(documented, name, value) {
-        ck_assert_msg(json_object_get(existing, name), "%s: %s '%s' does not exist", document, what, name);
-    }
-    json_object_foreach(existing, name, value) {
-        ck_assert_msg(json_object_get(documented, name), "%s: %s '%s' is missing", document, what, name);
-    }
-    json_decref(documented);
-    json_decref(existing);
-}
-
 // --- commands exist --------------------------------------------------------------------------------------------------------------
 
-static json_t *helps;  // of commands that were asked for, by name
 static char *makefiles;
 
-static const char *help_of(const char *command, const char *where) {
-    json_t *known = json_object_get(helps, command);
-    if (!known) {
-        int status;
-        char *text = shell_read(&status, "$CATENA '%s' --help", command);
-        ck_assert_msg(!status, "%s: there is no command '%s'", where, command);
-        json_object_set_new(helps, command, known = json_string(text));
-        free(text);
-    }
-    return json_string_value(known);
-}
-
 static bool matches(const char *text, const char *format, const char *word) {
-    char pattern[2 * WORD_BYTES];
+    char pattern[2 * DOCUMENT_WORD_BYTES];
     regex_t expression;
     snprintf(pattern, sizeof pattern, format, word);
     ck_assert_int_eq(regcomp(&expression, pattern, REG_EXTENDED | REG_NOSUB | REG_NEWLINE), 0);
@@ -115,7 +45,7 @@ static void check_option(const char *command, char *word, const char *where) {
     bool is_long = word[1] == '-';
     word[strcspn(word, "=")] = 0;
     const char *format = is_long ? "^ {2,6}(-., )?%s([,=[]| |$)" : "^  %s, ";
-    ck_assert_msg(matches(help_of(command, where), format, word), "%s: catena %s has no option '%s'", where, command, word);
+    ck_assert_msg(matches(program_help(command, where), format, word), "%s: catena %s has no option '%s'", where, command, word);
 }
 
 static void check_make(char *word, const char *where) {
@@ -165,7 +95,7 @@ static int check_command(char *command, const char *where) {
                 return 0;
             }
             if (*name != '-') {
-                help_of(name, where);
+                program_help(name, where);
             }
         } else if (*word == '-' && word[1]) {
             check_option(name, word, where);
@@ -196,10 +126,10 @@ static int check_shell(const char *line, const char *where) {
 
 static int check_document(const char *path) {
     size_t size;
-    char *text = shell_read_file(path, &size), *rest = text, *line, joined[COMMAND_BYTES] = "", fence[WORD_BYTES] = "";
+    char *text = shell_read_file(path, &size), *rest = text, *line, joined[COMMAND_BYTES] = "", fence[DOCUMENT_WORD_BYTES] = "";
     int commands = 0;
     bool inside = false;
-    while ((line = next_line(&rest))) {
+    while ((line = document_line(&rest))) {
         if (!strncmp(line, "```", 3)) {
             inside = !inside;
             snprintf(fence, sizeof fence, "%s", line + 3);
@@ -213,7 +143,7 @@ static int check_document(const char *path) {
                 *joined = 0;
             }
         } else if (!inside) {
-            for (char *span; (span = next_span(&line));) {
+            for (char *span; (span = document_span(&line));) {
                 commands += check_shell(span, path);
             }
         }
@@ -243,9 +173,7 @@ START_TEST(commands_exist) {
     ck_assert_ptr_nonnull(makefiles);
     memcpy(makefiles, make, size);
     memcpy(makefiles + size, tests, more + 1);
-    helps = json_object();
     each_document(0, PATTERNS, check_document, 80);
-    json_decref(helps);
     free(makefiles);
     free(make);
     free(tests);
@@ -263,7 +191,7 @@ static int write_script(const char *path) {
     bool is_shell = false;
     int blocks = 0;
     ck_assert_ptr_nonnull(all);
-    while ((line = next_line(&rest))) {
+    while ((line = document_line(&rest))) {
         if (strncmp(line, "```", 3)) {
             if (part) {
                 fprintf(part, "%s\n", line);
@@ -295,9 +223,10 @@ static int write_script(const char *path) {
 static int run_document(const char *path) {
     int blocks = write_script(path);
     if (blocks) {
-        shell_expect(0, "",
-                     "rm -rf $D/there && mkdir -p $D/there && cd $D/there && ln -s \"$ROOT/examples\" \"$ROOT/tests\" . && "
-                     "PATH=$D/bin:$PATH XDG_DATA_HOME=$D/data sh -eux ../script");
+        shell_expect(
+            0, "",
+            "rm -rf $D/there && mkdir -p $D/there && cd $D/there && ln -s \"$ROOT/examples\" \"$ROOT/tests\" . && "
+            "{ PATH=$D/bin:$PATH XDG_DATA_HOME=$D/data sh -eux ../script >../output 2>&1 || { tail -n 30 ../output; exit 1; }; }");
     }
     return blocks;
 }
@@ -311,195 +240,6 @@ START_TEST(commands_run) {
 }
 END_TEST
 
-// --- keys ------------------------------------------------------------------------------------------------------------------------
-
-// Every key below a node of the schema. What has keys itself is a section, not a key; a layer's keys have no prefix.
-static void collect_keys(const json_t *schema, const json_t *node, const char *prefix, json_t *keys) {
-    const char *name;
-    json_t *value;
-    size_t i;
-    if (json_object_get(node, "$ref")) {
-        collect_keys(schema, json_object_get(json_object_get(schema, "$defs"), "tensor"), "checkpoint.tensors.*.", keys);
-    }
-    json_object_foreach(json_object_get(node, "properties"), name, value) {
-        char inner[WORD_BYTES];
-        snprintf(inner, sizeof inner, "%s%s.", prefix, name);
-        if (!json_object_get(value, "properties")) {
-            add(keys, prefix, name);
-        }
-        collect_keys(schema, value, strcmp(name, "layers") ? inner : "", keys);
-    }
-    if (json_object_get(node, "items")) {
-        collect_keys(schema, json_object_get(node, "items"), prefix, keys);
-    }
-    json_array_foreach(json_object_get(node, "oneOf"), i, value) {
-        collect_keys(schema, value, prefix, keys);
-    }
-}
-
-START_TEST(keys_are_documented) {
-    static const struct {
-        const char *header, *prefix;
-    } tables[] = {{"| key | type |", ""}, {"| tensor |", "checkpoint.tensors."}, {"| key of a tensor |", "checkpoint.tensors.*."}};
-    size_t size;
-    int status;
-    char *printed = shell_read(&status, "$CATENA schema"), *text = shell_read_file("docs/description.md", &size), *rest = text,
-         *line;
-    json_t *schema = json_loads(printed, 0, NULL), *keys = json_object(), *documented = json_object();
-    const char *prefix = NULL;
-    ck_assert_ptr_nonnull(schema);
-    collect_keys(schema, schema, "", keys);
-    while ((line = next_line(&rest))) {
-        prefix = *line == '|' ? prefix : NULL;
-        for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-            prefix = strncmp(line, tables[i].header, strlen(tables[i].header)) ? prefix : tables[i].prefix;
-        }
-        char *cell = prefix ? first_cell(line) : NULL, *span;
-        while (cell && (span = next_span(&cell))) {
-            add(documented, prefix, span);
-        }
-    }
-    check_equal(documented, "docs/description.md", keys, "key");
-    json_decref(schema);
-    free(printed);
-    free(text);
-}
-END_TEST
-
-// --- options ---------------------------------------------------------------------------------------------------------------------
-
-// "-o, --output=DIR" of a command's help, or an action with its arguments; NULL for other lines.
-static char *option_of(char *line, bool actions) {
-    size_t indent = strspn(line, " ");
-    bool option = line[indent] == '-' && (indent == 2 || indent == 6);
-    if (option) {
-        char *name = strstr(line, "--");
-        ck_assert_msg(name, "an option without a long name: %s", line);
-        name[strcspn(name, " ")] = 0;
-    } else if (!actions || indent != 2) {
-        return NULL;
-    }
-    for (size_t end = strlen(line); end && line[end - 1] == ' ';) {
-        line[--end] = 0;
-    }
-    return line + indent;
-}
-
-static void collect_options(const char *help, json_t *options) {
-    char *text = strdup(help), *rest = text, *line;
-    bool actions = false;
-    while ((line = next_line(&rest))) {
-        actions |= !strcmp(line, "Actions:");
-        char *option = option_of(line, actions);
-        if (option) {
-            add(options, "", option);
-        }
-    }
-    free(text);
-}
-
-// The first cells of tables of options and actions in a part of a document, without backquotes and backslashes.
-static void collect_rows(const char *part, size_t bytes, json_t *rows) {
-    char *text = strndup(part, bytes), *rest = text, *line;
-    bool inside = false;
-    while ((line = next_line(&rest))) {
-        bool header = !strncmp(line, "| option |", 10) || !strncmp(line, "| action |", 10);
-        inside = *line == '|' && (inside || header);
-        if (inside && !header && strncmp(line, "| ---", 5)) {
-            char name[WORD_BYTES], *to = name;
-            for (const char *c = first_cell(line); *c && to < name + WORD_BYTES - 1; c++) {
-                if (*c != '`' && *c != '\\' && (*c != ' ' || to > name)) {
-                    *to++ = *c;
-                }
-            }
-            *to = 0;
-            to[-1] = to[-1] == ' ' ? 0 : to[-1];
-            add(rows, "", name);
-        }
-    }
-    free(text);
-}
-
-static const char section_mark[] = "\n## catena ";
-
-static void check_command_section(const char *document, const char *name) {
-    char heading[WORD_BYTES], what[WORD_BYTES];
-    snprintf(heading, sizeof heading, "%s%s\n", section_mark, name);
-    const char *begin = strstr(document, heading), *first = strstr(document, section_mark);
-    ck_assert_msg(begin, "docs/commands.md: command '%s' is missing", name);
-    const char *end = strstr(begin + 1, "\n## ");
-    json_t *rows = json_object(), *options = json_object();
-    collect_rows(document, (size_t)(first - document), rows);  // those of every command
-    collect_rows(begin, end ? (size_t)(end - begin) : strlen(begin), rows);
-    collect_options(help_of(name, "docs/commands.md"), options);
-    snprintf(what, sizeof what, "option of %s", name);
-    check_equal(rows, "docs/commands.md", options, what);
-}
-
-START_TEST(options_are_documented) {
-    size_t size;
-    int status;
-    char *document = shell_read_file("docs/commands.md", &size), *usage = shell_read(&status, "$CATENA --help"), *rest = usage,
-         *line;
-    json_t *commands = json_object(), *sections = json_object();
-    const char *name;
-    json_t *value;
-    helps = json_object();
-    while ((line = next_line(&rest))) {
-        if (!strncmp(line, "  ", 2)) {
-            line[2 + strcspn(line + 2, " ")] = 0;
-            add(commands, "", line + 2);
-        }
-    }
-    for (const char *at = document; (at = strstr(at, section_mark));) {
-        char section[WORD_BYTES];
-        at += strlen(section_mark);
-        snprintf(section, sizeof section, "%.*s", (int)strcspn(at, "\n"), at);
-        add(sections, "", section);
-    }
-    json_object_foreach(commands, name, value) {
-        check_command_section(document, name);
-    }
-    check_equal(sections, "docs/commands.md", commands, "command");
-    json_decref(helps);
-    free(document);
-    free(usage);
-}
-END_TEST
-
-// --- knobs -----------------------------------------------------------------------------------------------------------------------
-
-// The program lists the knobs of a layer where a candidate names another. This layer has all that there are: bf16 panels can be
-// widened, a chain can be walked by turns, and several threads can be bound.
-START_TEST(knobs_are_documented) {
-    static const char candidate[] = "[{\"nonsense\": 1}]", mark[] = "there is no knob 'nonsense' here, but ";
-    int status;
-    shell_write_file("$D/candidates.json", candidate, sizeof candidate - 1);
-    char *message = shell_read(&status,
-                               "$CATENA tune tests/data/coe_small_layer.json --threads 4 --wisdom none "
-                               "--candidates $D/candidates.json 2>&1");
-    char *list = strstr(message, mark);
-    ck_assert_msg(status == 1 && list, "%s", message);
-    json_t *knobs = json_object(), *documented = json_object();
-    for (char *name = strtok(list + strlen(mark), ", \n"); name; name = strtok(NULL, ", \n")) {
-        add(knobs, "", name);
-    }
-    size_t size;
-    char *text = shell_read_file("docs/tuning.md", &size), *rest = text, *line;
-    bool inside = false;
-    while ((line = next_line(&rest))) {
-        inside = *line == '|' && (inside || !strncmp(line, "| knob |", 8));
-        char *cell = inside ? first_cell(line) : NULL, *span;
-        while (cell && (span = next_span(&cell))) {
-            add(documented, "", span);
-        }
-    }
-    check_equal(documented, "docs/tuning.md", knobs, "knob");
-    free(message);
-    free(text);
-}
-END_TEST
-
 // --- links -----------------------------------------------------------------------------------------------------------------------
 
 // Whether a heading of the file is what an anchor names: in small letters, with - for spaces, without other signs.
@@ -507,13 +247,13 @@ static bool has_anchor(const char *path, const char *anchor) {
     size_t size;
     char *text = shell_read_file(path, &size), *rest = text, *line;
     bool found = false;
-    while (!found && (line = next_line(&rest))) {
-        char slug[WORD_BYTES], *to = slug;
+    while (!found && (line = document_line(&rest))) {
+        char slug[DOCUMENT_WORD_BYTES], *to = slug;
         const char *c = line + strspn(line, "#");
         if (c == line || *c != ' ') {
             continue;
         }
-        for (c++; *c && to < slug + WORD_BYTES - 1; c++) {
+        for (c++; *c && to < slug + DOCUMENT_WORD_BYTES - 1; c++) {
             if (isalnum((unsigned char)*c) || *c == '-' || *c == '_' || *c == ' ') {
                 *to++ = (char)(*c == ' ' ? '-' : tolower((unsigned char)*c));
             }
@@ -526,13 +266,13 @@ static bool has_anchor(const char *path, const char *anchor) {
 }
 
 static void check_link(const char *path, const char *link) {
-    char target[PATH_MAX], name[WORD_BYTES];
+    char target[PATH_MAX], name[DOCUMENT_WORD_BYTES];
     const char *slash = strrchr(path, '/');
     int folder = slash ? (int)(slash - path) + 1 : 0, length = (int)strcspn(link, ")\"");
     if (!strncmp(link, "http", 4)) {
         return;
     }
-    ck_assert_int_lt(snprintf(name, sizeof name, "%.*s", length, link), WORD_BYTES);
+    ck_assert_int_lt(snprintf(name, sizeof name, "%.*s", length, link), DOCUMENT_WORD_BYTES);
     char *anchor = strchr(name, '#');
     if (anchor) {
         *anchor++ = 0;
@@ -565,15 +305,15 @@ END_TEST
 
 Suite *suite_docs(void) {
     Suite *suite = suite_create("docs");
-    TCase *cases = tcase_create("docs");
-    tcase_set_timeout(cases, TEST_TIMEOUT);
-    tcase_add_checked_fixture(cases, shell_begin, shell_end);
-    tcase_add_test(cases, commands_exist);
-    tcase_add_test(cases, commands_run);
-    tcase_add_test(cases, keys_are_documented);
-    tcase_add_test(cases, options_are_documented);
-    tcase_add_test(cases, knobs_are_documented);
-    tcase_add_test(cases, links_lead_to_files);
-    suite_add_tcase(suite, cases);
+    TCase *shown = tcase_create("shown"), *run = tcase_create("run");
+    tcase_set_timeout(shown, TEST_TIMEOUT);
+    tcase_set_timeout(run, TEST_TIMEOUT);
+    tcase_add_checked_fixture(shown, shell_begin, shell_end);
+    tcase_add_checked_fixture(run, shell_begin, shell_end);
+    tcase_add_test(shown, commands_exist);
+    tcase_add_test(shown, links_lead_to_files);
+    tcase_add_test(run, commands_run);
+    suite_add_tcase(suite, shown);
+    suite_add_tcase(suite, run);
     return suite;
 }
