@@ -9,6 +9,31 @@
 #include "shell.h"
 #include "suites.h"
 
+// What stands between backquotes in the first cells of the document's tables that begin so.
+static void collect_spans(const char *path, const char *header, const char *prefix, json_t *names) {
+    size_t size;
+    char *text = shell_read_file(path, &size), *rest = text, *line;
+    bool inside = false;
+    while ((line = document_line(&rest))) {
+        inside = *line == '|' && (inside || !strncmp(line, header, strlen(header)));
+        char *cell = inside ? document_cell(line) : NULL, *span;
+        while (cell && (span = document_span(&cell))) {
+            names_add(names, prefix, span);
+        }
+    }
+    free(text);
+}
+
+// The words of a message between two marks, with commas between them.
+static void collect_words(char *message, const char *begin, const char *end, json_t *names) {
+    char *list = strstr(message, begin), *stop = list ? strstr(list, end) : NULL;
+    ck_assert_msg(stop, "%s", message);
+    *stop = 0;
+    for (char *name = strtok(list + strlen(begin), ", \n"); name; name = strtok(NULL, ", \n")) {
+        names_add(names, "", name);
+    }
+}
+
 // --- keys ------------------------------------------------------------------------------------------------------------------------
 
 // Every key below a node of the schema. What has keys itself is a section, not a key; a layer's keys have no prefix.
@@ -36,31 +61,18 @@ static void collect_keys(const json_t *schema, const json_t *node, const char *p
 }
 
 START_TEST(keys_are_documented) {
-    static const struct {
-        const char *header, *prefix;
-    } tables[] = {{"| key | type |", ""}, {"| tensor |", "checkpoint.tensors."}, {"| key of a tensor |", "checkpoint.tensors.*."}};
-    size_t size;
+    static const char path[] = "docs/description.md";
     int status;
-    char *printed = shell_read(&status, "$CATENA schema"), *text = shell_read_file("docs/description.md", &size), *rest = text,
-         *line;
+    char *printed = shell_read(&status, "$CATENA schema");
     json_t *schema = json_loads(printed, 0, NULL), *keys = json_object(), *documented = json_object();
-    const char *prefix = NULL;
     ck_assert_ptr_nonnull(schema);
     collect_keys(schema, schema, "", keys);
-    while ((line = document_line(&rest))) {
-        prefix = *line == '|' ? prefix : NULL;
-        for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-            prefix = strncmp(line, tables[i].header, strlen(tables[i].header)) ? prefix : tables[i].prefix;
-        }
-        char *cell = prefix ? document_cell(line) : NULL, *span;
-        while (cell && (span = document_span(&cell))) {
-            names_add(documented, prefix, span);
-        }
-    }
-    names_compare(documented, "docs/description.md", keys, "key");
+    collect_spans(path, "| key | type |", "", documented);
+    collect_spans(path, "| tensor |", "checkpoint.tensors.", documented);
+    collect_spans(path, "| key of a tensor |", "checkpoint.tensors.*.", documented);
+    names_compare(documented, path, keys, "key");
     json_decref(schema);
     free(printed);
-    free(text);
 }
 END_TEST
 
@@ -163,36 +175,37 @@ START_TEST(options_are_documented) {
 }
 END_TEST
 
-// --- knobs -----------------------------------------------------------------------------------------------------------------------
+// --- knobs and families
+// ------------------------------------------------------------------------------------------------------------
 
 // The program lists the knobs of a layer where a candidate names another. This layer has all that there are: bf16 panels can be
 // widened, a chain can be walked by turns, and several threads can be bound.
 START_TEST(knobs_are_documented) {
-    static const char candidate[] = "[{\"nonsense\": 1}]", mark[] = "there is no knob 'nonsense' here, but ";
+    static const char path[] = "docs/tuning.md", candidate[] = "[{\"nonsense\": 1}]";
     int status;
     shell_write_file("$D/candidates.json", candidate, sizeof candidate - 1);
     char *message = shell_read(&status,
                                "$CATENA tune tests/data/coe_small_layer.json --threads 4 --wisdom none "
                                "--candidates $D/candidates.json 2>&1");
-    char *list = strstr(message, mark);
-    ck_assert_msg(status == 1 && list, "%s", message);
     json_t *knobs = json_object(), *documented = json_object();
-    for (char *name = strtok(list + strlen(mark), ", \n"); name; name = strtok(NULL, ", \n")) {
-        names_add(knobs, "", name);
-    }
-    size_t size;
-    char *text = shell_read_file("docs/tuning.md", &size), *rest = text, *line;
-    bool inside = false;
-    while ((line = document_line(&rest))) {
-        inside = *line == '|' && (inside || !strncmp(line, "| knob |", 8));
-        char *cell = inside ? document_cell(line) : NULL, *span;
-        while (cell && (span = document_span(&cell))) {
-            names_add(documented, "", span);
-        }
-    }
-    names_compare(documented, "docs/tuning.md", knobs, "knob");
+    collect_words(message, "there is no knob 'nonsense' here, but ", "\n", knobs);
+    collect_spans(path, "| knob |", "", documented);
+    names_compare(documented, path, knobs, "knob");
     free(message);
-    free(text);
+}
+END_TEST
+
+// And the families where a model is of another.
+START_TEST(families_are_documented) {
+    static const char path[] = "docs/importing.md", config[] = "{\"model_type\": \"nonsense\"}";
+    int status;
+    shell_write_file("$D/config.json", config, sizeof config - 1);
+    char *message = shell_read(&status, "$CATENA import $D/config.json 2>&1");
+    json_t *families = json_object(), *documented = json_object();
+    collect_words(message, "known are\n", "for others", families);
+    collect_spans(path, "| family |", "", documented);
+    names_compare(documented, path, families, "family");
+    free(message);
 }
 END_TEST
 
@@ -204,6 +217,7 @@ Suite *suite_docs_lists(void) {
     tcase_add_test(cases, keys_are_documented);
     tcase_add_test(cases, options_are_documented);
     tcase_add_test(cases, knobs_are_documented);
+    tcase_add_test(cases, families_are_documented);
     suite_add_tcase(suite, cases);
     return suite;
 }
