@@ -142,13 +142,12 @@ include tests/tests.mk
 DATA := $(DESTDIR)$(PREFIX)/share
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DATA)/catena/examples/peers $(DATA)/doc/catena/docs/images $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/bin $(DATA)/catena/examples/peers $(DATA)/doc/catena $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 755 $(BUILD)/catena $(DESTDIR)$(PREFIX)/bin/catena
 	install -m 644 $(wildcard examples/*.json examples/*.c) $(DATA)/catena/examples
 	install -m 644 $(wildcard examples/peers/*.md examples/peers/*.c examples/peers/*.py) $(DATA)/catena/examples/peers
 	install -m 644 $(wildcard README.md LICENSE) $(DATA)/doc/catena
-	install -m 644 $(wildcard docs/*.md) $(DATA)/doc/catena/docs
-	install -m 644 $(wildcard docs/images/*) $(DATA)/doc/catena/docs/images
+	for file in $$(find docs -type f); do install -D -m 644 $$file $(DATA)/doc/catena/$$file || exit 1; done
 	printf '%s\n' 'prefix=$(PREFIX)' 'bindir=$${prefix}/bin' 'examplesdir=$${prefix}/share/catena/examples' '' 'Name: catena' \
 		'Description: compiler for sparse-expert layers (Mixture-of-Experts, Chain-of-Experts)' 'Version: $(VERSION)' \
 		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
