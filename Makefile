@@ -147,6 +147,7 @@ install: all
 	install -m 644 $(wildcard examples/*.json examples/*.c) $(DATA)/catena/examples
 	install -m 644 $(wildcard examples/peers/*.md examples/peers/*.c examples/peers/*.py) $(DATA)/catena/examples/peers
 	install -m 644 $(wildcard README.md LICENSE) $(DATA)/doc/catena
+	for file in $$(find docs -type f); do install -D -m 644 $$file $(DATA)/doc/catena/$$file || exit 1; done
 	printf '%s\n' 'prefix=$(PREFIX)' 'bindir=$${prefix}/bin' 'examplesdir=$${prefix}/share/catena/examples' '' 'Name: catena' \
 		'Description: compiler for sparse-expert layers (Mixture-of-Experts, Chain-of-Experts)' 'Version: $(VERSION)' \
 		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc

@@ -28,7 +28,7 @@
 #define FORM_LIST(X) X(FORM_FP32, "fp32", 4) X(FORM_BF16, "bf16", 2)
 // Formats of packed router matrices. X(enumerator, name, Format)
 #define ROUTER_FORMAT_LIST(X) X(ROUTER_FP32, "fp32", FORMAT_FP32) X(ROUTER_BF16, "bf16", FORMAT_BF16)
-// Compute classes: what rounding a product may apply (design: a dot-product path is legal only in its class).
+// Compute classes: what rounding a product may apply (docs/architecture.md: a dot-product path is legal only in its class).
 #define COMPUTE_LIST(X) X(COMPUTE_FP32, "fp32") X(COMPUTE_BF16, "bf16")
 
 #define LAYER_ENUMERATOR(enumerator, ...) enumerator,

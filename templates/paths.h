@@ -25,8 +25,8 @@ typedef enum Path { PATH_LIST(PATH_ENUMERATOR) PATH_COUNT } Path;
 // What is to know of an instruction path before any code is made; what a row does not say is 0.
 typedef struct PathFacts {
     const char *name;
-    Format weights;     // packed format that it reads
-    Form input;         // form of the prepared activations that it reads
+    Format weights;  // packed format that it reads
+    Form input;  // form of the prepared activations that it reads
     int classes;  // bit c: legal in Compute c. fp32 activations are rounded while they are prepared where the class asks for it
     double load_cost;  // of a tile's loads and conversions of weights, in rows' worth of multiply-adds
     int decodes;  // its tiles can leave a panel as fp32, from which PATH_FP32_FMA multiplies: the fastest tiles of those classes

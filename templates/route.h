@@ -1,5 +1,5 @@
 // Routing of one iteration: logits z = softcap(scale W_t x_t + b), scores, selection, weights; and the shared experts' gates.
-// See semantics: "The pipeline of one layer".
+// See docs/description.md, "What is computed".
 #ifndef CATENA_ROUTE_H
 #define CATENA_ROUTE_H
 

@@ -22,6 +22,8 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(artifact, NATIVE_AND_SANITIZED) \
     X(property, NATIVE_AND_SANITIZED) \
     X(placement, NATIVE_AND_SANITIZED) \
+    X(docs, NATIVE_AND_SANITIZED) \
+    X(docs_lists, NATIVE_AND_SANITIZED) \
     X(torch_module, NATIVE) \
     X(machine, NATIVE) \
     X(oracle, NATIVE_AND_SANITIZED) \

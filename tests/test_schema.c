@@ -1,5 +1,5 @@
 // examples/schema.json is what `catena schema` prints, a key of each type is described as the parser reads it, every example is
-// accepted, and README.md's table has every key with its bounds and default.
+// accepted, and docs/description.md has every key with its bounds and default.
 #include <glob.h>
 #include <jansson.h>
 #include <regex.h>
@@ -151,25 +151,16 @@ START_TEST(patterns_are_the_parser) {
 }
 END_TEST
 
-// --- README.md's table of keys -----------------------------------------------------------------------------------------------
+// --- the tables of docs/description.md -------------------------------------------------------------------------------------------
 
-// The type and default that README.md gives for a key; its row may hold its neighbour's name too: "`a.b`, `.c`".
-static void find_row(const char *readme, const char *path, char *type, char *fallback) {
-    char whole[132], last[132], name[256];
-    const char *dot = strrchr(path, '.'), *row = strstr(readme, "| key | type | default | meaning |");
-    ck_assert_ptr_nonnull(row);
-    snprintf(whole, sizeof whole, "`%s`", path);
-    snprintf(last, sizeof last, "`%s`", dot ? dot : path);
-    while ((row = strchr(row, '\n')) && *++row == '|') {
-        *fallback = 0;  // stays where the cell is empty
-        if (sscanf(row, "| %255[^|]| %255[^|]| %255[^|]|", name, type, fallback) >= 2) {
-            bool neighbour = dot && !strncmp(name + 1, path, (size_t)(dot - path) + 1) && strstr(name, last);
-            if (strstr(name, whole) == name || neighbour) {
-                return;
-            }
-        }
-    }
-    ck_abort_msg("README.md has no row of %s", path);
+// The type and default that the document gives for a key.
+static void find_row(const char *document, const char *path, char *type, char *fallback) {
+    char start[136];
+    snprintf(start, sizeof start, "\n| `%s` | ", path);
+    const char *row = strstr(document, start);
+    ck_assert_msg(row, "docs/description.md has no row of %s", path);
+    *fallback = 0;  // stays where the cell is empty
+    ck_assert_int_ge(sscanf(row + strlen(start), "%255[^|]| %255[^|]|", type, fallback), 1);
 }
 
 static void check_number(const Key *key, const char *path, const char *type, const char *fallback) {
@@ -191,20 +182,20 @@ static void check_choice(const Key *key, const char *path, const char *type, con
     ck_assert_msg(!strcmp(type, names) && !strcmp(fallback, name), "%s: %s, default %s", path, type, fallback);
 }
 
-static void check_readme(const char *readme, const Section *section, const char *prefix) {
+static void check_document(const char *document, const Section *section, const char *prefix) {
     for (size_t i = 0; i < section->count; i++) {
         const Key *key = &section->keys[i];
         char path[128], inner[132], type[256], fallback[256];
         snprintf(path, sizeof path, "%s%s", prefix, key->name);
         snprintf(inner, sizeof inner, "%s%s", key->type == KEY_LAYERS ? "" : path, key->type == KEY_LAYERS ? "" : ".");
         if (key->type == KEY_SECTION) {
-            check_readme(readme, key->section, inner);
+            check_document(document, key->section, inner);
         } else if (key->type != KEY_TENSOR) {
-            find_row(readme, path, type, fallback);
+            find_row(document, path, type, fallback);
             ck_assert_msg(!key->required == !strstr(fallback, "required") || key->fallback < key->minimum, "%s: %s", path,
                           fallback);
             if (key->type == KEY_LAYERS) {
-                check_readme(readme, key->section, inner);
+                check_document(document, key->section, inner);
             } else if (key->type == KEY_INTEGER || key->type == KEY_REAL) {
                 check_number(key, path, type, fallback);
             } else if (key->type == KEY_CHOICE) {
@@ -217,11 +208,11 @@ static void check_readme(const char *readme, const Section *section, const char 
     }
 }
 
-START_TEST(readme_has_every_key) {
+START_TEST(document_has_every_key) {
     size_t size;
-    char *readme = shell_read_file("README.md", &size);
-    check_readme(readme, &spec_root, "");
-    free(readme);
+    char *document = shell_read_file("docs/description.md", &size);
+    check_document(document, &spec_root, "");
+    free(document);
 }
 END_TEST
 
@@ -252,7 +243,7 @@ Suite *suite_schema(void) {
     tcase_add_test(cases, file_is_what_is_printed);
     tcase_add_loop_test(cases, says_what_the_parser_reads, 0, KEYS);
     tcase_add_loop_test(cases, patterns_are_the_parser, 0, TEXTS);
-    tcase_add_test(cases, readme_has_every_key);
+    tcase_add_test(cases, document_has_every_key);
     tcase_add_test(cases, accepts_every_example);
     suite_add_tcase(suite, cases);
     return suite;

@@ -173,7 +173,7 @@ json_t *spec_schema(void) {
     }
     set(&schema, root, "$schema", json_string("https://json-schema.org/draft/2020-12/schema"));
     set(&schema, root, "title", json_string("Description of sparse-expert layers for catena"));
-    set(&schema, root, "description", json_string("See README.md. `catena schema` prints this."));
+    set(&schema, root, "description", json_string("See docs/description.md. `catena schema` prints this."));
     set_section(&schema, root, &spec_root);
     set(&schema, root, "$defs", tensor_definition(&schema));
     free(schema.defaults);

@@ -109,8 +109,7 @@ static void report_unknown(const ImportConfig *config) {
     root.section = NULL;
     import_error(&root, where ? where : architecture ? "architectures" : NULL, "unknown model: found %s", found);
     list_types(known, sizeof known);
-    snprintf(lines, sizeof lines, "  known are%s\n  for others, write the description by hand (README, \"The description\")\n",
-             known);
+    snprintf(lines, sizeof lines, "  known are%s\n  for others, write the description by hand (docs/description.md)\n", known);
     diagnostics_explain(config->diagnostics, lines);
 }
 

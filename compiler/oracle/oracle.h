@@ -1,5 +1,6 @@
-// The oracle: what the description means (README), in scalar C with double accumulation, and how far a correct fp32 implementation
-// may be from it. It shares no code with skeletons, tiles or runtime; weights come as plain arrays in checkpoint orientation.
+// The oracle: what the description means (docs/description.md), in scalar C with double accumulation, and how far a correct fp32
+// implementation may be from it. It shares no code with skeletons, tiles or runtime; weights come as plain arrays in checkpoint
+// orientation.
 #ifndef CATENA_ORACLE_H
 #define CATENA_ORACLE_H
 

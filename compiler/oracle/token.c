@@ -2,7 +2,7 @@
 //
 //     x_0 = norm(h);  for t: z = softcap(scale W_t x_t + b); scores, selection, weights;
 //                            x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t) + shared experts
-//     out = (outer ? alpha h : 0) + multiplier x_T                                   (README, "The description")
+//     out = (outer ? alpha h : 0) + multiplier x_T                                       (docs/description.md)
 //
 // With given routing the weights are taken as exact, since the library's own weights are replayed, and errors of the router do
 // not reach the output; they count where choices are checked (check.c).
