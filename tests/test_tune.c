@@ -419,33 +419,6 @@ START_TEST(test_paths) {
 }
 END_TEST
 
-// Whatever a knob's value, there is a prediction.
-START_TEST(test_predictions) {
-    Machine machine;
-    const Target *target = host(&machine);
-    Layer layer = layer_of((uint64_t)_i);
-    Plan standard = plan_default(&layer, target, &machine, NULL);
-    Space space;
-    space_make(&standard, target, &machine, &space);
-    Rates *rates = calloc(2, sizeof *rates);
-    for (int i = 0; i < SPACE_MAX_VALUES * SPACE_MAX_VALUES; i++) {
-        for (int r = 0; r < 2; r++) {
-            (&rates[r].tall[0][0])[i] = 100;
-            (&rates[r].stream[0][0])[i] = 10;
-        }
-    }
-    for (int k = 0; k < space.knob_count; k++) {
-        for (int v = 0; v < space.knobs[k].count; v++) {
-            SearchPoint point = space_standard(&space);
-            point.value[k] = (uint8_t)v;
-            double seconds = predict_seconds(&space, rates, 2, &point, 16);
-            ck_assert_msg(isfinite(seconds) && seconds > 0, "%s, value %d", space.knobs[k].name, v);
-        }
-    }
-    free(rates);
-}
-END_TEST
-
 // A plan that binds its threads leaves no mark on the next.
 START_TEST(test_teams) {
     Setup setup;
@@ -480,7 +453,6 @@ Suite *suite_tune(void) {
     tcase_add_test(cases, test_foreign_candidates);
     tcase_add_test(cases, test_tiles);
     tcase_add_test(cases, test_paths);
-    tcase_add_loop_test(cases, test_predictions, 0, 5);
     tcase_add_test(cases, test_teams);
     suite_add_tcase(suite, cases);
     TCase *files = tcase_create("files");
