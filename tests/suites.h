@@ -38,6 +38,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(boundaries, NATIVE) \
     X(plan, NATIVE_AND_SANITIZED) \
     X(layer, NATIVE_AND_SANITIZED) \
+    X(dealing, NATIVE_AND_SANITIZED) \
     X(routing, NATIVE_AND_SANITIZED) \
     X(families, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \
