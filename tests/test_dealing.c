@@ -49,11 +49,11 @@ typedef struct Case {
 } Case;
 
 static const Case cases[] = {
-    {.name = "many tokens", .hidden = 160},
-    {.name = "few tokens", .hidden = 160, .few_tokens = TOKENS},
-    {.name = "backwards", .hidden = 160, .order = ORDER_BACKWARDS},
-    {.name = "shared experts", .hidden = 160, .shared_experts = 2},
-    {.name = "shared experts, backwards", .hidden = 160, .shared_experts = 2, .order = ORDER_BACKWARDS},
+    {.name = "many tokens", .hidden = 128},
+    {.name = "few tokens", .hidden = 128, .few_tokens = TOKENS},
+    {.name = "backwards", .hidden = 128, .order = ORDER_BACKWARDS},
+    {.name = "shared experts", .hidden = 128, .shared_experts = 2},
+    {.name = "shared experts, backwards", .hidden = 128, .shared_experts = 2, .order = ORDER_BACKWARDS},
     {.name = "many columns", .hidden = 768},
 };
 enum { CASES = sizeof cases / sizeof *cases };
