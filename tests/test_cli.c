@@ -621,6 +621,51 @@ static json_t *read_document(const char *arguments) {
     return document;
 }
 
+// The bank that a benchmark makes of a library.
+static BenchLibrary *open_bank(const char *name, int64_t bytes, BenchRouting *routing) {
+    char path[SHELL_PATH_BYTES + 32];
+    Diagnostics diagnostics = {0};
+    snprintf(path, sizeof path, "%s/lib%s.so", shell_folder(), name);
+    ck_assert_int_eq(bench_routing_parse("uniform", routing), 0);
+    Loaded *loaded = loaded_open(path, &diagnostics);
+    ck_assert_ptr_nonnull(loaded);
+    BenchLibrary *bank = bench_library_open(loaded, NULL, routing, bytes, 1, true, &diagnostics);
+    ck_assert_msg(bank != NULL, "%s", diagnostics.text);
+    return bank;
+}
+
+// The "max_error" of a benchmark of `tokens` tokens, made again: the library's rows and the opponent's, each within the oracle's
+// bounds, on the weights and tokens that every benchmark makes. Neither depends on the number of threads.
+static double expected_error(BenchLibrary *bank, const BenchRouting *routing, int64_t tokens) {
+    const Layer *layer = &bank->plan->layer;
+    BenchTokens x;
+    ReferenceWeights weights;
+    size_t elements = (size_t)(tokens * layer->hidden);
+    float *y[2] = {calloc(elements, sizeof **y), calloc(elements, sizeof **y)};
+    int32_t *experts = calloc((size_t)(layer->iterations * tokens * layer->top_k), sizeof *experts);
+    BenchReference *reference = bench_reference_open(bank, tokens, 1);
+    ck_assert_ptr_nonnull(reference);
+    ck_assert_int_eq(bench_tokens_create(bank->plan, tokens, &routing->synthetic, &x), 0);
+    ck_assert_int_eq(bench_library_begin(bank, &x, NULL, false), 0);
+    ck_assert_int_eq(bench_reference_begin(reference, &x, false), 0);
+    ck_assert_int_eq(bench_library_once(bank, 0, y[0], experts), 0);
+    ck_assert_int_eq(bench_reference_once(reference, 0, y[1], experts), 0);
+    ck_assert_int_eq(reference_weights_allocate(layer, &weights), 0);
+    reference_weights_unpack(bank->plan, bank->instances[0], &weights);
+    for (int i = 0; i < 2; i++) {
+        const FixtureForward left = {.tokens = tokens, .x = x.x, .y = y[i]};
+        fixture_expect_oracle(layer, &weights, &left, ERROR_LIKELY, i ? "the opponent" : "the library");
+    }
+    double error = bench_max_error(y[0], y[1], tokens, layer->hidden);
+    reference_weights_free(&weights);
+    bench_reference_close(reference);
+    bench_tokens_free(&x);
+    free(experts);
+    free(y[0]);
+    free(y[1]);
+    return error;
+}
+
 START_TEST(bench_prints_a_document) {
     static const char *const keys[] = {"layer",
                                        "tokens",
@@ -647,6 +692,9 @@ START_TEST(bench_prints_a_document) {
     json_t *rows = json_object_get(document, "rows"), *row;
     ck_assert(json_is_object(json_object_get(document, "machine")) && json_is_object(json_object_get(document, "peaks")));
     ck_assert_uint_eq(json_array_size(rows), 2);
+    BenchRouting routing;
+    compile_small();
+    BenchLibrary *bank = open_bank("mixtral_small", 1, &routing);
     size_t i;
     json_array_foreach(rows, i, row) {
         for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
@@ -655,9 +703,11 @@ START_TEST(bench_prints_a_document) {
         ck_assert_int_eq(json_integer_value(json_object_get(row, "tokens")), i ? 3 : 1);
         ck_assert_str_eq(json_string_value(json_object_get(row, "routing")), "uniform");
         ck_assert(json_is_true(json_object_get(row, "cold")));
-        ck_assert_double_lt(json_real_value(json_object_get(row, "max_error")), 1e-5);
+        double error = expected_error(bank, &routing, i ? 3 : 1);  // documents have six digits
+        ck_assert_double_eq_tol(json_real_value(json_object_get(row, "max_error")), error, 5e-6 * error);
         ck_assert_double_gt(json_real_value(json_object_get(row, "median_s")), 0);
     }
+    bench_library_close(bank);
     json_decref(document);
     shell_expect(EXIT_FAILED, "no layer", "$CATENA bench %s --tokens 1 --seconds 0.05 --layer dense", spec);
 }
@@ -668,18 +718,11 @@ START_TEST(banks_of_tiny_layers_end) {
     static const char tiny[] =
         "{\"name\": \"tiny\", \"layers\": [{\"name\": \"sparse\", \"hidden\": 16, \"router\": {\"k\": 1},"
         "\"experts\": {\"count\": 4, \"intermediate\": 16}}]}";
-    char path[SHELL_PATH_BYTES + 16];
     BenchRouting routing;
-    Diagnostics diagnostics = {0};
     shell_write_file("$D/tiny.json", tiny, sizeof tiny - 1);
     shell_expect(EXIT_OK, "", "$CATENA compile $D/tiny.json -o $D");
-    snprintf(path, sizeof path, "%s/libtiny.so", shell_folder());
-    ck_assert_int_eq(bench_routing_parse("uniform", &routing), 0);
     for (int64_t mib = 1; mib <= 64; mib *= 64) {
-        Loaded *loaded = loaded_open(path, &diagnostics);
-        ck_assert_ptr_nonnull(loaded);
-        BenchLibrary *bank = bench_library_open(loaded, NULL, &routing, mib << 20, 1, true, &diagnostics);
-        ck_assert_msg(bank != NULL, "%s", diagnostics.text);
+        BenchLibrary *bank = open_bank("tiny", mib << 20, &routing);
         ck_assert_int_eq(bank->is_capped, mib == 64);
         ck_assert(mib == 64 ? bank->slots == BENCH_MAX_SLOTS : bank->slots * bank->plan->instance_bytes >= mib << 20);
         ck_assert_int_lt(bank->memory_bytes, 64 << 20);
