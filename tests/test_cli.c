@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "../compiler/bench.h"
 #include "../compiler/command.h"
+#include "../compiler/npy.h"
 #include "../compiler/peaks.h"
 #include "../compiler/plan.h"
 #include "../compiler/temporary.h"
@@ -493,6 +495,35 @@ START_TEST(packed_weights_give_the_same_rows) {
 }
 END_TEST
 
+// Rows that are not finite are no failure, but are said: how many, and the first.
+START_TEST(nonfinite_rows_are_said) {
+    float x[5 * 72] = {0};
+    Npy input = {.type = NPY_FLOAT32, .dimensions = 2, .shape = {5, 72}, .data = x};
+    char path[SHELL_PATH_BYTES + 16];
+    Diagnostics diagnostics = {0};
+    static const char run[] = "$CATENA run $D/libmixtral_small.so -w %s -l sparse -i $D/x.npy -o $D/y.npy";
+    snprintf(path, sizeof path, "%s/x.npy", shell_folder());
+    compile_small();
+    ck_assert_int_eq(npy_write(path, &input, &diagnostics), 0);
+    shell_expect(EXIT_OK, "", run, data);
+    char command[256];
+    snprintf(command, sizeof command, run, data);
+    shell_expect(0, "0\n", "%s 2>&1 | wc -l", command);
+    x[2 * 72 + 7] = NAN, x[4 * 72] = INFINITY;
+    ck_assert_int_eq(npy_write(path, &input, &diagnostics), 0);
+    shell_expect(EXIT_OK, "catena run: warning: 2 of 5 rows were not finite, the first is row 2; they are NaN in the output", run,
+                 data);
+    Npy found;
+    snprintf(path, sizeof path, "%s/y.npy", shell_folder());
+    ck_assert_int_eq(npy_read(path, &found, &diagnostics), 0);
+    for (int i = 0; i < 5 * 72; i++) {
+        int row = i / 72;
+        ck_assert_int_eq(!isfinite(((float *)found.data)[i]), row == 2 || row == 4);
+    }
+    npy_free(&found);
+}
+END_TEST
+
 // Nothing of the user's is lost: what is read is never written over.
 START_TEST(outputs_spare_inputs) {
     compile_small();
@@ -783,6 +814,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, verify_passes_and_fails);
     tcase_add_test(cases, not_a_library);
     tcase_add_test(cases, packed_weights_give_the_same_rows);
+    tcase_add_test(cases, nonfinite_rows_are_said);
     tcase_add_test(cases, outputs_spare_inputs);
     tcase_add_test(cases, outputs_follow_links);
     tcase_add_test(cases, outputs_are_different_files);

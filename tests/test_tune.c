@@ -381,6 +381,37 @@ START_TEST(test_tiles) {
 }
 END_TEST
 
+static void stop_at_once(const char *name, size_t done, size_t total, double left) {
+    (void)name, (void)done, (void)left;
+    tiles_total = total;
+    tune_stopped = true;
+}
+
+// The tiles of a layer whose down has one, two and three panels: of one panel none takes two at a time.
+START_TEST(test_wide_tiles) {
+    Setup setup;
+    size_t totals[3];
+    for (int panels = 1; panels <= 3; panels++) {
+        set_up(INFINITY, &setup);
+        Layer layer = setup.standard.layer;
+        layer.hidden = 32 * panels;
+        setup.standard = plan_default(&layer, setup.options.target, &setup.machine, NULL);
+        ck_assert_int_eq(setup.standard.roles[ROLE_DOWN].panels, panels);
+        setup.options.method = SEARCH_TABLE;
+        setup.options.tiles = true;
+        setup.options.progress_tiles = stop_at_once;
+        TuneResult result;
+        Diagnostics diagnostics = {0};
+        ck_assert_msg(!tune_layer("layer", &setup.standard, &setup.options, &result, &diagnostics), "%s", diagnostics.text);
+        tune_stopped = 0;
+        totals[panels - 1] = tiles_total;
+        tune_result_free(&result);
+    }
+    ck_assert_uint_lt(totals[0], totals[1]);
+    ck_assert_uint_eq(totals[1], totals[2]);
+}
+END_TEST
+
 // Every legal path computes the layer, with bits of its own; which one a race ends with is the machine's affair.
 START_TEST(test_paths) {
     Machine machine, small;
@@ -459,6 +490,7 @@ Suite *suite_tune(void) {
     tcase_add_test(cases, test_stopped);
     tcase_add_test(cases, test_foreign_candidates);
     tcase_add_test(cases, test_tiles);
+    tcase_add_test(cases, test_wide_tiles);
     tcase_add_test(cases, test_paths);
     tcase_add_test(cases, test_teams);
     suite_add_tcase(suite, cases);
