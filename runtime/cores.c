@@ -206,10 +206,11 @@ static int names_cpu(const char *controllers) {
     return 0;
 }
 
-double cores_quota(void) {
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    char line[PATH_BYTES];
+double cores_quota_of(const char *groups, const char *root) {
+    FILE *file = fopen(groups, "re");
+    char line[PATH_BYTES], root_v1[PATH_BYTES];
     double quota = 0;
+    snprintf(root_v1, sizeof root_v1, "%s/cpu", root);
     while (file && fgets(line, sizeof line, file)) {  // "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1)
         char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group) {
@@ -220,9 +221,9 @@ double cores_quota(void) {
         group[strcspn(group, "\n")] = 0;
         double found = 0;
         if (!*controllers) {
-            found = limit_of("/sys/fs/cgroup", group, limit_v2);
+            found = limit_of(root, group, limit_v2);
         } else if (names_cpu(controllers)) {
-            found = limit_of("/sys/fs/cgroup/cpu", group, limit_v1);
+            found = limit_of(root_v1, group, limit_v1);
         }
         if (found > 0 && (quota <= 0 || found < quota)) {
             quota = found;
@@ -234,12 +235,19 @@ double cores_quota(void) {
     return quota;
 }
 
+double cores_quota(void) {
+    return cores_quota_of("/proc/self/cgroup", "/sys/fs/cgroup");
+}
+
+int cores_lowered(int cores, double quota) {
+    if (quota > 0 && quota < cores) {
+        return quota < 1 ? 1 : (int)quota;
+    }
+    return cores;
+}
+
 int cores_usable(void) {
     int count, cores = 1;
     free(allowed_sorted(&count, &cores));
-    double quota = cores_quota();
-    if (quota > 0 && quota < cores) {
-        cores = quota < 1 ? 1 : (int)quota;
-    }
-    return cores;
+    return cores_lowered(cores, cores_quota());
 }

@@ -18,11 +18,14 @@ void cores_arrange(const char *root, int *cpus, int count, bool spread);
 // The allowed CPUs, one of each core first, these arranged; for the caller to free. NULL: out of memory.
 int *cores_ordered(bool spread, int *count);
 
-// CPUs' worth of time that the cgroup (or a parent) may use; 0: no limit.
+// CPUs' worth of time that the cgroup and its parents may use: the smallest of their quotas; 0: no limit.
 double cores_quota(void);
+// The same of a process whose cgroups are listed in the file `groups` (/proc/self/cgroup), where `root` is /sys/fs/cgroup.
+double cores_quota_of(const char *groups, const char *root);
 
-// Threads to use: the cores of the allowed CPUs (two threads of a core share its arithmetic units), lowered to the quota (rounded
-// down, since a thread that waits for a throttled one waits long), at least 1.
+// Threads to use: the cores of the allowed CPUs (two threads of a core share its arithmetic units), lowered to the quota.
 int cores_usable(void);
+// `cores`, or the quota if that is less: rounded down, since a thread that waits for a throttled one waits long; at least 1.
+int cores_lowered(int cores, double quota);
 
 #endif

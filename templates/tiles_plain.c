@@ -5,12 +5,22 @@
 
 Plan layer_plan;
 
+// Sees every tile that reads a whole packed panel (or two), on the thread that computes it; 0: nobody does. Tests count the work
+// of threads with it.
+void (*tile_watch)(RoleName name, int64_t rows, int64_t panels, const void *w);
+
 static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {
     return (float)format_value((Format)role->weights, panel, k, (int)column);
 }
 
 static float input_at(const Role *role, const uint8_t *row, int64_t k) {
     return role->input == FORM_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
+}
+
+static void watched(RoleName name, int64_t rows, int64_t panels, const void *w) {
+    if (tile_watch) {
+        tile_watch(name, rows, panels, w);
+    }
 }
 
 // adds: to what is in out.
@@ -41,6 +51,7 @@ static void widen_plain(const Role *role, const void *w, float *widened) {
 #define TILES(enumerator, name) \
     TILE(name) { \
         (void)ahead, (void)advance, (void)widened; \
+        watched(enumerator, rows, panels, w); \
         tile_plain(&layer_plan.roles[enumerator], rows, panels, a, w, out, 0); \
     }
 #define EXPERT_TILES(enumerator, name) \

@@ -2,6 +2,7 @@
 #include "fixture.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -215,7 +216,7 @@ void *fixture_tokens(const Plan *plan, int64_t tokens, uint64_t seed) {
     float *x = calloc(count + 1, sizeof *x);
     ck_assert_ptr_nonnull(x);
     synthetic_tokens(plan, tokens, seed, NULL, x);
-    if (plan->layer.activations == FORMAT_BF16) {
+    if (plan->layer.activations == INTERFACE_BF16) {
         synthetic_to_bf16(x, (int64_t)count, (uint16_t *)(void *)x);  // in place: elements shrink
     }
     return x;
@@ -249,6 +250,78 @@ Library *fixture_native(const Kind *kind, const void *image, size_t bytes, int t
     Status status = instance_open_memory(&contents, kind, forwards, image, bytes, &options, &library, error, sizeof error);
     ck_assert_msg(status == LIBRARY_OK, "%s", error);
     return library;
+}
+
+FixtureCheckpoint *fixture_checkpoint_open(const ModelLayer *entry, const char *weights) {
+    static LayerForward *const forwards[] = {layer_forward};
+    static const Contents contents = {.name = "checkpoint", .target = "plain", .kinds = 1};
+    FixtureCheckpoint *checkpoint = calloc(1, sizeof *checkpoint);
+    ck_assert_ptr_nonnull(checkpoint);
+    checkpoint->kind = fixture_kind(&entry->layer, "avx512");
+    checkpoint->kind.count = entry->count;
+    checkpoint->kind.checkpoint = entry->checkpoint;
+    layer_plan = checkpoint->kind.plan;
+    char error[INSTANCE_ERROR_BYTES] = "";
+    Options options = {.size = sizeof options, .threads = 2};
+    Status status =
+        instance_open(&contents, &checkpoint->kind, forwards, weights, &options, &checkpoint->library, error, sizeof error);
+    ck_assert_msg(status == LIBRARY_OK, "%s: %s", weights, error);
+    return checkpoint;
+}
+
+void fixture_checkpoint_close(FixtureCheckpoint *checkpoint) {
+    instance_close(checkpoint->library);
+    free(checkpoint);
+}
+
+void fixture_checkpoint_weights(const FixtureCheckpoint *checkpoint, int64_t instance, OracleWeights *weights) {
+    const Plan *plan = &checkpoint->kind.plan;
+    ck_assert_int_eq(oracle_weights_allocate(&plan->layer, weights), 0);
+    oracle_weights_unpack(plan, checkpoint->library->first[0] + instance * plan->instance_bytes, weights);
+}
+
+// The oracle ------------------------------------------------------------------------------------------------------------------
+
+static float *to_floats(const Layer *layer, const void *from, int64_t count) {
+    float *to = calloc((size_t)count + 1, sizeof *to);
+    ck_assert_ptr_nonnull(to);
+    for (int64_t i = 0; i < count; i++) {
+        to[i] = packed_number_get(from, i, layer->activations == INTERFACE_BF16 ? NUMBER_BF16 : NUMBER_FP32);
+    }
+    return to;
+}
+
+static void expect_scores(const Layer *layer, const FixtureForward *found, const OracleOutput *oracle, const char *what) {
+    for (int64_t i = 0; found->scores && i < layer->iterations * found->tokens * layer_choices(layer); i++) {
+        ck_assert_msg(fabs(found->scores[i] - oracle->scores[i]) <= oracle->score_bounds[i],
+                      "%s, score %lld: %.9g, the oracle has %.9g +- %.3g", what, (long long)i, (double)found->scores[i],
+                      oracle->scores[i], oracle->score_bounds[i]);
+    }
+}
+
+void fixture_expect_oracle(const Layer *layer, const OracleWeights *weights, const FixtureForward *found, ErrorModel model,
+                           const char *what) {
+    int64_t elements = found->tokens * layer->hidden;
+    size_t scores = (size_t)(layer->iterations * found->tokens * layer_choices(layer));
+    float *x = to_floats(layer, found->x, elements), *y = to_floats(layer, found->y, elements);
+    OracleOutput oracle = {.y = calloc((size_t)elements + 1, sizeof(double)),
+                           .bound = calloc((size_t)elements + 1, sizeof(double)),
+                           .scores = calloc(scores, sizeof(double)),
+                           .score_bounds = calloc(scores, sizeof(double))};
+    const OracleGiven given = {found->experts, found->weights, found->experts != NULL, found->k};
+    ck_assert_int_eq(oracle_forward(layer, weights, found->tokens, x, &given, model, &oracle), 0);
+    ck_assert_msg(oracle.checks.violations == 0, "%s: %s", what, oracle.checks.first);
+    OracleComparison result = oracle_compare(&oracle, found->tokens, layer->hidden, y, layer->hidden);
+    int64_t at = result.token * layer->hidden + result.column;
+    ck_assert_msg(result.worst <= 1, "%s, token %lld, column %lld: %.9g, the oracle has %.9g +- %.3g", what,
+                  (long long)result.token, (long long)result.column, (double)y[at], oracle.y[at], oracle.bound[at]);
+    expect_scores(layer, found, &oracle, what);
+    free(oracle.y);
+    free(oracle.bound);
+    free(oracle.scores);
+    free(oracle.score_bounds);
+    free(x);
+    free(y);
 }
 
 void fixture_zero_weights(const char *name, const char *library_path) {

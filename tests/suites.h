@@ -31,6 +31,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(spec, NATIVE_AND_SANITIZED) \
     X(search, NATIVE_AND_SANITIZED) \
     X(space, NATIVE_AND_SANITIZED) \
+    X(predict, NATIVE_AND_SANITIZED) \
     X(tune_tokens, NATIVE_AND_SANITIZED) \
     X(plot, NATIVE_AND_SANITIZED) \
     X(schema, NATIVE_AND_SANITIZED) \
@@ -39,6 +40,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(boundaries, NATIVE) \
     X(plan, NATIVE_AND_SANITIZED) \
     X(layer, NATIVE_AND_SANITIZED) \
+    X(dealing, NATIVE_AND_SANITIZED) \
     X(routing, NATIVE_AND_SANITIZED) \
     X(families, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \
@@ -49,6 +51,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(torch_checkpoint, NATIVE_AND_SANITIZED) \
     X(torch_damage, NATIVE_AND_SANITIZED) \
     X(runtime, NATIVE_AND_SANITIZED) \
+    X(cores, NATIVE_AND_SANITIZED) \
     X(figures, NATIVE_AND_SANITIZED) \
     X(importance, NATIVE_AND_SANITIZED) \
     X(wisdom, NATIVE_AND_SANITIZED) \

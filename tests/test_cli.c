@@ -4,12 +4,14 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "compiler/base/npy.h"
 #include "compiler/base/temporary.h"
 #include "compiler/bench/bench.h"
 #include "compiler/commands/command.h"
@@ -82,7 +84,7 @@ START_TEST(usage_errors) {
 }
 END_TEST
 
-// --- descriptions ------------------------------------------------------------------------------------------------------------
+// --- descriptions --------------------------------------------------------------------------------------------------------------
 
 START_TEST(wrong_descriptions) {
     static const struct {
@@ -123,7 +125,7 @@ START_TEST(wrong_descriptions) {
 }
 END_TEST
 
-// --- writing -----------------------------------------------------------------------------------------------------------------
+// --- writing -------------------------------------------------------------------------------------------------------------------
 
 START_TEST(unwritable_places) {
     ck_assert_int_eq(shell_run("echo >$D/file"), 0);
@@ -359,7 +361,7 @@ START_TEST(failed_writes_leave_what_was_there) {
 }
 END_TEST
 
-// --- explain -----------------------------------------------------------------------------------------------------------------
+// --- explain -------------------------------------------------------------------------------------------------------------------
 
 // The canonical text of each layer follows a line "# layer NAME": parsing and printing it gives it back.
 static void expect_canonical(const char *text) {
@@ -422,7 +424,7 @@ START_TEST(what_cannot_be_explained) {
 }
 END_TEST
 
-// --- verify ------------------------------------------------------------------------------------------------------------------
+// --- verify --------------------------------------------------------------------------------------------------------------------
 
 // Replaces every occurrence of a constant in the library; returns how many there were.
 static int replace_constant(float from, float to) {
@@ -470,7 +472,7 @@ START_TEST(not_a_library) {
 }
 END_TEST
 
-// --- weights -----------------------------------------------------------------------------------------------------------------
+// --- weights -------------------------------------------------------------------------------------------------------------------
 
 START_TEST(packed_weights_give_the_same_rows) {
     compile_small();
@@ -490,6 +492,35 @@ START_TEST(packed_weights_give_the_same_rows) {
         "$CATENA run $D/libolmoe_small.so --weights $D/packed --layer sparse --input tests/data/olmoe_small/0.layer_in.npy "
         "--output $D/y.npy");
     shell_expect(EXIT_FAILED, "hidden 72", "$CATENA pack --check $D/libolmoe_small.so -o $D/packed");
+}
+END_TEST
+
+// Rows that are not finite are no failure, but are said: how many, and the first.
+START_TEST(nonfinite_rows_are_said) {
+    float x[5 * 72] = {0};
+    Npy input = {.type = NPY_FLOAT32, .dimensions = 2, .shape = {5, 72}, .data = x};
+    char path[SHELL_PATH_BYTES + 16];
+    Diagnostics diagnostics = {0};
+    static const char run[] = "$CATENA run $D/libmixtral_small.so -w %s -l sparse -i $D/x.npy -o $D/y.npy";
+    snprintf(path, sizeof path, "%s/x.npy", shell_folder());
+    compile_small();
+    ck_assert_int_eq(npy_write(path, &input, &diagnostics), 0);
+    shell_expect(EXIT_OK, "", run, data);
+    char command[256];
+    snprintf(command, sizeof command, run, data);
+    shell_expect(0, "0\n", "%s 2>&1 | wc -l", command);
+    x[2 * 72 + 7] = NAN, x[4 * 72] = INFINITY;
+    ck_assert_int_eq(npy_write(path, &input, &diagnostics), 0);
+    shell_expect(EXIT_OK, "catena run: warning: 2 of 5 rows were not finite, the first is row 2; they are NaN in the output", run,
+                 data);
+    Npy found;
+    snprintf(path, sizeof path, "%s/y.npy", shell_folder());
+    ck_assert_int_eq(npy_read(path, &found, &diagnostics), 0);
+    for (int i = 0; i < 5 * 72; i++) {
+        int row = i / 72;
+        ck_assert_int_eq(!isfinite(((float *)found.data)[i]), row == 2 || row == 4);
+    }
+    npy_free(&found);
 }
 END_TEST
 
@@ -608,7 +639,7 @@ START_TEST(damaged_checkpoints) {
 }
 END_TEST
 
-// --- documents ---------------------------------------------------------------------------------------------------------------
+// --- documents -----------------------------------------------------------------------------------------------------------------
 
 static json_t *read_document(const char *arguments) {
     int status;
@@ -619,6 +650,51 @@ static json_t *read_document(const char *arguments) {
     ck_assert_msg(document != NULL, "%s\n%s", error.text, text);
     free(text);
     return document;
+}
+
+// The bank that a benchmark makes of a library.
+static BenchLibrary *open_bank(const char *name, int64_t bytes, Routing *routing) {
+    char path[SHELL_PATH_BYTES + 32];
+    Diagnostics diagnostics = {0};
+    snprintf(path, sizeof path, "%s/lib%s.so", shell_folder(), name);
+    ck_assert_int_eq(routing_parse("uniform", routing), 0);
+    Loaded *loaded = loaded_open(path, &diagnostics);
+    ck_assert_ptr_nonnull(loaded);
+    BenchLibrary *bank = bench_library_open(loaded, NULL, routing, bytes, 1, true, &diagnostics);
+    ck_assert_msg(bank != NULL, "%s", diagnostics.text);
+    return bank;
+}
+
+// The "max_error" of a benchmark of `tokens` tokens, made again: the library's rows and the opponent's, each within the oracle's
+// bounds, on the weights and tokens that every benchmark makes. Neither depends on the number of threads.
+static double expected_error(BenchLibrary *bank, const Routing *routing, int64_t tokens) {
+    const Layer *layer = &bank->plan->layer;
+    BenchTokens x;
+    OracleWeights weights;
+    size_t elements = (size_t)(tokens * layer->hidden);
+    float *y[2] = {calloc(elements, sizeof **y), calloc(elements, sizeof **y)};
+    int32_t *experts = calloc((size_t)(layer->iterations * tokens * layer->top_k), sizeof *experts);
+    BenchOpponent *reference = bench_opponent_open(bank, tokens, 1);
+    ck_assert_ptr_nonnull(reference);
+    ck_assert_int_eq(bench_tokens_create(bank->plan, tokens, &routing->synthetic, &x), 0);
+    ck_assert_int_eq(bench_library_begin(bank, &x, NULL, false), 0);
+    ck_assert_int_eq(bench_opponent_begin(reference, &x, false), 0);
+    ck_assert_int_eq(bench_library_once(bank, 0, y[0], experts), 0);
+    ck_assert_int_eq(bench_opponent_once(reference, 0, y[1], experts), 0);
+    ck_assert_int_eq(oracle_weights_allocate(layer, &weights), 0);
+    oracle_weights_unpack(bank->plan, bank->instances[0], &weights);
+    for (int i = 0; i < 2; i++) {
+        const FixtureForward left = {.tokens = tokens, .x = x.x, .y = y[i]};
+        fixture_expect_oracle(layer, &weights, &left, ERROR_LIKELY, i ? "the opponent" : "the library");
+    }
+    double error = bench_max_error(y[0], y[1], tokens, layer->hidden);
+    oracle_weights_free(&weights);
+    bench_opponent_close(reference);
+    bench_tokens_free(&x);
+    free(experts);
+    free(y[0]);
+    free(y[1]);
+    return error;
 }
 
 START_TEST(bench_prints_a_document) {
@@ -647,6 +723,9 @@ START_TEST(bench_prints_a_document) {
     json_t *rows = json_object_get(document, "rows"), *row;
     ck_assert(json_is_object(json_object_get(document, "machine")) && json_is_object(json_object_get(document, "peaks")));
     ck_assert_uint_eq(json_array_size(rows), 2);
+    Routing routing;
+    compile_small();
+    BenchLibrary *bank = open_bank("mixtral_small", 1, &routing);
     size_t i;
     json_array_foreach(rows, i, row) {
         for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
@@ -655,9 +734,11 @@ START_TEST(bench_prints_a_document) {
         ck_assert_int_eq(json_integer_value(json_object_get(row, "tokens")), i ? 3 : 1);
         ck_assert_str_eq(json_string_value(json_object_get(row, "routing")), "uniform");
         ck_assert(json_is_true(json_object_get(row, "cold")));
-        ck_assert_double_lt(json_real_value(json_object_get(row, "max_error")), 1e-5);
+        double error = expected_error(bank, &routing, i ? 3 : 1);  // documents have nine digits
+        ck_assert_double_eq_tol(json_real_value(json_object_get(row, "max_error")), error, 5e-9 * error);
         ck_assert_double_gt(json_real_value(json_object_get(row, "median_s")), 0);
     }
+    bench_library_close(bank);
     json_decref(document);
     shell_expect(EXIT_FAILED, "no layer", "$CATENA bench %s --tokens 1 --seconds 0.05 --layer dense", spec);
 }
@@ -668,18 +749,11 @@ START_TEST(banks_of_tiny_layers_end) {
     static const char tiny[] =
         "{\"name\": \"tiny\", \"layers\": [{\"name\": \"sparse\", \"hidden\": 16, \"router\": {\"k\": 1},"
         "\"experts\": {\"count\": 4, \"intermediate\": 16}}]}";
-    char path[SHELL_PATH_BYTES + 16];
     Routing routing;
-    Diagnostics diagnostics = {0};
     shell_write_file("$D/tiny.json", tiny, sizeof tiny - 1);
     shell_expect(EXIT_OK, "", "$CATENA compile $D/tiny.json -o $D");
-    snprintf(path, sizeof path, "%s/libtiny.so", shell_folder());
-    ck_assert_int_eq(routing_parse("uniform", &routing), 0);
     for (int64_t mib = 1; mib <= 64; mib *= 64) {
-        Loaded *loaded = loaded_open(path, &diagnostics);
-        ck_assert_ptr_nonnull(loaded);
-        BenchLibrary *bank = bench_library_open(loaded, NULL, &routing, mib << 20, 1, true, &diagnostics);
-        ck_assert_msg(bank != NULL, "%s", diagnostics.text);
+        BenchLibrary *bank = open_bank("tiny", mib << 20, &routing);
         ck_assert_int_eq(bank->is_capped, mib == 64);
         ck_assert(mib == 64 ? bank->slots == BENCH_MAX_SLOTS : bank->slots * bank->plan->instance_bytes >= mib << 20);
         ck_assert_int_lt(bank->memory_bytes, 64 << 20);
@@ -696,7 +770,7 @@ START_TEST(info_prints_a_document) {
 }
 END_TEST
 
-// --- a program that uses a library -------------------------------------------------------------------------------------------
+// --- a program that uses a library ---------------------------------------------------------------------------------------------
 
 // As the comment of examples/use_library.c says, with no other flag, and from elsewhere.
 START_TEST(program_uses_a_library_through_pkgconfig) {
@@ -740,6 +814,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, verify_passes_and_fails);
     tcase_add_test(cases, not_a_library);
     tcase_add_test(cases, packed_weights_give_the_same_rows);
+    tcase_add_test(cases, nonfinite_rows_are_said);
     tcase_add_test(cases, outputs_spare_inputs);
     tcase_add_test(cases, outputs_follow_links);
     tcase_add_test(cases, outputs_are_different_files);

@@ -10,11 +10,14 @@
 #include "compiler/emit/jit.h"
 #include "compiler/measure/measure.h"
 #include "compiler/measure/synthetic.h"
+#include "compiler/oracle/steps.h"
 #include "fixture.h"
 #include "prefetch_trace.h"
 #include "runtime/packed.h"
 #include "suites.h"
 #include "templates/formats.h"
+
+enum { MOST_DEPTH = 512 };
 
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
@@ -71,20 +74,26 @@ static void fill(void *base, Form form, int64_t count, uint64_t *state) {
     }
 }
 
-// What one output must be: exactly, for paths of multiply-adds; within the rounding of pairwise sums for dot products.
+// What one output must be: exactly, for paths of multiply-adds. A path of dot products has an order of its own (the CPU's); what
+// holds is the oracle's bound for it, gamma_2n of the products' magnitudes: two roundings, to odd at worst, per pair of terms, and
+// subnormal numbers flushed (compiler/oracle/error.h). Operands are exact here.
 static void check_output(const Target *target, const Role *role, const uint8_t *a, const uint8_t *w, int64_t column, float got) {
     const uint8_t *panel = w + column / PANEL_COLUMNS * role->panel_bytes;
     int64_t c = column % PANEL_COLUMNS;
     float chain = 0;
-    double exact = 0, magnitude = 0;
+    Bounded x[MOST_DEPTH];
+    float y[MOST_DEPTH];
+    ck_assert_int_le(role->depth_padded, MOST_DEPTH);
     for (int64_t k = 0; k < role->depth_padded; k++) {
-        float x = element(a, (Form)role->input, k), y = (float)format_value((Format)role->weights, panel, k, (int)c);
-        chain = target->fused ? fmaf(x, y, chain) : x * y + chain;
-        exact += (double)x * (double)y;
-        magnitude += fabs((double)x * (double)y);
+        x[k] = bounded_exact(element(a, (Form)role->input, k)), y[k] = (float)format_value((Format)role->weights, panel, k, (int)c);
+        chain = target->fused ? fmaf((float)x[k].value, y[k], chain) : (float)x[k].value * y[k] + chain;
     }
-    if (role->input == FORM_BF16) {  // dot products: sums of pairs, and of more
-        ck_assert(fabs((double)got - exact) <= magnitude * (double)role->depth_padded * 0x1p-23 + 0x1p-100);
+    if (role->input == FORM_BF16) {
+        double value[MOST_DEPTH], reach[MOST_DEPTH], error[MOST_DEPTH];
+        Operand operand = {.value = value, .reach = reach, .error = error, .model = ERROR_WORST};
+        oracle_operand(x, role->depth_padded, COMPUTE_BF16, &operand);
+        Bounded due = oracle_product(&operand, y, role->depth_padded, NULL);
+        ck_assert_msg(fabs(got - due.value) <= due.error, "%.9g, the oracle has %.9g +- %.3g", (double)got, due.value, due.error);
     } else {
         ck_assert_mem_eq(&got, &chain, sizeof got);
     }
@@ -195,8 +204,8 @@ START_TEST(test_blocks_add_up) {
     if (!available_path(target, path) || path_facts[path].fixed_shape) {  // whose tiles do without
         return;
     }
-    Role role = make_role(target, path,
-                          format_facts[path_facts[path].weights].group ? 3 * format_facts[path_facts[path].weights].group : 84);
+    int64_t group = format_facts[path_facts[path].weights].group;
+    Role role = make_role(target, path, group ? 3 * group : 84);
     role.k_blocks = 3;
     Role blocked = plan_blocked_role(&role);
     int64_t width = form_bytes[role.input];

@@ -187,32 +187,20 @@ static void run_record(Record *record, const char *folder) {
 
 // All instances of one entry of the description.
 static void run_entry(const ModelLayer *entry, const char *folder, const Safetensors *tensors) {
-    extern LayerForward layer_forward;
-    extern Plan layer_plan;
-    static LayerForward *const forwards[] = {layer_forward};
-    static const Contents contents = {.name = "families", .kinds = 1};
-    Kind kind = fixture_kind(&entry->layer, "avx512");
-    kind.count = entry->count;
-    kind.checkpoint = entry->checkpoint;
-    layer_plan = kind.plan;
-    Library *library = NULL;
-    char error[INSTANCE_ERROR_BYTES] = "";
-    Options options = {.size = sizeof options, .threads = 2};
-    Status status = instance_open(&contents, &kind, forwards, folder, &options, &library, error, sizeof error);
-    ck_assert_msg(status == LIBRARY_OK, "%s: %s", folder, error);
+    FixtureCheckpoint *checkpoint = fixture_checkpoint_open(entry, folder);
     const char *pattern = entry->checkpoint.tensors[TENSOR_DOWN].pattern;
     const char *stack = !strncmp(pattern, "encoder.", 8) ? "encoder." : !strncmp(pattern, "decoder.", 8) ? "decoder." : "";
     for (int64_t i = 0; i < entry->count; i++) {
         OracleWeights weights;
-        ck_assert_int_eq(oracle_weights_allocate(&entry->layer, &weights), 0);
-        oracle_weights_unpack(&kind.plan, library->first[0] + i * kind.plan.instance_bytes, &weights);
-        Record record = {.tensors = tensors, .kind = &kind, .instance = i, .weights = &weights, .library = library};
+        fixture_checkpoint_weights(checkpoint, i, &weights);
+        Record record = {
+            .tensors = tensors, .kind = &checkpoint->kind, .instance = i, .weights = &weights, .library = checkpoint->library};
         snprintf(record.prefix, sizeof record.prefix, "%slayers.%lld", stack,
                  (long long)(entry->checkpoint.first_layer + i * entry->checkpoint.layer_step));
         run_record(&record, folder);
         oracle_weights_free(&weights);
     }
-    instance_close(library);
+    fixture_checkpoint_close(checkpoint);
 }
 
 START_TEST(reproduces_recorded_layers) {

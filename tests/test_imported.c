@@ -1,22 +1,21 @@
 // From a checkpoint to its outputs by the commands that users type: `catena import`, `compile`, `run` on every folder of
-// tests/golden. What each step computes is checked more sharply elsewhere (families, property); this is the whole road.
+// tests/golden. This is the whole road: it ends with the bits that the natively compiled skeleton computes from the same checkpoint
+// (class fp32, fused multiply-add: there is one order). Suite families compares the skeleton with what was recorded.
 #include <glob.h>
 #include <libgen.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "available.h"
 #include "compiler/base/npy.h"
 #include "compiler/commands/command.h"
 #include "compiler/description/model.h"
+#include "fixture.h"
 #include "runtime/safetensors.h"
 #include "shell.h"
 #include "suites.h"
 
 enum { PATH_BYTES = 512 };
-
-// Relative L2 error of a row. Choices are never near ties in these folders, outputs are sums of fp32 in another order.
-static const double tolerance = 1e-5;
 
 static glob_t folders;
 
@@ -38,37 +37,63 @@ static bool write_record(const Safetensors *tensors, const char *prefix, const c
     return true;
 }
 
-// Compares $D/y.npy with the rows that should be there.
-static void compare(const uint8_t *expected, int64_t bytes, const char *what) {
+// A recorded array, aligned, with its rows; owned. NULL if there is no such record.
+static float *copy_record(const Safetensors *tensors, const char *prefix, const char *name, int64_t *rows) {
+    char full[128];
+    snprintf(full, sizeof full, "%s.%s", prefix, name);
+    const SafetensorsEntry *entry = safetensors_find(tensors, full);
+    float *copy = entry ? malloc((size_t)entry->bytes + 1) : NULL;
+    if (copy) {
+        memcpy(copy, entry->data, (size_t)entry->bytes);
+        *rows = entry->shape[0];
+    }
+    return copy;
+}
+
+// A target of this machine whose bits are the skeleton's; NULL: it has none.
+static const Target *fused_target(void) {
+    for (int t = 0; targets[t]; t++) {
+        if (targets[t]->fused && available_target(targets[t])) {
+            return targets[t];
+        }
+    }
+    return NULL;
+}
+
+// Compares $D/y.npy with the skeleton's rows.
+static void expect_bits(const FixtureCheckpoint *native, int64_t instance, int64_t tokens, const float *x, const float *importance,
+                        const char *what) {
     char path[SHELL_PATH_BYTES + 64];
     Diagnostics diagnostics = {0};
     Npy found;
+    int64_t hidden = native->kind.plan.layer.hidden;
+    size_t bytes = (size_t)(tokens * hidden) * sizeof(float);
+    float *y = malloc(bytes + 1);
+    const Forward call = {.layer = (int)instance, .tokens = tokens, .x = x, .x_stride = hidden, .y = y, .y_stride = hidden};
+    const Extra extra = {.size = sizeof extra, .importance = importance};
+    ck_assert_int_eq(instance_forward_with(native->library, &call, &extra), LIBRARY_OK);
     snprintf(path, sizeof path, "%s/y.npy", shell_folder());
     ck_assert_msg(!npy_read(path, &found, &diagnostics), "%s", diagnostics.text);
-    ck_assert_msg(bytes == npy_elements(&found) * 4, "%s: %lld bytes", what, (long long)bytes);
-    int64_t hidden = found.shape[1];
-    for (int64_t row = 0; row < found.shape[0]; row++) {
-        double difference = 0, norm = 0;
-        for (int64_t i = 0; i < hidden; i++) {
-            float wanted;
-            memcpy(&wanted, expected + (row * hidden + i) * 4, sizeof wanted);
-            difference += pow((double)((float *)found.data)[row * hidden + i] - (double)wanted, 2);
-            norm += pow((double)wanted, 2);
-        }
-        ck_assert_msg(sqrt(difference) <= tolerance * sqrt(norm), "%s, row %lld: relative error %g", what, (long long)row,
-                      sqrt(difference / norm));
-    }
+    ck_assert_msg((size_t)npy_elements(&found) * sizeof(float) == bytes, "%s: %lld elements", what,
+                  (long long)npy_elements(&found));
+    ck_assert_msg(!memcmp(found.data, y, bytes), "%s: other bits than the skeleton", what);
     npy_free(&found);
+    free(y);
 }
 
 START_TEST(import_compile_run) {
     char copy[PATH_BYTES], description[SHELL_PATH_BYTES + 32];
     snprintf(copy, sizeof copy, "%s", folders.gl_pathv[_i]);
     const char *folder = dirname(copy);
+    const Target *target = fused_target();
+    if (!target) {
+        return;
+    }
     Diagnostics diagnostics = {0};
     shell_expect(EXIT_OK, "",
-                 "$CATENA import %s --name golden --weights fp32 -o $D/golden.json && $CATENA compile $D/golden.json -o $D",
-                 folder);
+                 "$CATENA import %s --name golden --weights fp32 -o $D/golden.json && "
+                 "$CATENA compile $D/golden.json -o $D --target %s",
+                 folder, target->name);
     snprintf(description, sizeof description, "%s/golden.json", shell_folder());
     Model *model = model_read_file(description, &diagnostics);
     ck_assert_msg(model, "%s", diagnostics.text);
@@ -76,6 +101,7 @@ START_TEST(import_compile_run) {
     ck_assert_int_eq(safetensors_open(folders.gl_pathv[_i], &tensors, NULL), LIBRARY_OK);
     for (int64_t l = 0; l < model->layer_count; l++) {
         const ModelLayer *entry = &model->layers[l];
+        FixtureCheckpoint *native = fixture_checkpoint_open(entry, folder);
         const char *pattern = entry->checkpoint.tensors[TENSOR_DOWN].pattern;
         const char *stack = !strncmp(pattern, "encoder.", 8) ? "encoder." : !strncmp(pattern, "decoder.", 8) ? "decoder." : "";
         for (int64_t i = 0; i < entry->count; i++) {
@@ -87,12 +113,14 @@ START_TEST(import_compile_run) {
             shell_expect(EXIT_OK, "",
                          "$CATENA run $D/libgolden.so --weights %s --layer %s.%lld --input $D/layer_in.npy --output $D/y.npy %s",
                          folder, entry->name, (long long)i, important ? "--importance $D/importance.npy" : "");
-            char name[128];
-            snprintf(name, sizeof name, "%s.layer_out", prefix);
-            const SafetensorsEntry *expected = safetensors_find(tensors, name);
-            ck_assert_msg(expected, "%s: %s", folder, name);
-            compare(expected->data, expected->bytes, folder);
+            int64_t tokens = 0;
+            float *importance = copy_record(tensors, prefix, "importance", &tokens);
+            float *x = copy_record(tensors, prefix, "layer_in", &tokens);
+            expect_bits(native, i, tokens, x, importance, folder);
+            free(importance);
+            free(x);
         }
+        fixture_checkpoint_close(native);
     }
     safetensors_close(tensors);
     model_free(model);
@@ -102,24 +130,49 @@ END_TEST
 // ReMoE's checkpoints of Megatron-LM, in every layout of experts.
 static const char *const megatron[] = {"remoe_sequential", "remoe_grouped", "remoe_te_grouped"};
 
+static Npy read_array(int layer, const char *kind) {
+    char path[PATH_BYTES];
+    Diagnostics diagnostics = {0};
+    Npy array;
+    snprintf(path, sizeof path, "tests/data/torch/%d.%s.npy", layer, kind);
+    ck_assert_msg(!npy_read(path, &array, &diagnostics), "%s", diagnostics.text);
+    return array;
+}
+
+// The library has the skeleton's bits, and the record is within the oracle's bounds.
 START_TEST(import_compile_run_megatron) {
-    static const char data[] = "tests/data/torch";
-    shell_expect(EXIT_OK, "",
-                 "$CATENA import %s/%s --name golden --weights fp32 -o $D/golden.json && $CATENA compile $D/golden.json -o $D",
-                 data, megatron[_i]);
-    for (int layer = 0; layer < 2; layer++) {
-        char path[PATH_BYTES];
-        Diagnostics diagnostics = {0};
-        Npy expected;
-        snprintf(path, sizeof path, "%s/%d.layer_out.npy", data, layer);
-        ck_assert_msg(!npy_read(path, &expected, &diagnostics), "%s", diagnostics.text);
-        shell_expect(EXIT_OK, "",
-                     "$CATENA run $D/libgolden.so --weights $D/golden.safetensors --layer moe.%d --input %s/%d.layer_in.npy "
-                     "--output $D/y.npy",
-                     layer, data, layer);
-        compare(expected.data, npy_elements(&expected) * 4, megatron[_i]);
-        npy_free(&expected);
+    const Target *target = fused_target();
+    if (!target) {
+        return;
     }
+    shell_expect(EXIT_OK, "",
+                 "$CATENA import tests/data/torch/%s --name golden --weights fp32 -o $D/golden.json && "
+                 "$CATENA compile $D/golden.json -o $D --target %s",
+                 megatron[_i], target->name);
+    char path[SHELL_PATH_BYTES + 32];
+    Diagnostics diagnostics = {0};
+    snprintf(path, sizeof path, "%s/golden.json", shell_folder());
+    Model *model = model_read_file(path, &diagnostics);
+    ck_assert_msg(model, "%s", diagnostics.text);
+    snprintf(path, sizeof path, "%s/golden.safetensors", shell_folder());
+    FixtureCheckpoint *native = fixture_checkpoint_open(&model->layers[0], path);
+    for (int layer = 0; layer < 2; layer++) {
+        Npy x = read_array(layer, "layer_in"), recorded = read_array(layer, "layer_out");
+        shell_expect(EXIT_OK, "",
+                     "$CATENA run $D/libgolden.so --weights $D/golden.safetensors --layer moe.%d "
+                     "--input tests/data/torch/%d.layer_in.npy --output $D/y.npy",
+                     layer, layer);
+        expect_bits(native, layer, x.shape[0], x.data, NULL, megatron[_i]);
+        const FixtureForward record = {.tokens = x.shape[0], .x = x.data, .y = recorded.data};
+        OracleWeights weights;
+        fixture_checkpoint_weights(native, layer, &weights);
+        fixture_expect_oracle(&model->layers[0].layer, &weights, &record, ERROR_LIKELY, megatron[_i]);
+        oracle_weights_free(&weights);
+        npy_free(&x);
+        npy_free(&recorded);
+    }
+    fixture_checkpoint_close(native);
+    model_free(model);
 }
 END_TEST
 

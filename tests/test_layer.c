@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "compiler/measure/synthetic.h"
-#include "compiler/oracle/oracle.h"
 #include "fixture.h"
 #include "suites.h"
 
@@ -46,51 +45,16 @@ static Status run(Library *library, const Layer *layer, const void *x, const int
     return forward(library, layer, TOKENS, x, o->y, &extra);
 }
 
-static float *to_floats(const Layer *layer, const void *from, int64_t count) {
-    float *to = calloc((size_t)count + 1, sizeof *to);
-    for (int64_t i = 0; i < count; i++) {
-        to[i] = layer->activations == FORMAT_BF16 ? packed_float_from_bf16(((const uint16_t *)from)[i]) : ((const float *)from)[i];
-    }
-    return to;
-}
-
-// The oracle replays the library's routing; an interface in bf16 adds its own rounding of the result.
 static void compare_with_oracle(const Kind *kind, const void *image, const void *x, const int32_t *k, const Outcome *found) {
-    const Layer *layer = &kind->plan.layer;
-    int64_t elements = TOKENS * layer->hidden;
-    float *xf = to_floats(layer, x, elements), *yf = to_floats(layer, found->y, elements);
+    const FixtureForward left = {TOKENS, x, found->y, k, found->experts, found->weights, found->scores};
     OracleWeights plain;
-    ck_assert_int_eq(oracle_weights_allocate(layer, &plain), 0);
+    ck_assert_int_eq(oracle_weights_allocate(&kind->plan.layer, &plain), 0);
     oracle_weights_unpack(&kind->plan, packed_image_instance((void *)(uintptr_t)image, 0, 0), &plain);
-    OracleOutput oracle = {.y = calloc((size_t)elements, sizeof(double)),
-                           .bound = calloc((size_t)elements, sizeof(double)),
-                           .scores = calloc(found->score_count, sizeof(double)),
-                           .score_bounds = calloc(found->score_count, sizeof(double))};
-    OracleGiven given = {.experts = found->experts, .weights = found->weights, .check = 1, .k = k};
-    ck_assert_int_eq(oracle_forward(layer, &plain, TOKENS, xf, &given, ERROR_WORST, &oracle), 0);
-    ck_assert_msg(oracle.checks.violations == 0, "%s", oracle.checks.first);
-    for (int64_t i = 0; i < elements; i++) {
-        double rounding =
-            layer->activations == FORMAT_BF16 ? 0x1p-8 * (oracle.y[i] < 0 ? -oracle.y[i] : oracle.y[i]) + 0x1p-133 : 0;
-        double error = yf[i] - oracle.y[i];
-        ck_assert_msg((error < 0 ? -error : error) <= oracle.bound[i] + rounding, "element %lld: %.9g, the oracle has %.9g +- %.3g",
-                      (long long)i, (double)yf[i], oracle.y[i], oracle.bound[i] + rounding);
-    }
-    for (size_t i = 0; i < found->score_count; i++) {
-        double error = found->scores[i] - oracle.scores[i];
-        ck_assert_msg((error < 0 ? -error : error) <= oracle.score_bounds[i], "score %zu: %.9g, the oracle has %.9g +- %.3g", i,
-                      (double)found->scores[i], oracle.scores[i], oracle.score_bounds[i]);
-    }
+    fixture_expect_oracle(&kind->plan.layer, &plain, &left, ERROR_WORST, "native");
     oracle_weights_free(&plain);
-    free(oracle.y);
-    free(oracle.bound);
-    free(oracle.scores);
-    free(oracle.score_bounds);
-    free(xf);
-    free(yf);
 }
 
-// --- equal bits --------------------------------------------------------------------------------------------------------------
+// --- equal bits ----------------------------------------------------------------------------------------------------------------
 
 // Another way to cut the same work. Zeros: as the plan has it.
 typedef struct Schedule {
@@ -212,7 +176,7 @@ START_TEST(test_random_layer) {
 }
 END_TEST
 
-// --- what random layers do not reach -----------------------------------------------------------------------------------------
+// --- what random layers do not reach ---------------------------------------------------------------------------------------------
 
 static Layer relu_layer(void) {
     return fixture_neutral((Layer){.hidden = 24,

@@ -270,6 +270,7 @@ START_TEST(report) {
     char *page = read_text("$D/r/index.html");
     ck_assert_int_eq(count_of(page, "<svg "), 4 * count_of(page, "<section>"));
     ck_assert(strstr(page, "instruction path, one thread") && strstr(page, "<th>Chosen</th>") && strstr(page, "The machine"));
+    ck_assert_ptr_nonnull(strstr(page, " Tuned for tokens 1, 40; routing uniform.</p>"));
     ck_assert(!strstr(page, "<script") && !strstr(page, "src=") && !strstr(page, "nan") && !strstr(page, "url("));
     expect_well_formed("r/index.html");
     ck_assert_int_eq(shell_run("ls $D/r | grep -qx '.*-roofline.svg' && ls $D/r | grep -qx '.*-race.svg'"), 0);

@@ -132,7 +132,7 @@ static void seed_end(Seed *seed) {
 }
 
 static float element(const Seed *seed, const void *rows, int64_t i) {
-    return packed_number_get(rows, i, seed->layer.activations == FORMAT_BF16 ? NUMBER_BF16 : NUMBER_FP32);
+    return packed_number_get(rows, i, seed->layer.activations == INTERFACE_BF16 ? NUMBER_BF16 : NUMBER_FP32);
 }
 
 static float *to_floats(const Seed *seed, const void *rows) {

@@ -500,75 +500,6 @@ START_TEST(parses_numbers_itself) {
 }
 END_TEST
 
-static void write_list(const char *root, int cpu, const char *directory, const char *name, const char *text) {
-    char path[SHELL_PATH_BYTES + 128], command[SHELL_PATH_BYTES + 192];
-    snprintf(path, sizeof path, "%s/cpu%d/%s", root, cpu, directory);
-    snprintf(command, sizeof command, "mkdir -p %s", path);
-    ck_assert_int_eq(system(command), 0);
-    snprintf(path, sizeof path, "%s/cpu%d/%s/%s", root, cpu, directory, name);
-    FILE *file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-// One CPU of each core comes first, on machines that number siblings far apart or side by side, or say nothing.
-START_TEST(cores_come_before_siblings) {
-    char root[SHELL_PATH_BYTES], command[SHELL_PATH_BYTES + 16];
-    shell_template(root);
-    ck_assert_ptr_nonnull(mkdtemp(root));
-    static const char *const siblings[] = {"0,4\n", "1,5\n", "2,6\n", "3,7\n", "0,4\n", "1,5\n",    "2,6\n",
-                                           "3,7\n", "8-9\n", "8-9\n", "10-11", "10-11", "nonsense", ""};
-    for (int cpu = 0; cpu < 14; cpu++) {
-        write_list(root, cpu, "topology", "thread_siblings_list", siblings[cpu]);
-    }
-    int cpus[] = {0, 2,  4,  5,  6,  8,
-                  9, 11, 12, 13, 14, 70000};  // 4 and 6 have their siblings here, 5 and 11 have not; no files: 14..
-    static const int sorted[] = {0, 2, 5, 8, 11, 12, 13, 14, 4, 6, 9, 70000};
-    ck_assert_int_eq(cores_sort(root, cpus, 12), 8);
-    ck_assert_int_eq(memcmp(cpus, sorted, sizeof sorted), 0);
-    int unknown[] = {3, 5};
-    ck_assert_int_eq(cores_sort("/no/such/folder", unknown, 2), 2);
-    ck_assert(unknown[0] == 3 && unknown[1] == 5);
-    int count = 0, *ordered = cores_ordered(true, &count);
-    ck_assert_ptr_nonnull(ordered);
-    ck_assert_int_eq(count, cores_allowed(NULL, 0));
-    free(ordered);
-    snprintf(command, sizeof command, "rm -r %s", root);
-    ck_assert_int_eq(system(command), 0);
-}
-END_TEST
-
-// Compact: neighbours share a cache. Spread: the caches take turns. The order within a cache is the given one. The last level is
-// the highest that there is.
-START_TEST(cores_are_arranged_by_caches) {
-    static const int last_levels[] = {1, 2, 3, 9};
-    char root[SHELL_PATH_BYTES], command[SHELL_PATH_BYTES + 16];
-    shell_template(root);
-    ck_assert_ptr_nonnull(mkdtemp(root));
-    for (int cpu = 0; cpu < 7; cpu++) {  // numbered across two caches, the second with more cores
-        char own[16], level[16];
-        snprintf(own, sizeof own, "%d\n", cpu);
-        write_list(root, cpu, "cache/index0", "shared_cpu_list", own);
-        write_list(root, cpu, "cache/index1", "shared_cpu_list", own);
-        snprintf(level, sizeof level, "cache/index%d", last_levels[_i]);
-        write_list(root, cpu, level, "shared_cpu_list", cpu % 2 || cpu == 6 ? "1,3,5-6\n" : "0,2,4\n");
-    }
-    int compact[] = {0, 1, 2, 3, 4, 6, 5}, spread[] = {0, 1, 2, 3, 4, 6, 5}, unknown[] = {8, 7};
-    static const int together[] = {0, 2, 4, 1, 3, 6, 5}, in_turn[] = {0, 1, 2, 3, 4, 6, 5};
-    cores_arrange(root, compact, 7, false);
-    ck_assert_int_eq(memcmp(compact, together, sizeof together), 0);
-    cores_arrange(root, spread, 7, true);
-    ck_assert_int_eq(memcmp(spread, in_turn, sizeof in_turn), 0);
-    cores_arrange(root, compact, 7, true);
-    ck_assert_int_eq(memcmp(compact, in_turn, sizeof in_turn), 0);
-    cores_arrange("/no/such/folder", unknown, 2, true);
-    ck_assert(unknown[0] == 8 && unknown[1] == 7);
-    snprintf(command, sizeof command, "rm -r %s", root);
-    ck_assert_int_eq(system(command), 0);
-}
-END_TEST
-
 // What the kernel was asked for of the mapping that an address lies in: 1 huge pages, 0 none, 2 neither; -1: it does not tell.
 static int huge_pages_asked(const void *address) {
     FILE *file = fopen("/proc/self/smaps", "r");
@@ -803,8 +734,6 @@ Suite *suite_runtime(void) {
     tcase_add_test(opening, tiles_need_permission);
 #endif
     tcase_add_test(opening, parses_numbers_itself);
-    tcase_add_test(opening, cores_come_before_siblings);
-    tcase_add_loop_test(opening, cores_are_arranged_by_caches, 0, 4);
     tcase_add_test(opening, plans_choose_what_is_left_open);
     tcase_add_test(opening, kinds_have_threads_of_their_own);
     tcase_add_test(opening, opens_packed_files);
