@@ -74,7 +74,7 @@ static const Refused refusals[] = {
     {ROUTED("{\"k\": 2, \"scale\": -1}"), 1, "layers[0].router.scale must be a number from 0 to 1000000, not 0, found -1"},
     {MODEL("\"norm\": {\"kind\": \"rms\", \"eps\": -1e-6}, "), 1, "layers[0].norm.eps must be a number from 0 to 1"},
     {ROUTED("{\"k\": 2, \"softcap\": 1e-50}"), 1, "layers[0].router.softcap must be 0 or a number that fp32 can hold, found 1e-50"},
-    {MODEL("\"weights\": \"fp8\", "), 1, "layers[0].weights must be one of \"fp32\", \"bf16\", found \"fp8\""},
+    {MODEL("\"weights\": \"fp8\", "), 1, "layers[0].weights must be one of \"fp32\", \"bf16\", \"fp16\", \"fp8_e4m3\", found \"fp8\""},
     {MODEL("\"iterations\": 17, "), 1, "layers[0].iterations must be an integer from 1 to 16, found 17"},
     {MODEL("\"iterations\": 0, "), 1, "found 0"},
     {MODEL("\"count\": 1099511627776, "), 1, "layers[0].count must be an integer from 1 to 4096, found 1099511627776"},
@@ -107,7 +107,7 @@ static const Refused refusals[] = {
      "spec.json:2:10: error: layers[0] and layers[1] are both named \"a\""},
     // combinations
     {ROUTED("{\"k\": 5}"), 1, "spec.json:1:69: error: layers[0].router.k is 5, but the pool has only 4 experts"},
-    {MODEL("\"weights\": \"fp32\", \"compute\": \"bf16\", "), 1, "layers[0].compute is \"bf16\", but its weights are not"},
+    {MODEL("\"weights\": \"fp32\", \"compute\": \"bf16\", "), 1, "layers[0].compute is \"bf16\", but its gate_up weights are fp32, which no instruction path of this class reads"},
     {MODEL("\"norm\": {\"kind\": \"rms\", \"bias\": true}, "), 1, "layers[0].norm.bias only a layer norm has a bias"},
     {ROUTED("{\"k\": 2, \"expected_k\": 3}"), 1, "layers[0].router.expected_k is more than k"},
     {ROUTED("{\"k\": 2, \"expected_k\": 1}"), 1, "layers[0].router.expected_k is less than k"},
