@@ -212,7 +212,7 @@ static const struct {
     {MIXTRAL(", \"num_local_experts\": 6, \"num_experts\": 12"), "layers.0.experts.count", "6"},
     // dtype
     {MIXTRAL(", \"dtype\": \"bfloat16\""), "layers.0.weights", "\"bf16\""},
-    {MIXTRAL(", \"torch_dtype\": \"float16\""), "layers.0.weights", "\"fp32\""},
+    {MIXTRAL(", \"torch_dtype\": \"float16\""), "layers.0.weights", "\"fp16\""},
     {MIXTRAL(", \"dtype\": \"float32\""), "layers.0.weights", "\"fp32\""},
     {MIXTRAL(""), "layers.0.weights", "\"bf16\""},
     {"{\"model_type\": \"llama4\", \"dtype\": \"float32\", \"text_config\": {}}", "layers.0.weights", "\"fp32\""},
@@ -614,13 +614,14 @@ END_TEST
 // Nothing reads other quantised experts; --dry-run says what the model is nevertheless.
 START_TEST(refuses_quantised_checkpoints) {
     shell_run("printf '{\"model_type\": \"mixtral\",\\n \"quantization_config\": {\"quant_method\": \"fp8\"}}' > $D/config.json");
-    shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (fp8), which nothing here reads",
+    shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (fp8), weight_block_size is missing",
                  "$CATENA import $D --name x -o $D/x.json");
-    shell_expect(EXIT_FAILED, "of Mixtral catena reads tensors in F32, F16 and BF16. Save it dequantised", "$CATENA import $D");
+    shell_expect(EXIT_FAILED, "of Mixtral catena reads tensors in F32, F16, BF16, F8_E4M3 with block scales. Save it dequantised",
+                 "$CATENA import $D");
     shell_expect(EXIT_OK, "the checkpoint is quantised (fp8)", "$CATENA import $D --dry-run");
     shell_expect(EXIT_OK, "the 2 best", "$CATENA import $D --dry-run");
     shell_run("printf '{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"gptq\"}}' > $D/config.json");
-    shell_expect(EXIT_FAILED, "BF16, and in MXFP4.", "$CATENA import $D");
+    shell_expect(EXIT_FAILED, "block scales, and in MXFP4.", "$CATENA import $D");
     shell_run(
         "printf '{\"model_type\": \"llama4\",\\n \"quantization_config\": {\"bits\": 4},\\n \"text_config\": {}}' > "
         "$D/config.json");

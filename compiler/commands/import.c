@@ -22,7 +22,8 @@ static const struct argp_option argp_options[] = {
     {"output", 'o', "OUT.json", 0, "Write the description here (default: standard output)", 0},
     {"dry-run", OPTION_DRY_RUN, NULL, 0, "Say in words what was understood and write nothing", 0},
     {"name", 'n', "NAME", 0, "Name of the model in the description (default: the folder's)", 0},
-    {"weights", 'w', "FORMAT", 0, "Format of the packed weights, fp32 or bf16 (default: as the checkpoint's dtype)", 0},
+    {"weights", 'w', "FORMAT", 0, "Format of the packed weights: fp32, bf16, fp16 or fp8_e4m3 (default: what the checkpoint has)",
+     0},
     {"compute", 'c', "CLASS", 0, "Compute class, fp32 (default) or bf16", 0},
     {0},
 };
@@ -53,7 +54,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
     case 'w':
         arguments->options.weights = format_find(value);
         if (arguments->options.weights < 0) {
-            argp_error(state, "--weights takes fp32 or bf16, not '%s'", value);
+            argp_error(state, "--weights takes fp32, bf16, fp16 or fp8_e4m3, not '%s'", value);
         }
         return 0;
     case 'c': arguments->options.compute = command_parse_compute(value, state); return 0;

@@ -221,14 +221,16 @@ void import_checkpoint_close(ImportCheckpoint *checkpoint);
 bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 // How the checkpoint is quantised: quantization_config.quant_method ("unknown" if it says none), or NULL.
 const char *import_quantisation(const ImportConfig *config);
-// Refuses checkpoints that are quantised in a way that the family has no layout for; with `remarks` it only says so there.
-bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, bool refuse, FILE *remarks);
+// The method whose tensors are F8_E4M3 with block scales.
+extern const char import_fp8[];
+// Refuses checkpoints that are quantised in a way that nothing reads; without `refuse` it only says so in the remarks.
+bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
+                               bool refuse, FILE *remarks);
 // "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones.
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint);
-// dtype of the experts' matrices in the layer run->first, by `checkpoint` as just described; NULL where it is not at hand, or where
-// they are quantised.
-const char *import_tensors_dtype(const json_t *described, const ImportRun *run, const ImportCheckpoint *checkpoint);
+// dtype of a tensor of the layer run->first, by `checkpoint` as just described; NULL where it is not at hand, or in MXFP4.
+const char *import_tensors_dtype(const json_t *described, Tensor tensor, const ImportRun *run, const ImportCheckpoint *checkpoint);
 // Presence, dtype and shape of every tensor that the description names.
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 

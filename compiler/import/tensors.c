@@ -8,6 +8,7 @@
 #include "compiler/plan/text.h"
 #include "read.h"
 #include "runtime/weights.h"
+#include "templates/plan.h"
 
 enum { NAME_BYTES = TENSOR_PATTERN_BYTES + 64, PREFIXES = 6 };
 
@@ -62,47 +63,6 @@ bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagn
         }
     }
     return true;
-}
-
-static const char quantisation_key[] = "quantization_config";
-
-const char *import_quantisation(const ImportConfig *config) {
-    const json_t *inner = json_object_get(config->object, quantisation_key);
-    const json_t *object = json_object_size(inner) ? inner : json_object_get(config->root, quantisation_key);
-    const char *method = json_string_value(json_object_get(object, "quant_method"));
-    return method ? method : json_object_size(object) ? "unknown" : NULL;
-}
-
-static bool has_quantised_layout(const ImportFamily *family) {
-    for (int i = 0; i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
-        if (family->layouts[i]->quantisation) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, bool refuse, FILE *remarks) {
-    const char *method = import_quantisation(config);
-    bool readable = !method;
-    for (int i = 0; method && i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
-        const char *known = family->layouts[i]->quantisation;
-        readable |= known && !strcmp(known, method);
-    }
-    ImportConfig place = *config;
-    if (!json_object_size(json_object_get(config->object, quantisation_key))) {
-        place.section = NULL;  // a multimodal model's own
-    }
-    if (!readable && refuse) {
-        import_error(
-            &place, quantisation_key,
-            "the checkpoint is quantised (%.40s), which nothing here reads: of %s catena reads tensors in F32, F16 and BF16%s. "
-            "Save it dequantised, or see with --dry-run what is understood",
-            method, family->name, has_quantised_layout(family) ? ", and in MXFP4" : "");
-    } else if (!readable && remarks) {
-        fprintf(remarks, "the checkpoint is quantised (%.40s): catena reads plain tensors and MXFP4 only\n", method);
-    }
-    return readable || !refuse;
 }
 
 // Everything that a tensor's name is made of.
@@ -196,10 +156,31 @@ static Naming choose_naming(const ImportConfig *config, const ImportFamily *fami
     return (Naming){family, prefixes[0], preferred};
 }
 
-static json_t *source_json(const Naming *naming, const ImportTensor *tensor) {
+static const char *find_dtype(const ImportCheckpoint *checkpoint, const char *name) {
+    const SafetensorsEntry *entry = checkpoint->tensors ? safetensors_find(checkpoint->tensors, name) : NULL;
+    const TorchTensor *tensor = checkpoint->torch ? torch_checkpoint_find(checkpoint->torch, name) : NULL;
+    return entry ? entry->dtype : tensor ? tensor->dtype : NULL;
+}
+
+// Which matrices of a checkpoint in fp8 have 8 bits, the tensors say; where they are not at hand, the experts have.
+static Encoding encoding_of(const Naming *naming, const ImportTensor *tensor, const ImportRun *run,
+                            const ImportCheckpoint *checkpoint, bool fp8) {
+    RoleName role = plan_tensor_role(tensor->tensor);
+    char pattern[NAME_BYTES], name[NAME_BYTES];
+    if (tensor->encoding != ENCODING_PLAIN || role == ROLE_COUNT) {
+        return tensor->encoding;
+    }
+    make_pattern(naming, tensor->name, pattern);
+    fill_pattern(pattern, run->first, name);
+    const char *dtype = find_dtype(checkpoint, name);
+    bool eight = dtype ? !strcmp(dtype, "F8_E4M3") : fp8 && !checkpoint->tensors && role != ROLE_ROUTER;
+    return eight ? ENCODING_FP8_E4M3 : ENCODING_PLAIN;
+}
+
+static json_t *source_json(const Naming *naming, const ImportTensor *tensor, Encoding encoding) {
     char pattern[NAME_BYTES];
     make_pattern(naming, tensor->name, pattern);
-    if (!tensor->rows && !tensor->order && !tensor->encoding && tensor->add == 0) {
+    if (!tensor->rows && !tensor->order && !encoding && tensor->add == 0) {
         return json_string(pattern);
     }
     json_t *object = json_pack("{s:s}", "name", pattern);
@@ -209,8 +190,8 @@ static json_t *source_json(const Naming *naming, const ImportTensor *tensor) {
     if (tensor->order) {
         json_object_set_new(object, "order", json_string(tensor_order_names[tensor->order]));
     }
-    if (tensor->encoding) {
-        json_object_set_new(object, "encoding", json_string(encoding_names[tensor->encoding]));
+    if (encoding) {
+        json_object_set_new(object, "encoding", json_string(encoding_names[encoding]));
     }
     if (tensor->add != 0) {
         json_object_set_new(object, "add", json_integer((json_int_t)tensor->add));
@@ -221,12 +202,15 @@ static json_t *source_json(const Naming *naming, const ImportTensor *tensor) {
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint) {
     Naming naming = choose_naming(config, family, layer, run->first, checkpoint);
+    const char *method = import_quantisation(config);
+    bool fp8 = method && !strcmp(method, import_fp8);
     json_t *tensors = json_object(), *result = json_pack("{s:I}", "first_layer", (json_int_t)run->first);
     for (Tensor t = 0; t < TENSOR_COUNT; t++) {
         const ImportTensor *tensor = find_tensor(naming.layout->tensors, IMPORT_LAYOUT_TENSORS, t, layer);
         tensor = tensor ? tensor : find_tensor(family->tensors, IMPORT_OTHER_TENSORS, t, layer);
         if (tensor && layer_has_tensor(layer, t)) {
-            json_object_set_new(tensors, layer_tensor_key((Tensor)t), source_json(&naming, tensor));
+            json_object_set_new(tensors, layer_tensor_key((Tensor)t),
+                                source_json(&naming, tensor, encoding_of(&naming, tensor, run, checkpoint, fp8)));
         }
     }
     if (run->step != 1) {
@@ -236,16 +220,18 @@ json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *
     return result;
 }
 
-const char *import_tensors_dtype(const json_t *described, const ImportRun *run, const ImportCheckpoint *checkpoint) {
-    const json_t *source = json_object_get(json_object_get(described, "tensors"), layer_tensor_key(TENSOR_DOWN));
+const char *import_tensors_dtype(const json_t *described, Tensor tensor, const ImportRun *run, const ImportCheckpoint *checkpoint) {
+    const json_t *source = json_object_get(json_object_get(described, "tensors"), layer_tensor_key(tensor));
+    const json_t *encoding = json_is_object(source) ? json_object_get(source, "encoding") : NULL;
     const char *pattern = json_string_value(json_is_object(source) ? json_object_get(source, "name") : source);
     char name[NAME_BYTES] = "";
+    if (json_is_string(encoding) && !strcmp(json_string_value(encoding), encoding_names[ENCODING_FP8_E4M3])) {
+        return "F8_E4M3";
+    }
     if (pattern) {
         fill_pattern(pattern, run->first, name);
     }
-    const SafetensorsEntry *entry = checkpoint->tensors ? safetensors_find(checkpoint->tensors, name) : NULL;
-    const TorchTensor *tensor = checkpoint->torch ? torch_checkpoint_find(checkpoint->torch, name) : NULL;
-    return entry ? entry->dtype : tensor ? tensor->dtype : NULL;
+    return find_dtype(checkpoint, name);
 }
 
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics) {

@@ -4,6 +4,7 @@
 
 #include "compiler/description/keys.h"
 #include "read.h"
+#include "templates/plan.h"
 
 enum { LINE_WIDTH = 120, INDENT = 2 };
 
@@ -260,6 +261,12 @@ void import_summary_layer(const ModelLayer *entry, FILE *stream) {
     summarise_router(entry, stream);
     summarise_experts(layer, stream);
     summarise_residual(layer, stream);
-    fprintf(stream, "  packed as   %s, compute class %s\n", format_names[layer->weights], compute_names[layer->compute]);
+    fprintf(stream, "  packed as   %s", format_names[layer->weights]);
+    for (RoleName role = ROLE_DOWN; role < (layer->shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP); role++) {
+        if (plan_format(layer, role) != (Format)layer->weights) {
+            fprintf(stream, ", %s %s", role_names[role], format_names[plan_format(layer, role)]);
+        }
+    }
+    fprintf(stream, ", compute class %s\n", compute_names[layer->compute]);
     summarise_tensors(entry, stream);
 }

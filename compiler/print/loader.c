@@ -36,7 +36,9 @@ static void print_table(const Torch *torch) {
         print_text(torch, source->pattern);
         fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", tensor_rows_names[source->rows],
                 source->encoding == ENCODING_MXFP4 ? "mxfp4" : tensor_order_names[source->order], TORCH_NUMBER(source->add),
-                format == FORMAT_BF16 ? "bfloat16" : "float32");
+                format == FORMAT_BF16   ? "bfloat16"
+                : format == FORMAT_FP16 ? "float16"
+                                        : "float32");
     }
     torch_line(torch, 1, "}");
     torch_line(torch, 0, "%s", "");
@@ -99,6 +101,19 @@ static const char *const open_lines[] = {
 
 static const char *const plain_lines[] = {"    return lambda name, order: place[name].get_tensor(name)", "", NULL};
 
+// One scale for 128 x 128 elements; blocks at the edges are smaller.
+static const char *const fp8_lines[] = {"    def read(name, order):",
+                                        "        value = place[name].get_tensor(name)",
+                                        "        if value.dtype != torch.float8_e4m3fn:",
+                                        "            return value",
+                                        "        scales = place[name + \"_scale_inv\"].get_tensor(name + \"_scale_inv\").float()",
+                                        "        scales = scales.repeat_interleave(128, -2).repeat_interleave(128, -1)",
+                                        "        return value.float() * scales[..., : value.shape[-2], : value.shape[-1]]",
+                                        "",
+                                        "    return read",
+                                        "",
+                                        NULL};
+
 // OCP Microscaling Formats (MX) 1.0, section 5.3: e2m1 numbers in blocks of 32 with a shared exponent; low nibbles first.
 static const char *const mxfp4_lines[] = {
     "    values = torch.tensor([0.0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])",
@@ -122,5 +137,7 @@ void torch_print_loader(const Torch *torch) {
 
 void torch_print_opener(const Torch *torch) {
     print_lines(torch, open_lines);
-    print_lines(torch, has_encoding(torch, ENCODING_MXFP4) ? mxfp4_lines : plain_lines);
+    print_lines(torch, has_encoding(torch, ENCODING_MXFP4)      ? mxfp4_lines
+                       : has_encoding(torch, ENCODING_FP8_E4M3) ? fp8_lines
+                                                                : plain_lines);
 }

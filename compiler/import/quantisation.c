@@ -1,0 +1,81 @@
+// Which quantised checkpoints are read: MXFP4 where a family has a layout for it, and fp8 E4M3 with a scale for 128 x 128 elements,
+// which any family may have. What the tensors are counts; this is about what the configuration says.
+#include <string.h>
+
+#include "read.h"
+#include "runtime/packed.h"
+
+const char import_fp8[] = "fp8";
+
+static const char quantisation_key[] = "quantization_config";
+
+static const json_t *quantisation_object(const ImportConfig *config) {
+    const json_t *inner = json_object_get(config->object, quantisation_key);
+    return json_object_size(inner) ? inner : json_object_get(config->root, quantisation_key);
+}
+
+const char *import_quantisation(const ImportConfig *config) {
+    const json_t *object = quantisation_object(config);
+    const char *method = json_string_value(json_object_get(object, "quant_method"));
+    return method ? method : json_object_size(object) ? "unknown" : NULL;
+}
+
+static bool has_layout(const ImportFamily *family, const char *method) {
+    for (int i = 0; i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
+        const char *known = family->layouts[i]->quantisation;
+        if (known && (!method || !strcmp(known, method))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Of fp8: "fmt" is e4m3 in one of its spellings, and "weight_block_size" [128, 128]; where it is missing, the tensors must be at
+// hand, which are checked. False with what is wrong in `reason`.
+static bool fp8_is_known(const json_t *object, const ImportCheckpoint *checkpoint, char *reason, size_t size) {
+    const json_t *blocks = json_object_get(object, "weight_block_size");
+    const char *numbers = json_string_value(json_object_get(object, "fmt"));
+    if (numbers && !strstr(numbers, "e4m3")) {
+        snprintf(reason, size, "its numbers are %.20s, and e4m3 is what catena reads", numbers);
+        return false;
+    }
+    if (!blocks || json_is_null(blocks)) {
+        snprintf(reason, size, "weight_block_size is missing: catena reads fp8 with one scale for %d x %d elements",
+                 PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
+        return checkpoint->tensors != NULL;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (json_array_size(blocks) != 2 || json_integer_value(json_array_get(blocks, i)) != PACKED_FP8_BLOCK) {
+            snprintf(reason, size, "its weight_block_size is not [%d, %d], which catena reads", PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
+                               bool refuse, FILE *remarks) {
+    const json_t *object = quantisation_object(config);
+    const char *method = import_quantisation(config);
+    char reason[160] = "which nothing here reads";
+    bool fp8 = method && !strcmp(method, import_fp8);
+    bool readable = !method || has_layout(family, method) || (fp8 && fp8_is_known(object, checkpoint, reason, sizeof reason));
+    ImportConfig place = *config;
+    if (!json_object_size(json_object_get(config->object, quantisation_key))) {
+        place.section = NULL;  // a multimodal model's own
+    }
+    if (!readable && refuse) {
+        import_error(
+            &place, quantisation_key,
+            "the checkpoint is quantised (%.40s), %s: of %s catena reads tensors in F32, F16, BF16, F8_E4M3 with block scales%s. "
+            "Save it dequantised, or see with --dry-run what is understood",
+            method, reason, family->name, has_layout(family, NULL) ? ", and in MXFP4" : "");
+    } else if (!readable && remarks) {
+        fprintf(remarks, "the checkpoint is quantised (%.40s), %s\n", method, reason);
+    } else if (fp8 && remarks) {
+        fprintf(remarks,
+                "the checkpoint is in fp8: codes and scales are kept, and a weight is code * scale; activations are not rounded to "
+                "fp8\n");
+    }
+    return readable || !refuse;
+}
