@@ -152,7 +152,7 @@ install: all
 		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
 
-SOURCES := $(wildcard $(foreach folder,compiler compiler/* templates templates/routers targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
+SOURCES := $(wildcard $(foreach folder,compiler compiler/* templates templates/* targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
 
 format:
 	@$(CLANG_FORMAT) -i $(SOURCES)

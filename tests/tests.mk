@@ -78,7 +78,7 @@ wisdom_LIBS         := $(LLVM_CFLAGS)  # the version that entries are compared w
 wisdom_SEEDS        := tests/data/wisdom
 wisdom_LENGTH       := 16384
 
-$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*/*.h runtime/*.h templates/*.h templates/routers/*.h)
+$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*/*.h runtime/*.h templates/*.h templates/*/*.h)
 	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm
 
 # A library's description and its plan.
