@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "features.h"
+
 typedef struct Feature {
     const char *name;
     uint32_t leaf, subleaf;  // x86: cpuid; aarch64: leaf is the auxiliary vector's entry
@@ -104,17 +106,16 @@ int cpu_has(const char *feature) {
 
 bool cpu_missing(const char *features, char *missing, size_t size) {
     bool any = false;
-    size_t used = 0;
+    size_t used = 0, length;
+    const char *name;
     missing[0] = 0;
-    while (*features) {
-        size_t length = strcspn(features, " ");
-        if (length && has(features, length) != 1) {
+    while ((name = features_next(&features, &length))) {
+        if (has(name, length) != 1) {
             if (used < size) {
-                used += (size_t)snprintf(missing + used, size - used, "%s%.*s", any ? ", " : "", (int)length, features);
+                used += (size_t)snprintf(missing + used, size - used, "%s%.*s", any ? ", " : "", (int)length, name);
             }
             any = true;
         }
-        features += length + (features[length] == ' ');
     }
     return any;
 }

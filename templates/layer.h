@@ -2,8 +2,8 @@
 //
 // The same header is read by the compiler, by the skeletons (which see a constant Layer inside a constant Plan) and by the
 // runtime. Fields have fixed widths and there are no pointers, so a Layer can be copied into a library as bytes.
-// The lists below, and routers/list.h of scores and rules of selection, are the one place where a name of the description, an
-// enumerator and its implementations meet. Of each there is an array of the names by enumerator.
+// The lists below, routers/list.h of scores and rules of selection, and activations/list.h are the one place where a name of the
+// description, an enumerator and its implementations meet. Of each there is an array of the names by enumerator.
 #ifndef CATENA_LAYER_H
 #define CATENA_LAYER_H
 
@@ -19,9 +19,6 @@
 #define GROUP_MASK_LIST(X) X(MASK_MINUS_INFINITY, "minus_infinity") X(MASK_ZERO, "zero")
 // What the routing weight multiplies: w E(x), or E(w x).
 #define WEIGHT_ON_LIST(X) X(WEIGHT_ON_OUTPUT, "output") X(WEIGHT_ON_INPUT, "input")
-#define ACTIVATION_LIST(X) \
-    X(ACTIVATION_SILU, "silu") \
-    X(ACTIVATION_GELU, "gelu") X(ACTIVATION_GELU_TANH, "gelu_tanh") X(ACTIVATION_RELU, "relu") X(ACTIVATION_RELU2, "relu2")
 // Formats of x and y at a library's C interface. X(enumerator, name, bytes per element)
 #define INTERFACE_LIST(X) X(INTERFACE_FP32, "fp32", 4) X(INTERFACE_BF16, "bf16", 2)
 // Forms of prepared activations, which tiles read. X(enumerator, name, bytes per element)
@@ -37,7 +34,6 @@ typedef enum Rank { RANK_LIST(LAYER_ENUMERATOR) RANK_COUNT } Rank;
 typedef enum GroupScore { GROUP_SCORE_LIST(LAYER_ENUMERATOR) GROUP_SCORE_COUNT } GroupScore;
 typedef enum GroupMask { GROUP_MASK_LIST(LAYER_ENUMERATOR) GROUP_MASK_COUNT } GroupMask;
 typedef enum WeightOn { WEIGHT_ON_LIST(LAYER_ENUMERATOR) WEIGHT_ON_COUNT } WeightOn;
-typedef enum Activation { ACTIVATION_LIST(LAYER_ENUMERATOR) ACTIVATION_COUNT } Activation;
 typedef enum Interface { INTERFACE_LIST(LAYER_ENUMERATOR) INTERFACE_COUNT } Interface;
 typedef enum Form { FORM_LIST(LAYER_ENUMERATOR) FORM_COUNT } Form;
 typedef enum RouterFormat { ROUTER_FORMAT_LIST(LAYER_ENUMERATOR) ROUTER_FORMAT_COUNT } RouterFormat;
@@ -51,7 +47,6 @@ static const char *const rank_names[] = {RANK_LIST(LAYER_NAME) 0};
 static const char *const group_score_names[] = {GROUP_SCORE_LIST(LAYER_NAME) 0};
 static const char *const group_mask_names[] = {GROUP_MASK_LIST(LAYER_NAME) 0};
 static const char *const weight_on_names[] = {WEIGHT_ON_LIST(LAYER_NAME) 0};
-static const char *const activation_names[] = {ACTIVATION_LIST(LAYER_NAME) 0};
 static const char *const interface_names[] = {INTERFACE_LIST(LAYER_NAME) 0};
 static const char *const form_names[] = {FORM_LIST(LAYER_NAME) 0};
 static const char *const router_format_names[] = {ROUTER_FORMAT_LIST(LAYER_NAME) 0};
@@ -122,6 +117,13 @@ typedef enum Selection {
     SELECTION_COUNT
 } Selection;
 
+// Activations of experts: the files that activations/list.h names.
+typedef enum Activation {
+#define ACTIVATION_ROW(enumerator, ...) enumerator,
+#include "templates/activations/list.h"
+    ACTIVATION_COUNT
+} Activation;
+
 // What a score's row says of it; what it does not say is 0. No score is negative, none falls where its logit rises.
 typedef struct ScoreFacts {
     int strict;  // a higher logit always scores higher, so that logits rank choices as well as scores do
@@ -143,6 +145,33 @@ typedef struct SelectionFacts {
     int logits_alone;  // ranks the whole pool by logits: without correction or groups
 } SelectionFacts;
 
+// Names that configurations of other programs have for an activation (transformers' ACT2FN).
+enum { ACTIVATION_CONFIGS = 8 };
+
+// Such a name, and the slope that it stands for.
+typedef struct SlopedConfig {
+    const char *name;
+    double slope;
+} SlopedConfig;
+
+// What an activation's row says of it; what it does not say is 0. From the bounds the oracle derives how far a correct fp32
+// evaluation of f(x) may be from the exact one, where x carries an error itself.
+typedef struct ActivationFacts {
+    int takes_slope;  // the description's "slope" is a parameter of it
+    // bounds, of x's error
+    int rises;        // f falls nowhere, so that ends of an interval go to ends; `steepest` is not needed
+    double steepest;  // no |f'(x)| is larger, whatever the slope
+    // bounds, of the evaluation
+    double units;     // roundings of u = 2^-24, relative to |f(x)|; 0: f is exact
+    double tail;  // not 0: they are relative to |x| instead, for negative x to no more than this: f is a small difference there
+    double exponent;  // not 0: f takes exp of x * exponent * slope; where that is a product, its rounding counts too
+    // PyTorch; {x} stands for the argument, which is a name, {slope} for the slope
+    const char *torch;
+    const char *torch_slope;  // where the slope is not 1
+    const char *configs[ACTIVATION_CONFIGS];  // NULL behind the last, as below
+    SlopedConfig sloped_configs[ACTIVATION_CONFIGS];
+} ActivationFacts;
+
 static const ScoreFacts score_facts[] = {
 #define SCORE_ROW(enumerator, symbol, ...) {__VA_ARGS__},
 #include "templates/routers/list.h"
@@ -151,6 +180,11 @@ static const ScoreFacts score_facts[] = {
 static const SelectionFacts selection_facts[] = {
 #define SELECTION_ROW(enumerator, symbol, ...) {__VA_ARGS__},
 #include "templates/routers/list.h"
+};
+
+static const ActivationFacts activation_facts[] = {
+#define ACTIVATION_ROW(enumerator, symbol, ...) {__VA_ARGS__},
+#include "templates/activations/list.h"
 };
 
 // Names in descriptions, NULL-terminated.
@@ -162,6 +196,11 @@ static const char *const score_names[] = {
 static const char *const selection_names[] = {
 #define SELECTION_ROW(enumerator, symbol, ...) #symbol,
 #include "templates/routers/list.h"
+    0};
+
+static const char *const activation_names[] = {
+#define ACTIVATION_ROW(enumerator, symbol, ...) #symbol,
+#include "templates/activations/list.h"
     0};
 
 enum { LAYER_MAX_ITERATIONS = 16 };

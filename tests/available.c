@@ -7,6 +7,7 @@
 
 #include "compiler/library/compile.h"
 #include "compiler/machine/site.h"
+#include "compiler/plan/paths.h"
 
 static bool detect(Machine *machine) {
     if (machine_detect(machine)) {
@@ -18,15 +19,13 @@ static bool detect(Machine *machine) {
 
 bool available_target(const Target *target) {
     Machine machine;
-    char missing[256];
-    return detect(&machine) && site_supports(&machine, target, missing, sizeof missing);
+    return detect(&machine) && site_supports(&machine, target, NULL);
 }
 
 bool available_path(const Target *target, Path path) {
     Machine machine;
-    char missing[256];
     return target_tile(target, path)->max_rows && available_target(target) && detect(&machine) &&
-           machine_has_all(&machine, path_requires(target, path), missing, sizeof missing);
+           paths_able(&machine, target, path);
 }
 
 bool available_program(const char *name) {

@@ -74,7 +74,7 @@ static void draw_residual(uint64_t *state, Layer *layer) {
 static void draw_experts(uint64_t *state, Layer *layer) {
     layer->gated = flip(state);
     layer->activation = (int32_t)below(state, ACTIVATION_COUNT);
-    layer->slope = layer->activation == ACTIVATION_SILU ? PICK_REAL(state, 1, 1, 1.702f, -0.5f) : 1;
+    layer->slope = activation_facts[layer->activation].takes_slope ? PICK_REAL(state, 1, 1, 1.702f, -0.5f) : 1;
     layer->limit = layer->gated ? PICK_REAL(state, 0, 0, 7, 0.25f) : 0;
     layer->up_offset = layer->gated ? PICK_REAL(state, 0, 0, 1, -0.125f) : 0;
     layer->expert_bias = flip(state);

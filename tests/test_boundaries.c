@@ -19,12 +19,13 @@ typedef struct Arrows {
 static const Arrows arrows[] = {
     {"templates/routers", ""},
     {"templates/formats", ""},
-    {"templates", "templates/routers templates/formats"},
+    {"templates/activations", ""},
+    {"templates", "templates/routers templates/formats templates/activations"},
     {"runtime", "templates"},
     {"targets", "templates"},
     {"compiler/base", "runtime"},
-    {"compiler/oracle", "templates templates/routers runtime"},
-    {"compiler/opponent", "templates templates/routers runtime"},
+    {"compiler/oracle", "templates templates/routers templates/activations runtime"},
+    {"compiler/opponent", "templates templates/routers templates/activations runtime"},
     {"compiler/description", "templates compiler/base"},
     {"compiler/machine", "templates runtime targets compiler/base"},
     {"compiler/plan", "templates targets compiler/base compiler/description compiler/machine"},
@@ -176,9 +177,10 @@ START_TEST(test_rows) {
 END_TEST
 
 // The oracle shares no code with the skeleton: of the templates it may know what a layer is, how its weights lie and its own
-// sections of routers/, no more.
+// sections of routers/ and activations/, no more.
 START_TEST(test_oracle) {
-    static const char *const known[] = {"\"templates/layer.h\"", "\"templates/plan.h\"", "\"templates/routers/list.h\""};
+    static const char *const known[] = {"\"templates/layer.h\"", "\"templates/plan.h\"", "\"templates/routers/list.h\"",
+                                        "\"templates/activations/list.h\""};
     DIR *folder = opendir("compiler/oracle");
     int files = 0;
     ck_assert_ptr_nonnull(folder);

@@ -10,6 +10,7 @@
 
 #include "available.h"
 #include "compiler/library/compile.h"
+#include "compiler/plan/planner.h"
 #include "fixture.h"
 #include "suites.h"
 
@@ -376,6 +377,23 @@ START_TEST(test_cannot_write) {
 }
 END_TEST
 
+// A library asks for everything that its target and its paths need, also for a name that is a part of another.
+START_TEST(test_features) {
+    const Machine machine = {.threads = 1};
+    Layer layer = exact_layer(1);
+    layer.weights = FORMAT_BF16;
+    Target target = target_avx512;
+    target.requires = "avx512vbmi2 avx512f";
+    target.needs[PATH_BF16_WIDENED].requires = "avx512vbmi avx512f";
+    Plan plans[2] = {plan_default(&layer, &target, &machine, NULL), plan_default(&layer, &target, &machine, NULL)};
+    ck_assert_int_eq(plans[0].roles[ROLE_GATE_UP].path, PATH_BF16_WIDENED);
+    ck_assert_str_eq(compile_features(&target, plans, 2).names, "avx512vbmi2 avx512f avx512vbmi");
+    plans[1] = plan_with_path(&plans[1], PATH_BF16_AMX, &target, &machine);
+    ck_assert_str_eq(compile_features(&target, plans, 1).names, "avx512vbmi2 avx512f avx512vbmi");
+    ck_assert_str_eq(compile_features(&target, plans, 2).names, "avx512vbmi2 avx512f avx512vbmi amx_tile amx_bf16");
+}
+END_TEST
+
 Suite *suite_compile(void) {
     Suite *suite = suite_create("compile");
     TCase *cases = tcase_create("libraries");
@@ -384,6 +402,7 @@ Suite *suite_compile(void) {
     tcase_add_loop_test(cases, test_same_bits_on_neon, 0, CASES);
     tcase_add_loop_test(cases, test_generic_is_close, 0, CASES);
     tcase_add_test(cases, test_wrong_cpu);
+    tcase_add_test(cases, test_features);
     tcase_add_test(cases, test_allowed_names);
     tcase_add_loop_test(cases, test_symbols, 0, 2);
     tcase_add_test(cases, test_cannot_write);

@@ -271,6 +271,35 @@ START_TEST(describes_configurations) {
 }
 END_TEST
 
+static void expect_activation(const char *name, int activation, double slope) {
+    char config[256], wanted[64], wanted_slope[32];
+    snprintf(config, sizeof config, MIXTRAL(", \"hidden_act\": \"%s\""), name);
+    snprintf(wanted, sizeof wanted, "\"%s\"", activation_names[activation]);
+    snprintf(wanted_slope, sizeof wanted_slope, "%.17g", slope);
+    Result result = import_config(config);
+    expect_value(&result, "layers.0.experts.activation", wanted);
+    expect_value(&result, "layers.0.experts.slope", slope != 1 ? wanted_slope : "null");
+    release(&result);
+}
+
+// Every name that an activation's row has leads to it, and who uses another name is told all of them.
+START_TEST(knows_names_of_activations) {
+    const ActivationFacts *facts = &activation_facts[_i];
+    Result refused = import_config(MIXTRAL(", \"hidden_act\": \"mish\""));
+    for (int i = 0; i < ACTIVATION_CONFIGS; i++) {
+        if (facts->configs[i]) {
+            expect_activation(facts->configs[i], _i, 1);
+            expect_words(refused.diagnostics.text, facts->configs[i]);
+        }
+        if (facts->sloped_configs[i].name) {
+            expect_activation(facts->sloped_configs[i].name, _i, facts->sloped_configs[i].slope);
+            expect_words(refused.diagnostics.text, facts->sloped_configs[i].name);
+        }
+    }
+    release(&refused);
+}
+END_TEST
+
 // What the classes of transformers make of an empty configuration (tests/import_defaults.py).
 static json_t *defaults;
 
@@ -793,6 +822,7 @@ Suite *suite_import(void) {
     tcase_set_timeout(files, TEST_TIMEOUT);
     tcase_add_checked_fixture(files, shell_begin, shell_end);
     tcase_add_loop_test(files, describes_configurations, 0, CONFIGS);
+    tcase_add_loop_test(files, knows_names_of_activations, 0, ACTIVATION_COUNT);
     tcase_add_loop_test(files, has_the_defaults_of_transformers, 0, (int)json_array_size(defaults) + !defaults);
     tcase_add_loop_test(files, finds_sparse_layers, 0, LAYER_RULES);
     tcase_add_loop_test(files, refuses_wrong_configurations, 0, REFUSALS);

@@ -11,13 +11,14 @@
 #include "compiler/machine/peaks.h"
 #include "compiler/machine/report.h"
 #include "compiler/measure/measure.h"
+#include "compiler/plan/paths.h"
 #include "shell.h"
 #include "suites.h"
 
 static Machine imagined(void) {
     Machine machine = {.cpu = "Imagined 9000",
                        .architecture = "x86_64",
-                       .capabilities = " avx2 fma avx512f ",
+                       .capabilities = {"avx2 fma avx512f"},
                        .cache_count = 2,
                        .caches = {{1, 32768, 64, 1, 1}, {2, 1 << 20, 64, 2, 1}},
                        .threads = 4,
@@ -49,25 +50,53 @@ START_TEST(detection_makes_sense_here) {
     }
 #ifdef __x86_64__
     ck_assert_str_eq(machine.architecture, "x86_64");
-    ck_assert_int_eq(machine_has(&machine, "avx2"), __builtin_cpu_supports("avx2") != 0);
-    ck_assert_int_eq(machine_has(&machine, "avx512f"), __builtin_cpu_supports("avx512f") != 0);
+    ck_assert_int_eq(features_has(&machine.capabilities, "avx2"), __builtin_cpu_supports("avx2") != 0);
+    ck_assert_int_eq(features_has(&machine.capabilities, "avx512f"), __builtin_cpu_supports("avx512f") != 0);
 #endif
 }
 END_TEST
 
-START_TEST(capabilities_are_whole_names) {
+// Names that are parts of others are features of their own, in whichever order they come.
+START_TEST(features_are_whole_names) {
+    Features set = {""}, other = {""};
+    ck_assert(features_add(&set, " avx512vbmi2  avx512f ") && features_add(&set, "avx512vbmi avx512f avx2"));
+    ck_assert_str_eq(set.names, "avx512vbmi2 avx512f avx512vbmi avx2");
+    ck_assert(features_has(&set, "avx512vbmi") && features_has(&set, "avx512f") && features_has(&set, "avx2"));
+    ck_assert(!features_has(&set, "avx512") && !features_has(&set, "avx") && !features_has(&set, "vbmi"));
+    ck_assert(!features_has(&set, "avx512f avx512vbmi") && !features_has(&set, "") && !features_has(&other, ""));
+    ck_assert_str_eq(features_missing(&set, "avx2 neon  avx512vbmi fma neon").names, "neon fma");
+    ck_assert_str_eq(features_missing(&set, "").names, "");
+    ck_assert(features_add(&other, "avx512vbmi2"));
+    ck_assert_str_eq(features_missing(&other, "avx512vbmi2 avx512vbmi").names, "avx512vbmi");
+}
+END_TEST
+
+// What has no room is not added by halves, and said.
+START_TEST(features_have_room) {
+    Features set = {""};
+    char name[16];
+    int count = 0;
+    do {
+        snprintf(name, sizeof name, "name%03d", count++);
+    } while (features_add(&set, name));
+    ck_assert_int_eq(count - 1, FEATURES_BYTES / 8);  // of 7 characters, and a space or the end behind each
+    ck_assert(!features_has(&set, name) && features_has(&set, "name000"));
+    ck_assert(features_add(&set, "name000 name001"));
+    ck_assert(!features_add(&set, "name000 more"));
+}
+END_TEST
+
+// All capabilities of a machine, sorted by whether a path of its architecture asks for them.
+START_TEST(capabilities_are_used_or_not) {
     Machine machine = imagined();
-    char missing[64];
-    ck_assert(machine_has(&machine, "avx512f"));
-    ck_assert(machine_has(&machine, "avx2"));
-    ck_assert(!machine_has(&machine, "avx512"));
-    ck_assert(!machine_has(&machine, "avx"));
-    ck_assert(machine_has_all(&machine, "avx2 fma", missing, sizeof missing));
-    ck_assert(machine_has_all(&machine, "", missing, sizeof missing));
-    ck_assert(!machine_has_all(&machine, "avx2 neon fma sve", missing, sizeof missing));
-    ck_assert_str_eq(missing, "neon sve");
-    machine.capabilities[0] = 0;
-    ck_assert(!machine_has(&machine, "avx2"));
+    Features used, unused;
+    machine.capabilities = (Features){"avx512vbmi bf16 avx2 avx512bf16 avx512"};
+    paths_capabilities(&machine, &used, &unused);
+    ck_assert_str_eq(used.names, "avx2 avx512bf16");
+    ck_assert_str_eq(unused.names, "avx512vbmi bf16 avx512");
+    ck_assert(paths_able(&machine, &target_avx512, PATH_BF16_DOT));
+    ck_assert(!paths_able(&machine, &target_avx512, PATH_BF16_AMX));
+    ck_assert(paths_able(&machine, &target_avx512, PATH_FP32_FMA));
 }
 END_TEST
 
@@ -84,9 +113,10 @@ START_TEST(fingerprint_is_of_what_decides_speed) {
     machine_fingerprint(&b, y);
     ck_assert_str_ne(x, y);
     b = a;
-    strcpy(b.capabilities, " avx2 fma ");
+    b.capabilities = (Features){"avx2 fma"};
     machine_fingerprint(&b, y);
     ck_assert_str_ne(x, y);
+    ck_assert_str_eq(x, "x86_64-e3cc47cdee1c3b52");  // what is kept of a machine is found by it
 }
 END_TEST
 
@@ -114,7 +144,7 @@ START_TEST(synthetic_machines_are_read) {
     ck_assert_int_eq(machine.cache_count, 1);
     ck_assert(machine.caches[0].level == 3 && machine.caches[0].bytes == 32 << 20 && machine.caches[0].shared_by == 6);
     ck_assert_int_eq(machine.caches[0].cores, 3);
-    ck_assert_str_eq(machine.capabilities, "");
+    ck_assert_str_eq(machine.capabilities.names, "");
     for (int i = 0; i < 24; i++) {
         const MachineUnit *unit = &machine.units[i];
         ck_assert(unit->number == i && unit->core == i / 2 && unit->sibling == i % 2 && unit->node == i / 6);
@@ -383,7 +413,9 @@ Suite *suite_machine(void) {
     TCase *cases = tcase_create("machine");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_test(cases, detection_makes_sense_here);
-    tcase_add_test(cases, capabilities_are_whole_names);
+    tcase_add_test(cases, features_are_whole_names);
+    tcase_add_test(cases, features_have_room);
+    tcase_add_test(cases, capabilities_are_used_or_not);
     tcase_add_test(cases, fingerprint_is_of_what_decides_speed);
     tcase_add_test(cases, synthetic_machines_are_read);
     tcase_add_test(cases, exported_machines_are_read);

@@ -270,7 +270,7 @@ START_TEST(test_activation_bounds) {
     double worst = 0;
     for (int i = -4000; i < 4000; i++) {
         float x = i % 3 ? (float)i * 0.03f : copysignf(ldexpf(1.37f, i / 70), (float)i);
-        float slope = _i == ACTIVATION_SILU && i % 2 ? 1.702f : 1;
+        float slope = activation_facts[_i].takes_slope && i % 2 ? 1.702f : 1;
         Vector value = activation_apply(_i, slope, vector_set(x));
         Bounded due = oracle_activation((Activation)_i, slope, bounded_exact(x));
         double error = fabs(value[0] - due.value);
@@ -280,7 +280,50 @@ START_TEST(test_activation_bounds) {
             worst = fmax(worst, error > 0 ? error / due.error : 0);
         }
     }
-    ck_assert_msg(_i == ACTIVATION_RELU || worst > 0.01, "the bound is far too wide: %g", worst);
+    ck_assert_msg(activation_facts[_i].units == 0 || worst > 0.01, "the bound is far too wide: %g", worst);
+}
+END_TEST
+
+// What the oracle says of an x that carries an error holds of every x within it, by the oracle's own function: the rows' largest
+// slopes, and what they say of rising.
+START_TEST(test_activation_slopes) {
+    const double errors[] = {1e-6, 1e-3, 0.25, 3};
+    double worst = 0;
+    for (int i = -4000; i <= 4000; i++) {
+        for (size_t e = 0; e < sizeof errors / sizeof *errors; e++) {
+            double x = i * 0.0025, slope = activation_facts[_i].takes_slope && i % 2 ? 1.702 : 1, reach = errors[e];
+            Bounded wide = oracle_activation((Activation)_i, slope, (Bounded){x, reach});
+            for (int step = -4; step <= 4; step++) {
+                Bounded exact = oracle_activation((Activation)_i, slope, bounded_exact(x + step * reach / 4));
+                double error = fabs(exact.value - wide.value);
+                ck_assert_msg(error <= wide.error, "f(%.9g) = %.9g, not %.9g +- %.3g", x + step * reach / 4, exact.value,
+                              wide.value, wide.error);
+                worst = fmax(worst, error / wide.error);
+            }
+        }
+    }
+    ck_assert_msg(worst > 0.9, "the bound is far too wide: %g", worst);
+}
+END_TEST
+
+// The straightforward implementation has every activation too: one expert of width 1 with weights of 1.
+START_TEST(test_activation_opponent) {
+    Layer layer = fixture_neutral(
+        (Layer){.hidden = 1, .iterations = 1, .experts = 1, .intermediate = 1, .top_k = 1, .activation = _i, .scale = 1});
+    float one = 1, zero = 0;
+    OpponentWeights weights = {.router = &zero, .routed = {.count = 1, .intermediate = 1, .up = &one, .down = &one}};
+    OpponentWorkspace *workspace = opponent_workspace_create(&layer, 1, 1);
+    ck_assert_ptr_nonnull(workspace);
+    for (int i = -300; i <= 300; i++) {
+        float x = (float)i * 0.03f, y;
+        layer.slope = activation_facts[_i].takes_slope && i % 2 ? 1.702f : 1;
+        opponent_forward(&layer, &weights, workspace, 1, &x, &y, NULL, NULL);
+        double due = oracle_activation((Activation)_i, layer.slope, bounded_exact(x)).value;
+        // Ten operations, each rounded relative to x or the result, and an argument of exp of up to 1.702 * 9 that is rounded.
+        double tolerance = (10 + 16) * unit_fp32 * fmax(fabs(x), fabs(due));
+        ck_assert_msg(fabs(y - due) <= tolerance, "f(%.9g) = %.9g, not %.9g", (double)x, (double)y, due);
+    }
+    opponent_workspace_free(workspace);
 }
 END_TEST
 
@@ -515,6 +558,8 @@ Suite *suite_oracle(void) {
     tcase_add_loop_test(hand, test_exact_integers, 0, 10);
     tcase_add_test(hand, test_bf16_rounding);
     tcase_add_loop_test(bounds, test_activation_bounds, 0, ACTIVATION_COUNT);
+    tcase_add_loop_test(bounds, test_activation_slopes, 0, ACTIVATION_COUNT);
+    tcase_add_loop_test(bounds, test_activation_opponent, 0, ACTIVATION_COUNT);
     tcase_add_loop_test(bounds, test_bounds_hold, 0, 200);
     tcase_add_test(bounds, test_bounds_are_sharp);
     tcase_add_test(notice, test_notices_wrong_element);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compiler/emit/emit.h"
 #include "compiler/measure/synthetic.h"
 #include "compiler/plan/space.h"
 #include "compiler/plan/text.h"
@@ -110,6 +111,82 @@ START_TEST(test_knobs_matter) {
 }
 END_TEST
 
+// Once cleared, all plans of a space are the same, and a plan of no space is changed in nothing else.
+START_TEST(test_clear) {
+    Space space = space_of((uint64_t)_i);
+    uint64_t state = (uint64_t)_i + 7;
+    Plan first = space.standard, plan;
+    space_clear(&first);
+    for (int i = 0; i < POINTS; i++) {
+        Point point = random_point(&space, &state);
+        space_plan(&space, &point, &plan);
+        space_clear(&plan);
+        ck_assert_mem_eq(&plan, &first, sizeof plan);
+    }
+    ck_assert_int_eq(first.chunk_tokens, space.standard.chunk_tokens);
+    ck_assert_int_eq(first.roles[ROLE_DOWN].panels, space.standard.roles[ROLE_DOWN].panels);
+    ck_assert_mem_eq(&first.roles[ROLE_ROUTER], &space.standard.roles[ROLE_ROUTER], sizeof(Role));
+}
+END_TEST
+
+static Object tile_of(const Space *space, const Point *point, int rows, int panels) {
+    Diagnostics diagnostics = {0};
+    Plan plan;
+    space_plan(space, point, &plan);
+    Role *role = &plan.roles[ROLE_GATE_UP];
+    role->wide_rows = panels == 2 ? rows : 0;
+    Object object = emit_single_tile(space->target, role, TILE_PACKED, rows ? rows : role->max_rows, panels, &diagnostics);
+    ck_assert_msg(object != NULL, "%s", diagnostics.text);
+    return object;
+}
+
+// Whether some value of a knob makes another code of a tile. rows 0: the tallest.
+static bool decides_code(const Space *space, int k, int rows, int panels) {
+    Point point = space_standard(space);
+    Object standard = tile_of(space, &point, rows, panels);
+    bool differs = false;
+    for (int i = 0; i < 3 && !differs; i++) {  // the first value, one from the middle, the last
+        point.value[k] = (uint8_t)(i * (space->knobs[k].count - 1) / 2);
+        Object other = tile_of(space, &point, rows, panels);
+        differs = LLVMGetBufferSize(other) != LLVMGetBufferSize(standard) ||
+                  memcmp(LLVMGetBufferStart(other), LLVMGetBufferStart(standard), LLVMGetBufferSize(standard)) != 0;
+        LLVMDisposeMemoryBuffer(other);
+    }
+    LLVMDisposeMemoryBuffer(standard);
+    return differs;
+}
+
+// What a row says of the tiles whose code a knob decides is so.
+START_TEST(test_tiles) {
+    static const struct {
+        unsigned tiles;
+        int rows, panels;
+    } kinds[] = {{SPACE_TALL_TILE, 0, 1}, {SPACE_LOW_TILES, 2, 1}, {SPACE_WIDE_TILES, 2, 2}};
+    const Machine machine = {.threads = 4};
+    const Target *target = target_find("avx2");
+    Layer layer = fixture_neutral((Layer){.hidden = 256,
+                                          .iterations = 1,
+                                          .experts = 8,
+                                          .intermediate = 128,
+                                          .top_k = 2,
+                                          .gated = 1,
+                                          .scale = 1,
+                                          .weights = _i ? FORMAT_BF16 : FORMAT_FP32});
+    Plan plan = plan_default(&layer, target, &machine, NULL);
+    Space space;
+    int knobs = 0;
+    space_make(&plan, target, &machine, &space);
+    for (int k = 0; k < space.knob_count; k++) {
+        for (int kind = 0; kind < 3 && space.knobs[k].role == ROLE_GATE_UP; kind++, knobs++) {
+            bool said = space.knobs[k].tiles & kinds[kind].tiles;
+            ck_assert_msg(said == decides_code(&space, k, kinds[kind].rows, kinds[kind].panels),
+                          "%s, tile %d x %d: the row says %d", space.knobs[k].name, kinds[kind].rows, kinds[kind].panels, said);
+        }
+    }
+    ck_assert_int_gt(knobs, 3 * 6);
+}
+END_TEST
+
 START_TEST(test_decisions) {
     Space space = space_of((uint64_t)_i);
     uint64_t state = (uint64_t)_i + 99;
@@ -153,8 +230,8 @@ END_TEST
 // hint.
 START_TEST(test_prefetches_differ) {
     Space space = space_of(4);
-    int knobs[3] = {space_role_knob(&space, ROLE_DOWN, "prefetch"), space_role_knob(&space, ROLE_DOWN, "prefetch_far"),
-                    space_role_knob(&space, ROLE_DOWN, "prefetch_hint")};
+    int knobs[3] = {space_role_knob(&space, ROLE_DOWN, KNOB_PREFETCH), space_role_knob(&space, ROLE_DOWN, KNOB_FAR),
+                    space_role_knob(&space, ROLE_DOWN, KNOB_HINT)};
     int64_t seen[256][3];
     int count = 0, all = 1;
     for (int k = 0; k < 3; k++) {
@@ -190,7 +267,7 @@ START_TEST(test_wide_misfits) {
     int misfits = 0;
     for (uint64_t seed = 0; seed < LAYERS; seed++) {
         Space space = space_of(seed);
-        int tile = space_role_knob(&space, ROLE_GATE_UP, "tile"), wide = space_role_knob(&space, ROLE_GATE_UP, "wide_rows");
+        int tile = space_role_knob(&space, ROLE_GATE_UP, KNOB_TILE), wide = space_role_knob(&space, ROLE_GATE_UP, KNOB_WIDE);
         for (int i = 0; tile >= 0 && wide >= 0 && i < space.knobs[tile].count * space.knobs[wide].count; i++) {
             Point point = space_standard(&space), back;
             point.value[tile] = (uint8_t)(i % space.knobs[tile].count);
@@ -221,9 +298,12 @@ END_TEST
 Suite *suite_space(void) {
     Suite *suite = suite_create("space");
     TCase *cases = tcase_create("points");
+    tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_standard, 0, LAYERS);
     tcase_add_loop_test(cases, test_points_are_plans, 0, LAYERS);
     tcase_add_loop_test(cases, test_knobs_matter, 0, LAYERS);
+    tcase_add_loop_test(cases, test_clear, 0, LAYERS);
+    tcase_add_loop_test(cases, test_tiles, 0, 2);
     tcase_add_loop_test(cases, test_decisions, 0, LAYERS);
     tcase_add_test(cases, test_decision_errors);
     tcase_add_test(cases, test_prefetches_differ);

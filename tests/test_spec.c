@@ -168,7 +168,7 @@ static const Refused refusals[] = {
     {ROUTED("{\"k\": 2, \"normalize_p\": 1}"), 1, "router.normalize_p means nothing without normalize"},
     {ROUTED("{\"k\": 2, \"normalize_eps\": 1e-20}"), 1, "router.normalize_eps means nothing without normalize"},
     {ROUTED("{\"k\": 2, \"normalize_clamp\": false}"), 1, "router.normalize_clamp means nothing without normalize"},
-    {EXPERTS("\"activation\": \"gelu\", \"slope\": 1"), 1, "experts.slope is a parameter of \"silu\""},
+    {EXPERTS("\"activation\": \"gelu\", \"slope\": 1"), 1, "experts.slope means nothing with this activation"},
     {EXPERTS("\"gated\": false, \"limit\": 0"), 1, "experts.limit clamps gate and up"},
     {EXPERTS("\"gated\": false, \"up_offset\": 0"), 1, "experts.up_offset is added to up"},
     {SHARED("\"intermediate\": 6"), 1, "shared_experts.intermediate means nothing without shared experts"},

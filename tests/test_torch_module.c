@@ -151,6 +151,28 @@ START_TEST(prints_a_program) {
 }
 END_TEST
 
+// Every activation, gated or not, with and without a slope: a program in which nothing is left to fill in.
+START_TEST(prints_activations) {
+    if (!available_program("python3")) {
+        return;
+    }
+    static const char old[] = "\"gated\": true, \"activation\": \"silu\"";
+    for (int slope = 0; slope <= activation_facts[_i].takes_slope; slope++) {
+        for (int gated = 0; gated < 2; gated++) {
+            shell_expect(
+                EXIT_OK, "",
+                "sed 's/%s/\"gated\": %s, \"activation\": \"%s\"%s/; /%s/d' examples/moe_8of64.json >$D/spec.json && "
+                "$CATENA reference --torch $D/spec.json >$D/module.py && grep '^        hidden = ' $D/module.py >$D/line && "
+                "grep -qw %s $D/line && ! grep '[{}]' $D/line && "
+                "python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $D/module.py",
+                old, gated ? "true" : "false", activation_names[_i], slope ? ", \"slope\": 1.25" : "",
+                gated ? "^$" : "\"gate\":", gated ? "g" : "u");
+            shell_expect(slope ? EXIT_OK : EXIT_FAILED, "", "grep -w 1.25 $D/line");
+        }
+    }
+}
+END_TEST
+
 // A token's experts are said in one way, as a library's caller has to.
 START_TEST(refuses_k_and_importance) {
     if (!available_torch()) {
@@ -244,6 +266,7 @@ Suite *suite_torch_module(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_checked_fixture(cases, shell_begin, shell_end);
     tcase_add_test(cases, prints_a_program);
+    tcase_add_loop_test(cases, prints_activations, 0, ACTIVATION_COUNT);
     tcase_add_test(cases, refuses_k_and_importance);
     tcase_add_loop_test(cases, zero_norms_give_zero_weights, 0, 2);
     tcase_add_loop_test(cases, paths_stay_text, 0, 4);

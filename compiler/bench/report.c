@@ -174,31 +174,32 @@ static json_t *peaks_json(const BenchRun *run) {
 }
 
 json_t *bench_document(const BenchRun *run) {
-    char unused[MACHINE_CAPABILITIES_BYTES];
+    Features used, unused;
     json_t *rows = json_array(), *machine = report_machine(run->machine);
     for (int64_t i = 0; i < run->row_count; i++) {
         json_array_append_new(rows, bench_row_json(&run->rows[i]));
     }
-    paths_capabilities(run->machine, false, unused);
-    json_object_set_new(machine, "capabilities_unused", json_string(unused));
+    paths_capabilities(run->machine, &used, &unused);
+    json_object_set_new(machine, "capabilities_unused", json_string(unused.names));
     return json_pack("{s:o, s:o, s:o, s:o}", "machine", machine, "peaks", peaks_json(run), "bandwidth",
                      report_bandwidth(&run->bandwidth), "rows", rows);
 }
 
 void bench_print(const BenchRun *run) {
-    char unused[MACHINE_CAPABILITIES_BYTES], bank[32], text[32];
+    Features used, unused;
+    char bank[32], text[32];
     const BenchRow *row = run->row_count ? &run->rows[0] : NULL;
     if (!row) {
         return;
     }
-    paths_capabilities(run->machine, false, unused);
+    paths_capabilities(run->machine, &used, &unused);
     printf("%s, %d thread%s; routing %s%s; paths %s\n", run->machine->cpu, row->threads, row->threads == 1 ? "" : "s", row->routing,
            row->routed ? "" : " (given: no router runs)", row->path);
     printf("best peak %s GFLOP/s (%s)", table_number(text, run->peaks[run->best_path]), path_name(run->best_path));
     printf("; bandwidth %s GB/s (%s); bank %s on %s pages\n", table_number(text, run->bandwidth.gbytes_s), run->bandwidth.variant,
            report_bytes(bank, row->bank_bytes), row->huge_pages ? "huge" : "small");
-    if (*unused) {
-        printf("present, but used by no path: %s\n", unused);
+    if (*unused.names) {
+        printf("present, but used by no path: %s\n", unused.names);
     }
     putchar('\n');
     bench_print_rows(run->rows, run->row_count);

@@ -130,9 +130,8 @@ static int print_explanations(const Subject *subject, const Arguments *arguments
                               Diagnostics *diagnostics) {
     Peaks peaks;
     Bandwidth bandwidth;
-    char missing[256];
     int threads = arguments->threads ? arguments->threads : (int)machine->threads;
-    bool host = site_supports(machine, subject->target, missing, sizeof missing), timed = false;
+    bool host = site_supports(machine, subject->target, NULL), timed = false;
     if (host) {
         command_say_threads(arguments->threads);
         int failed = measure_peaks_kept(machine, subject->target->name, threads, &peaks, diagnostics);

@@ -45,18 +45,17 @@ static const struct argp argp_info = {
 static int measure_all(const Machine *machine, InfoMeasured *measured) {
     static const double seconds = 0.3;
     Diagnostics diagnostics = {0};
-    char missing[256];
     for (int n = 0; n < 2; n++) {
         for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
             terminal_progress("measuring the paths of %s, %d threads", targets[t]->name, measured->threads[n]);
-            if (site_supports(machine, targets[t], missing, sizeof missing) &&
+            if (site_supports(machine, targets[t], NULL) &&
                 measure_peaks(targets[t]->name, measured->threads[n], &measured->peaks[t][n], &diagnostics)) {
                 terminal_progress(NULL);
                 diagnostics_print(&diagnostics, stderr);
                 diagnostics_free(&diagnostics);
                 return -1;
             }
-            if (site_supports(machine, targets[t], missing, sizeof missing)) {
+            if (site_supports(machine, targets[t], NULL)) {
                 peaks_keep(machine, targets[t]->name, measured->threads[n], &measured->peaks[t][n]);
             }
         }

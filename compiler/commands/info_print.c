@@ -28,10 +28,10 @@ enum { NAME_LISTS = sizeof name_lists / sizeof *name_lists };
 // --- Markdown ----------------------------------------------------------------------------------------------------------------
 
 static void print_machine(const Machine *machine) {
-    char used[MACHINE_CAPABILITIES_BYTES], unused[MACHINE_CAPABILITIES_BYTES], a[32], b[32];
+    Features used, unused;
+    char a[32], b[32];
     Table table = {0};
-    paths_capabilities(machine, true, used);
-    paths_capabilities(machine, false, unused);
+    paths_capabilities(machine, &used, &unused);
     table_column(&table, "machine", true);
     table_column(&table, machine->cpu, true);
     table_cell(&table, "architecture"), table_cell(&table, "%s", machine->architecture);
@@ -48,20 +48,21 @@ static void print_machine(const Machine *machine) {
         table_cell(&table, "%s, lines of %lld B, shared by %lld allowed thread%s", report_bytes(a, cache->bytes),
                    (long long)cache->line_bytes, (long long)cache->shared_by, cache->shared_by == 1 ? "" : "s");
     }
-    table_cell(&table, "capabilities used"), table_cell(&table, "%s", *used ? used : "none");
-    table_cell(&table, "present, not used"), table_cell(&table, "%s", *unused ? unused : "none");
+    table_cell(&table, "capabilities used"), table_cell(&table, "%s", *used.names ? used.names : "none");
+    table_cell(&table, "present, not used"), table_cell(&table, "%s", *unused.names ? unused.names : "none");
     table_print(&table, stdout);
     table_free(&table);
 }
 
 static void print_targets(const Machine *machine) {
     Table table = {0};
-    char missing[256], paths[256];
+    Features missing;
+    char paths[256];
     table_column(&table, "target", true);
     table_column(&table, "runs here", true);
     table_column(&table, "paths", true);
     for (int t = 0; targets[t]; t++) {
-        bool supported = site_supports(machine, targets[t], missing, sizeof missing);
+        bool supported = site_supports(machine, targets[t], &missing);
         paths[0] = 0;
         for (int p = 0; p < PATH_COUNT; p++) {
             size_t length = strlen(paths);
@@ -70,7 +71,7 @@ static void print_targets(const Machine *machine) {
             }
         }
         table_cell(&table, "%s", targets[t]->name);
-        table_cell(&table, supported ? "yes" : "no: needs %s", missing);
+        table_cell(&table, supported ? "yes" : "no: needs %s", missing.names);
         table_cell(&table, "%s", paths);
     }
     putchar('\n');
@@ -98,7 +99,7 @@ static void print_names(void) {
 
 static void print_peaks(const Machine *machine, const InfoMeasured *measured) {
     Table table = {0};
-    char threads[32], missing[256], a[32];
+    char threads[32], a[32];
     snprintf(threads, sizeof threads, "%d threads", measured->threads[1]);
     table_column(&table, "GFLOP/s in registers", true);
     table_column(&table, "path", true);
@@ -106,7 +107,7 @@ static void print_peaks(const Machine *machine, const InfoMeasured *measured) {
     table_column(&table, threads, false);
     table_column(&table, "tile in cache, 1 thread", false);
     for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
-        bool supported = site_supports(machine, targets[t], missing, sizeof missing);
+        bool supported = site_supports(machine, targets[t], NULL);
         for (int p = 0; supported && p < PATH_COUNT; p++) {
             if (measured->peaks[t][0].gflops[p] > 0) {
                 table_cell(&table, "%s", targets[t]->name), table_cell(&table, "%s", path_name((Path)p));
@@ -169,10 +170,9 @@ static void print_winners(const Machine *machine, const InfoMeasured *measured) 
 
 // What of the measurements is not to be relied on, and why.
 static void print_disturbed(const Machine *machine, const InfoMeasured *measured) {
-    char missing[256];
     for (int n = 0; n < 2; n++) {
         for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
-            if (site_supports(machine, targets[t], missing, sizeof missing) && *measured->peaks[t][n].note) {
+            if (site_supports(machine, targets[t], NULL) && *measured->peaks[t][n].note) {
                 printf("\n%s: %s\n", targets[t]->name, measured->peaks[t][n].note);
             }
         }
@@ -207,10 +207,10 @@ void info_print_tables(const Machine *machine, const InfoMeasured *measured) {
 
 static json_t *targets_json(const Machine *machine, const InfoMeasured *measured) {
     json_t *list = json_array();
-    char missing[256];
+    Features missing;
     for (int t = 0; targets[t] && t < INFO_MAX_TARGETS; t++) {
-        bool supported = site_supports(machine, targets[t], missing, sizeof missing);
-        json_t *target = json_pack("{s:s, s:b, s:s}", "name", targets[t]->name, "supported", supported, "missing", missing);
+        bool supported = site_supports(machine, targets[t], &missing);
+        json_t *target = json_pack("{s:s, s:b, s:s}", "name", targets[t]->name, "supported", supported, "missing", missing.names);
         json_t *paths = json_array(), *peaks = json_array();
         for (int p = 0; supported && p < PATH_COUNT; p++) {
             if (paths_possible(machine, targets[t], (Path)p)) {
@@ -256,10 +256,10 @@ static json_t *winners_json(const Machine *machine, const InfoMeasured *measured
 }
 
 json_t *info_document(const Machine *machine, const InfoMeasured *measured) {
-    char unused[MACHINE_CAPABILITIES_BYTES];
-    paths_capabilities(machine, false, unused);
-    json_t *document = json_pack("{s:o, s:s, s:o}", "machine", report_machine(machine), "capabilities_unused", unused, "targets",
-                                 targets_json(machine, measured));
+    Features used, unused;
+    paths_capabilities(machine, &used, &unused);
+    json_t *document = json_pack("{s:o, s:s, s:o}", "machine", report_machine(machine), "capabilities_unused", unused.names,
+                                 "targets", targets_json(machine, measured));
     json_t *names = json_object();
     for (int i = 0; i < NAME_LISTS; i++) {
         json_t *list = json_array();

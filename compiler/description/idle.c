@@ -28,7 +28,7 @@ const char *spec_idle_reason(const Layer *layer, const char *section, const char
         {"router", "normalize_p", !layer->normalize, "means nothing without normalize"},
         {"router", "normalize_eps", !layer->normalize, "means nothing without normalize"},
         {"router", "normalize_clamp", !layer->normalize, "means nothing without normalize"},
-        {"experts", "slope", layer->activation != ACTIVATION_SILU, "is a parameter of \"silu\""},
+        {"experts", "slope", !activation_facts[layer->activation].takes_slope, "means nothing with this activation"},
         {"experts", "limit", !layer->gated, "clamps gate and up: the experts must be gated"},
         {"experts", "up_offset", !layer->gated, "is added to up: the experts must be gated"},
         {"shared_experts", NULL, !layer->shared_experts, "means nothing without shared experts: their count is 0"},

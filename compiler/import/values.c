@@ -10,25 +10,6 @@ static const char *const paths[SETTING_COUNT] = {IMPORT_DESCRIBED_LIST(DESCRIBED
 #define OWN_KEY(enumerator, type_, low, high) [enumerator] = {.type = KEY_##type_, .minimum = low, .maximum = high},
 static const Key own_keys[SETTING_COUNT] = {IMPORT_OWN_LIST(OWN_KEY)};
 
-// Names of activations in configs (transformers' ACT2FN). quick_gelu is silu with a slope.
-static const struct {
-    const char *config, *description;
-    double slope;
-} activations[] = {
-    {"silu", "silu", 1},
-    {"swish", "silu", 1},
-    {"quick_gelu", "silu", 1.702},
-    {"gelu", "gelu", 1},
-    {"gelu_python", "gelu", 1},
-    {"gelu_new", "gelu_tanh", 1},
-    {"gelu_fast", "gelu_tanh", 1},
-    {"gelu_accurate", "gelu_tanh", 1},
-    {"gelu_pytorch_tanh", "gelu_tanh", 1},
-    {"gelu_python_tanh", "gelu_tanh", 1},
-    {"relu", "relu", 1},
-    {"relu2", "relu2", 1},
-};
-
 // Type, bounds and default: those of the key of descriptions that the setting goes into.
 static Key key_of(Setting setting) {
     if (!paths[setting]) {
@@ -136,21 +117,54 @@ static void check_expectations(const ImportConfig *config, const ImportFamily *f
     }
 }
 
+// The activation that a configuration's name stands for, and its slope where the name says one. ACTIVATION_COUNT: none has it.
+static Activation find_activation(const char *name, double *slope) {
+    for (int a = 0; a < ACTIVATION_COUNT; a++) {
+        const ActivationFacts *facts = &activation_facts[a];
+        for (int i = 0; i < ACTIVATION_CONFIGS; i++) {
+            const char *plain = facts->configs[i], *sloped = facts->sloped_configs[i].name;
+            bool named = plain && !strcmp(plain, name);
+            if (named || (sloped && !strcmp(sloped, name))) {
+                *slope = named ? 1 : facts->sloped_configs[i].slope;
+                return (Activation)a;
+            }
+        }
+    }
+    return ACTIVATION_COUNT;
+}
+
+// All names that configurations may have, as many as there is room for.
+static void list_activations(char *text, size_t size) {
+    FILE *stream = fmemopen(text, size, "w");
+    *text = 0;
+    for (int a = 0; a < ACTIVATION_COUNT && stream; a++) {
+        const ActivationFacts *facts = &activation_facts[a];
+        for (int i = 0; i < 2 * ACTIVATION_CONFIGS; i++) {
+            int at = i % ACTIVATION_CONFIGS;
+            const char *name = i < ACTIVATION_CONFIGS ? facts->configs[at] : facts->sloped_configs[at].name;
+            if (name) {
+                fprintf(stream, "%s%s", ftell(stream) ? ", " : "", name);
+            }
+        }
+    }
+    if (stream) {
+        fclose(stream);
+    }
+}
+
 static void read_activation(const ImportConfig *config, ImportValue *values) {
     ImportValue *value = &values[SETTING_ACTIVATION];
-    char known[256] = "";
-    for (size_t i = 0, used = 0; value->word && i < sizeof activations / sizeof *activations; i++) {
-        if (!strcmp(activations[i].config, value->word)) {
-            value->word = activations[i].description;
-            if (activations[i].slope != 1) {
-                import_value_set(&values[SETTING_SLOPE], activations[i].slope);
-            }
-            return;
-        }
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", activations[i].config);
-    }
-    if (value->word) {
+    double slope = 1;
+    Activation activation = value->word ? find_activation(value->word, &slope) : ACTIVATION_COUNT;
+    if (activation != ACTIVATION_COUNT) {
+        value->word = activation_names[activation];
+    } else if (value->word) {
+        char known[1024];
+        list_activations(known, sizeof known);
         import_error(config, value->key, "%s is \"%.40s\": catena has %s", value->key, value->word, known);
+    }
+    if (slope != 1) {
+        import_value_set(&values[SETTING_SLOPE], slope);
     }
 }
 

@@ -1,6 +1,7 @@
 // The driver of a compile: target, plans, objects, link, header. Everything is written to temporary names first.
 #include "compile.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -24,8 +25,7 @@ enum { PATH_BYTES = 4096 };
 int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
                   Diagnostics *diagnostics) {
     Peaks peaks, *measured = NULL;
-    char missing[256];
-    bool host = site_supports(machine, target, missing, sizeof missing);
+    bool host = site_supports(machine, target, NULL);
     for (int64_t i = 0; i < model->layer_count; i++) {
         Layer layer = model->layers[i].layer;
         layer.compute = compute < 0 ? layer.compute : compute;
@@ -50,32 +50,28 @@ int compile_plans(const Model *model, const Target *target, const Machine *machi
     return 0;
 }
 
-// Adds the names of `more` that `list` lacks.
-static void add_features(char *list, const char *more) {
-    char copy[LIBRARY_FEATURES_BYTES], *rest = copy, *word;
-    snprintf(copy, sizeof copy, "%s", more);
-    while ((word = strsep(&rest, " "))) {
-        if (*word && !strstr(list, word)) {
-            size_t length = strlen(list);
-            snprintf(list + length, LIBRARY_FEATURES_BYTES - length, "%s%s", length ? " " : "", word);
+Features compile_features(const Target *target, const Plan *plans, int64_t count) {
+    Features features = {""};
+    features_add(&features, target->requires);
+    for (int64_t i = 0; i < count; i++) {
+        for (int r = 0; r < ROLE_COUNT; r++) {
+            if (plans[i].roles[r].matrices) {
+                features_add(&features, path_requires(target, (Path)plans[i].roles[r].path));
+            }
         }
     }
+    return features;
 }
 
 static Contents make_contents(const Model *model, const Target *target, const Plan *plans) {
     Contents contents;
+    const Features features = compile_features(target, plans, model->layer_count);
     memset(&contents, 0, sizeof contents);
     snprintf(contents.name, sizeof contents.name, "%s", model->name);
     snprintf(contents.target, sizeof contents.target, "%s", target->name);
     contents.kinds = model->layer_count;
-    add_features(contents.features, target->requires);
-    for (int64_t i = 0; i < model->layer_count; i++) {
-        for (int r = 0; r < ROLE_COUNT; r++) {
-            if (plans[i].roles[r].matrices) {
-                add_features(contents.features, path_requires(target, (Path)plans[i].roles[r].path));
-            }
-        }
-    }
+    assert(strlen(features.names) < sizeof contents.features);  // a library that lost a name would run where it cannot
+    memcpy(contents.features, features.names, sizeof contents.features);
     return contents;
 }
 

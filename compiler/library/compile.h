@@ -26,6 +26,9 @@ typedef struct CompileOptions {
 // once).
 int compile_library(const Model *model, const CompileOptions *options, const char *directory, Diagnostics *diagnostics);
 
+// What a CPU needs for the target and for the paths of `count` plans.
+Features compile_features(const Target *target, const Plan *plans, int64_t count);
+
 // model->layer_count default plans; measures (or remembers) this machine's paths where there is a choice among them.
 int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
                   Diagnostics *diagnostics);

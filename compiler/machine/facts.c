@@ -1,5 +1,6 @@
 // What hwloc does not know of this machine: capabilities of the CPU, memory as the kernel and the cgroup let this process have it,
 // huge pages, the quota. And the texts that stand for a machine.
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -11,39 +12,15 @@
 
 // --- capabilities ------------------------------------------------------------------------------------------------------------
 
-static void capability_add(Machine *machine, const char *name) {
-    size_t used = strlen(machine->capabilities);
-    snprintf(machine->capabilities + used, sizeof machine->capabilities - used, "%s%s ", used ? "" : " ", name);
-}
-
 static void detect_capabilities(Machine *machine) {
     const char *name;
     for (int i = 0; (name = cpu_feature_name(i)); i++) {
         if (cpu_has(name) == 1) {
-            capability_add(machine, name);
+            bool added = features_add(&machine->capabilities, name);
+            assert(added);  // there is room for every name that is known
+            (void)added;
         }
     }
-}
-
-bool machine_has(const Machine *machine, const char *capability) {
-    char name[80];
-    snprintf(name, sizeof name, " %s ", capability);
-    return strstr(machine->capabilities, name) != NULL;
-}
-
-bool machine_has_all(const Machine *machine, const char *capabilities, char *missing, size_t missing_bytes) {
-    bool all = true;
-    char name[64];
-    int length;
-    snprintf(missing, missing_bytes, "%s", "");
-    for (; sscanf(capabilities, " %63s%n", name, &length) == 1; capabilities += length) {
-        if (!machine_has(machine, name)) {
-            size_t used = strlen(missing);
-            snprintf(missing + used, missing_bytes - used, "%s%s", used ? " " : "", name);
-            all = false;
-        }
-    }
-    return all;
 }
 
 // --- memory ------------------------------------------------------------------------------------------------------------------
@@ -134,25 +111,24 @@ static uint64_t hash_text(uint64_t hash, const char *text) {
     return hash;
 }
 
-// Features that were added to runtime/cpu.c since fingerprints are in use, and that tell no CPU from another: wisdom and peaks of
-// older versions stay valid. Every CPU with avx2 has f16c.
-static void hash_features(uint64_t *hash, const char *capabilities) {
-    char names[MACHINE_CAPABILITIES_BYTES], *rest = names, *name, kept[MACHINE_CAPABILITIES_BYTES] = "";
-    snprintf(names, sizeof names, "%s", capabilities);
-    while ((name = strsep(&rest, " "))) {
-        size_t length = strlen(kept);
+// The features' names, each behind a space, and one at the end, as fingerprints have always been made. f16c is left out: every CPU
+// with avx2 has it, and fingerprints are older than its name, so that wisdom and peaks of older versions stay valid.
+static uint64_t hash_features(uint64_t hash, const Features *features) {
+    char names[FEATURES_BYTES], *rest = names, *name;
+    snprintf(names, sizeof names, "%s", features->names);
+    while (*features->names && (name = strsep(&rest, " "))) {
         if (strcmp(name, "f16c")) {
-            snprintf(kept + length, sizeof kept - length, "%s%s", length ? " " : "", name);
+            hash = hash_text(hash_text(hash, " "), name);
         }
     }
-    *hash = hash_text(*hash, kept);
+    return *features->names ? hash_text(hash, " ") : hash;
 }
 
 void machine_fingerprint(const Machine *machine, char out[MACHINE_FINGERPRINT_BYTES]) {
     uint64_t hash = 0xcbf29ce484222325u;
     char text[96];
     hash = hash_text(hash, machine->cpu);
-    hash_features(&hash, machine->capabilities);
+    hash = hash_features(hash, &machine->capabilities);
     for (int64_t i = 0; i < machine->cache_count; i++) {
         const MachineCache *cache = &machine->caches[i];
         snprintf(text, sizeof text, "|L%lld %lld", (long long)cache->level, (long long)cache->bytes);

@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 #include "compiler/base/diagnostic.h"
+#include "runtime/features.h"
 
 enum {
     MACHINE_NAME_BYTES = 128,
-    MACHINE_CAPABILITIES_BYTES = 512,
     MACHINE_MAX_CACHES = 4,
     MACHINE_MAX_UNITS = 1024,
     MACHINE_MAX_NODES = 64,
@@ -44,7 +44,7 @@ typedef struct MachineUnit {
 typedef struct Machine {
     char cpu[MACHINE_NAME_BYTES];
     char architecture[16];                          // x86_64, aarch64
-    char capabilities[MACHINE_CAPABILITIES_BYTES];  // space-separated names that start and end with a space: " avx2 fma "
+    Features capabilities;
     int64_t cache_count;
     MachineCache caches[MACHINE_MAX_CACHES];        // ascending level; those of the first core of the fastest kind
     int64_t units_online;   // hardware threads of the machine
@@ -69,12 +69,6 @@ int machine_detect(Machine *machine);
 // numa:1 l3:1 core:24 pu:2". All its hardware threads may be used. It has no capabilities (a description does not say them) and so
 // runs no target: nothing is measured for it. Returns 0, or -1 with diagnostics.
 int machine_read(const char *source, Machine *machine, Diagnostics *diagnostics);
-
-// Whether the machine has a capability of that name.
-bool machine_has(const Machine *machine, const char *capability);
-
-// Whether it has all of a space-separated list; `missing` receives those that it lacks.
-bool machine_has_all(const Machine *machine, const char *capabilities, char *missing, size_t missing_bytes);
 
 // Bytes of the last-level cache (0: unknown).
 int64_t machine_last_level_bytes(const Machine *machine);

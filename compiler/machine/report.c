@@ -15,10 +15,10 @@ json_t *report_machine(const Machine *machine) {
                               "line_bytes", (json_int_t)cache->line_bytes, "shared_by", (json_int_t)cache->shared_by));
     }
     json_t *capabilities = json_array();
-    char names[MACHINE_CAPABILITIES_BYTES], *rest = NULL;
-    memcpy(names, machine->capabilities, sizeof names);
-    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
-        json_array_append_new(capabilities, json_string(name));
+    const char *list = machine->capabilities.names, *name;
+    size_t length;
+    while ((name = features_next(&list, &length))) {
+        json_array_append_new(capabilities, json_stringn(name, length));
     }
     return json_pack("{s:s, s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "cpu", machine->cpu, "architecture",
                      machine->architecture, "fingerprint", fingerprint, "capabilities", capabilities, "caches", caches,

@@ -34,18 +34,22 @@ const Target *site_target(const Site *site, const char *name, Diagnostics *diagn
     return simplest;
 }
 
-bool site_supports(const Machine *machine, const Target *target, char *missing, size_t bytes) {
+bool site_supports(const Machine *machine, const Target *target, Features *missing) {
+    Features lacking = {""};
     if (strcmp(target->architecture, machine->architecture)) {
-        snprintf(missing, bytes, "%s", target->architecture);
-        return false;
+        features_add(&lacking, target->architecture);
+    } else {
+        lacking = features_missing(&machine->capabilities, target->requires);
     }
-    return machine_has_all(machine, target->requires, missing, bytes);
+    if (missing) {
+        *missing = lacking;
+    }
+    return !*lacking.names;
 }
 
 int site_best_target(const Machine *machine) {
-    char missing[256];
     for (int t = 0; targets[t]; t++) {
-        if (site_supports(machine, targets[t], missing, sizeof missing)) {
+        if (site_supports(machine, targets[t], NULL)) {
             return t;
         }
     }

@@ -22,8 +22,9 @@ const Target *site_target(const Site *site, const char *name, Diagnostics *diagn
 
 // The target of that name ("host" or NULL: the best that the machine runs); NULL with diagnostics.
 const Target *site_target_find(const char *name, const Machine *machine, Diagnostics *diagnostics);
-// Whether a machine runs a target's code; `missing` receives the features that it lacks.
-bool site_supports(const Machine *machine, const Target *target, char *missing, size_t bytes);
+// Whether a machine runs a target's code. missing (may be NULL) receives the features that it lacks, or of a target of another
+// architecture that.
+bool site_supports(const Machine *machine, const Target *target, Features *missing);
 // Index of the first target that a machine supports; -1: none.
 int site_best_target(const Machine *machine);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "compiler/emit/jit.h"
+#include "compiler/plan/space.h"
 
 struct Candidate {
     Jit *jit;
@@ -51,26 +52,14 @@ void candidate_cache_free(CandidateCache *cache) {
     free(cache);
 }
 
-// What a skeleton reads from layer_tuned alone.
-static void strip_tuned(Plan *plan) {
-    for (int r = ROLE_ROUTER + 1; r < ROLE_COUNT; r++) {
-        Role *role = &plan->roles[r];
-        role->max_rows = role->wide_rows = role->widen_tiles = role->unroll = role->tile_columns = 0;
-        role->prefetch = role->prefetch_far = role->prefetch_hint = role->ahead_hint = role->k_blocks = 0;
-    }
-    plan->few_tokens = plan->block_rows = plan->up_tasks = plan->down_tasks = plan->floor_rows = 0;
-    plan->few_up_tasks = plan->few_down_tasks = 0;
-    plan->up_order = plan->threads = plan->bind = plan->huge_pages = 0;
-}
-
-// What a part is made from.
+// What a part is made from. What the search varies a shared skeleton reads from layer_tuned alone.
 static void strip(const Plan *plan, unsigned part, Plan *out) {
     memset(out, 0, sizeof *out);
     if (part == PART_SHIPPED || part == PART_SHARED) {
         *out = *plan;
     }
     if (part == PART_SHARED) {
-        strip_tuned(out);
+        space_clear(out);
     }
     for (unsigned r = 0; r < ROLE_COUNT; r++) {
         Role *role = &out->roles[r];

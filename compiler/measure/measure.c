@@ -7,7 +7,8 @@
 
 #include "compiler/base/statistics.h"
 #include "compiler/emit/jit.h"
-#include "compiler/machine/machine.h"
+#include "compiler/machine/site.h"
+#include "compiler/plan/paths.h"
 
 typedef void PeakLoop(int64_t rounds, float *sink);
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
@@ -18,15 +19,11 @@ static const double sample_seconds = 0.004;
 // The target if this machine can run the path on it; NULL otherwise.
 static const Target *runnable(const char *name, Path path) {
     Machine machine;
-    char missing[256];
     const Target *target = target_find(name);
-    if (!target || !target_tile(target, path)->max_rows || machine_detect(&machine) ||
-        strcmp(machine.architecture, target->architecture)) {
+    if (!target || !target_tile(target, path)->max_rows || machine_detect(&machine)) {
         return NULL;
     }
-    bool able = machine_has_all(&machine, target->requires, missing, sizeof missing) &&
-                machine_has_all(&machine, path_requires(target, path), missing, sizeof missing);
-    return able ? target : NULL;
+    return site_supports(&machine, target, NULL) && paths_able(&machine, target, path) ? target : NULL;
 }
 
 // Seconds that `rounds` rounds take when every thread runs them at once: the slowest thread's.

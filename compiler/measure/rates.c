@@ -183,9 +183,9 @@ int rates_measure(const Space *space, int role, const Bank *bank, int threads, d
     memset(rates, 0, sizeof *rates);
     Bench b = {.space = space,
                .role = role,
-               .tile = space_role_knob(space, role, "tile"),
-               .unroll = space_role_knob(space, role, "unroll"),
-               .prefetch = space_role_knob(space, role, "prefetch"),
+               .tile = space_role_knob(space, role, KNOB_TILE),
+               .unroll = space_role_knob(space, role, KNOB_UNROLL),
+               .prefetch = space_role_knob(space, role, KNOB_PREFETCH),
                .bank = bank,
                .threads = threads,
                .samples = SAMPLES,
@@ -203,31 +203,10 @@ int rates_measure(const Space *space, int role, const Bank *bank, int threads, d
 
 // --- every tile --------------------------------------------------------------------------------------------------------------
 
-// Knobs that decide the code of some tiles only. All others decide that of all.
-static const struct {
-    const char *name;
-    bool kinds[RATES_TILE_KINDS];
-} partial_knobs[] = {
-    {"tile", {[RATES_TALL] = true}},
-    {"prefetch", {[RATES_WIDE] = true}},
-    {"prefetch_far", {[RATES_WIDE] = true}},
-    {"prefetch_hint", {[RATES_WIDE] = true}},
-    {"ahead_hint", {[RATES_TALL] = true, [RATES_LOW] = true}},
-    {"k_blocks", {0}},
-    {"wide_rows", {0}},
-    {"widen_tiles", {0}},
-};
-
 static bool matters(const Space *space, int role, int knob, RatesTileKind kind) {
-    if (space->knobs[knob].role != role) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof partial_knobs / sizeof *partial_knobs; i++) {
-        if (knob == space_role_knob(space, role, partial_knobs[i].name)) {
-            return partial_knobs[i].kinds[kind];
-        }
-    }
-    return true;
+    static const unsigned tiles[] = {
+        [RATES_TALL] = SPACE_TALL_TILE, [RATES_LOW] = SPACE_LOW_TILES, [RATES_WIDE] = SPACE_WIDE_TILES};
+    return space->knobs[knob].role == role && space->knobs[knob].tiles & tiles[kind];
 }
 
 // The next combination of the knobs that matter; false after the last.
@@ -246,7 +225,7 @@ static bool next_point(const Space *space, int role, RatesTileKind kind, Point *
 
 // Heights of the tiles of a kind.
 static int heights_of(const Space *space, int role, RatesTileKind kind) {
-    int knob = space_role_knob(space, role, "wide_rows");
+    int knob = space_role_knob(space, role, KNOB_WIDE);
     int most = knob < 0 ? 1 : (int)space->knobs[knob].values[space->knobs[knob].count - 1];
     most = most > 1 ? most : 1;
     return kind == RATES_TALL ? 1 : kind == RATES_LOW ? most : space->standard.roles[role].panels > 1 ? most : 0;

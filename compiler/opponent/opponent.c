@@ -87,14 +87,14 @@ static void product(int64_t rows, int64_t first, int64_t outputs, int64_t depth,
     }
 }
 
-static float activate(Activation activation, float slope, float x) {
-    float positive = x > 0 ? x : 0;
-    switch (activation) {
-    case ACTIVATION_SILU: return x / (1 + expf(-slope * x));
-    case ACTIVATION_GELU: return 0.5f * x * (1 + erff(x * (float)M_SQRT1_2));
-    case ACTIVATION_GELU_TANH: return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
-    case ACTIVATION_RELU: return positive;
-    case ACTIVATION_RELU2: return positive * positive;
+#define ACTIVATION_OPPONENT
+#include "templates/activations/list.h"
+
+static float activate(const Layer *layer, float x) {
+    switch ((Activation)layer->activation) {
+#define ACTIVATION_ROW(enumerator, symbol, ...) \
+    case enumerator: return opponent_activation_##symbol(x, layer->slope);
+#include "templates/activations/list.h"
     case ACTIVATION_COUNT: break;
     }
     return x;
@@ -205,14 +205,14 @@ static void sort_tokens(const Layer *layer, OpponentWorkspace *w, int64_t tokens
 // act(g) * u, g at most limit, u within +-limit; a plain expert's act(u).
 static float hidden_value(const Layer *layer, float g, float u) {
     if (!layer->gated) {
-        return activate((Activation)layer->activation, layer->slope, u);
+        return activate(layer, u);
     }
     if (layer->limit != 0) {
         g = g < layer->limit ? g : layer->limit;
         u = u < layer->limit ? u : layer->limit;
         u = u > -layer->limit ? u : -layer->limit;
     }
-    return activate((Activation)layer->activation, layer->slope, g) * (u + layer->up_offset);
+    return activate(layer, g) * (u + layer->up_offset);
 }
 
 // One task: a block of outputs of expert e for its rows [first, last). down: values, otherwise hidden.

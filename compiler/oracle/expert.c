@@ -152,52 +152,41 @@ Bounded oracle_product(const Operand *operand, const float *w, int64_t count, co
 }
 
 // Activations ---------------------------------------------------------------------------------------------------------------
-// The input's error e is amplified by at most the Lipschitz constant: max |silu'| = 1.0998 (for every slope: the derivative of
-// x sigmoid(a x) is silu'(a x)), max |gelu'| = 1.1290 (erf) and 1.1298 (tanh form); relu and relu2 are monotone, so the image of
-// the interval is used. The evaluation's own error is `units` u times the base: |f(x)| for silu; for the gelus |x| cut at 8
-// where x < 0 (there f(x) is a small difference or tail: its absolute error counts, and beyond -8 the tail is below 8e-15),
-// plus 2^-118 where exp saturates (88 e^-88 = 5e-37). A slope's product rounds the argument of exp: u |a x| relative to f.
-typedef struct ActivationTolerance {
-    double lipschitz;
-    double units;  // exp within 2 ulp = 4u, 1 + exp, division, product: 8; doubled for safety. erf's fit adds 1.2e-7 = 2u
-} ActivationTolerance;
 
-static const ActivationTolerance activation_tolerances[ACTIVATION_COUNT] = {
-    [ACTIVATION_SILU] = {1.1, 16}, [ACTIVATION_GELU] = {1.13, 24}, [ACTIVATION_GELU_TANH] = {1.14, 24},
-    [ACTIVATION_RELU] = {1, 0},    [ACTIVATION_RELU2] = {0, 2},  // slope unbounded: by interval
-};
+#define ACTIVATION_ORACLE
+#include "templates/activations/list.h"
 
-static double activation_value(Activation activation, double slope, double x) {
-    double positive = x > 0 ? x : 0;
+static double activation_value(Activation activation, double x, double slope) {
     switch (activation) {
-    case ACTIVATION_SILU: return x / (1 + exp(-slope * x));
-    case ACTIVATION_GELU: return x * 0.5 * erfc(-x * M_SQRT1_2);
-    case ACTIVATION_GELU_TANH: return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-    case ACTIVATION_RELU: return positive;
-    case ACTIVATION_RELU2: return positive * positive;
+#define ACTIVATION_ROW(enumerator, symbol, ...) \
+    case enumerator: return oracle_activation_##symbol(x, slope);
+#include "templates/activations/list.h"
     case ACTIVATION_COUNT: break;
     }
     return NAN;
 }
 
+// The input's error e is amplified by at most the largest slope; where a function rises the image of the interval is used. The
+// evaluation's own error is the row's units of u times their base, plus 2^-118 where exp saturates (88 e^-88 = 5e-37). Rounding
+// the argument a x of exp is u |a x| relative to f.
 Bounded oracle_activation(Activation activation, double slope, Bounded g) {
-    const ActivationTolerance *tolerance = &activation_tolerances[activation];
-    double value = activation_value(activation, slope, g.value), units = tolerance->units;
+    const ActivationFacts *facts = &activation_facts[activation];
+    double value = activation_value(activation, g.value, slope), units = facts->units;
     if (!isfinite(g.error)) {
         return (Bounded){0, INFINITY};
     }
-    if (activation == ACTIVATION_RELU || activation == ACTIVATION_RELU2) {
-        double high = activation_value(activation, slope, g.value + g.error);
-        double low = activation_value(activation, slope, g.value - g.error);
+    if (facts->rises) {
+        double high = activation_value(activation, g.value + g.error, slope);
+        double low = activation_value(activation, g.value - g.error, slope);
         return bounded_rounded(value, bounded_image(value, low, high).error, units);
     }
-    if (g.value == 0 && g.error == 0) {
+    if (g.value == 0 && g.error == 0 && value == 0) {
         return (Bounded){0, 0};
     }
-    double base = activation == ACTIVATION_SILU ? fabs(value) : g.value < 0 && g.value > -8 ? -g.value : g.value < 0 ? 8 : g.value;
-    double input = tolerance->lipschitz * g.error;
-    if (activation == ACTIVATION_SILU && slope != 1) {
-        units += fmin(fabs(slope) * (fabs(g.value) + g.error), 128);  // beyond it exp saturates
+    double base = facts->tail == 0 ? fabs(value) : g.value < 0 ? fmin(-g.value, facts->tail) : g.value;
+    double input = facts->steepest * g.error, factor = facts->exponent * slope;
+    if (factor != 1) {
+        units += fmin(fabs(factor) * (fabs(g.value) + g.error), 128);  // beyond it exp saturates
     }
     return bounded_make(value, input + units * unit_fp32 * (base + input) + 0x1p-118);
 }

@@ -76,7 +76,7 @@ void oracle_operand(const Bounded *a, int64_t count, Compute compute, Operand *o
 Bounded oracle_product(const Operand *operand, const float *w, int64_t count, const float *bias);
 // One expert of a pool on a prepared x: scratch->output = E_e(x).
 void oracle_expert(const Layer *layer, const OracleExperts *pool, int64_t e, const Operand *x, Scratch *scratch);
-// Activation with its error (table in expert.c). slope is silu's.
+// Activation with its error, from the bounds of its row (templates/activations/).
 Bounded oracle_activation(Activation activation, double slope, Bounded g);
 
 // Scores and weights (score.c).

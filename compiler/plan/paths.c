@@ -4,43 +4,30 @@
 
 #include "paths.h"
 
-// Whether some path of some target of this architecture asks for a capability.
-static bool capability_used(const Machine *machine, const char *name) {
-    char padded[600], word[64];
-    snprintf(word, sizeof word, " %s ", name);
+// What the targets of an architecture and their paths ask for.
+static Features features_used(const char *architecture) {
+    Features used = {""};
     for (int t = 0; targets[t]; t++) {
-        if (strcmp(targets[t]->architecture, machine->architecture)) {
-            continue;
-        }
-        for (int p = 0; p < PATH_COUNT; p++) {
-            snprintf(padded, sizeof padded, " %s %s ", targets[t]->requires, path_requires(targets[t], (Path)p));
-            if (strstr(padded, word)) {
-                return true;
-            }
+        for (int p = 0; p < PATH_COUNT && !strcmp(targets[t]->architecture, architecture); p++) {
+            features_add(&used, targets[t]->requires);
+            features_add(&used, path_requires(targets[t], (Path)p));
         }
     }
-    return false;
+    return used;
 }
 
-// Capabilities that are used (or not) by any path, as one text.
-void paths_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPABILITIES_BYTES]) {
-    char names[MACHINE_CAPABILITIES_BYTES], *rest = NULL;
-    memcpy(names, machine->capabilities, sizeof names);
-    out[0] = 0;
-    for (char *name = strtok_r(names, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
-        if (capability_used(machine, name) == used) {
-            size_t length = strlen(out);
-            snprintf(out + length, MACHINE_CAPABILITIES_BYTES - length, "%s%s", length ? " " : "", name);
-        }
-    }
+void paths_capabilities(const Machine *machine, Features *used, Features *unused) {
+    const Features asked = features_used(machine->architecture);
+    *unused = features_missing(&asked, machine->capabilities.names);
+    *used = features_missing(unused, machine->capabilities.names);
+}
+
+bool paths_able(const Machine *machine, const Target *target, Path path) {
+    return !*features_missing(&machine->capabilities, path_requires(target, path)).names;
 }
 
 bool paths_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute) {
-    char missing[256];
-    if (path_rejection(target, path, format, compute)) {
-        return false;
-    }
-    return machine_has_all(machine, path_requires(target, path), missing, sizeof missing);
+    return !path_rejection(target, path, format, compute) && paths_able(machine, target, path);
 }
 
 bool paths_in_class(const Machine *machine, const Target *target, Path path, Compute compute) {

@@ -10,8 +10,10 @@
 bool paths_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute);
 bool paths_in_class(const Machine *machine, const Target *target, Path path, Compute compute);
 bool paths_possible(const Machine *machine, const Target *target, Path path);
-// Capabilities that some path uses (or that none does), as one text.
-void paths_capabilities(const Machine *machine, bool used, char out[MACHINE_CAPABILITIES_BYTES]);
+// Whether the machine has what a path needs beside the target's features.
+bool paths_able(const Machine *machine, const Target *target, Path path);
+// The machine's capabilities: those that some path of its architecture uses, and the others.
+void paths_capabilities(const Machine *machine, Features *used, Features *unused);
 // The legal path with the fastest tile; -1: none.
 int paths_winner(const Machine *machine, const Target *target, const Peaks *peaks, Format format, Compute compute);
 

@@ -71,11 +71,11 @@ double predict_seconds(const Space *space, const Rates rates[2], int threads, co
     space_plan(space, point, &plan);
     double share = plan.threads && plan.threads < threads ? (double)plan.threads / threads : 1;  // of the bandwidth too: a guess
     for (int i = 0; i < 2; i++) {
-        int unroll = value_at(point, space_role_knob(space, space_roles[i], "unroll"));
+        int unroll = value_at(point, space_role_knob(space, space_roles[i], KNOB_UNROLL));
         RatedRole rated = {
             .role = &plan.roles[space_roles[i]],
-            .gflops = rates[i].tall[value_at(point, space_role_knob(space, space_roles[i], "tile"))][unroll],
-            .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, space_roles[i], "prefetch"))] * share,
+            .gflops = rates[i].tall[value_at(point, space_role_knob(space, space_roles[i], KNOB_TILE))][unroll],
+            .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, space_roles[i], KNOB_PREFETCH))] * share,
             .threads = share < 1 ? plan.threads : threads,
             .lanes = space->target->lanes};
         seconds += (double)layer->experts * mean_seconds(&rated, mean);

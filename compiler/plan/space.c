@@ -1,4 +1,4 @@
-// Knobs: what they are called, which values they take, and how a plan is made of them.
+// Spaces: which knobs a layer has, how points become plans, and decisions. What knobs there are: knob_list.h.
 #include "space.h"
 
 #include <assert.h>
@@ -7,194 +7,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "knobs.h"
 #include "planner.h"
 
-// X(enumerator, name, of a role, reach, in words)
-//
-// tile: rows * 100 + columns of the tallest tile. block: percent of a core's L2 that a block of activations may take. Others are
-// fields of Role or Plan (templates/plan.h).
-#define KNOB_LIST(X) \
-    X(KNOB_TILE, "tile", true, SPACE_ALL, "rows x columns of the tallest tile") \
-    X(KNOB_UNROLL, "unroll", true, SPACE_ALL, "multiply-add steps per round of a tile's loop") \
-    X(KNOB_PREFETCH, "prefetch", true, SPACE_LOW, "bytes ahead that low tiles fetch weights; 0: not at all") \
-    X(KNOB_FAR, "prefetch_far", true, SPACE_LOW, "and into the second-level cache; 0: only once") \
-    X(KNOB_HINT, "prefetch_hint", true, SPACE_LOW, "how near: 3 first-level cache, 2 second, 0 as data read once") \
-    X(KNOB_AHEAD, "ahead_hint", true, SPACE_ALL, "the same of the next panel, which tall tiles fetch; -1: they do not") \
-    X(KNOB_K_BLOCKS, "k_blocks", true, SPACE_ALL, "of k, which tall tiles take one after the other") \
-    X(KNOB_WIDE, "wide_rows", true, SPACE_LOW, "tiles of up to so many rows take two panels at once") \
-    X(KNOB_WIDEN, "widen_tiles", true, SPACE_TALL, "from so many tiles on a panel is widened once for all; 0: never") \
-    X(KNOB_BLOCK, "block", false, SPACE_TALL, "percent of a core's L2 that a block of rows may take") \
-    X(KNOB_FEW, "few_tokens", false, SPACE_FEW, "up to so many tokens every thread selects for all") \
-    X(KNOB_UP_TASKS, "up_tasks", false, SPACE_ALL, "gate/up tasks per thread") \
-    X(KNOB_DOWN_TASKS, "down_tasks", false, SPACE_ALL, "down tasks per thread") \
-    X(KNOB_FEW_UP, "few_up_tasks", false, SPACE_FEW, "gate/up tasks per thread of calls with few_tokens or less") \
-    X(KNOB_FEW_DOWN, "few_down_tasks", false, SPACE_FEW, "down tasks per thread of calls with few_tokens or less") \
-    X(KNOB_FLOOR, "floor_rows", false, SPACE_LOW, "rows that an expert's time is counted as at least") \
-    X(KNOB_ORDER, "up_order", false, SPACE_ALL, "gate/up walks the pool 0 forwards, 1 backwards, 2 by turns") \
-    X(KNOB_THREADS, "threads", false, SPACE_ALL, "0: all that may be used") \
-    X(KNOB_BIND, "bind", false, SPACE_ALL, "threads to cores: 0 no, 1 sharing caches, 2 caches in turn") \
-    X(KNOB_PAGES, "huge_pages", false, SPACE_ALL, "1: of weights and workspace")
-
-#define KNOB_ENUMERATOR(enumerator, ...) enumerator,
-typedef enum KnobKind { KNOB_LIST(KNOB_ENUMERATOR) KNOB_COUNT } KnobKind;
-
-#define KNOB_ROW(enumerator, name, of_role, reach, words) {name, of_role, reach, words},
-static const struct {
-    const char *name;
-    bool of_role;
-    SpaceReach reach;
-    const char *words;
-} knob_rows[] = {KNOB_LIST(KNOB_ROW)};
-
-static int shared_role(int role) {
-    return role == ROLE_GATE_UP ? ROLE_SHARED_GATE_UP : ROLE_SHARED_DOWN;
-}
-
-static int64_t percent_of_l2(const Space *space, const Plan *plan) {
-    return plan->block_rows * plan->roles[ROLE_GATE_UP].input_stride * 100 / space->l2_bytes;
-}
-
-// --- values ------------------------------------------------------------------------------------------------------------------
-
-static int64_t value_of(const Space *space, const Plan *plan, const SpaceKnob *knob) {
-    const Role *role = &plan->roles[knob->role < ROLE_COUNT ? knob->role : 0];
-    switch ((KnobKind)knob->kind) {
-    case KNOB_TILE: return role->max_rows * SPACE_TILE_SCALE + role->tile_columns;
-    case KNOB_UNROLL: return role->unroll;
-    case KNOB_PREFETCH: return role->prefetch;
-    case KNOB_FAR: return role->prefetch_far;
-    case KNOB_HINT: return role->prefetch_hint;
-    case KNOB_AHEAD: return role->ahead_hint;
-    case KNOB_K_BLOCKS: return role->k_blocks;
-    case KNOB_WIDE: return role->wide_rows;
-    case KNOB_WIDEN: return role->widen_tiles;
-    case KNOB_BLOCK: return percent_of_l2(space, plan);
-    case KNOB_FEW: return plan->few_tokens;
-    case KNOB_UP_TASKS: return plan->up_tasks;
-    case KNOB_DOWN_TASKS: return plan->down_tasks;
-    case KNOB_FEW_UP: return plan->few_up_tasks;
-    case KNOB_FEW_DOWN: return plan->few_down_tasks;
-    case KNOB_FLOOR: return plan->floor_rows;
-    case KNOB_ORDER: return plan->up_order;
-    case KNOB_THREADS: return plan->threads;
-    case KNOB_BIND: return plan->bind;
-    case KNOB_PAGES: return plan->huge_pages;
-    case KNOB_COUNT: break;
-    }
-    return 0;
-}
-
-// Adds a value at its place, once.
-static void add_value(SpaceKnob *knob, int64_t value) {
-    int at = knob->count;
-    for (int i = 0; i < knob->count; i++) {
-        if (knob->values[i] == value) {
-            return;
-        }
-    }
-    assert(knob->count < SPACE_MAX_VALUES);
-    for (; at > 0 && knob->values[at - 1] > value; at--) {
-        knob->values[at] = knob->values[at - 1];
-    }
-    knob->values[at] = value;
-    knob->count++;
-}
-
-static void add_values(SpaceKnob *knob, const int64_t *values, int count) {
-    for (int i = 0; i < count; i++) {
-        add_value(knob, values[i]);
-    }
-}
-#define ADD_VALUES(knob, ...) \
-    add_values(knob, (const int64_t[]){__VA_ARGS__}, (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
-
-// Tiles of 16 and 32 columns whose accumulators take from half of the registers that the default's take to two more: fewer leave
-// multiply-adds waiting for each other, more are spilled.
-static void add_tiles(const Space *space, SpaceKnob *knob) {
-    const Role *role = &space->standard.roles[knob->role];
-    int lanes = space->target->lanes, most = role->max_rows * role->tile_columns / lanes + 2;
-    for (int columns = lanes > 16 ? lanes : 16; columns <= PANEL_COLUMNS; columns *= 2) {
-        int step = columns < PANEL_COLUMNS ? 2 : 1;
-        for (int rows = step; rows <= TILE_MAX_ROWS; rows += step) {
-            int used = rows * columns / lanes;
-            if (used <= most && used >= most / 2) {
-                add_value(knob, rows * SPACE_TILE_SCALE + columns);
-            }
-        }
-    }
-}
-
-static void fill_knob(const Space *space, SpaceKnob *knob) {
-    const Role *role = &space->standard.roles[knob->role < ROLE_COUNT ? knob->role : 0];
-    add_value(knob, value_of(space, &space->standard, knob));
-    switch ((KnobKind)knob->kind) {
-    case KNOB_TILE: add_tiles(space, knob); break;
-    case KNOB_UNROLL: ADD_VALUES(knob, 1, 2, 4, 8); break;
-    case KNOB_PREFETCH: ADD_VALUES(knob, 0, 512, 1024, 2048, 3072, 4096, 8192); break;
-    case KNOB_FAR: ADD_VALUES(knob, 0, 4096, 8192, 16384); break;
-    case KNOB_HINT: ADD_VALUES(knob, 0, 2, 3); break;
-    case KNOB_AHEAD: ADD_VALUES(knob, -1, 0, 2, 3); break;
-    case KNOB_K_BLOCKS:
-        for (int64_t blocks = 1, whole = plan_whole_k(role); blocks <= 8; blocks *= 2) {
-            if (role->depth_padded % (whole * blocks) == 0) {
-                add_value(knob, blocks);
-            }
-        }
-        break;
-    case KNOB_WIDE:
-        for (int64_t rows = 1; rows <= role->max_rows / 2; rows += rows < 4 ? rows : 2) {
-            add_value(knob, rows);
-        }
-        break;
-    case KNOB_WIDEN:
-        if (role->widen_tiles) {  // elsewhere a widened panel has no place in the cache
-            ADD_VALUES(knob, 0, 2, 3, 4, 6);
-        }
-        break;
-    case KNOB_BLOCK: ADD_VALUES(knob, 12, 25, 50, 75, 100); break;
-    case KNOB_FEW: ADD_VALUES(knob, 1, 4, 8, 16, 32, 64, 128); break;
-    case KNOB_UP_TASKS: ADD_VALUES(knob, 1, 2, 4, 8, 16, 32); break;
-    case KNOB_DOWN_TASKS: ADD_VALUES(knob, 1, 2, 4, 8); break;
-    case KNOB_FEW_UP: ADD_VALUES(knob, 1, 2, 4, 8, 16); break;
-    case KNOB_FEW_DOWN: ADD_VALUES(knob, 1, 2, 4, 8); break;
-    case KNOB_FLOOR: ADD_VALUES(knob, 1, 2, 4, 8); break;
-    case KNOB_ORDER:
-        for (int64_t order = 0; order < (space->standard.layer.iterations > 1 ? ORDER_COUNT : ORDER_IN_TURNS); order++) {
-            add_value(knob, order);
-        }
-        break;
-    case KNOB_THREADS:
-        for (int64_t threads = space->threads / 2; threads > 0; threads /= 2) {
-            add_value(knob, threads);
-        }
-        break;
-    case KNOB_BIND:
-        for (int64_t bind = 0; space->threads > 1 && bind < (space->caches > 1 ? BIND_COUNT : BIND_SPREAD); bind++) {
-            add_value(knob, bind);
-        }
-        break;
-    case KNOB_PAGES: ADD_VALUES(knob, 0, 1); break;
-    case KNOB_COUNT: break;
-    }
-}
-
 // Instructions whose registers are tiles themselves have one shape.
-static bool has_knob(const Space *space, int kind, int role) {
+static bool has_knob(const Space *space, KnobKind kind, int role) {
     bool fixed = role < ROLE_COUNT && path_facts[space->standard.roles[role].path].fixed_shape;
-    return !(fixed && (kind == KNOB_TILE || kind == KNOB_UNROLL || kind == KNOB_K_BLOCKS));
+    return !(fixed && knobs[kind].shape);
 }
 
 // "gate_up.tile", "few_tokens"
-static void name_knob(int kind, int role, char name[SPACE_NAME_BYTES]) {
+static void name_knob(KnobKind kind, int role, char name[SPACE_NAME_BYTES]) {
     snprintf(name, SPACE_NAME_BYTES, "%s%s%s", role < ROLE_COUNT ? role_names[role] : "", role < ROLE_COUNT ? "." : "",
-             knob_rows[kind].name);
+             knobs[kind].name);
 }
 
-static void add_knob(Space *space, int kind, int role) {
+// Where there is one value only there is no knob.
+static void add_knob(Space *space, KnobKind kind, int role) {
+    assert(space->knob_count < POINT_MAX_KNOBS);
     SpaceKnob *knob = &space->knobs[space->knob_count];
-    *knob = (SpaceKnob){.kind = kind, .role = role, .reach = knob_rows[kind].reach, .words = knob_rows[kind].words};
+    const Knob *row = &knobs[kind];
+    *knob = (SpaceKnob){.kind = kind,
+                        .role = role,
+                        .reach = row->reach,
+                        .given = row->given,
+                        .tiles = row->tiles,
+                        .is_tile = row->columns.bytes > 0,
+                        .words = row->words};
     name_knob(kind, role, knob->name);
-    fill_knob(space, knob);
+    knob_fill(space, knob);
     space->knob_count += knob->count > 1;
 }
 
@@ -214,14 +55,14 @@ void space_make(const Plan *standard, const Target *target, const Machine *machi
                      .threads = machine->threads,
                      .caches = last_level_caches(machine)};
     for (int i = 0; i < SPACE_ROLES; i++) {
-        for (int kind = 0; kind < KNOB_COUNT; kind++) {
-            if (knob_rows[kind].of_role && has_knob(space, kind, space_roles[i])) {
+        for (KnobKind kind = 0; kind < KNOB_COUNT; kind++) {
+            if (knobs[kind].field.of_role && has_knob(space, kind, space_roles[i])) {
                 add_knob(space, kind, space_roles[i]);
             }
         }
     }
-    for (int kind = 0; kind < KNOB_COUNT; kind++) {
-        if (!knob_rows[kind].of_role) {
+    for (KnobKind kind = 0; kind < KNOB_COUNT; kind++) {
+        if (!knobs[kind].field.of_role) {
             add_knob(space, kind, ROLE_COUNT);
         }
     }
@@ -237,57 +78,6 @@ double space_size(const Space *space) {
 
 // --- points ------------------------------------------------------------------------------------------------------------------
 
-static void set_role(Role *role, KnobKind kind, int64_t value) {
-    switch (kind) {
-    case KNOB_TILE:
-        role->max_rows = (int32_t)(value / SPACE_TILE_SCALE);
-        role->tile_columns = (int32_t)(value % SPACE_TILE_SCALE);
-        break;
-    case KNOB_UNROLL: role->unroll = (int32_t)value; break;
-    case KNOB_PREFETCH: role->prefetch = (int32_t)value; break;
-    case KNOB_FAR: role->prefetch_far = (int32_t)value; break;
-    case KNOB_HINT: role->prefetch_hint = (int32_t)value; break;
-    case KNOB_AHEAD: role->ahead_hint = (int32_t)value; break;
-    case KNOB_K_BLOCKS: role->k_blocks = (int32_t)value; break;
-    case KNOB_WIDE: role->wide_rows = (int32_t)value; break;
-    case KNOB_WIDEN: role->widen_tiles = (int32_t)value; break;
-    default: break;
-    }
-}
-
-// What a value for a routed role becomes for the shared experts' role, which has another depth.
-static int64_t shared_value(const Role *shared, KnobKind kind, int64_t value) {
-    switch (kind) {
-    case KNOB_WIDEN: return shared->widen_tiles ? value : 0;
-    case KNOB_K_BLOCKS: return shared->depth_padded % (2 * value) ? 1 : value;
-    default: return value;
-    }
-}
-
-static void set_plan(Plan *plan, KnobKind kind, int64_t value) {
-    switch (kind) {
-    case KNOB_FEW: plan->few_tokens = value; break;
-    case KNOB_UP_TASKS: plan->up_tasks = value; break;
-    case KNOB_DOWN_TASKS: plan->down_tasks = value; break;
-    case KNOB_FEW_UP: plan->few_up_tasks = value; break;
-    case KNOB_FEW_DOWN: plan->few_down_tasks = value; break;
-    case KNOB_FLOOR: plan->floor_rows = value; break;
-    case KNOB_ORDER: plan->up_order = (int32_t)value; break;
-    case KNOB_THREADS: plan->threads = (int32_t)value; break;
-    case KNOB_BIND: plan->bind = (int32_t)value; break;
-    case KNOB_PAGES: plan->huge_pages = (int32_t)value; break;
-    default: break;
-    }
-}
-
-// Whole tiles in a share of the second-level cache.
-static void set_block(const Space *space, Plan *plan, int64_t percent) {
-    const Role *up = &plan->roles[ROLE_GATE_UP];
-    bool standard = percent == percent_of_l2(space, &space->standard);  // which was rounded down
-    int64_t rows = standard ? space->standard.block_rows : space->l2_bytes * percent / 100 / up->input_stride;
-    plan->block_rows = rows > up->max_rows ? rows / up->max_rows * up->max_rows : up->max_rows;
-}
-
 void space_plan(const Space *space, const Point *point, Plan *plan) {
     *plan = space->standard;
     const Point standard = space_standard(space);
@@ -296,50 +86,41 @@ void space_plan(const Space *space, const Point *point, Plan *plan) {
     }
     for (int k = 0; k < space->knob_count; k++) {
         const SpaceKnob *knob = &space->knobs[k];
-        int64_t value = knob->values[point->value[k]];
-        if (knob->role == ROLE_COUNT) {
-            set_plan(plan, (KnobKind)knob->kind, value);
-            continue;
-        }
-        set_role(&plan->roles[knob->role], (KnobKind)knob->kind, value);
-        Role *shared = &plan->roles[shared_role(knob->role)];
-        if (shared->matrices && shared->path == plan->roles[knob->role].path) {
-            set_role(shared, (KnobKind)knob->kind, shared_value(shared, (KnobKind)knob->kind, value));
-        }
+        knob_set(space, plan, knob->kind, knob->role, knob->values[point->value[k]]);
     }
-    for (int k = 0; k < space->knob_count; k++) {  // in rows of the tile that was just set
-        if (space->knobs[k].kind == KNOB_BLOCK) {
-            set_block(space, plan, space->knobs[k].values[point->value[k]]);
+}
+
+void space_clear(Plan *plan) {
+    for (KnobKind kind = 0; kind < KNOB_COUNT; kind++) {
+        const KnobField fields[] = {knobs[kind].field, knobs[kind].columns};
+        for (int f = 0; f < 2; f++) {
+            for (int r = ROLE_ROUTER + 1; r < ROLE_COUNT; r++) {
+                char *base = fields[f].of_role ? (char *)&plan->roles[r] : (char *)plan;
+                memset(base + fields[f].offset, 0, fields[f].bytes);
+            }
         }
     }
 }
 
 // Two knobs of a plan that do not go together.
 typedef struct Misfit {
-    KnobKind knob, other;
+    KnobKind knob;
     int role;  // of both; ROLE_COUNT: of the whole plan
     const char *rule;  // NULL: all go together
 } Misfit;
 
+// The first, knobs of roles before others; of each the last rows first, as the knobs that theirs depend on stand above them.
 static Misfit find_misfit(const Space *space, const Plan *plan) {
-    for (int i = 0; i < SPACE_ROLES; i++) {
-        const int r = space_roles[i];
-        const Role *role = &plan->roles[r], *standard = &space->standard.roles[r];
-        if (role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows)) {
-            return (Misfit){KNOB_WIDE, KNOB_TILE, r, "two panels at once are for low tiles, up to half of the tallest's rows"};
+    for (int i = 0; i <= SPACE_ROLES; i++) {
+        const int r = i < SPACE_ROLES ? space_roles[i] : ROLE_COUNT;
+        const Role *role = r < ROLE_COUNT ? &plan->roles[r] : NULL, *standard = role ? &space->standard.roles[r] : NULL;
+        for (int kind = KNOB_COUNT - 1; kind >= 0; kind--) {
+            bool here = knobs[kind].misfit && knobs[kind].field.of_role == (role != NULL);
+            const char *rule = here ? knobs[kind].misfit(space, plan, role, standard) : NULL;
+            if (rule) {
+                return (Misfit){(KnobKind)kind, r, rule};
+            }
         }
-        if (!role->prefetch && role->prefetch_hint != standard->prefetch_hint) {
-            return (Misfit){KNOB_HINT, KNOB_PREFETCH, r, "where nothing is prefetched the hint stays the default's"};
-        }
-        Role same = *role;
-        same.prefetch_far = standard->prefetch_far;
-        if (role->prefetch_far != standard->prefetch_far &&
-            (role->prefetch_far ? !plan_prefetches_far(role) : !plan_prefetches_far(&same))) {
-            return (Misfit){KNOB_FAR, KNOB_PREFETCH, r, "where it makes no difference the far one stays the default's"};
-        }
-    }
-    if (plan->threads == 1 && plan->bind != space->standard.bind) {
-        return (Misfit){KNOB_BIND, KNOB_THREADS, ROLE_COUNT, "one thread keeps the default's binding"};
     }
     return (Misfit){.rule = NULL};
 }
@@ -362,7 +143,8 @@ static int index_of(const SpaceKnob *knob, int64_t value) {
 Point space_standard(const Space *space) {
     Point point = {{0}};
     for (int k = 0; k < space->knob_count; k++) {
-        point.value[k] = (uint8_t)index_of(&space->knobs[k], value_of(space, &space->standard, &space->knobs[k]));
+        const SpaceKnob *knob = &space->knobs[k];
+        point.value[k] = (uint8_t)index_of(knob, knob_get(space, &space->standard, knob->kind, knob->role));
     }
     return point;
 }
@@ -383,9 +165,9 @@ json_t *space_decisions(const Space *space, const Point *point) {
     return decisions;
 }
 
-int space_role_knob(const Space *space, int role, const char *name) {
+int space_role_knob(const Space *space, int role, KnobKind kind) {
     for (int k = 0; k < space->knob_count; k++) {
-        if (space->knobs[k].role == role && !strcmp(knob_rows[space->knobs[k].kind].name, name)) {
+        if (space->knobs[k].role == role && space->knobs[k].kind == kind) {
             return k;
         }
     }
@@ -427,12 +209,13 @@ static void explain_decision(const Space *space, int k, const char *name, const 
 }
 
 static void explain_misfit(const Space *space, const Plan *plan, const Misfit *misfit, char *reason, size_t reason_bytes) {
-    const SpaceKnob one = {.kind = misfit->knob, .role = misfit->role}, other = {.kind = misfit->other, .role = misfit->role};
-    char one_name[SPACE_NAME_BYTES], other_name[SPACE_NAME_BYTES];
-    name_knob(one.kind, one.role, one_name);
-    name_knob(other.kind, other.role, other_name);
-    snprintf(reason, reason_bytes, "%s %lld does not go together with %s %lld: %s", one_name,
-             (long long)value_of(space, plan, &one), other_name, (long long)value_of(space, plan, &other), misfit->rule);
+    KnobKind other = knobs[misfit->knob].other;
+    char name[SPACE_NAME_BYTES], other_name[SPACE_NAME_BYTES];
+    name_knob(misfit->knob, misfit->role, name);
+    name_knob(other, misfit->role, other_name);
+    snprintf(reason, reason_bytes, "%s %lld does not go together with %s %lld: %s", name,
+             (long long)knob_get(space, plan, misfit->knob, misfit->role), other_name,
+             (long long)knob_get(space, plan, other, misfit->role), misfit->rule);
 }
 
 int space_read(const Space *space, const json_t *decisions, Point *point, char *reason, size_t reason_bytes) {

@@ -1,4 +1,6 @@
 // The PyTorch module of a layer: router and experts.
+#include <string.h>
+
 #include "text.h"
 
 // Router --------------------------------------------------------------------------------------------------------------------
@@ -108,22 +110,17 @@ void torch_print_route(const Torch *torch) {
 
 // Experts -------------------------------------------------------------------------------------------------------------------
 
+// act(x) by the activation's row, its {x} and {slope} filled in.
 static void activation_expression(const Layer *layer, const char *x, char *text, size_t size) {
-    switch ((Activation)layer->activation) {
-    case ACTIVATION_SILU:
-        if (layer->slope == 1) {
-            snprintf(text, size, "F.silu(%s)", x);
-        } else {
-            snprintf(text, size, "%s * torch.sigmoid(%s * %s)", x, TORCH_NUMBER(layer->slope), x);
-        }
-        return;
-    case ACTIVATION_GELU: snprintf(text, size, "F.gelu(%s)", x); return;
-    case ACTIVATION_GELU_TANH: snprintf(text, size, "F.gelu(%s, approximate=\"tanh\")", x); return;
-    case ACTIVATION_RELU: snprintf(text, size, "F.relu(%s)", x); return;
-    case ACTIVATION_RELU2: snprintf(text, size, "F.relu(%s).square()", x); return;
-    case ACTIVATION_COUNT: break;
+    const ActivationFacts *facts = &activation_facts[layer->activation];
+    size_t used = 0;
+    for (const char *c = layer->slope == 1 ? facts->torch : facts->torch_slope; *c && used < size; c++) {
+        const char *end = *c == '{' ? strchr(c, '}') : NULL;
+        int written = end ? snprintf(text + used, size - used, "%s", c[1] == 'x' ? x : TORCH_NUMBER(layer->slope))
+                          : snprintf(text + used, size - used, "%c", *c);
+        used += (size_t)written;
+        c = end ? end : c;
     }
-    snprintf(text, size, "%s", x);
 }
 
 // One expert's way, on parameters that begin with `prefix`.
@@ -131,7 +128,7 @@ static void print_expert(const Torch *torch, const char *prefix, int biased, con
     const Layer *layer = torch->layer;
     bool rounds = layer->compute == COMPUTE_BF16;
     const char *x = rounds ? "rounded(x)" : "x", *hidden = rounds ? "rounded(hidden)" : "hidden";
-    char activation[96];
+    char activation[256];
     if (layer->gated) {
         activation_expression(layer, "g", activation, sizeof activation);
         torch_line(torch, level, "g = F.linear(%s, self.%sgate[%s])", x, prefix, index);

@@ -17,7 +17,7 @@ static double tile_share(Path path, double rows, double vectors) {
 void foresee_rates(const Space *space, int role, const Machine *machine, Rates *rates) {
     PlacementRates nominal = placement_nominal(machine);
     const Role *standard = &space->standard.roles[role];
-    int tile = space_role_knob(space, role, "tile");
+    int tile = space_role_knob(space, role, KNOB_TILE);
     double lanes = space->target->lanes;
     memset(rates, 0, sizeof *rates);
     for (int v = 0; v < SPACE_MAX_VALUES; v++) {

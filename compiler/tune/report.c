@@ -65,9 +65,8 @@ TuneWorth tune_report_worth(const TuneView *view, const Point *base, int knob) {
 }
 
 const char *tune_report_value(const SpaceKnob *knob, int index, char out[TUNE_REPORT_TEXT]) {
-    const char *dot = strrchr(knob->name, '.');
     long long value = knob->values[index];
-    if (dot && !strcmp(dot, ".tile")) {
+    if (knob->is_tile) {
         snprintf(out, TUNE_REPORT_TEXT, "%lld x %lld", value / SPACE_TILE_SCALE, value % SPACE_TILE_SCALE);
     } else {
         snprintf(out, TUNE_REPORT_TEXT, "%lld", value);

@@ -128,8 +128,8 @@ typedef struct TileFacts {
 static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_value, int unroll_value, const Point *point) {
     const Space *space = &view->result->space;
     const Rates *rates = &view->result->rates[index];
-    int tile = space_role_knob(space, r, "tile"), unroll = space_role_knob(space, r, "unroll"),
-        prefetch = space_role_knob(space, r, "prefetch");
+    int tile = space_role_knob(space, r, KNOB_TILE), unroll = space_role_knob(space, r, KNOB_UNROLL),
+        prefetch = space_role_knob(space, r, KNOB_PREFETCH);
     char shape[TUNE_REPORT_TEXT] = "fixed", steps[TUNE_REPORT_TEXT] = "";
     TileFacts facts = {.tile = tile < 0 ? 0 : tile_value, .unroll = unroll < 0 ? 0 : unroll_value};
     facts.prefetch = prefetch < 0 ? 0 : point->value[prefetch];
@@ -141,7 +141,7 @@ static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_val
     }
     snprintf(facts.text, sizeof facts.text, "%s%s%s", shape, unroll < 0 ? "" : ", unrolled ", steps);
     facts.tall = rates->tall[facts.tile][facts.unroll];
-    int far = space_role_knob(space, r, "prefetch_far");
+    int far = space_role_knob(space, r, KNOB_FAR);
     if (far < 0 || point->value[far] == view->standard.value[far]) {  // others are not measured by themselves
         facts.stream = rates->stream[facts.unroll][facts.prefetch];
     }
@@ -149,13 +149,13 @@ static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_val
 }
 
 static TileFacts facts_of(const TuneView *view, int index, int r, const Point *point) {
-    int tile = space_role_knob(&view->result->space, r, "tile"), unroll = space_role_knob(&view->result->space, r, "unroll");
+    int tile = space_role_knob(&view->result->space, r, KNOB_TILE), unroll = space_role_knob(&view->result->space, r, KNOB_UNROLL);
     return tile_facts(view, index, r, tile < 0 ? 0 : point->value[tile], unroll < 0 ? 0 : point->value[unroll], point);
 }
 
 static TileFacts fastest_tile(const TuneView *view, int index, int r) {
     const Space *space = &view->result->space;
-    int tile = space_role_knob(space, r, "tile"), unroll = space_role_knob(space, r, "unroll");
+    int tile = space_role_knob(space, r, KNOB_TILE), unroll = space_role_knob(space, r, KNOB_UNROLL);
     TileFacts best = facts_of(view, index, r, &view->standard);
     for (int t = 0; tile >= 0 && t < space->knobs[tile].count; t++) {
         for (int u = 0; u < (unroll < 0 ? 1 : space->knobs[unroll].count); u++) {

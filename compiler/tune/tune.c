@@ -82,11 +82,13 @@ static void problem_progress(void *context, const Search *search) {
 // What was asked for, or cannot be had, is not varied.
 static bool is_fixed(const Tuning *t, const SpaceKnob *knob) {
     const Machine *machine = t->options->machine;
-    if (!strcmp(knob->name, "threads")) {
-        return t->options->threads_given;
+    switch (knob->given) {
+    case SPACE_FREE: break;
+    case SPACE_GIVEN_THREADS: return t->options->threads_given;
+    case SPACE_GIVEN_PAGES:
+        return !strcmp(machine->huge_pages, "never") || t->pool.bank.image_bytes > machine->memory_available / 3;
     }
-    return !strcmp(knob->name, "huge_pages") &&
-           (!strcmp(machine->huge_pages, "never") || t->pool.bank.image_bytes > machine->memory_available / 3);
+    return false;
 }
 
 // Parts in which a knob can matter. One that can in none is left alone in all.
