@@ -259,6 +259,9 @@ static const struct {
     // no shared experts
     {"{\"model_type\": \"deepseek_v2\", \"num_experts_per_tok\": 6, \"n_shared_experts\": null}", "layers.0.shared_experts",
      "null"},
+    // a least sum of 0 is none
+    {"{\"model_type\": \"ernie4_5_moe\", \"moe_norm_min\": 0}", "layers.0.router.normalize_clamp", "null"},
+    {"{\"model_type\": \"ernie4_5_moe\", \"moe_norm_min\": 0.5}", "layers.0.router.normalize_clamp", "true"},
     {"{\"model_type\": \"deepseek_v3\", \"n_shared_experts\": null}", "layers.0.shared_experts", "null"},
     {"{\"model_type\": \"glm4_moe\", \"n_shared_experts\": null}", "layers.0.shared_experts", "null"},
 };
