@@ -57,7 +57,7 @@ typedef struct FixtureForward {
     const float *scores;     // NULL: not reported
 } FixtureForward;
 
-// Fails unless the choices are right, and y and the scores within the oracle's bounds (compiler/reference_error.h derives them for
+// Fails unless the choices are right, and y and the scores within the oracle's bounds (compiler/oracle/error.h derives them for
 // each element from its data, and they hold for every order of the sums).
 void fixture_expect_oracle(const Layer *layer, const OracleWeights *weights, const FixtureForward *found, ErrorModel model,
                            const char *what);

@@ -266,6 +266,30 @@ START_TEST(notes_end_where_they_must) {
 }
 END_TEST
 
+// Only what differs by more than a thousandth is named, and how the whole compares.
+START_TEST(other_work_is_named) {
+    static const struct {
+        Work ours, theirs;
+        const char *note;
+    } rows[] = {
+        {{.routed_flops = 1000, .flops = 1000}, {.routed_flops = 1000, .flops = 1000}, ""},
+        {{.routed_flops = 1000.9, .flops = 1000.9}, {.routed_flops = 1000, .flops = 1000}, ""},
+        {{.routed_flops = 999.1, .flops = 999.1}, {.routed_flops = 1000, .flops = 1000}, ""},
+        {{.routed_flops = 2000, .router_flops = 10, .flops = 2010},
+         {.routed_flops = 1000, .router_flops = 10, .flops = 1010},
+         "FLOPs are not the opponent's: routed 2 times, 1.99 times in all"},
+        {{.routed_flops = 500, .shared_flops = 30, .router_flops = 5, .flops = 535},
+         {.routed_flops = 1000, .router_flops = 10, .flops = 1010},
+         "FLOPs are not the opponent's: routed 0.5 times, shared FLOPs where it has none, router 0.5 times, 0.5297 times in all"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char note[BENCH_NOTE_BYTES] = "";
+        bench_note_work(note, &rows[i].ours, &rows[i].theirs);
+        ck_assert_str_eq(note, rows[i].note);
+    }
+}
+END_TEST
+
 START_TEST(errors_are_relative_to_the_row) {
     float a[] = {1, 2, 3, 10, 20, 30}, b[] = {1, 2, 4, 10, 20, 33};
     near(bench_max_error(a, b, 2, 3), 0.25);
@@ -522,6 +546,7 @@ Suite *suite_bench(void) {
     tcase_add_test(cases, scratch_is_read_before_timed_calls);
     tcase_add_test(cases, disturbed_machines_are_named);
     tcase_add_test(cases, notes_end_where_they_must);
+    tcase_add_test(cases, other_work_is_named);
     tcase_add_test(cases, errors_are_relative_to_the_row);
     tcase_add_test(cases, routing_texts);
     tcase_add_test(cases, traces_keep_their_order_and_wrap);

@@ -259,6 +259,9 @@ static const struct {
     // no shared experts
     {"{\"model_type\": \"deepseek_v2\", \"num_experts_per_tok\": 6, \"n_shared_experts\": null}", "layers.0.shared_experts",
      "null"},
+    // a least sum of 0 is none
+    {"{\"model_type\": \"ernie4_5_moe\", \"moe_norm_min\": 0}", "layers.0.router.normalize_clamp", "null"},
+    {"{\"model_type\": \"ernie4_5_moe\", \"moe_norm_min\": 0.5}", "layers.0.router.normalize_clamp", "true"},
     {"{\"model_type\": \"deepseek_v3\", \"n_shared_experts\": null}", "layers.0.shared_experts", "null"},
     {"{\"model_type\": \"glm4_moe\", \"n_shared_experts\": null}", "layers.0.shared_experts", "null"},
 };
@@ -597,6 +600,27 @@ START_TEST(dry_run_writes_nothing) {
 }
 END_TEST
 
+// What a dry run says of the layers, with everything that a family may have.
+START_TEST(dry_run_tells_the_layers) {
+    static const struct {
+        const char *family, *line;
+    } rows[] = {
+        {"gpt_oss", "  experts     5 of width 20, gated silu with slope 1.5, gate and up clamped at 1.5, up + 1, with biases\n"},
+        {"longcat_flash", "  experts     8 of width 20, gated silu; 4 more choices hand their input on\n"},
+        {"cohere2_moe", "  shared      1 of width 40, times 0.5\n"},
+        {"qwen2_moe", "  shared      1 of width 26, weighted by a sigmoid of its own\n"},
+        {"mixtral", "  shared      none\n"},
+        {"minimax", "  residual    inner times 2.28571, the result times 0.7\n"},
+        {"granitemoe", "  residual    outer, the result times 0.6\n"},
+        {"coe_converted", "  residual    inner, each result but the last times a learnt weight, outer\n"},
+        {"deepseek_v3", "  weights     the scores, divided by their sum (plus 1e-20), times 1.3, on the expert's output\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(EXIT_OK, rows[i].line, "$CATENA import --dry-run %s/%s", golden, rows[i].family);
+    }
+}
+END_TEST
+
 START_TEST(replaces_nothing_that_is_read) {
     ck_assert_int_eq(shell_run("cp %s/mixtral/config.json $D", golden), 0);
     shell_expect(EXIT_FAILED, "would replace", "$CATENA import $D -o $D/config.json");
@@ -833,6 +857,7 @@ Suite *suite_import(void) {
     tcase_add_loop_test(files, refuses_newer_chains, 0, 2);
     tcase_add_test(files, writes_a_description);
     tcase_add_test(files, dry_run_writes_nothing);
+    tcase_add_test(files, dry_run_tells_the_layers);
     tcase_add_test(files, replaces_nothing_that_is_read);
     tcase_add_test(files, names_the_model);
     tcase_add_test(files, refuses_quantised_checkpoints);

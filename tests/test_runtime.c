@@ -258,6 +258,11 @@ START_TEST(checks_extra_memory) {
     extra_refused(library, (Extra){.scores = (float *)memory, .load = (void *)memory}, "load and scores overlap");
     extra_refused(library, (Extra){.scores = (float *)memory, .figures = figures, .figures_size = sizeof *figures},
                   "scores and figures overlap");
+    // rows of five floats that fit the address space, with eight scores each that do not
+    Forward many = plain(0, (int64_t)1 << 58, four_x, HIDDEN, four_x, HIDDEN);
+    Extra scores = {.size = sizeof scores, .scores = (float *)memory};
+    ck_assert_int_eq(instance_forward_with(library, &many, &scores), LIBRARY_INVALID_ARGUMENT);
+    ck_assert_str_eq(instance_error(library), "288230376151711744 tokens are more than memory can hold");
     kinds[0].plan.layer.k_per_token = 1;
     extra_refused(library, (Extra){.k = memory, .scores = (float *)memory}, "k and scores overlap");
     extra_refused(library, (Extra){.importance = four_y + 2}, "y and importance overlap");

@@ -429,6 +429,40 @@ START_TEST(opens_checkpoints) {
 }
 END_TEST
 
+// Of a file of `size` bytes that was written at that time.
+static uint64_t fingerprint_of(const char *name, const void *bytes, size_t size, time_t seconds, long nanoseconds) {
+    const struct timespec times[2] = {{seconds, nanoseconds}, {seconds, nanoseconds}};
+    Safetensors *tensors = NULL;
+    write_file(name, bytes, size);
+    ck_assert_int_eq(utimensat(AT_FDCWD, path_of(name), times, 0), 0);
+    ck_assert_int_eq(safetensors_open(path_of(name), &tensors, NULL), LIBRARY_OK);
+    uint64_t fingerprint = safetensors_fingerprint(tensors);
+    safetensors_close(tensors);
+    return fingerprint;
+}
+
+// A checkpoint is told by its files' names, sizes, times and headers, wherever it lies.
+START_TEST(fingerprints_tell_checkpoints) {
+#define PAIR(a, b) \
+    "{\"" a \
+    "\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}," \
+    "\"" b "\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}     "
+    uint8_t bytes[512], longer[512], other[512];
+    size_t size = make_file(bytes, PAIR("a", "b"), 8), larger = make_file(longer, PAIR("a", "b") "        ", 8);
+    ck_assert_uint_eq(make_file(other, PAIR("a", "c"), 8), size);
+    uint64_t fingerprints[] = {fingerprint_of("a", bytes, size, 1000, 7),    fingerprint_of("b", bytes, size, 1000, 7),
+                               fingerprint_of("a", longer, larger, 1000, 7), fingerprint_of("a", bytes, size, 1001, 7),
+                               fingerprint_of("a", bytes, size, 1000, 8),    fingerprint_of("a", other, size, 1000, 7)};
+    enum { COUNT = sizeof fingerprints / sizeof *fingerprints };
+    for (int i = 0; i < COUNT; i++) {
+        for (int j = 0; j < i; j++) {
+            ck_assert_msg(fingerprints[i] != fingerprints[j], "%d is taken for %d", i, j);
+        }
+    }
+    ck_assert(fingerprint_of("a", bytes, size, 1000, 7) == fingerprints[0]);
+}
+END_TEST
+
 // A cache serves the checkpoint that it was packed from and no other, older ones included.
 START_TEST(cache_is_of_its_source) {
     Kind kind = make_kind();
@@ -535,6 +569,7 @@ Suite *suite_safetensors(void) {
     tcase_add_test(files, refuses_nan);
     tcase_add_test(files, survives_full_disk);
     tcase_add_test(files, opens_checkpoints);
+    tcase_add_test(files, fingerprints_tell_checkpoints);
     tcase_add_test(files, cache_is_of_its_source);
     tcase_add_test(files, child_packs_with_one_thread);
     tcase_add_test(files, writes_only_regular_files);
