@@ -51,21 +51,29 @@ LLVMValueRef emission_multiply_add(Emission *e, LLVMValueRef a, LLVMValueRef b, 
     return emission_intrinsic(e, "llvm.fma", LLVMTypeOf(a), (LLVMValueRef[]){a, b, c}, 3);
 }
 
-void emission_accumulate(Emission *e, Step *s, LLVMValueRef *w, int64_t a_offset) {
+void emission_accumulate(Emission *e, Step *s, int first, int count, LLVMValueRef *w, int64_t a_offset) {
     for (int r = 0; r < s->rows; r++) {
         LLVMValueRef a = emission_splat(e, emission_load(e, e->f32, s->a, r * s->input_stride + a_offset, 4), e->target->lanes);
-        for (int v = 0; v < s->vectors; v++) {
-            LLVMValueRef *accumulator = &s->accumulators[r * s->vectors + v];
+        for (int v = 0; v < count; v++) {
+            LLVMValueRef *accumulator = &s->accumulators[r * s->vectors + first + v];
             *accumulator = emission_multiply_add(e, a, w[v], *accumulator);
         }
     }
 }
 
-void emission_keep(Emission *e, Step *s, LLVMValueRef *w, int64_t k) {
-    for (int v = 0; v < s->vectors && s->decoded; v++) {
-        int64_t offset = k * PANEL_COLUMNS * 4 + s->decoded_offset + v * e->target->lanes * 4;
+void emission_keep(Emission *e, Step *s, int first, int count, LLVMValueRef *w, int64_t k) {
+    for (int v = 0; v < count && s->decoded; v++) {
+        int64_t offset = k * PANEL_COLUMNS * 4 + s->decoded_offset + (first + v) * e->target->lanes * 4;
         LLVMSetAlignment(LLVMBuildStore(e->builder, w[v], emission_address(e, s->decoded, offset)), 16);
     }
+}
+
+LLVMValueRef emission_part(Emission *e, LLVMValueRef vector, int part, int lanes) {
+    LLVMValueRef indices[64];
+    for (int i = 0; i < lanes; i++) {
+        indices[i] = LLVMConstInt(e->i32, (unsigned long long)(part * lanes + i), false);
+    }
+    return LLVMBuildShuffleVector(e->builder, vector, LLVMGetPoison(LLVMTypeOf(vector)), LLVMConstVector(indices, (unsigned)lanes), "");
 }
 
 // Without an instruction for it: sign, exponent and fraction at fp32's places are 2^-112 of the value, subnormal numbers included.

@@ -62,10 +62,14 @@ PATH_LIST(PATH_DECLARE)
 const PathEmitter *path_emitter(Path path);
 
 // Pieces shared by paths (targets/emission.c).
-// accumulators += a[r] * w[v] for one k, whose activations are a_offset bytes behind s->a, as fp32.
-void emission_accumulate(Emission *emission, Step *step, LLVMValueRef *w, int64_t a_offset);
-// Stores the decoded weights of the step's k-th k, for the tiles that come after this one on the same panel, where that is wanted.
-void emission_keep(Emission *emission, Step *step, LLVMValueRef *w, int64_t k);
+// accumulators += a[r] * w[v] of `count` vectors from vector `first` on, for one k, whose activations are a_offset bytes behind
+// step->a, as fp32.
+void emission_accumulate(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t a_offset);
+// Stores the decoded weights of these vectors and the step's k-th k, for the tiles that come after this one on the same panel, where
+// that is wanted.
+void emission_keep(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t k);
+// Lanes [part * lanes, (part + 1) * lanes) of a vector.
+LLVMValueRef emission_part(Emission *emission, LLVMValueRef vector, int part, int lanes);
 // <n x half> as <n x i16> to <n x float>, exact; of infinities and NaN, which packing refuses, nothing is promised.
 LLVMValueRef emission_half_to_float(Emission *emission, LLVMValueRef halves);
 LLVMValueRef emission_address(Emission *emission, LLVMValueRef base, int64_t offset);

@@ -11,16 +11,16 @@ static void step(Emission *e, Step *s) {
         LLVMValueRef even = LLVMBuildShl(e->builder, pairs, emission_constant(e, e->integers, 16), "");
         w[v] = LLVMBuildBitCast(e->builder, even, e->vector, "");
     }
-    emission_keep(e, s, w, 0);
-    emission_accumulate(e, s, w, 0);
+    emission_keep(e, s, 0, s->vectors, w, 0);
+    emission_accumulate(e, s, 0, s->vectors, w, 0);
     for (int v = 0; v < s->vectors; v++) {
         LLVMValueRef pairs = emission_load(e, e->integers, s->w, s->weight_offsets[v], 16);
         LLVMSetVolatile(pairs, true);
         LLVMValueRef odd = LLVMBuildAnd(e->builder, pairs, emission_constant(e, e->integers, 0xffff0000), "");
         w[v] = LLVMBuildBitCast(e->builder, odd, e->vector, "");
     }
-    emission_keep(e, s, w, 1);
-    emission_accumulate(e, s, w, 4);
+    emission_keep(e, s, 0, s->vectors, w, 1);
+    emission_accumulate(e, s, 0, s->vectors, w, 4);
 }
 
 const PathEmitter path_bf16_widened = {.step = step};

@@ -7,8 +7,8 @@ static void step(Emission *e, Step *s) {
     for (int v = 0; v < s->vectors; v++) {
         w[v] = emission_half_to_float(e, emission_load(e, halves, s->w, s->weight_offsets[v], 8));
     }
-    emission_keep(e, s, w, 0);
-    emission_accumulate(e, s, w, 0);
+    emission_keep(e, s, 0, s->vectors, w, 0);
+    emission_accumulate(e, s, 0, s->vectors, w, 0);
 }
 
 const PathEmitter path_fp16_widened = {.step = step};

@@ -4,44 +4,46 @@
 // A 16-bit word is a pair of codes, the even k in the low half. Shifted to the word's upper half and then, its sign extended, one
 // bit down, a code's sign, exponent and fraction are at an fp16's places once a mask has cleared the rest. Such a half is 2^-8 of
 // the code; scales are stored times 2^8.
+//
+// Two vectors of columns are decoded together, as far as 16-bit words go. Loads are volatile so that LLVM does not keep scales and codes
+// in registers over a whole round, which spills the accumulators (AVX2 has 16): scales are operands in memory, codes are read again.
 #include "emission.h"
 
 enum { HALF_BITS = 0xbf80 };  // sign, four bits of the exponent, three of the fraction
 
-typedef struct Words {
-    LLVMTypeRef type;
-    LLVMValueRef values[EMISSION_MAX_ACCUMULATORS];
-} Words;
-
-static Words load(Emission *e, Step *s) {
-    Words words = {.type = LLVMVectorType(LLVMInt16TypeInContext(e->context), (unsigned)e->target->lanes)};
-    for (int v = 0; v < s->vectors; v++) {
-        words.values[v] = emission_load(e, words.type, s->w, s->weight_offsets[v], 8);
-    }
-    return words;
+static LLVMValueRef load_volatile(Emission *e, LLVMTypeRef type, LLVMValueRef base, int64_t offset, unsigned alignment) {
+    LLVMValueRef value = emission_load(e, type, base, offset, alignment);
+    LLVMSetVolatile(value, true);
+    return value;
 }
 
-// The weights of one k of the pair.
-static void decode(Emission *e, Step *s, const Words *words, int odd, LLVMValueRef *w) {
-    for (int v = 0; v < s->vectors; v++) {
-        LLVMValueRef bits = words->values[v];
-        if (!odd) {
-            bits = LLVMBuildShl(e->builder, bits, emission_constant(e, words->type, 8), "");
-        }
-        bits = LLVMBuildAShr(e->builder, bits, emission_constant(e, words->type, 1), "");
-        bits = LLVMBuildAnd(e->builder, bits, emission_constant(e, words->type, HALF_BITS), "");
-        LLVMValueRef scale = emission_load(e, e->vector, s->group, s->panel_offsets[v] + s->columns[v] * 4, 16);
-        w[v] = LLVMBuildFMul(e->builder, emission_half_to_float(e, bits), scale, "");
+// The weights of one k of the pair: `count` vectors from `first` on, whose codes lie side by side.
+static void decode(Emission *e, Step *s, int first, int count, int odd, LLVMValueRef *w) {
+    int lanes = e->target->lanes;
+    LLVMTypeRef words = LLVMVectorType(LLVMInt16TypeInContext(e->context), (unsigned)(count * lanes));
+    LLVMValueRef bits = load_volatile(e, words, s->w, s->weight_offsets[first], 8);
+    if (!odd) {
+        bits = LLVMBuildShl(e->builder, bits, emission_constant(e, words, 8), "");
+    }
+    bits = LLVMBuildAShr(e->builder, bits, emission_constant(e, words, 1), "");
+    bits = LLVMBuildAnd(e->builder, bits, emission_constant(e, words, HALF_BITS), "");
+    for (int v = 0; v < count; v++) {
+        LLVMValueRef half = count > 1 ? emission_part(e, bits, v, lanes) : bits;
+        LLVMValueRef scale =
+            load_volatile(e, e->vector, s->group, s->panel_offsets[first + v] + s->columns[first + v] * 4, (unsigned)lanes * 4);
+        w[v] = LLVMBuildFMul(e->builder, emission_half_to_float(e, half), scale, "");
     }
 }
 
 static void step(Emission *e, Step *s) {
-    LLVMValueRef w[EMISSION_MAX_ACCUMULATORS];
-    Words words = load(e, s);
-    for (int odd = 0; odd < 2; odd++) {
-        decode(e, s, &words, odd, w);
-        emission_keep(e, s, w, odd);
-        emission_accumulate(e, s, w, odd * 4);
+    for (int v = 0, count; v < s->vectors; v += count) {
+        LLVMValueRef w[2];
+        count = v + 1 < s->vectors && s->panel_offsets[v] == s->panel_offsets[v + 1] ? 2 : 1;
+        for (int odd = 0; odd < 2; odd++) {
+            decode(e, s, v, count, odd, w);
+            emission_keep(e, s, v, count, w, odd);
+            emission_accumulate(e, s, v, count, w, odd * 4);
+        }
     }
 }
 
