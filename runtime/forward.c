@@ -116,7 +116,7 @@ static Status forward_locked(Library *library, const Forward *f, const Extra *ex
         clear_figures(layer, extra);
         return LIBRARY_OK;
     }
-    chunks_run(library, f, extra, kind, library->first[kind] + index * library->kinds[kind].plan.instance_bytes);
+    chunks_run(library, f, extra, kind, library->first[kind] + index * library->kinds[kind].plan.layout.instance_bytes);
     if (library->nonfinite) {
         return failure_set(failure, LIBRARY_NONFINITE,
                            "%lld of %lld tokens have router logits that are not finite, the first is %lld",

@@ -149,7 +149,8 @@ static Status prepare_addresses(Library *library, const Failure *failure) {
 }
 
 int64_t instance_chunk(const Library *library, const Plan *plan) {
-    return library->max_tokens && library->max_tokens < plan->chunk_tokens ? library->max_tokens : plan->chunk_tokens;
+    return library->max_tokens && library->max_tokens < plan->schedule.chunk_tokens ? library->max_tokens
+                                                                                    : plan->schedule.chunk_tokens;
 }
 
 // The layers' own part comes first, so that it is the same memory whatever calls ask for. What forward_with may ask for lies behind
@@ -174,10 +175,10 @@ static void prepare_choices(Library *library, const Options *options) {
     library->huge_pages = options->huge_pages > 0;
     for (int64_t k = 0; k < library->contents->kinds; k++) {
         const Plan *plan = &library->kinds[k].plan;
-        int wanted = plan->threads && plan->threads < usable ? plan->threads : usable;
+        int wanted = plan->schedule.threads && plan->schedule.threads < usable ? plan->schedule.threads : usable;
         threads = wanted > threads ? wanted : threads;
-        library->bind = library->bind ? library->bind : plan->bind;
-        library->huge_pages = library->huge_pages || (!options->huge_pages && plan->huge_pages);
+        library->bind = library->bind ? library->bind : plan->schedule.bind;
+        library->huge_pages = library->huge_pages || (!options->huge_pages && plan->schedule.huge_pages);
     }
     library->threads_given = options->threads > 0;
     library->threads = library->threads_given ? options->threads : threads;

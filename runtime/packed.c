@@ -25,13 +25,13 @@ typedef struct Place {
 } Place;
 
 static Place place_role(const Role *role, int64_t rows) {
-    return (Place){role, PART_ALL, false, rows, 0, role->panels * PANEL_COLUMNS, -1};
+    return (Place){role, PART_ALL, false, rows, 0, role->layout.panels * PANEL_COLUMNS, -1};
 }
 
 static Place place_down(const Role *role, bool bias, int64_t rows) {
     Place place = place_role(role, rows);
     place.vector = bias;
-    place.offset = role->bias_offset;
+    place.offset = role->layout.bias_offset;
     return place;
 }
 
@@ -52,7 +52,7 @@ static Place place_router(const Plan *plan, Tensor tensor) {
         place.rows = columns - choices;
     } else {
         place.vector = true;
-        place.offset = tensor == TENSOR_CORRECTION ? plan->correction_offset : place.role->bias_offset;
+        place.offset = tensor == TENSOR_CORRECTION ? plan->layout.correction_offset : place.role->layout.bias_offset;
     }
     return place;
 }
@@ -64,9 +64,9 @@ static Place place_vector(int64_t offset, int64_t rows) {
 static Place place_of(const Plan *plan, Tensor tensor) {
     const Layer *layer = &plan->layer;
     switch (tensor) {
-    case TENSOR_NORM: return place_vector(plan->norm_offset, layer->hidden);
-    case TENSOR_NORM_BIAS: return place_vector(plan->norm_bias_offset, layer->hidden);
-    case TENSOR_COE_WEIGHT: return place_vector(plan->coe_weight_offset, layer->iterations - 1);
+    case TENSOR_NORM: return place_vector(plan->layout.norm_offset, layer->hidden);
+    case TENSOR_NORM_BIAS: return place_vector(plan->layout.norm_bias_offset, layer->hidden);
+    case TENSOR_COE_WEIGHT: return place_vector(plan->layout.coe_weight_offset, layer->iterations - 1);
     case TENSOR_ROUTER:
     case TENSOR_ROUTER_BIAS:
     case TENSOR_CORRECTION:
@@ -91,7 +91,7 @@ static Place place_of(const Plan *plan, Tensor tensor) {
 
 // Copies of a tensor's matrix within an instance: every router matrix has the shared experts' gates beside it.
 static int64_t copies_of(const Plan *plan, Tensor tensor) {
-    return tensor == TENSOR_SHARED_EXPERT_GATE ? plan->roles[ROLE_ROUTER].matrices : 1;
+    return tensor == TENSOR_SHARED_EXPERT_GATE ? plan->roles[ROLE_ROUTER].layout.matrices : 1;
 }
 
 bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape) {
@@ -99,11 +99,11 @@ bool packed_shape(const Plan *plan, Tensor tensor, PackedShape *shape) {
         return false;
     }
     Place place = place_of(plan, tensor);
-    shape->matrices = !place.role || tensor == TENSOR_SHARED_EXPERT_GATE ? 1 : place.role->matrices;
+    shape->matrices = !place.role || tensor == TENSOR_SHARED_EXPERT_GATE ? 1 : place.role->layout.matrices;
     shape->rows = place.rows;
-    shape->columns = place.vector ? 1 : place.role->depth;
+    shape->columns = place.vector ? 1 : place.role->layout.depth;
     shape->vector = place.vector;
-    shape->format = place.vector ? FORMAT_FP32 : (Format)place.role->weights;
+    shape->format = place.vector ? FORMAT_FP32 : (Format)place.role->layout.weights;
     return true;
 }
 
@@ -126,11 +126,11 @@ static Element element_of(const Place *place, uint8_t *instance, int64_t matrix,
     const Role *role = place->role;
     int64_t column = column_of(place, row);
     if (place->vector) {
-        int64_t offset = place->offset + ((role ? matrix * role->panels * PANEL_COLUMNS : 0) + column) * 4;
+        int64_t offset = place->offset + ((role ? matrix * role->layout.panels * PANEL_COLUMNS : 0) + column) * 4;
         return (Element){.bytes = instance + offset, .format = FORMAT_FP32};
     }
-    int64_t panel = role->offset + matrix * role->matrix_bytes + column / PANEL_COLUMNS * role->panel_bytes;
-    return (Element){instance + panel, (Format)role->weights, k, (int)(column % PANEL_COLUMNS)};
+    int64_t panel = role->layout.offset + matrix * role->layout.matrix_bytes + column / PANEL_COLUMNS * role->layout.panel_bytes;
+    return (Element){instance + panel, (Format)role->layout.weights, k, (int)(column % PANEL_COLUMNS)};
 }
 
 void packed_set(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, int64_t row, int64_t column, float value) {
@@ -220,16 +220,16 @@ static void point_at_codes(const PackedSource *source, const Slice *slice, Forma
 }
 
 static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, const PackedSource *source, int64_t *found) {
-    Format format = (Format)role->weights;
+    Format format = (Format)role->layout.weights;
     const FormatFacts *facts = &format_facts[format];
     int64_t stride = facts->group > FORMAT_BLOCK ? facts->group : FORMAT_BLOCK;
     float block[PANEL_COLUMNS * FORMAT_MAX_GROUP];
     memset(block, 0, (size_t)(PANEL_COLUMNS * stride) * sizeof *block);
-    for (int64_t k = 0; k < role->depth_padded; k += stride) {
-        int64_t padded = role->depth_padded - k < stride ? role->depth_padded - k : stride;
-        int64_t depth = role->depth - k < padded ? role->depth - k : padded;
+    for (int64_t k = 0; k < role->layout.depth_padded; k += stride) {
+        int64_t padded = role->layout.depth_padded - k < stride ? role->layout.depth_padded - k : stride;
+        int64_t depth = role->layout.depth - k < padded ? role->layout.depth - k : padded;
         if (read_block(source, slice->row, slice->filled, k, depth, facts->largest, block, stride)) {
-            note_beyond(source, slice->row, slice->filled, k, depth, role->depth, facts->largest, found);
+            note_beyond(source, slice->row, slice->filled, k, depth, role->layout.depth, facts->largest, found);
         }
         for (int c = 0; c < slice->filled && depth < padded; c++) {
             memset(block + c * stride + depth, 0, (size_t)(padded - depth) * sizeof *block);
@@ -258,7 +258,7 @@ static void pack_elements(float *out, const Slice *slice, const PackedSource *so
 int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const PackedSource *source) {
     Place place = place_of(plan, tensor);
     const Role *role = place.role;
-    int64_t found = -1, panels = role ? role->panels : plan_round_up(place.rows, PANEL_COLUMNS) / PANEL_COLUMNS;
+    int64_t found = -1, panels = role ? role->layout.panels : plan_round_up(place.rows, PANEL_COLUMNS) / PANEL_COLUMNS;
     for (int64_t copy = 0; copy < copies_of(plan, tensor); copy++) {
         for (int64_t p = 0; p < panels; p++) {
             Slice slice = slice_of(&place, p);
@@ -266,7 +266,8 @@ int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_
                 float *vector = (float *)(instance + place.offset);
                 pack_elements(vector + (matrix * panels + p) * PANEL_COLUMNS, &slice, source, &found);
             } else if (slice.count) {
-                uint8_t *panel = instance + role->offset + (matrix + copy) * role->matrix_bytes + p * role->panel_bytes;
+                uint8_t *panel =
+                    instance + role->layout.offset + (matrix + copy) * role->layout.matrix_bytes + p * role->layout.panel_bytes;
                 pack_panel(role, panel, &slice, source, &found);
             }
         }

@@ -124,7 +124,7 @@ static inline int64_t packed_formats(const Layer *layer) {
     X(router_bias, "router bias", kind->plan.layer.router_bias) \
     X(expert_bias, "expert bias", kind->plan.layer.expert_bias) \
     X(shared_bias, "shared bias", kind->plan.layer.shared_bias) \
-    X(instance_bytes, "instance bytes", kind->plan.instance_bytes)
+    X(instance_bytes, "instance bytes", kind->plan.layout.instance_bytes)
 
 #define PACKED_FACT_FIELD(field, name, expression) int64_t field;
 typedef struct PackedRecord {

@@ -50,7 +50,7 @@ int64_t packed_image_bytes(const Kind *kinds, int64_t count) {
     int64_t end = packed_image_header_bytes(kinds, count);
     for (int64_t i = 0; end >= 0 && i < count; i++) {
         int64_t bytes;
-        if (__builtin_mul_overflow(kinds[i].count, kinds[i].plan.instance_bytes, &bytes) ||
+        if (__builtin_mul_overflow(kinds[i].count, kinds[i].plan.layout.instance_bytes, &bytes) ||
             __builtin_add_overflow(end, bytes, &end)) {
             return -1;
         }
@@ -80,14 +80,14 @@ void packed_image_begin(const Kind *kinds, int64_t count, void *memory) {
     int64_t offset = packed_image_header_bytes(kinds, count);
     for (int64_t i = 0; i < count; i++) {
         image_records(memory)[i] = record_of(&kinds[i], offset);
-        offset += kinds[i].count * kinds[i].plan.instance_bytes;
+        offset += kinds[i].count * kinds[i].plan.layout.instance_bytes;
     }
 }
 
 int64_t packed_image_offset(const Kind *kinds, int64_t count, int64_t kind) {
     int64_t offset = packed_image_header_bytes(kinds, count);
     for (int64_t i = 0; i < kind; i++) {
-        offset += kinds[i].count * kinds[i].plan.instance_bytes;
+        offset += kinds[i].count * kinds[i].plan.layout.instance_bytes;
     }
     return offset;
 }
@@ -205,7 +205,7 @@ Status packed_image_validate(const void *data, size_t size, const Kind *kinds, i
         if (status != LIBRARY_OK) {
             return status;
         }
-        offset += kinds[i].count * kinds[i].plan.instance_bytes;
+        offset += kinds[i].count * kinds[i].plan.layout.instance_bytes;
     }
     if (header.header_bytes != (uint64_t)header_bytes(kinds, count) ||
         header.file_bytes != (uint64_t)packed_image_bytes(kinds, count)) {
@@ -219,8 +219,8 @@ Status packed_image_verify(const void *image, const Kind *kinds, int64_t count, 
     const uint64_t *checksums = (const uint64_t *)(records + count);
     const uint8_t *bytes = (const uint8_t *)image + packed_image_header_bytes(kinds, count);
     for (int64_t k = 0; k < count; k++) {
-        for (int64_t i = 0; i < kinds[k].count; i++, bytes += kinds[k].plan.instance_bytes) {
-            if (XXH64(bytes, (size_t)kinds[k].plan.instance_bytes, 0) != *checksums++) {
+        for (int64_t i = 0; i < kinds[k].count; i++, bytes += kinds[k].plan.layout.instance_bytes) {
+            if (XXH64(bytes, (size_t)kinds[k].plan.layout.instance_bytes, 0) != *checksums++) {
                 return failure_set(failure, LIBRARY_BAD_WEIGHTS, "packed weights: layer '%s.%lld' is damaged (checksum)",
                                    kinds[k].name, (long long)i);
             }

@@ -76,7 +76,7 @@ static void bind_worker(Library *library, int thread) {
 
 void team_run(Library *library, int64_t kind, Call *call) {
     LayerForward *forward = library->forwards[kind];
-    int wanted = library->threads_given ? 0 : library->kinds[kind].plan.threads;
+    int wanted = library->threads_given ? 0 : library->kinds[kind].plan.schedule.threads;
     int threads = wanted && wanted < library->threads ? wanted : library->threads;
     if (threads == 1) {
         run_thread(forward, call, 0, 1);

@@ -140,7 +140,7 @@ static Status write_instances(const Kind *kinds, int64_t count, const Safetensor
     int64_t offset = packed_image_header_bytes(kinds, count), number = 0;
     int64_t header_bytes = offset;
     for (int64_t k = 0; k < count; k++) {
-        int64_t bytes = kinds[k].plan.instance_bytes;
+        int64_t bytes = kinds[k].plan.layout.instance_bytes;
         memset(buffer, 0, (size_t)bytes);
         for (int64_t i = 0; i < kinds[k].count; i++, offset += bytes) {
             Status status = weights_pack_instance(&kinds[k], i, tensors, threads, buffer, failure);
@@ -168,7 +168,7 @@ Status weights_pack_file(const Kind *kinds, int64_t count, const char *checkpoin
         goto cleanup;
     }
     for (int64_t k = 0; k < count; k++) {
-        largest = kinds[k].plan.instance_bytes > largest ? kinds[k].plan.instance_bytes : largest;
+        largest = kinds[k].plan.layout.instance_bytes > largest ? kinds[k].plan.layout.instance_bytes : largest;
     }
     status = bytes < 0 ? failure_set(failure, LIBRARY_OUT_OF_MEMORY, "the packed weights are too large")
                        : memory_map((size_t)(header + largest), 1, &memory, failure);

@@ -65,8 +65,8 @@ const PathEmitter *path_emitter(Path path);
 // accumulators += a[r] * w[v] of `count` vectors from vector `first` on, for one k, whose activations are a_offset bytes behind
 // step->a, as fp32.
 void emission_accumulate(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t a_offset);
-// Stores the decoded weights of these vectors and the step's k-th k, for the tiles that come after this one on the same panel, where
-// that is wanted.
+// Stores the decoded weights of these vectors and the step's k-th k, for the tiles that come after this one on the same panel,
+// where that is wanted.
 void emission_keep(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t k);
 // Lanes [part * lanes, (part + 1) * lanes) of a vector.
 LLVMValueRef emission_part(Emission *emission, LLVMValueRef vector, int part, int lanes);

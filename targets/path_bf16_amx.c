@@ -146,14 +146,14 @@ static void loop_end(Emission *e, LLVMValueRef function, const Loop *loop, int64
 // The whole of the block `distance` bytes behind w, which is w_offset bytes into its panel; behind the panel's end that of what is
 // read next. Low tiles are bound by memory.
 static void prefetch_own(Emission *e, const Block *b, LLVMValueRef w, LLVMValueRef w_offset, int64_t distance, int hint) {
-    LLVMValueRef inside = LLVMBuildICmp(e->builder, LLVMIntSLT, w_offset, integer(e, b->role->panel_bytes - distance), "");
+    LLVMValueRef inside = LLVMBuildICmp(e->builder, LLVMIntSLT, w_offset, integer(e, b->role->layout.panel_bytes - distance), "");
     LLVMTypeRef byte = LLVMInt8TypeInContext(e->context);
     LLVMValueRef next = LLVMBuildGEP2(e->builder, byte, LLVMGetParam(b->function, 3), &w_offset, 1, "");
-    next = emission_address(e, next, -b->role->panel_bytes);
+    next = emission_address(e, next, -b->role->layout.panel_bytes);
     LLVMValueRef from = LLVMBuildSelect(e->builder, inside, w, next, "");
     for (int panel = 0; panel * PANEL_COLUMNS < b->column_blocks * BLOCK_COLUMNS; panel++) {
         for (int line = 0; line < BLOCK_PAIRS * PAIR_ROW_BYTES / 64; line++) {
-            emission_prefetch(e, from, panel * b->role->panel_bytes + line * 64 + distance, hint);
+            emission_prefetch(e, from, panel * b->role->layout.panel_bytes + line * 64 + distance, hint);
         }
     }
 }
@@ -186,7 +186,7 @@ static void emit_step(Emission *e, const Block *b, LLVMValueRef a, LLVMValueRef 
     int a_tile = ACCUMULATORS, b_tile = ACCUMULATORS + b->row_blocks, b_tiles = TILES - b_tile;
     for (int c = 0; c < b->column_blocks; c++) {
         int column = c * BLOCK_COLUMNS, tile = b_tile + c % b_tiles;
-        int64_t offset = column / PANEL_COLUMNS * b->role->panel_bytes + column % PANEL_COLUMNS * 4;
+        int64_t offset = column / PANEL_COLUMNS * b->role->layout.panel_bytes + column % PANEL_COLUMNS * 4;
         for (int r = 0; r < b->row_blocks; r++) {
             if (c == 0) {
                 LLVMValueRef rows = emission_address(e, a, block_start(b, r) * b->role->input_stride);
@@ -251,7 +251,7 @@ static void tile(Emission *e, const Role *role, int rows, int panels, bool told,
     b.own = !told && role->prefetch;
     b.row_blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     LLVMValueRef memory = LLVMBuildAlloca(e->builder, LLVMArrayType2(LLVMInt8TypeInContext(e->context), sizeof(Shapes)), "");
-    int64_t pairs = role->depth_padded / 2, full = pairs / BLOCK_PAIRS, rest = pairs % BLOCK_PAIRS;
+    int64_t pairs = role->layout.depth_padded / 2, full = pairs / BLOCK_PAIRS, rest = pairs % BLOCK_PAIRS;
     if (full) {
         emit_segment(e, &b, memory, 0, full, BLOCK_PAIRS);
     }

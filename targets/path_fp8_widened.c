@@ -5,8 +5,9 @@
 // bit down, a code's sign, exponent and fraction are at an fp16's places once a mask has cleared the rest. Such a half is 2^-8 of
 // the code; scales are stored times 2^8.
 //
-// Two vectors of columns are decoded together, as far as 16-bit words go. Loads are volatile so that LLVM does not keep scales and codes
-// in registers over a whole round, which spills the accumulators (AVX2 has 16): scales are operands in memory, codes are read again.
+// Two vectors of columns are decoded together, as far as 16-bit words go. Loads are volatile so that LLVM does not keep scales and
+// codes in registers over a whole round, which spills the accumulators (AVX2 has 16): scales are operands in memory, codes are read
+// again.
 #include "emission.h"
 
 enum { HALF_BITS = 0xbf80 };  // sign, four bits of the exponent, three of the fraction

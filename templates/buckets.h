@@ -54,7 +54,7 @@ INLINE int64_t buckets_token(const Context *c, int64_t e, int64_t row) {
 // wave; every thread finds the same ones. Where the plan's chunks always fit there is one wave, and no code for more.
 
 INLINE int buckets_need_waves(void) {
-    return layer_plan.chunk_tokens * layer_plan.layer.top_k > layer_plan.wave_rows;
+    return layer_plan.schedule.chunk_tokens * layer_plan.layer.top_k > layer_plan.schedule.wave_rows;
 }
 
 // Pool entries [first, c->last) are the wave that starts with expert `first`; shared experts belong to the last one. An expert
@@ -63,7 +63,7 @@ INLINE void buckets_begin_wave(Context *c, int64_t first) {
     int64_t experts = layer_plan.layer.experts, last = experts;
     if (buckets_need_waves()) {
         last = first + 1;
-        while (last < experts && c->starts[last + 1] - c->starts[first] <= layer_plan.wave_rows) {
+        while (last < experts && c->starts[last + 1] - c->starts[first] <= layer_plan.schedule.wave_rows) {
             last++;
         }
     }

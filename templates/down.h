@@ -17,7 +17,7 @@ INLINE void down_combine(const float *out, const float *bias, float weight, int6
 
 // A weight in the sum y; in a converted MoE y counts coe_weight_t times before the last iteration.
 INLINE float down_weight(const Context *c, int64_t iteration, float weight) {
-    const float *coe_weight = (const float *)(c->call->weights + layer_plan.coe_weight_offset);
+    const float *coe_weight = (const float *)(c->call->weights + layer_plan.layout.coe_weight_offset);
     return layer_plan.layer.coe_weight && iteration < layer_plan.layer.iterations - 1 ? weight * coe_weight[iteration] : weight;
 }
 
@@ -34,7 +34,7 @@ INLINE float down_row_weight(const Context *c, int64_t iteration, int64_t e, int
 // Panels [first, m->last) of down for all rows of pool entry e.
 INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, int64_t first) {
     const Role *role = m->role;
-    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.block_rows - 1) / layer_tuned.block_rows;
+    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.schedule.block_rows - 1) / layer_tuned.schedule.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
@@ -122,12 +122,13 @@ INLINE void down_finish(const Context *c, int64_t first, int64_t last) {
 INLINE void down_phase(Context *c, int64_t iteration) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_DOWN];
-    int64_t unit = panels_pairs(role) < 4 * c->threads ? 1 : 2, units = (role->panels + unit - 1) / unit;
-    int64_t per_thread = c->few ? layer_tuned.few_down_tasks : layer_tuned.down_tasks, tasks = per_thread * c->threads;
+    int64_t unit = panels_pairs(role) < 4 * c->threads ? 1 : 2, units = (role->layout.panels + unit - 1) / unit;
+    int64_t per_thread = c->few ? layer_tuned.schedule.few_down_tasks : layer_tuned.schedule.down_tasks,
+            tasks = per_thread * c->threads;
     int64_t *counter = context_begin_phase(c), previous = -1, task;
     while ((task = context_next_task(c, counter, per_thread, &previous)) >= 0) {
         int64_t first = unit * share_start(units, task, tasks);
-        int64_t last = minimum(unit * share_start(units, task + 1, tasks), role->panels);
+        int64_t last = minimum(unit * share_start(units, task + 1, tasks), role->layout.panels);
         if (first >= last) {
             continue;
         }

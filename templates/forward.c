@@ -17,7 +17,7 @@ void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads) {
     int64_t first = share_start(tokens, thread, threads), last = share_start(tokens, thread + 1, threads);
     uint8_t *shared_rejected;
     c.space = plan_workspace(&layer_tuned, tokens, threads);
-    c.few = tokens <= layer_tuned.few_tokens;
+    c.few = tokens <= layer_tuned.schedule.few_tokens;
     c.publishes = !c.few || thread == 0;
     c.experts = (int32_t *)(c.few ? context_private(&c, c.space.few_experts) : call->workspace + c.space.experts);
     c.weights = (float *)(c.few ? context_private(&c, c.space.few_weights) : call->workspace + c.space.weights);

@@ -21,8 +21,9 @@
 #define WEIGHT_ON_LIST(X) X(WEIGHT_ON_OUTPUT, "output") X(WEIGHT_ON_INPUT, "input")
 // Formats of x and y at a library's C interface. X(enumerator, name, bytes per element)
 #define INTERFACE_LIST(X) X(INTERFACE_FP32, "fp32", 4) X(INTERFACE_BF16, "bf16", 2)
-// Forms of prepared activations, which tiles read. X(enumerator, name, bytes per element)
-#define FORM_LIST(X) X(FORM_FP32, "fp32", 4) X(FORM_BF16, "bf16", 2)
+// Forms of prepared activations, which tiles read (forms.h makes them). X(enumerator, name, bytes per element, whether a row is
+// made from its whole row of values: of a form that carries scales or sums for a row or a group)
+#define FORM_LIST(X) X(FORM_FP32, "fp32", 4, 0) X(FORM_BF16, "bf16", 2, 0)
 // Formats of packed router matrices. X(enumerator, name, Format)
 #define ROUTER_FORMAT_LIST(X) X(ROUTER_FP32, "fp32", FORMAT_FP32) X(ROUTER_BF16, "bf16", FORMAT_BF16)
 // Compute classes: what rounding a product may apply (docs/architecture.md: a dot-product path is legal only in its class).
@@ -52,9 +53,11 @@ static const char *const form_names[] = {FORM_LIST(LAYER_NAME) 0};
 static const char *const router_format_names[] = {ROUTER_FORMAT_LIST(LAYER_NAME) 0};
 static const char *const compute_names[] = {COMPUTE_LIST(LAYER_NAME) 0};
 
-#define LAYER_THIRD(enumerator, name, third) third,
+#define LAYER_THIRD(enumerator, name, third, ...) third,
+#define LAYER_FOURTH(enumerator, name, third, fourth) fourth,
 static const int8_t interface_bytes[] = {INTERFACE_LIST(LAYER_THIRD)};  // of an element
 static const int8_t form_bytes[] = {FORM_LIST(LAYER_THIRD)};
+static const int8_t form_needs_rows[] = {FORM_LIST(LAYER_FOURTH)};
 
 // Formats of packed weights: the files that formats/list.h names.
 typedef enum Format {

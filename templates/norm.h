@@ -53,14 +53,14 @@ INLINE float norm_mean(const float *x, int64_t hidden) {
 INLINE void norm_apply_row(const Context *c, int64_t token) {
     const Layer *layer = &layer_plan.layer;
     float *x = context_state(c, 0, token);
-    const float *weight = (const float *)(c->call->weights + layer_plan.norm_offset);
-    const float *bias = (const float *)(c->call->weights + layer_plan.norm_bias_offset);
+    const float *weight = (const float *)(c->call->weights + layer_plan.layout.norm_offset);
+    const float *bias = (const float *)(c->call->weights + layer_plan.layout.norm_bias_offset);
     float mean = layer->norm == NORM_LAYER ? norm_mean(x, layer->hidden) : 0.0f;
     float variance = norm_square_sum(x, layer->hidden, mean) / (float)layer->hidden;
     float inverse = 1.0f / __builtin_sqrtf(variance + layer->norm_eps);
     for (int64_t i = 0; i < layer->hidden; i++) {
         float normal = (x[i] - mean) * inverse;
-        x[i] = layer_plan.norm_bias_offset >= 0 ? __builtin_fmaf(normal, weight[i], bias[i]) : normal * weight[i];
+        x[i] = layer_plan.layout.norm_bias_offset >= 0 ? __builtin_fmaf(normal, weight[i], bias[i]) : normal * weight[i];
     }
 }
 

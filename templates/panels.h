@@ -25,9 +25,9 @@ typedef struct Walk {
 
 INLINE Walk panels_walk(const Context *c, const Matrix *m, int64_t count, int64_t panel, int64_t panels) {
     const Role *role = m->role;
-    Walk w = {.matrix = m, .panel = m->weights + panel * role->panel_bytes, .panels = panels};
+    Walk w = {.matrix = m, .panel = m->weights + panel * role->layout.panel_bytes, .panels = panels};
     w.tiles = (count + tuned(role)->max_rows - 1) / tuned(role)->max_rows;
-    w.next = panel + panels < m->last ? w.panel + panels * role->panel_bytes : m->after;
+    w.next = panel + panels < m->last ? w.panel + panels * role->layout.panel_bytes : m->after;
     if (tuned(role)->widen_tiles && w.tiles >= tuned(role)->widen_tiles) {
         w.widened = (float *)context_private(c, c->space.widened);
     }
@@ -44,7 +44,7 @@ INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void 
     }
     int64_t share = role->ahead_bytes / w->tiles, steps = plan_steps(role);
     if (w->widened && tile) {
-        w->matrix->widened(height, 1, a, w->widened, out, ahead, share / role->depth_padded, 0);
+        w->matrix->widened(height, 1, a, w->widened, out, ahead, share / role->layout.depth_padded, 0);
     } else if (w->widened) {
         w->matrix->widening(height, 1, a, w->panel, out, ahead, share / steps, w->widened);
     } else {
@@ -73,8 +73,8 @@ INLINE float *panels_sums(float *sums, int64_t count, int64_t p, int64_t r) {
 // All of k for `count` rows of A (input_stride apart) and panels [panel, panel + group).
 INLINE void panels_blocks(const Matrix *m, int64_t count, const uint8_t *a, int64_t panel, int64_t group, float *sums) {
     const Role *role = m->role;
-    int64_t blocks = tuned(role)->k_blocks, weight_bytes = role->panel_bytes / blocks;
-    int64_t input_bytes = role->depth_padded / blocks * form_bytes[role->input];
+    int64_t blocks = tuned(role)->k_blocks, weight_bytes = role->layout.panel_bytes / blocks;
+    int64_t input_bytes = role->layout.depth_padded / blocks * form_bytes[role->input];
     int64_t tiles = (count + tuned(role)->max_rows - 1) / tuned(role)->max_rows, share = role->ahead_bytes / blocks / tiles;
     int64_t steps = plan_steps(role) / blocks;
     for (int64_t i = 0; i < (group + 1) / 2 * count * TILE_STRIDE; i += LANES) {
@@ -82,11 +82,11 @@ INLINE void panels_blocks(const Matrix *m, int64_t count, const uint8_t *a, int6
     }
     for (int64_t i = 0; i < blocks * group; i++) {
         int64_t block = i / group, p = i % group, after = i + 1;
-        const uint8_t *w = m->weights + (panel + p) * role->panel_bytes + block * weight_bytes, *next = m->after;
+        const uint8_t *w = m->weights + (panel + p) * role->layout.panel_bytes + block * weight_bytes, *next = m->after;
         if (after < blocks * group) {
-            next = m->weights + (panel + after % group) * role->panel_bytes + after / group * weight_bytes;
+            next = m->weights + (panel + after % group) * role->layout.panel_bytes + after / group * weight_bytes;
         } else if (panel + group < m->last) {
-            next = m->weights + (panel + group) * role->panel_bytes;
+            next = m->weights + (panel + group) * role->layout.panel_bytes;
         }
         for (int64_t t = 0; t < tiles; t++) {
             int64_t row = share_start(count, t, tiles), height = share_start(count, t + 1, tiles) - row;
@@ -104,7 +104,7 @@ INLINE int64_t panels_index(int64_t e) {
 // Where a pool entry's matrix of a phase is: in the routed or the shared experts' role.
 INLINE const uint8_t *panels_weights(const Context *c, int64_t e, RoleName routed, RoleName shared) {
     const Role *role = &layer_plan.roles[buckets_is_shared(e) ? shared : routed];
-    return c->call->weights + role->offset + panels_index(e) * role->matrix_bytes;
+    return c->call->weights + role->layout.offset + panels_index(e) * role->layout.matrix_bytes;
 }
 
 // Panels [.., last) of pool entry e; behind them comes panel `next_first` of entry `next`, unless that is c->last.
@@ -112,11 +112,12 @@ INLINE Matrix panels_matrix(const Context *c, int64_t e, int64_t next, RoleName 
                             int64_t next_first) {
     const Role *role = &layer_plan.roles[buckets_is_shared(e) ? shared : routed];
     Matrix m = {.role = role, .weights = panels_weights(c, e, routed, shared), .last = last};
-    if (role->bias_offset >= 0) {
-        m.bias = (const float *)(c->call->weights + role->bias_offset) + panels_index(e) * role->panels * PANEL_COLUMNS;
+    if (role->layout.bias_offset >= 0) {
+        m.bias =
+            (const float *)(c->call->weights + role->layout.bias_offset) + panels_index(e) * role->layout.panels * PANEL_COLUMNS;
     }
     const Role *next_role = &layer_plan.roles[buckets_is_shared(next) ? shared : routed];
-    m.after = next < c->last ? panels_weights(c, next, routed, shared) + next_first * next_role->panel_bytes : m.weights;
+    m.after = next < c->last ? panels_weights(c, next, routed, shared) + next_first * next_role->layout.panel_bytes : m.weights;
     return m;
 }
 
@@ -131,7 +132,7 @@ INLINE uint8_t *panels_intermediate(const Context *c, int64_t e, int64_t row) {
 }
 
 INLINE int64_t panels_pairs(const Role *role) {
-    return (role->panels + 1) / 2;
+    return (role->layout.panels + 1) / 2;
 }
 
 #endif

@@ -42,9 +42,9 @@ static const char *const bind_names[] = {BIND_LIST(LAYER_NAME) 0};
 typedef enum RoleName { ROLE_LIST(LAYER_ENUMERATOR) ROLE_COUNT } RoleName;
 static const char *const role_names[] = {ROLE_LIST(LAYER_NAME) 0};
 
-// One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.
-typedef struct Role {
-    int64_t matrices;  // matrices of this role in an instance (experts, gates); 0: the layer lacks this role
+// How the matrices of one role lie in packed weights. It follows from the layer alone: no target and no search changes it.
+typedef struct MatrixLayout {
+    int64_t matrices;  // of this role in an instance (experts, routers); 0: the layer lacks this role
     int64_t depth;  // length of the sums
     int64_t depth_padded;
     int64_t columns;  // output columns (gate and up counted both)
@@ -53,11 +53,28 @@ typedef struct Role {
     int64_t matrix_bytes;  // panels * panel_bytes
     int64_t offset;  // of the first matrix within an instance's packed weights
     int64_t bias_offset;  // fp32 [matrices][panels * 32] in panel order; -1: no bias
+    int32_t weights;  // Format
+    int32_t padding;  // 0: layouts are compared as bytes
+} MatrixLayout;
+
+// What packed weights of one instance hold beside the matrices; like these it follows from the layer alone.
+typedef struct Layout {
+    int64_t instance_bytes;
+    int64_t norm_offset;  // fp32 [hidden]; -1: none
+    int64_t norm_bias_offset;  // fp32 [hidden]; -1: none
+    int64_t coe_weight_offset;  // fp32 [iterations - 1]; -1: none
+    int64_t correction_offset;  // fp32 [routers][router panels * 32]; -1: none
+} Layout;
+
+// One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.
+// Beside the layout it is the role's schedule, which target and search choose.
+typedef struct Role {
+    MatrixLayout layout;
     int64_t input_stride;  // bytes between the prepared rows of A (an odd multiple of 64: no two rows share an L1 set)
     int64_t ahead_bytes;  // half a panel: distance of the two streams that tall tiles prefetch the next panel in
     int32_t path;  // Path
-    int32_t weights;  // Format of the packed weights
     int32_t input;  // Form of the prepared rows of A
+    int32_t whole_rows;  // of down: gate/up leaves rows of fp32 values, from which rows of A are made before down begins
     int32_t round_input;  // activations are rounded to bf16 while they are prepared (compute class bf16)
     int32_t max_rows;  // tallest tile, 1..TILE_MAX_ROWS
     int32_t wide_rows;  // tiles of up to so many rows take two panels at a time
@@ -71,16 +88,8 @@ typedef struct Role {
     int32_t widen_tiles;  // from so many tiles on a panel is decoded to fp32 once for all of them; 0: never
 } Role;
 
-typedef struct Plan {
-    Layer layer;
-    // packed weights of one instance
-    int64_t instance_bytes;
-    int64_t norm_offset;  // fp32 [hidden]; -1: none
-    int64_t norm_bias_offset;  // fp32 [hidden]; -1: none
-    int64_t coe_weight_offset;  // fp32 [iterations - 1]; -1: none
-    int64_t correction_offset;  // fp32 [gates][router panels * 32]; -1: none
-    Role roles[ROLE_COUNT];
-    // schedule
+// What target and search choose for the layer as a whole.
+typedef struct Schedule {
     int64_t wave_rows;  // rows of intermediate values: experts that need more together run in waves of consecutive ones
     int64_t chunk_tokens;  // tokens that go through the layer together; more are processed in chunks
     int64_t block_rows;  // rows of one expert that stay in cache while its panels pass by
@@ -95,6 +104,15 @@ typedef struct Plan {
     int32_t bind;  // Bind
     int32_t threads;  // 0: one for each physical core that the process may use
     int32_t huge_pages;  // for the workspace and for weights packed into memory
+} Schedule;
+
+// Packed files depend on the layer, its layout and the roles' layouts; the rest is the schedule. Plans of one layer for other
+// targets, or with other choices of the search, have equal layouts (plan_same_layout): they run on the same packed weights.
+typedef struct Plan {
+    Layer layer;
+    Layout layout;
+    Role roles[ROLE_COUNT];
+    Schedule schedule;
 } Plan;
 
 // Whether tiles of up to wide_rows rows prefetch twice.
@@ -133,28 +151,28 @@ static inline RoleName plan_tensor_role(Tensor tensor) {
 
 // The multiply-accumulate steps of a role's tiles.
 static inline int64_t plan_steps(const Role *role) {
-    return role->depth_padded / format_facts[role->weights].step;
+    return role->layout.depth_padded / format_facts[role->layout.weights].step;
 }
 
 // Blocks of k hold a whole number of these: pairs, steps and groups are not cut.
 static inline int64_t plan_whole_k(const Role *role) {
-    const FormatFacts *format = &format_facts[role->weights];
+    const FormatFacts *format = &format_facts[role->layout.weights];
     return format->group ? format->group : format->step > 2 ? format->step : 2;
 }
 
 // A role as its tiles see a panel that was decoded to fp32.
 static inline Role plan_decoded_role(const Role *role) {
     Role decoded = *role;
-    decoded.weights = FORMAT_FP32;
+    decoded.layout.weights = FORMAT_FP32;
     decoded.path = PATH_FP32_FMA;
-    decoded.panel_bytes = format_bytes(FORMAT_FP32, role->depth_padded);
+    decoded.layout.panel_bytes = format_bytes(FORMAT_FP32, role->layout.depth_padded);
     return decoded;
 }
 
 // A role as the tiles of one block of k see it.
 static inline Role plan_blocked_role(const Role *role) {
     Role blocked = *role;
-    blocked.depth_padded = role->depth_padded / role->k_blocks;
+    blocked.layout.depth_padded = role->layout.depth_padded / role->k_blocks;
     blocked.ahead_bytes = role->ahead_bytes / role->k_blocks;
     return blocked;
 }

@@ -19,17 +19,18 @@ INLINE int64_t route_gate(int64_t iteration) {
 INLINE void route_product(const Context *c, int64_t iteration, int64_t token, int64_t rows, int64_t first, int64_t last,
                           float *logits) {
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
-    const uint8_t *matrix = c->call->weights + role->offset + route_gate(iteration) * role->matrix_bytes;
+    const uint8_t *matrix = c->call->weights + role->layout.offset + route_gate(iteration) * role->layout.matrix_bytes;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     int64_t width = rows <= role->wide_rows ? TILE_MAX_PANELS : 1;
     for (int64_t panel = first; panel < last;) {
         int64_t panels = minimum(width, last - panel);
-        const uint8_t *weights = matrix + panel * role->panel_bytes;
-        tile_router(rows, panels, context_state(c, iteration, token), weights, out, weights + panels * role->panel_bytes,
+        const uint8_t *weights = matrix + panel * role->layout.panel_bytes;
+        tile_router(rows, panels, context_state(c, iteration, token), weights, out, weights + panels * role->layout.panel_bytes,
                     role->ahead_bytes / plan_steps(role), 0);
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t j = 0; j < panels * PANEL_COLUMNS; j += LANES) {
-                vector_store(logits + (r * role->panels + panel) * PANEL_COLUMNS + j, vector_load(out + r * TILE_STRIDE + j));
+                vector_store(logits + (r * role->layout.panels + panel) * PANEL_COLUMNS + j,
+                             vector_load(out + r * TILE_STRIDE + j));
             }
         }
         panel += panels;
@@ -42,12 +43,12 @@ INLINE int route_logits(const Context *c, int64_t iteration, float *logits) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
     const float *bias =
-        (const float *)(c->call->weights + role->bias_offset) + route_gate(iteration) * role->panels * PANEL_COLUMNS;
+        (const float *)(c->call->weights + role->layout.bias_offset) + route_gate(iteration) * role->layout.panels * PANEL_COLUMNS;
     int64_t choices = layer_choices(layer);
     Integers bad = integers_set(0);
     for (int64_t e = 0; e < route_width(); e += LANES) {
         Vector z = vector_load(logits + e), scale = vector_set(layer->logit_scale);
-        z = role->bias_offset >= 0 ? vector_fma(scale, z, vector_load(bias + e)) : z * scale;
+        z = role->layout.bias_offset >= 0 ? vector_fma(scale, z, vector_load(bias + e)) : z * scale;
         Integers real = integers_from(e) < (int32_t)choices;
         bad |= real & (z - z != 0.0f);
         if (layer->softcap != 0.0f) {
@@ -74,7 +75,7 @@ INLINE int route_shared_gates(const float *products, float *gates) {
 typedef enum RanksRow { RANKS_ORDER, RANKS_SCORES, RANKS_GROUPS } RanksRow;
 
 INLINE float *route_ranks(const Context *c, RanksRow row) {
-    return (float *)context_private(c, c->space.ranks) + row * layer_plan.roles[ROLE_ROUTER].panels * PANEL_COLUMNS;
+    return (float *)context_private(c, c->space.ranks) + row * layer_plan.roles[ROLE_ROUTER].layout.panels * PANEL_COLUMNS;
 }
 
 INLINE float *route_scores_out(const Context *c, int64_t iteration, int64_t token) {
@@ -97,8 +98,8 @@ __attribute__((noinline)) static void route_report(float *to, const float *logit
 INLINE Ranking route_ranking(const Context *c, int64_t iteration, int64_t token, const float *logits, ScoreWhole whole) {
     const Layer *layer = &layer_plan.layer;
     float *ranks = route_ranks(c, RANKS_ORDER), *scores = route_ranks(c, RANKS_SCORES);
-    const float *correction = (const float *)(c->call->weights + layer_plan.correction_offset) +
-                              route_gate(iteration) * layer_plan.roles[ROLE_ROUTER].panels * PANEL_COLUMNS;
+    const float *correction = (const float *)(c->call->weights + layer_plan.layout.correction_offset) +
+                              route_gate(iteration) * layer_plan.roles[ROLE_ROUTER].layout.panels * PANEL_COLUMNS;
     for (int64_t e = 0; e < route_width(); e += LANES) {
         Vector z = vector_load(logits + e), rank = z;
         if (select_wants_scores(layer)) {
@@ -173,10 +174,10 @@ INLINE void route_token(const Context *c, int64_t iteration, int64_t token, floa
 INLINE void route_own_rows(const Context *c, int64_t iteration, int64_t panel, int64_t first, int64_t last) {
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
     float *products = (float *)context_private(c, c->space.row_logits);
-    int64_t width = role->panels * PANEL_COLUMNS;
+    int64_t width = role->layout.panels * PANEL_COLUMNS;
     for (int64_t token = first; token < last;) {
         int64_t rows = minimum(role->max_rows, last - token);
-        route_product(c, iteration, token, rows, panel, role->panels, products);
+        route_product(c, iteration, token, rows, panel, role->layout.panels, products);
         for (int64_t r = 0; r < rows; r++) {
             route_token(c, iteration, token + r, products + r * width);
         }
@@ -189,7 +190,7 @@ INLINE void route_few_rows(const Context *c, int64_t iteration, int64_t panel) {
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
     float *shared = (float *)(c->call->workspace + c->space.logits);
     float *own = (float *)context_private(c, c->space.row_logits);
-    int64_t width = role->panels * PANEL_COLUMNS, tokens = c->call->tokens, panels = role->panels - panel;
+    int64_t width = role->layout.panels * PANEL_COLUMNS, tokens = c->call->tokens, panels = role->layout.panels - panel;
     int64_t first = panel + share_start(panels, c->thread, c->threads);
     int64_t last = panel + share_start(panels, c->thread + 1, c->threads);
     for (int64_t token = 0; token < tokens; token += role->max_rows) {

@@ -75,33 +75,35 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     int64_t prepared = roles[ROLE_GATE_UP].input_stride > roles[ROLE_SHARED_GATE_UP].input_stride
                            ? roles[ROLE_GATE_UP].input_stride
                            : roles[ROLE_SHARED_GATE_UP].input_stride;
-    int64_t logits = roles[ROLE_ROUTER].panels * PANEL_COLUMNS * (int64_t)sizeof(float);
+    int64_t logits = roles[ROLE_ROUTER].layout.panels * PANEL_COLUMNS * (int64_t)sizeof(float);
     w.state[0] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
     w.state[1] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
-    w.intermediate = workspace_take(&end, (slots < plan->wave_rows ? slots : plan->wave_rows) * roles[ROLE_DOWN].input_stride);
+    w.intermediate =
+        workspace_take(&end, (slots < plan->schedule.wave_rows ? slots : plan->schedule.wave_rows) * roles[ROLE_DOWN].input_stride);
     w.shared = workspace_take(&end, tokens * layer->shared_experts * roles[ROLE_SHARED_DOWN].input_stride);
     w.experts = workspace_take(&end, slots * (int64_t)sizeof(int32_t));
     w.weights = workspace_take(&end, slots * (int64_t)sizeof(float));
     w.shared_gates = workspace_take(&end, layer->shared_gated * tokens * layer->shared_experts * (int64_t)sizeof(float));
     w.rejected = workspace_take(&end, tokens);
-    w.logits = workspace_take(&end, plan->few_tokens * logits);
+    w.logits = workspace_take(&end, plan->schedule.few_tokens * logits);
     w.thread = end = plan_round_up(end, 4096);
     w.starts = workspace_take(&end, (layer_choices(layer) + 1) * (int64_t)sizeof(int64_t)) - w.thread;
     w.rows = workspace_take(&end, slots * (int64_t)sizeof(int32_t)) - w.thread;
     w.row_weights = workspace_take(&end, slots * (int64_t)sizeof(float)) - w.thread;
-    w.prepared = workspace_take(&end, plan->block_rows * prepared) - w.thread;
+    w.prepared = workspace_take(&end, plan->schedule.block_rows * prepared) - w.thread;
     w.row_logits = workspace_take(&end, TILE_MAX_ROWS * logits) - w.thread;
     int64_t depth = 0;
     for (int r = 0; r < ROLE_COUNT; r++) {
-        depth = roles[r].widen_tiles && roles[r].depth_padded > depth ? roles[r].depth_padded : depth;
+        depth = roles[r].widen_tiles && roles[r].layout.depth_padded > depth ? roles[r].layout.depth_padded : depth;
     }
     w.widened = workspace_take(&end, depth * PANEL_COLUMNS * (int64_t)sizeof(float)) - w.thread;
     w.sums = workspace_take(&end, BLOCK_SUMS * (int64_t)sizeof(float)) - w.thread;
-    w.few_experts = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(int32_t)) - w.thread;
-    w.few_weights = workspace_take(&end, plan->few_tokens * layer->top_k * (int64_t)sizeof(float)) - w.thread;
-    w.few_rejected = workspace_take(&end, plan->few_tokens) - w.thread;
+    w.few_experts = workspace_take(&end, plan->schedule.few_tokens * layer->top_k * (int64_t)sizeof(int32_t)) - w.thread;
+    w.few_weights = workspace_take(&end, plan->schedule.few_tokens * layer->top_k * (int64_t)sizeof(float)) - w.thread;
+    w.few_rejected = workspace_take(&end, plan->schedule.few_tokens) - w.thread;
     w.few_shared_gates =
-        workspace_take(&end, layer->shared_gated * plan->few_tokens * layer->shared_experts * (int64_t)sizeof(float)) - w.thread;
+        workspace_take(&end, layer->shared_gated * plan->schedule.few_tokens * layer->shared_experts * (int64_t)sizeof(float)) -
+        w.thread;
     w.ranks = workspace_take(&end, 3 * logits) - w.thread;
     w.thread_bytes = plan_round_up(end - w.thread, 4096);
     w.bytes = w.thread + w.thread_bytes * threads;

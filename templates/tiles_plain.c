@@ -10,7 +10,7 @@ Plan layer_plan;
 void (*tile_watch)(RoleName name, int64_t rows, int64_t panels, const void *w);
 
 static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {
-    return (float)format_value((Format)role->weights, panel, k, (int)column);
+    return (float)format_value((Format)role->layout.weights, panel, k, (int)column);
 }
 
 static float input_at(const Role *role, const uint8_t *row, int64_t k) {
@@ -28,9 +28,9 @@ static void tile_plain(const Role *role, int64_t rows, int64_t panels, const voi
     for (int64_t r = 0; r < rows; r++) {
         const uint8_t *row = (const uint8_t *)a + r * role->input_stride;
         for (int64_t column = 0; column < panels * PANEL_COLUMNS; column++) {
-            const uint8_t *panel = (const uint8_t *)w + column / PANEL_COLUMNS * role->panel_bytes;
+            const uint8_t *panel = (const uint8_t *)w + column / PANEL_COLUMNS * role->layout.panel_bytes;
             float sum = adds ? out[r * TILE_STRIDE + column] : 0;
-            for (int64_t k = 0; k < role->depth_padded; k++) {
+            for (int64_t k = 0; k < role->layout.depth_padded; k++) {
                 sum = __builtin_fmaf(input_at(role, row, k), weight_at(role, panel, k, column % PANEL_COLUMNS), sum);
             }
             out[r * TILE_STRIDE + column] = sum;
@@ -40,7 +40,7 @@ static void tile_plain(const Role *role, int64_t rows, int64_t panels, const voi
 
 // Leaves the panel decoded to fp32.
 static void widen_plain(const Role *role, const void *w, float *widened) {
-    for (int64_t i = 0; i < role->depth_padded * PANEL_COLUMNS; i++) {
+    for (int64_t i = 0; i < role->layout.depth_padded * PANEL_COLUMNS; i++) {
         widened[i] = weight_at(role, w, i / PANEL_COLUMNS, i % PANEL_COLUMNS);
     }
 }

@@ -8,7 +8,7 @@
 
 // Copies one row of A in the form that a role's tiles read: x_t, or weight x_t where the weight goes with the input.
 INLINE void up_prepare(const Role *role, const float *from, float weight, uint8_t *to) {
-    int64_t width = plan_round_up(role->depth_padded, LANES);
+    int64_t width = plan_round_up(role->layout.depth_padded, LANES);
     for (int64_t i = 0; i < width; i += LANES) {
         Vector v = vector_load(from + i);
         if (layer_plan.layer.weight_on == WEIGHT_ON_INPUT) {
@@ -50,7 +50,7 @@ INLINE void up_activate(const float *out, const float *bias, const Role *down, u
         h[1] = activation_apply(layer_plan.layer.activation, layer_plan.layer.slope, high);
     }
     for (int64_t i = 0; i < values; i += LANES) {
-        form_store(down, row, panel * values + i, h[i / LANES]);
+        form_leave(down, row, panel * values + i, h[i / LANES]);
     }
 }
 
@@ -58,7 +58,7 @@ INLINE void up_activate(const float *out, const float *bias, const Role *down, u
 INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, int64_t first) {
     const Role *role = m->role;
     uint8_t *prepared = context_private(c, c->space.prepared);
-    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.block_rows - 1) / layer_tuned.block_rows;
+    int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.schedule.block_rows - 1) / layer_tuned.schedule.block_rows;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
@@ -98,7 +98,7 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
 // Cost of one pair of panels of a pool entry, in rows: below floor_rows an expert is bound by memory, not by arithmetic.
 INLINE int64_t up_cost(const Context *c, int64_t e) {
     int64_t rows = buckets_rows(c, e);
-    return rows == 0 ? 0 : rows < layer_tuned.floor_rows ? layer_tuned.floor_rows : rows;
+    return rows == 0 ? 0 : rows < layer_tuned.schedule.floor_rows ? layer_tuned.schedule.floor_rows : rows;
 }
 
 // The gate/up phase of a wave: (expert, pair of panels) in one line, each pair weighted by its expert's cost; a task is a stretch
@@ -109,9 +109,11 @@ INLINE void up_phase(Context *c, int64_t iteration) {
     for (int64_t e = c->first; e < c->last; e++) {
         total += up_cost(c, e) * panels_pairs(&roles[buckets_is_shared(e) ? ROLE_SHARED_GATE_UP : ROLE_GATE_UP]);
     }
-    int64_t per_thread = c->few ? layer_tuned.few_up_tasks : layer_tuned.up_tasks, tasks = per_thread * c->threads;
+    int64_t per_thread = c->few ? layer_tuned.schedule.few_up_tasks : layer_tuned.schedule.up_tasks,
+            tasks = per_thread * c->threads;
     int64_t *counter = context_begin_phase(c), previous = -1, task;
-    int64_t order = layer_tuned.up_order, step = order == ORDER_BACKWARDS || (order == ORDER_IN_TURNS && iteration % 2) ? -1 : 1;
+    int64_t order = layer_tuned.schedule.up_order,
+            step = order == ORDER_BACKWARDS || (order == ORDER_IN_TURNS && iteration % 2) ? -1 : 1;
     while ((task = context_next_task(c, counter, per_thread, &previous)) >= 0) {
         int64_t low = share_start(total, task, tasks), high = share_start(total, task + 1, tasks), base = 0;
         for (int64_t e = step > 0 ? c->first : c->last - 1; e >= c->first && e < c->last && base < high; e += step) {
@@ -128,7 +130,7 @@ INLINE void up_phase(Context *c, int64_t iteration) {
                 continue;
             }
             Matrix m = panels_matrix(c, e, buckets_next(c, e, step), ROLE_GATE_UP, ROLE_SHARED_GATE_UP,
-                                     minimum(last * 2, role->panels), 0);
+                                     minimum(last * 2, role->layout.panels), 0);
             if (shared) {
                 m.tile = tile_shared_gate_up, m.widening = tile_shared_gate_up_widening, m.widened = tile_shared_gate_up_widened,
                 m.blocked = tile_shared_gate_up_blocked;

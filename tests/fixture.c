@@ -277,7 +277,7 @@ void fixture_checkpoint_close(FixtureCheckpoint *checkpoint) {
 void fixture_checkpoint_weights(const FixtureCheckpoint *checkpoint, int64_t instance, OracleWeights *weights) {
     const Plan *plan = &checkpoint->kind.plan;
     ck_assert_int_eq(oracle_weights_allocate(&plan->layer, weights), 0);
-    oracle_weights_unpack(plan, checkpoint->library->first[0] + instance * plan->instance_bytes, weights);
+    oracle_weights_unpack(plan, checkpoint->library->first[0] + instance * plan->layout.instance_bytes, weights);
 }
 
 // The oracle ------------------------------------------------------------------------------------------------------------------

@@ -755,7 +755,7 @@ START_TEST(banks_of_tiny_layers_end) {
     for (int64_t mib = 1; mib <= 64; mib *= 64) {
         BenchLibrary *bank = open_bank("tiny", mib << 20, &routing);
         ck_assert_int_eq(bank->is_capped, mib == 64);
-        ck_assert(mib == 64 ? bank->slots == BENCH_MAX_SLOTS : bank->slots * bank->plan->instance_bytes >= mib << 20);
+        ck_assert(mib == 64 ? bank->slots == BENCH_MAX_SLOTS : bank->slots * bank->plan->layout.instance_bytes >= mib << 20);
         ck_assert_int_lt(bank->memory_bytes, 64 << 20);
         bench_library_close(bank);
     }

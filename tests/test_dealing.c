@@ -25,8 +25,8 @@ static const Plan *plan;
 
 static void count(RoleName name, int64_t rows, int64_t panels, const void *w) {
     const Role *role = &plan->roles[name];
-    int64_t offset = (const uint8_t *)w - weights - role->offset, entry = offset / role->matrix_bytes;
-    int64_t panel = offset % role->matrix_bytes / role->panel_bytes;
+    int64_t offset = (const uint8_t *)w - weights - role->layout.offset, entry = offset / role->layout.matrix_bytes;
+    int64_t panel = offset % role->layout.matrix_bytes / role->layout.panel_bytes;
 #pragma omp critical
     for (int64_t p = panel; p < panel + panels; p++) {
         Work *work = &works[name];
@@ -71,13 +71,13 @@ static Kind kind_of(const Case *c) {
     Kind kind = fixture_kind(&layer, "avx512");
     Plan *p = &kind.plan;
     // one task for each thread, which is its own then; the other kind of call would be cut otherwise
-    p->few_tokens = c->few_tokens;
-    p->up_tasks = c->few_tokens ? 5 : 1;
-    p->down_tasks = c->few_tokens ? 2 : 1;
-    p->few_up_tasks = p->few_down_tasks = c->few_tokens ? 1 : 5;
-    p->floor_rows = FLOOR;
-    p->up_order = c->order;
-    ck_assert_int_le(p->roles[ROLE_GATE_UP].panels, MOST_PANELS);
+    p->schedule.few_tokens = c->few_tokens;
+    p->schedule.up_tasks = c->few_tokens ? 5 : 1;
+    p->schedule.down_tasks = c->few_tokens ? 2 : 1;
+    p->schedule.few_up_tasks = p->schedule.few_down_tasks = c->few_tokens ? 1 : 5;
+    p->schedule.floor_rows = FLOOR;
+    p->schedule.up_order = c->order;
+    ck_assert_int_le(p->roles[ROLE_GATE_UP].layout.panels, MOST_PANELS);
     return kind;
 }
 
@@ -114,7 +114,7 @@ static void run(const Kind *kind, bool routed) {
 static void check_all_done(const Kind *kind, RoleName name, int64_t entries, const int64_t *rows) {
     const Role *role = &kind->plan.roles[name];
     for (int64_t e = 0; e < entries; e++) {
-        for (int64_t p = 0; p < role->panels; p++) {
+        for (int64_t p = 0; p < role->layout.panels; p++) {
             ck_assert_msg(works[name].rows[e][p] == (rows ? rows[e] : TOKENS), "%s of entry %lld, panel %lld: %lld rows",
                           role_names[name], (long long)e, (long long)p, (long long)works[name].rows[e][p]);
         }
@@ -129,7 +129,7 @@ static int64_t cost_of(int64_t rows) {
 // Adds the work of each thread on a role, panel by panel: a row costs 1, an expert with few rows as much as one with FLOOR.
 static void add_costs(const Kind *kind, RoleName name, int64_t entries, double costs[THREADS]) {
     for (int64_t e = 0; e < entries; e++) {
-        for (int64_t p = 0; p < kind->plan.roles[name].panels; p++) {
+        for (int64_t p = 0; p < kind->plan.roles[name].layout.panels; p++) {
             costs[works[name].thread[e][p]] += (double)cost_of(works[name].rows[e][p]);
         }
     }
@@ -165,7 +165,7 @@ START_TEST(down_is_dealt_by_columns) {
     run(&kind, true);
     check_all_done(&kind, ROLE_DOWN, EXPERTS, rows_of);
     check_all_done(&kind, ROLE_SHARED_DOWN, c->shared_experts, NULL);
-    int64_t panels = kind.plan.roles[ROLE_DOWN].panels, unit = panels / 2 >= 4 * THREADS ? 2 : 1, taken[THREADS] = {0};
+    int64_t panels = kind.plan.roles[ROLE_DOWN].layout.panels, unit = panels / 2 >= 4 * THREADS ? 2 : 1, taken[THREADS] = {0};
     for (int64_t p = 0; p < panels; p++) {
         int thread = works[ROLE_DOWN].thread[0][p];
         taken[thread]++;

@@ -32,12 +32,12 @@ static uint8_t *guarded(size_t bytes) {
 
 static Role make_role(const Target *target, Path path, int64_t depth) {
     const PathFacts *facts = &path_facts[path];
-    Role role = {.matrices = 1, .depth = depth, .depth_padded = (depth + 1) / 2 * 2};
+    Role role = {.layout.matrices = 1, .layout.depth = depth, .layout.depth_padded = (depth + 1) / 2 * 2};
     target_shape_role(target, path, &role);
-    role.weights = facts->weights;
+    role.layout.weights = facts->weights;
     role.input = facts->input;
-    role.panel_bytes = format_bytes(facts->weights, role.depth_padded);
-    role.input_stride = (role.depth_padded * form_bytes[facts->input] + 63) / 64 * 64;
+    role.layout.panel_bytes = format_bytes(facts->weights, role.layout.depth_padded);
+    role.input_stride = (role.layout.depth_padded * form_bytes[facts->input] + 63) / 64 * 64;
     return role;
 }
 
@@ -50,15 +50,15 @@ static void fill_panels(const Role *role, int64_t panels, uint8_t *w, uint64_t *
     static const int columns[PANEL_COLUMNS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
                                                16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
     static float values[PANEL_COLUMNS * FORMAT_MAX_GROUP];
-    int64_t group = format_facts[role->weights].group ? format_facts[role->weights].group : FORMAT_BLOCK;
+    int64_t group = format_facts[role->layout.weights].group ? format_facts[role->layout.weights].group : FORMAT_BLOCK;
     for (int64_t p = 0; p < panels; p++) {
         FormatRun run = {.count = PANEL_COLUMNS, .columns = columns, .values = values, .stride = group};
-        for (; run.k < role->depth_padded; run.k += group) {
-            run.depth = role->depth_padded - run.k < group ? role->depth_padded - run.k : group;
+        for (; run.k < role->layout.depth_padded; run.k += group) {
+            run.depth = role->layout.depth_padded - run.k < group ? role->layout.depth_padded - run.k : group;
             for (int64_t i = 0; i < PANEL_COLUMNS * group; i++) {
                 values[i] = synthetic_normal(state);
             }
-            format_pack((Format)role->weights, w + p * role->panel_bytes, &run);
+            format_pack((Format)role->layout.weights, w + p * role->layout.panel_bytes, &run);
         }
     }
 }
@@ -78,21 +78,22 @@ static void fill(void *base, Form form, int64_t count, uint64_t *state) {
 // holds is the oracle's bound for it, gamma_2n of the products' magnitudes: two roundings, to odd at worst, per pair of terms, and
 // subnormal numbers flushed (compiler/oracle/error.h). Operands are exact here.
 static void check_output(const Target *target, const Role *role, const uint8_t *a, const uint8_t *w, int64_t column, float got) {
-    const uint8_t *panel = w + column / PANEL_COLUMNS * role->panel_bytes;
+    const uint8_t *panel = w + column / PANEL_COLUMNS * role->layout.panel_bytes;
     int64_t c = column % PANEL_COLUMNS;
     float chain = 0;
     Bounded x[MOST_DEPTH];
     float y[MOST_DEPTH];
-    ck_assert_int_le(role->depth_padded, MOST_DEPTH);
-    for (int64_t k = 0; k < role->depth_padded; k++) {
-        x[k] = bounded_exact(element(a, (Form)role->input, k)), y[k] = (float)format_value((Format)role->weights, panel, k, (int)c);
+    ck_assert_int_le(role->layout.depth_padded, MOST_DEPTH);
+    for (int64_t k = 0; k < role->layout.depth_padded; k++) {
+        x[k] = bounded_exact(element(a, (Form)role->input, k)),
+        y[k] = (float)format_value((Format)role->layout.weights, panel, k, (int)c);
         chain = target->fused ? fmaf((float)x[k].value, y[k], chain) : (float)x[k].value * y[k] + chain;
     }
     if (role->input == FORM_BF16) {
         double value[MOST_DEPTH], reach[MOST_DEPTH], error[MOST_DEPTH];
         Operand operand = {.value = value, .reach = reach, .error = error, .model = ERROR_WORST};
-        oracle_operand(x, role->depth_padded, COMPUTE_BF16, &operand);
-        Bounded due = oracle_product(&operand, y, role->depth_padded, NULL);
+        oracle_operand(x, role->layout.depth_padded, COMPUTE_BF16, &operand);
+        Bounded due = oracle_product(&operand, y, role->layout.depth_padded, NULL);
         ck_assert_msg(fabs(got - due.value) <= due.error, "%.9g, the oracle has %.9g +- %.3g", (double)got, due.value, due.error);
     } else {
         ck_assert_mem_eq(&got, &chain, sizeof got);
@@ -114,25 +115,25 @@ static void run_tile(const Target *target, const Role *role, TileKind kind, int 
 
 // The fp32 panel that a widening tile leaves.
 static void check_widened(const Role *role, const uint8_t *w, const float *widened) {
-    for (int64_t i = 0; widened && i < role->depth_padded * PANEL_COLUMNS; i++) {
+    for (int64_t i = 0; widened && i < role->layout.depth_padded * PANEL_COLUMNS; i++) {
         int64_t k = i / PANEL_COLUMNS, column = i % PANEL_COLUMNS;
-        float expected = (float)format_value((Format)role->weights, w, k, (int)column);
+        float expected = (float)format_value((Format)role->layout.weights, w, k, (int)column);
         ck_assert_mem_eq(&widened[i], &expected, sizeof expected);
     }
 }
 
 static void check_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels) {
     int64_t width = form_bytes[role->input];
-    size_t last_row = (size_t)(role->depth_padded * width), a_bytes = (size_t)((rows - 1) * role->input_stride) + last_row;
-    size_t w_bytes = (size_t)(panels * role->panel_bytes);
+    size_t last_row = (size_t)(role->layout.depth_padded * width), a_bytes = (size_t)((rows - 1) * role->input_stride) + last_row;
+    size_t w_bytes = (size_t)(panels * role->layout.panel_bytes);
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
     float *out = (float *)(void *)guarded(sizeof(float) * (size_t)((rows - 1) * TILE_STRIDE + panels * PANEL_COLUMNS));
-    size_t widened_bytes = (size_t)role->depth_padded * PANEL_COLUMNS * sizeof(float);
+    size_t widened_bytes = (size_t)role->layout.depth_padded * PANEL_COLUMNS * sizeof(float);
     float *widened = kind == TILE_WIDENING ? (float *)(void *)guarded(widened_bytes) : NULL;
     uint64_t state = (uint64_t)(rows * 1000 + panels);
     fill_panels(role, panels, w, &state);
     for (int r = 0; r < rows; r++) {
-        fill(a + r * role->input_stride, (Form)role->input, role->depth_padded, &state);
+        fill(a + r * role->input_stride, (Form)role->input, role->layout.depth_padded, &state);
     }
     run_tile(target, role, kind, rows, panels, a, w, out, widened);
     check_widened(role, w, widened);
@@ -176,7 +177,7 @@ START_TEST(test_tiles_have_the_same_bits) {
         return;
     }
     Role role = make_role(target, path, 74);
-    size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)(2 * role.panel_bytes);
+    size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)(2 * role.layout.panel_bytes);
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
     float *one = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE);
     float *all = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
@@ -188,7 +189,8 @@ START_TEST(test_tiles_have_the_same_bits) {
             run_tile(target, &role, TILE_PACKED, rows, panels, a, w, all, NULL);
             for (int r = 0; r < rows; r += rows > 4 ? rows / 4 : 1) {
                 for (int p = 0; p < panels; p++) {
-                    run_tile(target, &role, TILE_PACKED, 1, 1, a + r * role.input_stride, w + p * role.panel_bytes, one, NULL);
+                    run_tile(target, &role, TILE_PACKED, 1, 1, a + r * role.input_stride, w + p * role.layout.panel_bytes, one,
+                             NULL);
                     ck_assert_mem_eq(one, all + r * TILE_STRIDE + p * PANEL_COLUMNS, sizeof(float) * PANEL_COLUMNS);
                 }
             }
@@ -209,7 +211,7 @@ START_TEST(test_blocks_add_up) {
     role.k_blocks = 3;
     Role blocked = plan_blocked_role(&role);
     int64_t width = form_bytes[role.input];
-    size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)role.panel_bytes;
+    size_t a_bytes = (size_t)(role.max_rows * role.input_stride), w_bytes = (size_t)role.layout.panel_bytes;
     uint8_t *a = guarded(a_bytes), *w = guarded(w_bytes);
     float *once = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
     float *sums = (float *)(void *)guarded(sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
@@ -220,8 +222,8 @@ START_TEST(test_blocks_add_up) {
         run_tile(target, &role, TILE_PACKED, rows, 1, a, w, once, NULL);
         memset(sums, 0, sizeof(float) * TILE_STRIDE * TILE_MAX_ROWS);
         for (int block = 0; block < 3; block++) {
-            run_tile(target, &blocked, TILE_BLOCKED, rows, 1, a + block * blocked.depth_padded * width,
-                     w + block * role.panel_bytes / 3, sums, NULL);
+            run_tile(target, &blocked, TILE_BLOCKED, rows, 1, a + block * blocked.layout.depth_padded * width,
+                     w + block * role.layout.panel_bytes / 3, sums, NULL);
         }
         for (int r = 0; r < rows; r++) {
             ck_assert_mem_eq(sums + r * TILE_STRIDE, once + r * TILE_STRIDE, PANEL_COLUMNS * sizeof(float));
@@ -257,8 +259,8 @@ static long trace_tile(const Role *role, int rows, int panels, uint8_t *w, uint8
 static size_t expect_stream(const Role *role, int level, int64_t distance, const uint8_t *panel, const uint8_t *next,
                             Prefetch *out) {
     size_t count = 0;
-    for (int64_t line = distance; line < role->panel_bytes + distance; line += 64) {
-        const uint8_t *at = line < role->panel_bytes ? panel + line : next + line - role->panel_bytes;
+    for (int64_t line = distance; line < role->layout.panel_bytes + distance; line += 64) {
+        const uint8_t *at = line < role->layout.panel_bytes ? panel + line : next + line - role->layout.panel_bytes;
         out[count++] = (Prefetch){level, (uintptr_t)at};
     }
     return count;
@@ -268,15 +270,16 @@ static size_t expect_stream(const Role *role, int level, int64_t distance, const
 static void check_streams(const Role *role, int rows, int panels, int passes) {
     enum { ROOM = 1 << 14 };
     Prefetch *got = calloc(ROOM, sizeof *got), *expected = calloc(ROOM, sizeof *expected);
-    uint8_t *w = guarded((size_t)(2 * role->panel_bytes)), *next = guarded((size_t)(2 * role->panel_bytes));
+    uint8_t *w = guarded((size_t)(2 * role->layout.panel_bytes)), *next = guarded((size_t)(2 * role->layout.panel_bytes));
     long count = trace_tile(role, rows, panels, w, next, got, ROOM);
     size_t wanted = 0;
     const int64_t distances[] = {role->prefetch, plan_prefetches_far(role) ? role->prefetch_far : 0};
     const int levels[] = {role->prefetch_hint == 3 ? 1 : 2, 2};
     for (int stream = 0; stream < 2; stream++) {
         for (int p = 0; p < panels && distances[stream]; p++) {
-            const uint8_t *after = passes == 1 ? next + p * role->panel_bytes : p == 0 ? w + role->panel_bytes : next;
-            wanted += expect_stream(role, levels[stream], distances[stream], w + p * role->panel_bytes, after, expected + wanted);
+            const uint8_t *after = passes == 1 ? next + p * role->layout.panel_bytes : p == 0 ? w + role->layout.panel_bytes : next;
+            wanted +=
+                expect_stream(role, levels[stream], distances[stream], w + p * role->layout.panel_bytes, after, expected + wanted);
         }
     }
     qsort(expected, wanted, sizeof *expected, prefetch_compare);
@@ -331,12 +334,12 @@ START_TEST(test_told_prefetches) {
         return;
     }
     Role role = make_role(&target_avx512, vector_path, 512);
-    role.ahead_bytes = role.panel_bytes / 2;
+    role.ahead_bytes = role.layout.panel_bytes / 2;
     Prefetch got[ROOM];
-    uint8_t *w = guarded((size_t)role.panel_bytes), *ahead = guarded((size_t)role.panel_bytes);
+    uint8_t *w = guarded((size_t)role.layout.panel_bytes), *ahead = guarded((size_t)role.layout.panel_bytes);
     long count = trace_tile(&role, role.max_rows, 1, w, ahead, got, ROOM);
     if (count >= 0) {
-        ck_assert_int_eq(count, role.panel_bytes / 64);
+        ck_assert_int_eq(count, role.layout.panel_bytes / 64);
         for (long i = 0; i < count; i++) {
             ck_assert_int_eq(got[i].level, 2);
             ck_assert_uint_eq(got[i].address, (uintptr_t)ahead + (uintptr_t)(64 * i));

@@ -93,8 +93,8 @@ static void setup(void) {
                               .expected_k = 2,
                               .k_per_token = 1,
                               .score = SCORE_SIGMOID};
-    kind.plan.chunk_tokens = CHUNK;
-    kind.plan.block_rows = 2;
+    kind.plan.schedule.chunk_tokens = CHUNK;
+    kind.plan.schedule.block_rows = 2;
     plan_layout(&kind.plan);
     image_size = (size_t)packed_image_bytes(&kind, 1);
     image = aligned_alloc(4096, image_size);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "compiler/measure/synthetic.h"
+#include "compiler/plan/text.h"
 #include "fixture.h"
 #include "suites.h"
 
@@ -57,17 +58,18 @@ static void compare_with_oracle(const Kind *kind, const void *image, const void 
 // --- equal bits ----------------------------------------------------------------------------------------------------------------
 
 // Another way to cut the same work. Zeros: as the plan has it.
-typedef struct Schedule {
+typedef struct Dealt {
     const char *name;
     int threads;
     int64_t max_tokens, few_tokens, wave_rows;
     int64_t up_tasks, down_tasks, few_up_tasks, few_down_tasks;
     int32_t k_blocks, max_rows;  // of all roles
     Order up_order;
+    int whole_rows;  // down's rows of A are made from whole rows of values
     int give;  // then the routing is given back to the layer, which only makes the shared experts' gates
-} Schedule;
+} Dealt;
 
-static const Schedule schedules[] = {
+static const Dealt schedules[] = {
     {.name = "three threads, chunks of five", .threads = 3, .max_tokens = 5},
     {.name = "every token selected by every thread, routing given back", .threads = 2, .few_tokens = TOKENS, .give = 1},
     {.name = "chunks of eleven, no token selected twice, routing given back",
@@ -81,6 +83,8 @@ static const Schedule schedules[] = {
     {.name = "backwards in up, in waves", .threads = 2, .wave_rows = TOKENS, .up_order = ORDER_BACKWARDS},
     {.name = "k in two blocks, low tiles", .threads = 2, .k_blocks = 2, .max_rows = 3},
     {.name = "k in two blocks", .threads = 1, .k_blocks = 2},
+    {.name = "rows made whole", .threads = 3, .whole_rows = 1},
+    {.name = "rows made whole, in waves", .threads = 2, .whole_rows = 1, .max_tokens = 2, .few_tokens = -1, .wave_rows = 5},
     {.name = "up by turns, few tokens cut finely",
      .threads = 3,
      .few_tokens = TOKENS,
@@ -90,25 +94,30 @@ static const Schedule schedules[] = {
 };
 enum { SCHEDULES = sizeof schedules / sizeof *schedules };
 
-static Kind reschedule(const Kind *kind, const Schedule *s) {
+static Kind reschedule(const Kind *kind, const Dealt *s) {
     Kind other = *kind;
     Plan *plan = &other.plan;
-    plan->few_tokens = s->few_tokens < 0 ? 0 : s->few_tokens ? s->few_tokens : plan->few_tokens;
-    plan->up_tasks = s->up_tasks ? s->up_tasks : plan->up_tasks;
-    plan->down_tasks = s->down_tasks ? s->down_tasks : plan->down_tasks;
-    plan->few_up_tasks = s->few_up_tasks ? s->few_up_tasks : plan->few_up_tasks;
-    plan->few_down_tasks = s->few_down_tasks ? s->few_down_tasks : plan->few_down_tasks;
-    plan->up_order = s->up_order;
+    plan->schedule.few_tokens = s->few_tokens < 0 ? 0 : s->few_tokens ? s->few_tokens : plan->schedule.few_tokens;
+    plan->schedule.up_tasks = s->up_tasks ? s->up_tasks : plan->schedule.up_tasks;
+    plan->schedule.down_tasks = s->down_tasks ? s->down_tasks : plan->schedule.down_tasks;
+    plan->schedule.few_up_tasks = s->few_up_tasks ? s->few_up_tasks : plan->schedule.few_up_tasks;
+    plan->schedule.few_down_tasks = s->few_down_tasks ? s->few_down_tasks : plan->schedule.few_down_tasks;
+    plan->schedule.up_order = s->up_order;
     for (int r = ROLE_GATE_UP; s->k_blocks && r < ROLE_COUNT; r++) {
         Role *role = &plan->roles[r];
-        role->k_blocks = role->depth_padded % (2 * s->k_blocks) ? 1 : s->k_blocks;
+        role->k_blocks = role->layout.depth_padded % (2 * s->k_blocks) ? 1 : s->k_blocks;
         role->wide_rows = 1;
         role->widen_tiles = 0;
         role->max_rows = s->max_rows ? s->max_rows : role->max_rows;
     }
+    for (int r = ROLE_DOWN; s->whole_rows && r < ROLE_COUNT; r += ROLE_SHARED_DOWN - ROLE_DOWN) {
+        Role *role = &plan->roles[r];
+        role->whole_rows = 1;  // rows hold fp32 values at first
+        role->input_stride = (plan_round_up(role->layout.depth_padded, PANEL_COLUMNS) * 4 / 64 | 1) * 64;
+    }
     if (s->wave_rows) {
-        plan->chunk_tokens = s->max_tokens ? s->max_tokens : TOKENS;
-        plan->wave_rows = s->wave_rows;
+        plan->schedule.chunk_tokens = s->max_tokens ? s->max_tokens : TOKENS;
+        plan->schedule.wave_rows = s->wave_rows;
     }
     return other;
 }
@@ -169,6 +178,35 @@ START_TEST(test_random_layer) {
     compare_with_oracle(&kind, image, x, k, &expected);
     check_schedules(&kind, image, bytes, x, k, &expected);
     check_single_tokens(&kind, image, bytes, x, k, &expected);
+    outcome_free(&expected);
+    free(image);
+    free(x);
+    free(k);
+}
+END_TEST
+
+// Rows of A are the same whether gate/up writes them panel by panel or they are made from whole rows of values: in class bf16,
+// where both forms round, bf16 rows included.
+START_TEST(test_whole_rows) {
+    Layer layer = fixture_layer((uint64_t)_i);
+    layer.weights = FORMAT_BF16;
+    layer.down_weights = layer.shared_weights = layer.shared_down_weights = 0;
+    layer.compute = COMPUTE_BF16;
+    Kind kind = fixture_kind(&layer, "avx512");
+    for (int r = ROLE_GATE_UP; r < ROLE_COUNT && _i % 2; r++) {
+        kind.plan.roles[r].path = PATH_BF16_DOT;
+    }
+    plan_layout(&kind.plan);
+    ck_assert_int_eq(kind.plan.roles[ROLE_DOWN].input, _i % 2 ? FORM_BF16 : FORM_FP32);
+    size_t bytes;
+    void *image = fixture_image(&kind, (uint64_t)_i + 100, &bytes);
+    char *x = fixture_tokens(&kind.plan, TOKENS, (uint64_t)_i);
+    int32_t *k = fixture_k(&layer, TOKENS, (uint64_t)_i);
+    Outcome expected = outcome_create(&layer);
+    Library *library = fixture_native(&kind, image, bytes, 1, 0);
+    ck_assert_int_eq(run(library, &layer, x, k, &expected), LIBRARY_OK);
+    instance_close(library);
+    check_schedules(&kind, image, bytes, x, k, &expected);
     outcome_free(&expected);
     free(image);
     free(x);
@@ -263,8 +301,8 @@ START_TEST(test_ties) {
     void *image = fixture_image(&kind, 7, &bytes);
     float *x = fixture_tokens(&kind.plan, TOKENS, 8);
     Outcome found = outcome_create(&layer);
-    memset((uint8_t *)packed_image_instance(image, 0, 0) + kind.plan.roles[ROLE_ROUTER].offset, 0,
-           (size_t)kind.plan.roles[ROLE_ROUTER].matrix_bytes);
+    memset((uint8_t *)packed_image_instance(image, 0, 0) + kind.plan.roles[ROLE_ROUTER].layout.offset, 0,
+           (size_t)kind.plan.roles[ROLE_ROUTER].layout.matrix_bytes);
     set_all(&kind, image, TENSOR_ROUTER_BIAS, layer.experts, 1.0f);
     Library *library = fixture_native(&kind, image, bytes, 2, 0);
     ck_assert_int_eq(run(library, &layer, x, NULL, &found), LIBRARY_OK);
@@ -362,6 +400,7 @@ Suite *suite_layer(void) {
     TCase *cases = tcase_create("native");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_random_layer, 0, RANDOM_LAYERS);
+    tcase_add_loop_test(cases, test_whole_rows, 0, 6);
     tcase_add_loop_test(cases, test_every_expert_or_none, 0, 2);
     tcase_add_test(cases, test_excluded_choices);
     tcase_add_loop_test(cases, test_ties, 0, SELECTION_COUNT);

@@ -38,9 +38,9 @@ static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, in
 }
 
 static uint8_t *instance_memory(const Plan *plan, int fill) {
-    uint8_t *memory = aligned_alloc(4096, (size_t)plan->instance_bytes);
+    uint8_t *memory = aligned_alloc(4096, (size_t)plan->layout.instance_bytes);
     ck_assert_ptr_nonnull(memory);
-    memset(memory, fill, (size_t)plan->instance_bytes);
+    memset(memory, fill, (size_t)plan->layout.instance_bytes);
     return memory;
 }
 
@@ -74,11 +74,11 @@ static void check_matrices(const Plan *plan, bool backwards) {
     // padding must be written, not assumed: only the alignment gaps between sections may keep what was there
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &plan->roles[r];
-        memset(fast + role->offset, 0xff, (size_t)(role->matrices * role->matrix_bytes));
-        memset(fast + role->bias_offset, 0xff, (size_t)(role->matrices * role->panels * PANEL_COLUMNS * 4));
+        memset(fast + role->layout.offset, 0xff, (size_t)(role->layout.matrices * role->layout.matrix_bytes));
+        memset(fast + role->layout.bias_offset, 0xff, (size_t)(role->layout.matrices * role->layout.panels * PANEL_COLUMNS * 4));
     }
-    memset(fast + plan->correction_offset, 0xff,
-           (size_t)(plan->roles[ROLE_ROUTER].panels * plan->roles[ROLE_ROUTER].matrices * 4 * 32));
+    memset(fast + plan->layout.correction_offset, 0xff,
+           (size_t)(plan->roles[ROLE_ROUTER].layout.panels * plan->roles[ROLE_ROUTER].layout.matrices * 4 * 32));
     for (int i = 0; i < TENSOR_COUNT; i++) {
         int t = backwards ? TENSOR_COUNT - 1 - i : i;
         PackedShape shape;
@@ -99,7 +99,7 @@ static void check_matrices(const Plan *plan, bool backwards) {
             }
         }
     }
-    ck_assert_int_eq(memcmp(fast, slow, (size_t)plan->instance_bytes), 0);
+    ck_assert_int_eq(memcmp(fast, slow, (size_t)plan->layout.instance_bytes), 0);
     free(fast);
     free(slow);
 }
@@ -127,25 +127,27 @@ START_TEST(places_elements) {
     const Role *role = &plan->roles[ROLE_GATE_UP];
     uint8_t *memory = instance_memory(plan, 0);
     packed_set(plan, memory, TENSOR_UP, 2, 19, 5, 1.5f);  // up row 19: group 2, so columns 40..47 hold it: panel 1, lane 11
-    const uint16_t *panel = (const uint16_t *)(memory + role->offset + 2 * role->matrix_bytes + role->panel_bytes);
+    const uint16_t *panel =
+        (const uint16_t *)(memory + role->layout.offset + 2 * role->layout.matrix_bytes + role->layout.panel_bytes);
     ck_assert_uint_eq(panel[(5 / 2) * 64 + 11 * 2 + 1], 0x3fc0);
     packed_set(plan, memory, TENSOR_GATE_BIAS, 1, 9, 0, 2.5f);  // gate row 9: group 1: column 17
-    ck_assert_float_eq(((float *)(memory + role->bias_offset))[1 * role->panels * 32 + 17], 2.5f);
+    ck_assert_float_eq(((float *)(memory + role->layout.bias_offset))[1 * role->layout.panels * 32 + 17], 2.5f);
     packed_set(plan, memory, TENSOR_ROUTER, 1, 2, 39, 3.5f);  // fp32: [k][32]
-    ck_assert_float_eq(((float *)(memory + plan->roles[ROLE_ROUTER].offset + plan->roles[ROLE_ROUTER].matrix_bytes))[39 * 32 + 2],
-                       3.5f);
+    ck_assert_float_eq(
+        ((float *)(memory + plan->roles[ROLE_ROUTER].layout.offset + plan->roles[ROLE_ROUTER].layout.matrix_bytes))[39 * 32 + 2],
+        3.5f);
     const Role *router = &plan->roles[ROLE_ROUTER];
     for (int iteration = 0; iteration < 2; iteration++) {  // the shared expert's gate: the column after those of 4 choices, in both
         packed_set(plan, memory, TENSOR_SHARED_EXPERT_GATE, 0, 0, 7, 5.5f);
-        const float *panels = (float *)(memory + router->offset + iteration * router->matrix_bytes);
+        const float *panels = (float *)(memory + router->layout.offset + iteration * router->layout.matrix_bytes);
         ck_assert_float_eq(panels[7 * 32 + 4], 5.5f);
     }
     packed_set(plan, memory, TENSOR_CORRECTION, 1, 3, 0, 6.5f);
-    ck_assert_float_eq(((float *)(memory + plan->correction_offset))[32 + 3], 6.5f);
+    ck_assert_float_eq(((float *)(memory + plan->layout.correction_offset))[32 + 3], 6.5f);
     packed_set(plan, memory, TENSOR_COE_WEIGHT, 0, 0, 0, 7.5f);
-    ck_assert_float_eq(((float *)(memory + plan->coe_weight_offset))[0], 7.5f);
+    ck_assert_float_eq(((float *)(memory + plan->layout.coe_weight_offset))[0], 7.5f);
     packed_set(plan, memory, TENSOR_NORM_BIAS, 0, 3, 0, 4.5f);
-    ck_assert_float_eq(((float *)(memory + plan->norm_bias_offset))[3], 4.5f);
+    ck_assert_float_eq(((float *)(memory + plan->layout.norm_bias_offset))[3], 4.5f);
     free(memory);
 }
 END_TEST
@@ -187,8 +189,8 @@ START_TEST(gates_of_shared_experts_have_no_bias) {
         for (int column = 0; column < PANEL_COLUMNS; column++) {
             float wanted = column < 4 ? source[column] : 0;
             int64_t at = gate * PANEL_COLUMNS + column;
-            ck_assert_float_eq(((float *)(memory + plan->roles[ROLE_ROUTER].bias_offset))[at], wanted);
-            ck_assert_float_eq(((float *)(memory + plan->correction_offset))[at], wanted);
+            ck_assert_float_eq(((float *)(memory + plan->roles[ROLE_ROUTER].layout.bias_offset))[at], wanted);
+            ck_assert_float_eq(((float *)(memory + plan->layout.correction_offset))[at], wanted);
         }
     }
     free(memory);
@@ -254,7 +256,8 @@ START_TEST(accepts_its_own_image) {
     ck_assert_int_eq(validate(&image, image.size), LIBRARY_OK);
     ck_assert_int_eq(packed_image_verify(image.bytes, image.kinds, 2, NULL), LIBRARY_OK);
     ck_assert(packed_image_recognise(image.bytes, image.size));
-    ck_assert_ptr_eq(packed_image_instance(image.bytes, 1, 1), image.bytes + image.size - image.kinds[1].plan.instance_bytes);
+    ck_assert_ptr_eq(packed_image_instance(image.bytes, 1, 1),
+                     image.bytes + image.size - image.kinds[1].plan.layout.instance_bytes);
     free(image.bytes);
 }
 END_TEST

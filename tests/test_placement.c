@@ -189,21 +189,23 @@ static void check_work(const Plan *plan, const Topology *topology, const Placeme
     Visits visits = work_expected_visits(&plan->layer, f->tokens);
     double iterations = (double)plan->layer.iterations, threads = p->threads;
     const Role *up = &plan->roles[ROLE_GATE_UP], *down = &plan->roles[ROLE_DOWN], *router = &plan->roles[ROLE_ROUTER];
-    double up_bytes = visits.distinct * (double)up->matrix_bytes, down_bytes = visits.distinct * (double)down->matrix_bytes;
-    double bytes = iterations * (up_bytes + down_bytes + (double)router->matrix_bytes);
+    double up_bytes = visits.distinct * (double)up->layout.matrix_bytes,
+           down_bytes = visits.distinct * (double)down->layout.matrix_bytes;
+    double bytes = iterations * (up_bytes + down_bytes + (double)router->layout.matrix_bytes);
     ck_assert_double_eq_tol(f->bytes, bytes, 1e-6 * bytes);
     ck_assert_double_ge(f->largest_bytes, 0.999999 * f->bytes / threads);
     ck_assert_double_ge(f->largest_flops, 0.999999 * f->flops / threads);
     if (!topology->even || p->threads > topology->cores) {
         return;
     }
-    double line = visits.distinct * (double)((up->panels + 1) / 2), pair = up_bytes / line;
-    double task = line > threads * (double)plan->up_tasks ? up_bytes / (threads * (double)plan->up_tasks) + pair : pair;
+    double line = visits.distinct * (double)((up->layout.panels + 1) / 2), pair = up_bytes / line;
+    double task =
+        line > threads * (double)plan->schedule.up_tasks ? up_bytes / (threads * (double)plan->schedule.up_tasks) + pair : pair;
     // a node's share of an expert's panels is a whole number, and so are the threads that it is shared by
-    double nodes = weights == PLACEMENT_ROWS ? up_bytes / (double)((up->panels + 1) / 2) * p->nodes / threads + task : 0;
-    double column = 2 * down_bytes / (double)down->panels;
-    double part = f->tokens <= plan->few_tokens ? 1.0 / (double)router->panels : 1.0 / (double)f->tokens;
-    double most = bytes / threads + iterations * (task + nodes + column + part * (double)router->matrix_bytes);
+    double nodes = weights == PLACEMENT_ROWS ? up_bytes / (double)((up->layout.panels + 1) / 2) * p->nodes / threads + task : 0;
+    double column = 2 * down_bytes / (double)down->layout.panels;
+    double part = f->tokens <= plan->schedule.few_tokens ? 1.0 / (double)router->layout.panels : 1.0 / (double)f->tokens;
+    double most = bytes / threads + iterations * (task + nodes + column + part * (double)router->layout.matrix_bytes);
     ck_assert_msg(f->largest_bytes <= 1.001 * most, "%s, %d threads, %lld tokens, weights %d: %g > %g (mean %g)", topology->source,
                   p->threads, (long long)f->tokens, (int)weights, f->largest_bytes, most, bytes / threads);
 }
@@ -215,7 +217,7 @@ static void check_remote(const Plan *plan, const Placement *p, const PlacementFi
     ck_assert_double_le(f[PLACEMENT_EXPERTS].remote_weights, interleaved->remote_weights * 1.000001);
     ck_assert_double_le(f[PLACEMENT_ROWS].remote_weights, f[PLACEMENT_EXPERTS].remote_weights * 1.000001);
     // with rows of their own nodes share the router alone
-    double router = away * (double)(plan->layer.iterations * plan->roles[ROLE_ROUTER].matrix_bytes);
+    double router = away * (double)(plan->layer.iterations * plan->roles[ROLE_ROUTER].layout.matrix_bytes);
     ck_assert_double_eq_tol(f[PLACEMENT_ROWS].remote_weights, router, 1e-6 * router + 1e-6);
     for (int w = 0; w < PLACEMENT_WEIGHTS; w++) {
         ck_assert_double_ge(f[w].remote_bytes, f[w].remote_weights);
@@ -258,9 +260,9 @@ START_TEST(known_work) {
     Placement p = placement_make(&machine, 48, PLACEMENT_COMPACT);
     PlacementFigures f = placement_figures(&plan, &machine, &p, PLACEMENT_INTERLEAVED, &rates, 1);
     const double expert = 2048 * 768 * 2;  // one matrix in bf16
-    double router = (double)plan.roles[ROLE_ROUTER].matrix_bytes;
-    ck_assert_int_eq(plan.roles[ROLE_DOWN].panels, 64);
-    ck_assert_int_eq(plan.roles[ROLE_GATE_UP].panels, 48);
+    double router = (double)plan.roles[ROLE_ROUTER].layout.matrix_bytes;
+    ck_assert_int_eq(plan.roles[ROLE_DOWN].layout.panels, 64);
+    ck_assert_int_eq(plan.roles[ROLE_GATE_UP].layout.panels, 48);
     ck_assert_double_eq_tol(f.bytes, 8 * 3 * expert + router, 1);
     // 8 experts of 24 pairs are 192 pairs: four a thread; 8 experts of two panels of down; a fourth of the router
     ck_assert_double_eq_tol(f.largest_bytes, 4 * 2 * expert / 24 + 8 * 2 * expert / 64 + router / 4, 1);
@@ -268,7 +270,7 @@ START_TEST(known_work) {
     // the other node made half of 8 rows of intermediate values and of the token, and each of the two reads all of it
     double activations = 8 * (double)plan.roles[ROLE_DOWN].input_stride + 2048 * 4;
     ck_assert_double_eq_tol(f.remote_bytes - f.remote_weights, activations, 1);
-    ck_assert_int_eq(placement_figures(&plan, &machine, &p, PLACEMENT_ROWS, &rates, plan.chunk_tokens + 1).barriers, 6);
+    ck_assert_int_eq(placement_figures(&plan, &machine, &p, PLACEMENT_ROWS, &rates, plan.schedule.chunk_tokens + 1).barriers, 6);
     p = placement_make(&machine, 1, PLACEMENT_COMPACT);
     ck_assert_int_eq(placement_figures(&plan, &machine, &p, PLACEMENT_ROWS, &rates, 1).barriers, 0);
 }
@@ -284,7 +286,7 @@ START_TEST(slow_cores_take_fewer_tasks) {
     PlacementFigures f = placement_figures(&plan, &machine, &p, PLACEMENT_INTERLEAVED, &rates, 2048);
     double fast = 1 / (6 + 10 * rates.slow_share), expected = fast * 2 / 3 + 1.0 / 16 / 3;
     ck_assert_double_eq_tol(f.largest_flops / f.flops, expected, 0.05 * expected);
-    plan.up_tasks = 1;
+    plan.schedule.up_tasks = 1;
     f = placement_figures(&plan, &machine, &p, PLACEMENT_INTERLEAVED, &rates, 2048);
     ck_assert_double_eq_tol(f.largest_flops / f.flops, 1.0 / 16, 1e-3);
 }

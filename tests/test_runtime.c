@@ -94,8 +94,8 @@ static void setup(void) {
         kinds[k].plan.layer =
             (Layer){.hidden = HIDDEN, .iterations = ITERATIONS, .experts = EXPERTS, .intermediate = 6, .top_k = TOP_K};
         kinds[k].plan.layer.norm = NORM_RMS;
-        kinds[k].plan.chunk_tokens = CHUNK;
-        kinds[k].plan.block_rows = 2;
+        kinds[k].plan.schedule.chunk_tokens = CHUNK;
+        kinds[k].plan.schedule.block_rows = 2;
         plan_layout(&kinds[k].plan);
     }
     memset(&contents, 0, sizeof contents);
@@ -554,9 +554,9 @@ START_TEST(plans_choose_what_is_left_open) {
     Kind tuned[2] = {kinds[0], kinds[1]};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (int k = 0; k < 2; k++) {
-            tuned[k].plan.threads = rows[i].plan_threads[k];
-            tuned[k].plan.bind = rows[i].plan_bind;
-            tuned[k].plan.huge_pages = rows[i].plan_pages[k];
+            tuned[k].plan.schedule.threads = rows[i].plan_threads[k];
+            tuned[k].plan.schedule.bind = rows[i].plan_bind;
+            tuned[k].plan.schedule.huge_pages = rows[i].plan_pages[k];
         }
         Library *library = open_tuned(tuned, rows[i].options);
         bool given = rows[i].options.threads > 0;
@@ -575,8 +575,8 @@ START_TEST(kinds_have_threads_of_their_own) {
     enum { TOKENS = 7 };
     float x[TOKENS * HIDDEN], y[2][TOKENS * HIDDEN];
     Kind tuned[2] = {kinds[0], kinds[1]};
-    tuned[0].plan.threads = 1;
-    tuned[1].plan.threads = 2;
+    tuned[0].plan.schedule.threads = 1;
+    tuned[1].plan.schedule.threads = 2;
     for (int i = 0; i < TOKENS * HIDDEN; i++) {
         x[i] = (float)i / 3;
     }

@@ -511,7 +511,7 @@ static void do_nothing(Call *call, Team *team, int64_t thread, int64_t threads) 
 START_TEST(child_packs_with_one_thread) {
     static LayerForward *const forwards[] = {do_nothing};
     Kind kind = make_kind();
-    kind.plan.chunk_tokens = kind.plan.block_rows = 1;
+    kind.plan.schedule.chunk_tokens = kind.plan.schedule.block_rows = 1;
     char weights[SHELL_PATH_BYTES + 128], cache[SHELL_PATH_BYTES + 128], error[512] = "";
     strcpy(weights, path_of("w.safetensors"));
     strcpy(cache, path_of("w.cache"));

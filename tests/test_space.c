@@ -51,23 +51,24 @@ static void check_plan(const Space *space, const Plan *plan) {
     Plan again = *plan;
     plan_layout(&again);
     ck_assert_mem_eq(&again, plan, sizeof again);
-    ck_assert_int_eq(plan->instance_bytes, standard->instance_bytes);
-    ck_assert_int_eq(plan->chunk_tokens, standard->chunk_tokens);
+    ck_assert_int_eq(plan->layout.instance_bytes, standard->layout.instance_bytes);
+    ck_assert_int_eq(plan->schedule.chunk_tokens, standard->schedule.chunk_tokens);
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &plan->roles[r];
-        if (!role->matrices) {
+        if (!role->layout.matrices) {
             continue;
         }
         ck_assert_int_eq(role->path, standard->roles[r].path);
-        ck_assert_int_eq(role->offset, standard->roles[r].offset);
+        ck_assert_int_eq(role->layout.offset, standard->roles[r].layout.offset);
         ck_assert_msg(role->max_rows >= 1 && role->max_rows <= TILE_MAX_ROWS && role->wide_rows <= role->max_rows,
                       "role %d: %d rows, two panels up to %d", r, role->max_rows, role->wide_rows);
         ck_assert_int_le(role->max_rows * role->tile_columns / space->target->lanes,
                          standard->roles[r].max_rows * standard->roles[r].tile_columns / space->target->lanes + 2);
         ck_assert(role->unroll >= 1 && role->prefetch >= 0 && role->widen_tiles >= 0);
     }
-    ck_assert_int_eq(plan->block_rows % plan->roles[ROLE_GATE_UP].max_rows, 0);
-    ck_assert(plan->block_rows > 0 && plan->few_tokens >= 1 && plan->up_tasks >= 1 && plan->down_tasks >= 1);
+    ck_assert_int_eq(plan->schedule.block_rows % plan->roles[ROLE_GATE_UP].max_rows, 0);
+    ck_assert(plan->schedule.block_rows > 0 && plan->schedule.few_tokens >= 1 && plan->schedule.up_tasks >= 1 &&
+              plan->schedule.down_tasks >= 1);
 }
 
 START_TEST(test_points_are_plans) {
@@ -123,8 +124,8 @@ START_TEST(test_clear) {
         space_clear(&plan);
         ck_assert_mem_eq(&plan, &first, sizeof plan);
     }
-    ck_assert_int_eq(first.chunk_tokens, space.standard.chunk_tokens);
-    ck_assert_int_eq(first.roles[ROLE_DOWN].panels, space.standard.roles[ROLE_DOWN].panels);
+    ck_assert_int_eq(first.schedule.chunk_tokens, space.standard.schedule.chunk_tokens);
+    ck_assert_int_eq(first.roles[ROLE_DOWN].layout.panels, space.standard.roles[ROLE_DOWN].layout.panels);
     ck_assert_mem_eq(&first.roles[ROLE_ROUTER], &space.standard.roles[ROLE_ROUTER], sizeof(Role));
 }
 END_TEST

@@ -55,7 +55,7 @@ START_TEST(test_bits) {
     space_make(&standard, target, &machine, &space);
     Bank bank;
     Diagnostics diagnostics = {0};
-    ck_assert_int_eq(bank_open(&bank, &standard, NULL, 3 * standard.instance_bytes, false, &diagnostics), 0);
+    ck_assert_int_eq(bank_open(&bank, &standard, NULL, 3 * standard.layout.instance_bytes, false, &diagnostics), 0);
     ck_assert_int_eq(bank.slots, 3);
     CandidateCache *cache = candidate_cache_create(target);
     void *x = fixture_tokens(&standard, TOKENS, 3);
@@ -458,7 +458,7 @@ START_TEST(test_teams) {
     ck_assert_msg(!tune_pool_open(&pool, "layer", &setup.standard, &setup.options, TUNE_POOL_ROOM, &diagnostics), "%s",
                   diagnostics.text);
     Plan bound = setup.standard;
-    bound.bind = BIND_COMPACT;
+    bound.schedule.bind = BIND_COMPACT;
     const Plan *turns[] = {&bound, &setup.standard, &bound, &setup.standard};
     ck_assert_int_eq(tune_pool_prepare(&pool, &bound, 0), 0);
     int allowed = cores_allowed(NULL, 0);
@@ -467,7 +467,7 @@ START_TEST(test_teams) {
         ck_assert_double_gt(tune_pool_measure(&pool, turns[i], 40), 0);
 #pragma omp parallel num_threads(2) reduction(min : narrowest)
         narrowest = cores_allowed(NULL, 0);
-        ck_assert_int_eq(narrowest, turns[i]->bind ? 1 : allowed);
+        ck_assert_int_eq(narrowest, turns[i]->schedule.bind ? 1 : allowed);
     }
     tune_pool_close(&pool);
 }

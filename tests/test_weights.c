@@ -39,9 +39,9 @@ static void name_of(Tensor tensor, int64_t matrices, int64_t matrix, const char 
 }
 
 static uint8_t *new_memory(const Plan *plan) {
-    uint8_t *memory = aligned_alloc(4096, (size_t)plan->instance_bytes);
+    uint8_t *memory = aligned_alloc(4096, (size_t)plan->layout.instance_bytes);
     ck_assert_ptr_nonnull(memory);
-    memset(memory, 0xff, (size_t)plan->instance_bytes);
+    memset(memory, 0xff, (size_t)plan->layout.instance_bytes);
     return memory;
 }
 
@@ -297,7 +297,7 @@ START_TEST(reads_scalars) {
                       error);
         uint8_t *memory = new_memory(&kind.plan);
         ck_assert_int_eq(packed_matrix(&kind.plan, memory, TENSOR_COE_WEIGHT, 0, &source), -1);
-        ck_assert_float_eq(((float *)(void *)(memory + kind.plan.coe_weight_offset))[0], 0.75f);
+        ck_assert_float_eq(((float *)(void *)(memory + kind.plan.layout.coe_weight_offset))[0], 0.75f);
         free(memory);
         store_free(&store);
     }

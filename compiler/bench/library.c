@@ -74,7 +74,7 @@ static int choose_kind(BenchLibrary *library, const char *layer, Diagnostics *di
 // Address space for all images; pages are only taken where weights are written.
 static int reserve_bank(BenchLibrary *library, int64_t cold_bytes, bool huge_pages, Diagnostics *diagnostics) {
     const Kind *kind = &library->kinds[library->kind];
-    int64_t image = packed_image_bytes(library->kinds, library->kind_count), instance = kind->plan.instance_bytes;
+    int64_t image = packed_image_bytes(library->kinds, library->kind_count), instance = kind->plan.layout.instance_bytes;
     int64_t wanted = (cold_bytes + instance - 1) / instance;
     library->is_capped = wanted > BENCH_MAX_SLOTS;
     library->slots = library->is_capped ? BENCH_MAX_SLOTS : wanted > 1 ? wanted : 1;
@@ -120,7 +120,7 @@ static int fill_bank(BenchLibrary *library, const Routing *routing, int threads,
         }
         uint8_t *instance = packed_image_instance(base, library->kind, index);
         if (s) {
-            memcpy(instance, library->instances[0], (size_t)kind->plan.instance_bytes);
+            memcpy(instance, library->instances[0], (size_t)kind->plan.layout.instance_bytes);
         } else {
             synthetic_fill(&kind->plan, instance, SEED, &routing->synthetic);
         }

@@ -129,7 +129,7 @@ static Bandwidth measure_bank(const BenchRun *run) {
         bandwidth_memory(run->machine, run->options->threads, bandwidth_seconds, &bandwidth);
         return bandwidth;
     }
-    int64_t bytes = library->plan->instance_bytes;
+    int64_t bytes = library->plan->layout.instance_bytes;
     ReadSet set = {library->instances, library->slots, bytes, bytes < READ_WINDOW ? bytes : READ_WINDOW};
     bandwidth_read(&set, run->options->threads, bandwidth_seconds, &bandwidth);
     bandwidth.huge_pages = library->huge_pages;
@@ -195,7 +195,7 @@ static BenchRow make_row(const BenchRun *run, const BenchLibrary *library, const
                     .max_error = NAN,
                     .bandwidth = bandwidth->gbytes_s,
                     .best_peak = run->peaks[run->best_path],
-                    .bank_bytes = library->slots * library->plan->instance_bytes};
+                    .bank_bytes = library->slots * library->plan->layout.instance_bytes};
     const char *name = library->loaded->artifact->name, *kind = library->kinds[library->kind].name;
     snprintf(row.layer, sizeof row.layer, library->kind_count > 1 ? "%.31s.%.63s" : "%.63s", name, kind);
     snprintf(row.routing, sizeof row.routing, "%s", run->options->routing.text);

@@ -11,7 +11,7 @@ static void plan_features(const Target *target, const Plan *plan, char *features
     features[0] = 0;
     for (int r = 0; r < ROLE_COUNT; r++) {
         const char *more = path_features(target, (Path)plan->roles[r].path);
-        if (plan->roles[r].matrices && *more) {
+        if (plan->roles[r].layout.matrices && *more) {
             size_t length = strlen(features);
             snprintf(features + length, size - length, "%s%s", length ? "," : "", more);
         }
@@ -75,7 +75,7 @@ static void emit_leave(Emission *e, const Plan *plan, int64_t kind) {
     bool used[PATH_COUNT] = {false};
     char name[64];
     for (int r = 0; r < ROLE_COUNT; r++) {
-        used[plan->roles[r].path] |= plan->roles[r].matrices > 0;
+        used[plan->roles[r].path] |= plan->roles[r].layout.matrices > 0;
     }
     snprintf(name, sizeof name, "tile_leave_%lld", (long long)kind);
     LLVMValueRef function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), NULL, 0, false));
@@ -94,7 +94,7 @@ Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, unsigned
     Emission e = emission_begin(target, "tiles");
     char part[32], features[256];
     for (int r = 0; r < ROLE_COUNT; r++) {
-        if (plan->roles[r].matrices && parts & 1u << r) {
+        if (plan->roles[r].layout.matrices && parts & 1u << r) {
             emit_role(&e, &plan->roles[r], role_names[r], kind);
         }
     }
@@ -153,7 +153,7 @@ bool emit_special_tile(const Plan *plan, int index, char name[EMIT_NAME_BYTES]) 
     const Role *role = &plan->roles[index / 3];
     bool there[] = {role->widen_tiles, role->widen_tiles, role->k_blocks > 1};
     snprintf(name, EMIT_NAME_BYTES, "tile_%s_%s", role_names[index / 3], kinds[index % 3]);
-    return role->matrices && there[index % 3];
+    return role->layout.matrices && there[index % 3];
 }
 
 // The optimiser does not always see that what is not there is never called.

@@ -42,9 +42,9 @@ static void tile_name(const Emission *e, const Role *role, TileKind kind, int ro
              kind == TILE_WIDENING  ? "widening"
              : kind == TILE_BLOCKED ? "block"
                                     : "tile",
-             format_names[role->weights], path_name((Path)role->path), rows, panels * PANEL_COLUMNS, (long long)role->depth_padded,
-             (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll, told ? -1 : role->prefetch,
-             told ? -1 : role->prefetch_far, told ? role->ahead_hint : role->prefetch_hint,
+             format_names[role->layout.weights], path_name((Path)role->path), rows, panels * PANEL_COLUMNS,
+             (long long)role->layout.depth_padded, (long long)role->input_stride, role->tile_columns * role->max_rows, role->unroll,
+             told ? -1 : role->prefetch, told ? -1 : role->prefetch_far, told ? role->ahead_hint : role->prefetch_hint,
              (long long)(told ? role->ahead_bytes : 0), e->target->name);
 }
 
@@ -181,7 +181,7 @@ static void emit_group(const Tiling *t, Step *step, Cursor *at, int64_t steps) {
     for (int s = 0; s < 2; s++) {
         for (int64_t line = 0; line < t->format->group_bytes && *streams[s] && t->first_column == 0; line += 64) {
             for (int64_t panel = 0; panel < (t->columns + PANEL_COLUMNS - 1) / PANEL_COLUMNS; panel++) {
-                emission_prefetch(e, *streams[s], panel * t->role->panel_bytes + line, hints[s]);
+                emission_prefetch(e, *streams[s], panel * t->role->layout.panel_bytes + line, hints[s]);
             }
         }
         *streams[s] = *streams[s] ? emission_address(e, *streams[s], t->format->group_bytes) : NULL;
@@ -196,8 +196,8 @@ static void emit_group(const Tiling *t, Step *step, Cursor *at, int64_t steps) {
 
 // All groups: a loop over the whole ones, then what is left of k.
 static void emit_groups(const Tiling *t, Step *step, Cursor *at) {
-    int64_t groups = t->role->depth_padded / t->format->group, left = t->role->depth_padded % t->format->group;
-    int64_t bytes = format_bytes((Format)t->role->weights, t->format->group);
+    int64_t groups = t->role->layout.depth_padded / t->format->group, left = t->role->layout.depth_padded % t->format->group;
+    int64_t bytes = format_bytes((Format)t->role->layout.weights, t->format->group);
     if (groups > 0) {
         Loop loop;
         loop_begin(t, step, at, groups * bytes, "group", &loop);
@@ -219,8 +219,8 @@ static int64_t output_offset(const Tiling *t, int i) {
 
 // Bytes from a panel to a column of it, or of the panel after it.
 static int64_t column_offset(const Role *role, int column) {
-    return column / PANEL_COLUMNS * role->panel_bytes +
-           column % PANEL_COLUMNS * format_facts[role->weights].step_bytes / PANEL_COLUMNS;
+    return column / PANEL_COLUMNS * role->layout.panel_bytes +
+           column % PANEL_COLUMNS * format_facts[role->layout.weights].step_bytes / PANEL_COLUMNS;
 }
 
 static void emit_pass(const Tiling *t) {
@@ -242,7 +242,7 @@ static void emit_pass(const Tiling *t) {
     for (int v = 0; v < step.vectors; v++) {
         int column = t->first_column + v * lanes;
         step.weight_offsets[v] = column_offset(t->role, column);
-        step.panel_offsets[v] = column / PANEL_COLUMNS * t->role->panel_bytes;
+        step.panel_offsets[v] = column / PANEL_COLUMNS * t->role->layout.panel_bytes;
         step.columns[v] = column % PANEL_COLUMNS;
     }
     Cursor start = {.a = LLVMGetParam(t->function, 0), .w = LLVMGetParam(t->function, 1)};
@@ -294,7 +294,7 @@ LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, i
     }
     Tiling tiling = {.e = e,
                      .role = role,
-                     .format = &format_facts[role->weights],
+                     .format = &format_facts[role->layout.weights],
                      .path = path,
                      .kind = kind,
                      .function = function,

@@ -46,7 +46,7 @@ static double role_megabytes(const Plan *plan, RoleName up, RoleName down) {
     double bytes = 0;
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &plan->roles[r];
-        bytes += r == (int)up || r == (int)down ? (double)(role->matrices * role->matrix_bytes) : 0;
+        bytes += r == (int)up || r == (int)down ? (double)(role->layout.matrices * role->layout.matrix_bytes) : 0;
     }
     return bytes * 1e-6;
 }

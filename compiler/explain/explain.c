@@ -26,7 +26,7 @@ static void explain_paths(const Explanation *e, int r, FILE *stream) {
         if (p == role->path) {
             continue;
         }
-        const char *reason = path_rejection(e->target, (Path)p, (Format)role->weights, role_class(&e->plan->layer, r));
+        const char *reason = path_rejection(e->target, (Path)p, (Format)role->layout.weights, role_class(&e->plan->layer, r));
         if (reason) {
             fprintf(stream, "; %s: %s", path_name((Path)p), reason);
         } else if (e->peaks) {
@@ -47,15 +47,15 @@ static void explain_tiles(const Explanation *e, FILE *stream) {
     }
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &e->plan->roles[r];
-        if (!role->matrices) {
+        if (!role->layout.matrices) {
             continue;
         }
         table_cell(&table, "%s", role_names[r]);
-        table_cell(&table, "%s", format_name((Format)role->weights));
-        table_cell(&table, "%lld", (long long)role->matrices);
-        table_cell(&table, "%lld", (long long)role->depth);
-        table_cell(&table, "%lld", (long long)role->columns);
-        table_cell(&table, "%lld", (long long)role->panels);
+        table_cell(&table, "%s", format_name((Format)role->layout.weights));
+        table_cell(&table, "%lld", (long long)role->layout.matrices);
+        table_cell(&table, "%lld", (long long)role->layout.depth);
+        table_cell(&table, "%lld", (long long)role->layout.columns);
+        table_cell(&table, "%lld", (long long)role->layout.panels);
         table_cell(&table, "%dx%d", role->max_rows, role->tile_columns);
         table_cell(&table, "%d rows", role->wide_rows);
         table_cell(&table, "%d", role->unroll);
@@ -84,13 +84,13 @@ static void loop_line(FILE *stream, int level, const char *step, const char *for
 static void explain_loops(const Plan *plan, FILE *stream) {
     const Layer *layer = &plan->layer;
     int one_pass = layer->iterations == 1, level = one_pass ? 1 : 2;
-    long long few = (long long)plan->few_tokens;
+    long long few = (long long)plan->schedule.few_tokens;
     char step[96], tasks[2][32];
     for (int i = 0; i < 2; i++) {
-        long long count = (long long)(i ? plan->down_tasks : plan->up_tasks);
+        long long count = (long long)(i ? plan->schedule.down_tasks : plan->schedule.up_tasks);
         snprintf(tasks[i], sizeof tasks[i], "%lld task%s a thread", count, count == 1 ? "" : "s");
     }
-    snprintf(step, sizeof step, "for each chunk of up to %lld tokens", (long long)plan->chunk_tokens);
+    snprintf(step, sizeof step, "for each chunk of up to %lld tokens", (long long)plan->schedule.chunk_tokens);
     loop_line(stream, 0, step, "%s", "");
     loop_line(stream, 1, "x = norm(h)", "rows shared out");
     if (!one_pass) {
@@ -102,7 +102,7 @@ static void explain_loops(const Plan *plan, FILE *stream) {
     loop_line(stream, level, step, "rows shared out (up to %lld tokens: columns, and a barrier)", few);
     loop_line(stream, level, "barrier", "%s", "");
     loop_line(stream, level, "sort tokens by expert", "every thread for itself");
-    snprintf(step, sizeof step, "gate/up: expert, %lld-row block, panel, tile", (long long)plan->block_rows);
+    snprintf(step, sizeof step, "gate/up: expert, %lld-row block, panel, tile", (long long)plan->schedule.block_rows);
     loop_line(stream, level, step, "%s", tasks[0]);
     loop_line(stream, level, "barrier", "%s", "");
     loop_line(stream, level, "down: expert, block, panel, tile, combine", "%s, which owns columns and walks all experts in order",
@@ -177,7 +177,7 @@ void explain_layer(const Explanation *e, FILE *stream) {
     }
     fprintf(stream, "\n### Paths\n\n");
     for (int r = 0; r < ROLE_COUNT; r++) {
-        if (plan->roles[r].matrices) {
+        if (plan->roles[r].layout.matrices) {
             explain_paths(e, r, stream);
         }
     }
@@ -186,8 +186,9 @@ void explain_layer(const Explanation *e, FILE *stream) {
     fprintf(stream, "\n### Loop nest, %d thread%s\n\n", e->threads, e->threads == 1 ? "" : "s");
     explain_loops(plan, stream);
     fprintf(stream, "\n### Memory\n\nweights %s an instance, workspace %s for %lld tokens\n",
-            report_bytes(one, plan->instance_bytes), report_bytes(two, plan_workspace(plan, plan->chunk_tokens, e->threads).bytes),
-            (long long)plan->chunk_tokens);
+            report_bytes(one, plan->layout.instance_bytes),
+            report_bytes(two, plan_workspace(plan, plan->schedule.chunk_tokens, e->threads).bytes),
+            (long long)plan->schedule.chunk_tokens);
     fprintf(stream, "\n### Work and predicted time, uniform routing, cold weights\n\n");
     explain_prediction(e, stream);
     explain_placement(e, stream);

@@ -97,7 +97,7 @@ static void explain_reason(const Explanation *e, int recommended, FILE *stream) 
                 placement_figures(e->plan, e->machine, &choice.placement, choice.weights, e->rates, e->workload->tokens[i]);
             fprintf(stream, "%s %lld token%s by %s", i ? "," : "", (long long)f.tokens, plural(f.tokens), bound_names[f.bound]);
         }
-        fprintf(stream, "; down has %lld panels to give to threads.", (long long)e->plan->roles[ROLE_DOWN].panels);
+        fprintf(stream, "; down has %lld panels to give to threads.", (long long)e->plan->roles[ROLE_DOWN].layout.panels);
     }
     if (all.slow && recommended <= all.own) {
         fprintf(stream, " The slower cores (%d) would be waited for: down gives every thread as many columns.", all.slow);

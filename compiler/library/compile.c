@@ -55,7 +55,7 @@ Features compile_features(const Target *target, const Plan *plans, int64_t count
     features_add(&features, target->requires);
     for (int64_t i = 0; i < count; i++) {
         for (int r = 0; r < ROLE_COUNT; r++) {
-            if (plans[i].roles[r].matrices) {
+            if (plans[i].roles[r].layout.matrices) {
                 features_add(&features, path_requires(target, (Path)plans[i].roles[r].path));
             }
         }

@@ -19,7 +19,7 @@ static int reserve(Bank *bank, Diagnostics *diagnostics) {
     if (bank->memory == MAP_FAILED) {
         bank->memory = NULL;
         diagnostics_add(diagnostics, NULL, 0, 0, "out of memory for a bank of %lld instances of %lld bytes", (long long)bank->slots,
-                        (long long)bank->kind.plan.instance_bytes);
+                        (long long)bank->kind.plan.layout.instance_bytes);
         return -1;
     }
     madvise(bank->memory, (size_t)bank->memory_bytes, bank->huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -29,7 +29,7 @@ static int reserve(Bank *bank, Diagnostics *diagnostics) {
 
 int bank_open(Bank *bank, const Plan *plan, const RoutingSkew *routing, int64_t cold_bytes, bool huge_pages,
               Diagnostics *diagnostics) {
-    int64_t wanted = (cold_bytes + plan->instance_bytes - 1) / plan->instance_bytes;
+    int64_t wanted = (cold_bytes + plan->layout.instance_bytes - 1) / plan->layout.instance_bytes;
     memset(bank, 0, sizeof *bank);
     bank->slots = wanted > 1 ? wanted : 1;
     bank->huge_pages = huge_pages;
@@ -41,10 +41,10 @@ int bank_open(Bank *bank, const Plan *plan, const RoutingSkew *routing, int64_t 
     const uint8_t *first = packed_image_instance(bank->image, 0, 0);
     synthetic_fill(plan, packed_image_instance(bank->image, 0, 0), SEED, routing);
     // Their values do not matter, their addresses do. By all threads: it is the kernel's zeroing of pages that takes time.
-    const int64_t piece = HUGE_PAGE, pieces = (plan->instance_bytes + piece - 1) / piece;
+    const int64_t piece = HUGE_PAGE, pieces = (plan->layout.instance_bytes + piece - 1) / piece;
 #pragma omp parallel for schedule(static)
     for (int64_t i = pieces; i < bank->slots * pieces; i++) {
-        int64_t offset = i % pieces * piece, left = plan->instance_bytes - offset;
+        int64_t offset = i % pieces * piece, left = plan->layout.instance_bytes - offset;
         memcpy(packed_image_instance(bank->image, 0, i / pieces) + offset, first + offset, (size_t)(left < piece ? left : piece));
     }
     packed_image_seal(bank->image);  // without the weights' checksums, which nobody asks for

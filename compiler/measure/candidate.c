@@ -65,7 +65,7 @@ static void strip(const Plan *plan, unsigned part, Plan *out) {
         Role *role = &out->roles[r];
         if (part == EMIT_LEAVE) {
             role->path = plan->roles[r].path;
-            role->matrices = plan->roles[r].matrices;
+            role->layout.matrices = plan->roles[r].layout.matrices;
         } else if (part == r) {
             *role = plan->roles[r];
         }
@@ -133,7 +133,7 @@ static int load_part(Candidate *candidate, CandidateCache *cache, const Plan *pl
 
 static int load(Candidate *candidate, CandidateCache *cache, const Plan *plan, bool shipped, Diagnostics *diagnostics) {
     for (unsigned part = 0; part <= PART_SHARED; part++) {
-        bool absent = part < ROLE_COUNT ? !plan->roles[part].matrices : part == (shipped ? PART_SHARED : PART_SHIPPED);
+        bool absent = part < ROLE_COUNT ? !plan->roles[part].layout.matrices : part == (shipped ? PART_SHARED : PART_SHIPPED);
         if (!absent && load_part(candidate, cache, plan, part, diagnostics)) {
             return -1;
         }
@@ -161,9 +161,10 @@ Candidate *candidate_open(CandidateCache *cache, const Plan *plan, bool shipped,
     snprintf(candidate->contents.target, sizeof candidate->contents.target, "%s", cache->target->name);
     candidate->kind = bank->kind;
     candidate->kind.plan = *plan;
-    Options options = {.size = sizeof options, .threads = plan->threads ? plan->threads : threads, .max_tokens = max_tokens};
-    options.huge_pages = plan->huge_pages ? 1 : -1;
-    options.bind = plan->bind ? plan->bind : -1;
+    Options options = {
+        .size = sizeof options, .threads = plan->schedule.threads ? plan->schedule.threads : threads, .max_tokens = max_tokens};
+    options.huge_pages = plan->schedule.huge_pages ? 1 : -1;
+    options.bind = plan->schedule.bind ? plan->schedule.bind : -1;
     if (instance_open_memory(&candidate->contents, &candidate->kind, candidate->forwards, bank->image, (size_t)bank->image_bytes,
                              &options, &candidate->library, error, sizeof error)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);

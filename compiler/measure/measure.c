@@ -69,12 +69,16 @@ int measure_peak(const char *name, Path path, int threads, double *gflops, Diagn
 // A role like a layer's gate/up, in the shape that the target's default tile has.
 static Role tile_role(const Target *target, Path path) {
     const PathFacts *facts = &path_facts[path];
-    Role role = {.matrices = 1, .depth = TILE_DEPTH, .depth_padded = TILE_DEPTH, .columns = PANEL_COLUMNS, .panels = 1};
+    Role role = {.layout.matrices = 1,
+                 .layout.depth = TILE_DEPTH,
+                 .layout.depth_padded = TILE_DEPTH,
+                 .layout.columns = PANEL_COLUMNS,
+                 .layout.panels = 1};
     target_shape_role(target, path, &role);
-    role.weights = facts->weights;
+    role.layout.weights = facts->weights;
     role.input = facts->input;
-    role.panel_bytes = role.matrix_bytes = format_bytes((Format)role.weights, TILE_DEPTH);
-    role.ahead_bytes = role.panel_bytes / 2;
+    role.layout.panel_bytes = role.layout.matrix_bytes = format_bytes((Format)role.layout.weights, TILE_DEPTH);
+    role.ahead_bytes = role.layout.panel_bytes / 2;
     role.input_stride = TILE_DEPTH * form_bytes[role.input] + 64;
     return role;
 }
@@ -83,7 +87,7 @@ static Role tile_role(const Target *target, Path path) {
 static void sweep(TileFunction *tile, const Role *role, const uint8_t *a, const uint8_t *w, float *out) {
     for (int panel = 0; panel < TILE_TEST_PANELS; panel++) {
         for (int block = 0; block < TILE_TEST_BLOCKS; block++) {
-            const uint8_t *panel_weights = w + panel * role->panel_bytes;
+            const uint8_t *panel_weights = w + panel * role->layout.panel_bytes;
             tile(a + block * role->max_rows * role->input_stride, panel_weights, out, panel_weights, 16, NULL);
         }
     }
@@ -99,7 +103,7 @@ int measure_tile(const char *name, Path path, double *gflops, Diagnostics *diagn
     Jit *jit = object ? jit_load(object, diagnostics) : NULL;
     TileFunction *tile = jit ? (TileFunction *)jit_function(jit, "tile_0") : NULL;
     size_t a_bytes = (size_t)(TILE_TEST_BLOCKS * role.max_rows * role.input_stride),
-           w_bytes = (size_t)(TILE_TEST_PANELS * role.panel_bytes);
+           w_bytes = (size_t)(TILE_TEST_PANELS * role.layout.panel_bytes);
     uint8_t *memory = aligned_alloc(64, (a_bytes + w_bytes + 63) / 64 * 64);
     if (!tile || !memory) {
         jit_free(jit);

@@ -58,19 +58,20 @@ static int measure_tall(const Bench *b, const Role *role, Statistics *time) {
     TileFunction *tile;
     float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
     Jit *jit = load_tile(b, role, role->max_rows, 1, &tile);
-    const uint8_t *weights = packed_image_instance(b->bank->image, 0, 0) + role->offset;
-    int64_t panels = role->panels < PANELS ? role->panels : PANELS;
+    const uint8_t *weights = packed_image_instance(b->bank->image, 0, 0) + role->layout.offset;
+    int64_t panels = role->layout.panels < PANELS ? role->layout.panels : PANELS;
     double samples[TABLE_SAMPLES];
     for (int i = -1; tile && i < b->samples; i++) {  // the first warms up
         double start = statistics_clock();
         for (int64_t panel = 0; panel < panels; panel++) {
             for (int block = 0; block < BLOCKS; block++) {
-                const uint8_t *w = weights + panel * role->panel_bytes;
+                const uint8_t *w = weights + panel * role->layout.panel_bytes;
                 tile(b->rows + block * role->max_rows * role->input_stride, w, out, w, 16, NULL);
             }
         }
         double seconds = statistics_clock() - start;
-        samples[i < 0 ? 0 : i] = seconds / (2e-9 * (double)(panels * BLOCKS * role->max_rows * PANEL_COLUMNS * role->depth_padded));
+        samples[i < 0 ? 0 : i] =
+            seconds / (2e-9 * (double)(panels * BLOCKS * role->max_rows * PANEL_COLUMNS * role->layout.depth_padded));
     }
     jit_free(jit);
     *time = statistics_of(samples, tile ? (size_t)b->samples : 0);
@@ -79,8 +80,9 @@ static int measure_tall(const Bench *b, const Role *role, Statistics *time) {
 
 // Of all matrices in the bank, one after the other: none comes again before the others.
 static const uint8_t *bank_matrix(const Bench *b, const Role *role, int64_t index) {
-    int64_t at = index % (b->bank->slots * role->matrices);
-    return packed_image_instance(b->bank->image, 0, at / role->matrices) + role->offset + at % role->matrices * role->matrix_bytes;
+    int64_t at = index % (b->bank->slots * role->layout.matrices);
+    return packed_image_instance(b->bank->image, 0, at / role->layout.matrices) + role->layout.offset +
+           at % role->layout.matrices * role->layout.matrix_bytes;
 }
 
 // Seconds for 1e9 bytes of a low tile over matrices of the bank that were not read for long, one or two panels at once.
@@ -88,8 +90,8 @@ static int measure_stream(Bench *b, const Role *role, int rows, int panels, Stat
     TileFunction *tile;
     Jit *jit = load_tile(b, role, rows, panels, &tile);
     int64_t advance = role->ahead_bytes / plan_steps(role);
-    int64_t matrices = STREAM_BYTES / role->matrix_bytes + 1;
-    matrices = matrices < role->matrices ? matrices : role->matrices;
+    int64_t matrices = STREAM_BYTES / role->layout.matrix_bytes + 1;
+    matrices = matrices < role->layout.matrices ? matrices : role->layout.matrices;
     double samples[TABLE_SAMPLES];
     for (int i = 0; tile && i < b->samples; i++, b->cursor++) {
         double start = statistics_clock();
@@ -98,14 +100,14 @@ static int measure_stream(Bench *b, const Role *role, int rows, int panels, Stat
             float out[TILE_MAX_ROWS * TILE_STRIDE] __attribute__((aligned(64)));
 #pragma omp for schedule(static)
             for (int64_t m = 0; m < matrices; m++) {
-                for (int64_t panel = 0; panel + panels <= role->panels; panel += panels) {
-                    const uint8_t *w = bank_matrix(b, role, b->cursor * matrices + m) + panel * role->panel_bytes;
-                    tile(b->rows, w, out, w + panels * role->panel_bytes, advance, NULL);
+                for (int64_t panel = 0; panel + panels <= role->layout.panels; panel += panels) {
+                    const uint8_t *w = bank_matrix(b, role, b->cursor * matrices + m) + panel * role->layout.panel_bytes;
+                    tile(b->rows, w, out, w + panels * role->layout.panel_bytes, advance, NULL);
                 }
             }
         }
-        samples[i] =
-            (statistics_clock() - start) / (1e-9 * (double)(matrices * (role->panels / panels * panels) * role->panel_bytes));
+        samples[i] = (statistics_clock() - start) /
+                     (1e-9 * (double)(matrices * (role->layout.panels / panels * panels) * role->layout.panel_bytes));
     }
     jit_free(jit);
     *time = statistics_of(samples, tile ? (size_t)b->samples : 0);
@@ -123,7 +125,7 @@ static int rate_tall(const Bench *b, const Role *role, double *gflops) {
 // GB/s of one row, two panels at once where the role does that.
 static int rate_stream(Bench *b, const Role *role, double *gbytes_s) {
     Statistics time;
-    int status = measure_stream(b, role, 1, role->wide_rows >= 1 && role->panels > 1 ? 2 : 1, &time);
+    int status = measure_stream(b, role, 1, role->wide_rows >= 1 && role->layout.panels > 1 ? 2 : 1, &time);
     *gbytes_s = status ? 0 : 1 / time.median;
     return status;
 }
@@ -228,7 +230,7 @@ static int heights_of(const Space *space, int role, RatesTileKind kind) {
     int knob = space_role_knob(space, role, KNOB_WIDE);
     int most = knob < 0 ? 1 : (int)space->knobs[knob].values[space->knobs[knob].count - 1];
     most = most > 1 ? most : 1;
-    return kind == RATES_TALL ? 1 : kind == RATES_LOW ? most : space->standard.roles[role].panels > 1 ? most : 0;
+    return kind == RATES_TALL ? 1 : kind == RATES_LOW ? most : space->standard.roles[role].layout.panels > 1 ? most : 0;
 }
 
 // All tiles of a kind, not measured yet. tiles: NULL counts only.

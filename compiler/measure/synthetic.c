@@ -30,7 +30,7 @@ static uint32_t panel_mask(const Role *role, int64_t panel, int gated, int64_t w
     for (int64_t c = 0; c < PANEL_COLUMNS; c++) {
         int64_t column = panel * PANEL_COLUMNS + c;
         int64_t row = gated ? column / (2 * PANEL_GROUP) * PANEL_GROUP + column % PANEL_GROUP : column;
-        mask |= (uint32_t)(row < (gated ? width : role->columns)) << c;
+        mask |= (uint32_t)(row < (gated ? width : role->layout.columns)) << c;
     }
     return mask;
 }
@@ -46,15 +46,15 @@ static void random_line(uint64_t *state, int16_t *line) {
 // One panel, step by step.
 static void fill_panel(const Role *role, uint32_t mask, float scale, uint64_t state, uint8_t *panel) {
     int16_t lines[FORMAT_MAX_STEP][PANEL_COLUMNS];
-    int step = format_facts[role->weights].step;
+    int step = format_facts[role->layout.weights].step;
     FormatRandom random = {.lines = (const int16_t(*)[PANEL_COLUMNS])lines, .scale = scale};
-    for (; random.k < role->depth_padded; random.k += step) {
+    for (; random.k < role->layout.depth_padded; random.k += step) {
         for (int i = 0; i < step; i++) {
-            bool real = random.k + i < role->depth;
+            bool real = random.k + i < role->layout.depth;
             random.mask[i] = real ? mask : 0;
             random_line(&state, lines[i]);
         }
-        format_random((Format)role->weights, panel, &random);
+        format_random((Format)role->layout.weights, panel, &random);
     }
 }
 
@@ -62,12 +62,12 @@ static void fill_role(const Plan *plan, uint8_t *instance, RoleName name, uint64
     const Role *role = &plan->roles[name];
     int shared = name == ROLE_SHARED_GATE_UP, gated = (name == ROLE_GATE_UP || shared) && plan->layer.gated;
     int64_t width = shared ? plan->layer.shared_intermediate : plan->layer.intermediate;
-    double variance = (name == ROLE_ROUTER ? router_variance : 1) / (double)(role->depth ? role->depth : 1);
+    double variance = (name == ROLE_ROUTER ? router_variance : 1) / (double)(role->layout.depth ? role->layout.depth : 1);
     float scale = (float)(sqrt(3 * variance) / 32768);  // uniform on [-1, 1) has variance 1/3
 #pragma omp parallel for schedule(static)
-    for (int64_t p = 0; p < role->matrices * role->panels; p++) {
-        uint8_t *panel = instance + role->offset + p * role->panel_bytes;
-        uint32_t mask = panel_mask(role, p % role->panels, gated, width);
+    for (int64_t p = 0; p < role->layout.matrices * role->layout.panels; p++) {
+        uint8_t *panel = instance + role->layout.offset + p * role->layout.panel_bytes;
+        uint32_t mask = panel_mask(role, p % role->layout.panels, gated, width);
         uint64_t state = seed_of(seed, (uint64_t)name + 1, (uint64_t)p);
         fill_panel(role, mask, scale, state, panel);
     }
@@ -148,12 +148,12 @@ static void fill_vectors(const Plan *plan, uint8_t *instance, uint64_t seed) {
 static void clear_padding(const Plan *plan, uint8_t *instance) {
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &plan->roles[r];
-        size_t bytes = (size_t)(role->matrices * role->panels * PANEL_COLUMNS) * sizeof(float);
-        if (role->matrices && role->bias_offset >= 0) {
-            memset(instance + role->bias_offset, 0, bytes);
+        size_t bytes = (size_t)(role->layout.matrices * role->layout.panels * PANEL_COLUMNS) * sizeof(float);
+        if (role->layout.matrices && role->layout.bias_offset >= 0) {
+            memset(instance + role->layout.bias_offset, 0, bytes);
         }
-        if (r == ROLE_ROUTER && plan->correction_offset >= 0) {
-            memset(instance + plan->correction_offset, 0, bytes);
+        if (r == ROLE_ROUTER && plan->layout.correction_offset >= 0) {
+            memset(instance + plan->layout.correction_offset, 0, bytes);
         }
     }
 }

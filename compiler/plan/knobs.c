@@ -41,7 +41,7 @@ static void add_tiles(const Space *space, const Role *role, SpaceKnob *knob) {
 static void add_k_blocks(const Space *space, const Role *role, SpaceKnob *knob) {
     (void)space;
     for (int64_t blocks = 1; blocks <= 8; blocks *= 2) {
-        if (role->depth_padded % (plan_whole_k(role) * blocks) == 0) {
+        if (role->layout.depth_padded % (plan_whole_k(role) * blocks) == 0) {
             add_value(knob, blocks);
         }
     }
@@ -87,15 +87,15 @@ static void add_bindings(const Space *space, const Role *role, SpaceKnob *knob) 
 // --- what is no plain field --------------------------------------------------------------------------------------------------
 
 static int64_t block_percent(const Space *space, const Plan *plan) {
-    return plan->block_rows * plan->roles[ROLE_GATE_UP].input_stride * 100 / space->l2_bytes;
+    return plan->schedule.block_rows * plan->roles[ROLE_GATE_UP].input_stride * 100 / space->l2_bytes;
 }
 
 // Whole tiles in a share of the second-level cache: in rows of the tile, which is therefore set before.
 static void set_block(const Space *space, Plan *plan, int64_t percent) {
     const Role *up = &plan->roles[ROLE_GATE_UP];
     bool standard = percent == block_percent(space, &space->standard);  // which was rounded down
-    int64_t rows = standard ? space->standard.block_rows : space->l2_bytes * percent / 100 / up->input_stride;
-    plan->block_rows = rows > up->max_rows ? rows / up->max_rows * up->max_rows : up->max_rows;
+    int64_t rows = standard ? space->standard.schedule.block_rows : space->l2_bytes * percent / 100 / up->input_stride;
+    plan->schedule.block_rows = rows > up->max_rows ? rows / up->max_rows * up->max_rows : up->max_rows;
 }
 
 static int64_t shared_widen_tiles(const Role *shared, int64_t value) {
@@ -103,7 +103,7 @@ static int64_t shared_widen_tiles(const Role *shared, int64_t value) {
 }
 
 static int64_t shared_k_blocks(const Role *shared, int64_t value) {
-    return shared->depth_padded % (plan_whole_k(shared) * value) ? 1 : value;
+    return shared->layout.depth_padded % (plan_whole_k(shared) * value) ? 1 : value;
 }
 
 // --- what does not go together -----------------------------------------------------------------------------------------------
@@ -131,7 +131,9 @@ static const char *far_misfit(const Space *space, const Plan *plan, const Role *
 
 static const char *bind_misfit(const Space *space, const Plan *plan, const Role *role, const Role *standard) {
     (void)role, (void)standard;
-    return plan->threads == 1 && plan->bind != space->standard.bind ? "one thread keeps the default's binding" : NULL;
+    return plan->schedule.threads == 1 && plan->schedule.bind != space->standard.schedule.bind
+               ? "one thread keeps the default's binding"
+               : NULL;
 }
 
 // --- the table ---------------------------------------------------------------------------------------------------------------
@@ -190,7 +192,7 @@ void knob_set(const Space *space, Plan *plan, KnobKind kind, int role, int64_t v
     }
     Role *own = &plan->roles[role], *shared = &plan->roles[role == ROLE_GATE_UP ? ROLE_SHARED_GATE_UP : ROLE_SHARED_DOWN];
     set_fields(knob, own, value);
-    if (shared->matrices && shared->path == own->path) {
+    if (shared->layout.matrices && shared->path == own->path) {
         set_fields(knob, shared, knob->shared_value ? knob->shared_value(shared, value) : value);
     }
 }

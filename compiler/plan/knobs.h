@@ -6,13 +6,13 @@
 
 #include "space.h"
 
-// A field of Role or Plan (templates/plan.h), 4 or 8 bytes wide.
+// A field of Role, or of a plan's schedule (templates/plan.h), 4 or 8 bytes wide.
 typedef struct KnobField {
     size_t offset, bytes;  // bytes 0: none
     bool of_role;
 } KnobField;
 #define ROLE_FIELD(name) {offsetof(Role, name), sizeof(((const Role *)0)->name), true}
-#define PLAN_FIELD(name) {offsetof(Plan, name), sizeof(((const Plan *)0)->name), false}
+#define PLAN_FIELD(name) {offsetof(Plan, schedule.name), sizeof(((const Plan *)0)->schedule.name), false}
 
 enum { KNOB_MAX_LISTED = 8 };
 #define VALUES(...) .listed = {__VA_ARGS__}, .listed_count = sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)

@@ -1,4 +1,4 @@
-// The part of a plan that follows from the layer alone: shapes of the matrix roles and where each lies in packed weights.
+// The layout of packed weights, which follows from the layer alone, and the forms of activations, which follow from the paths.
 // Layout: norm, norm bias, coe weights, router matrices, router biases, corrections, gate/up of every expert, its biases, down, its
 // biases, then the same for the shared experts. Every section and every panel starts at a multiple of
 // WEIGHTS_ALIGNMENT.
@@ -23,54 +23,73 @@ static int64_t row_stride(int64_t columns, Form form) {
     return (lines | 1) * 64;
 }
 
-static void role_place(Role *role, int64_t matrices, int64_t depth, int64_t columns, Format weights, int biased, int64_t *end) {
-    role->matrices = matrices;
-    role->depth = depth;
-    role->depth_padded = plan_round_up(depth, format_facts[weights].step > 2 ? format_facts[weights].step : 2);
-    role->columns = columns;
-    role->panels = plan_round_up(columns, PANEL_COLUMNS) / PANEL_COLUMNS;
-    role->weights = weights;
-    role->panel_bytes = plan_round_up(format_bytes(weights, role->depth_padded), 64);
-    role->ahead_bytes = role->panel_bytes / 2 / 64 * 64;
-    role->matrix_bytes = role->panels * role->panel_bytes;
-    role->offset = take(end, matrices * role->matrix_bytes);
-    role->bias_offset = biased ? take(end, matrices * role->panels * PANEL_COLUMNS * 4) : -1;
+static void lay_out(MatrixLayout *layout, int64_t matrices, int64_t depth, int64_t columns, Format weights, int biased,
+                    int64_t *end) {
+    int64_t step = format_facts[weights].step;
+    layout->matrices = matrices;
+    layout->depth = depth;
+    layout->depth_padded = plan_round_up(depth, step > 2 ? step : 2);
+    layout->columns = columns;
+    layout->panels = plan_round_up(columns, PANEL_COLUMNS) / PANEL_COLUMNS;
+    layout->weights = weights;
+    layout->panel_bytes = plan_round_up(format_bytes(weights, layout->depth_padded), WEIGHTS_ALIGNMENT);
+    layout->matrix_bytes = layout->panels * layout->panel_bytes;
+    layout->offset = take(end, matrices * layout->matrix_bytes);
+    layout->bias_offset = biased ? take(end, matrices * layout->panels * PANEL_COLUMNS * 4) : -1;
+}
+
+// Gate and up of one pool, and down, in this order.
+static void lay_out_experts(Plan *plan, RoleName gate_up, RoleName down, int64_t count, int64_t intermediate, int biased,
+                            int64_t *end) {
+    const Layer *layer = &plan->layer;
+    lay_out(&plan->roles[gate_up].layout, count, layer->hidden, gate_up_columns(intermediate, layer->gated),
+            plan_format(layer, gate_up), biased, end);
+    lay_out(&plan->roles[down].layout, count, intermediate, layer->hidden, plan_format(layer, down), biased, end);
+}
+
+// Of the layer alone.
+static void lay_out_weights(Plan *plan) {
+    const Layer *layer = &plan->layer;
+    Layout *layout = &plan->layout;
+    int64_t end = 0, hidden = layer->hidden, routers = layer_routers(layer);
+    layout->norm_offset = layer->norm == NORM_NONE ? -1 : take(&end, hidden * 4);
+    layout->norm_bias_offset = layer_has_tensor(layer, TENSOR_NORM_BIAS) ? take(&end, hidden * 4) : -1;
+    layout->coe_weight_offset = layer->coe_weight ? take(&end, (layer->iterations - 1) * 4) : -1;
+    MatrixLayout *router = &plan->roles[ROLE_ROUTER].layout;
+    lay_out(router, routers, hidden, layer_router_columns(layer), plan_format(layer, ROLE_ROUTER), layer->router_bias, &end);
+    layout->correction_offset = layer->correction ? take(&end, routers * router->panels * PANEL_COLUMNS * 4) : -1;
+    lay_out_experts(plan, ROLE_GATE_UP, ROLE_DOWN, layer->experts, layer->intermediate, layer->expert_bias, &end);
+    if (layer->shared_experts) {
+        lay_out_experts(plan, ROLE_SHARED_GATE_UP, ROLE_SHARED_DOWN, layer->shared_experts, layer->shared_intermediate,
+                        layer->shared_bias, &end);
+    } else {
+        memset(&plan->roles[ROLE_SHARED_GATE_UP], 0, 2 * sizeof(Role));
+        plan->roles[ROLE_SHARED_GATE_UP].layout.bias_offset = plan->roles[ROLE_SHARED_DOWN].layout.bias_offset = -1;
+    }
+    layout->instance_bytes = plan_round_up(end, 4096);
 }
 
 void plan_layout(Plan *plan) {
-    const Layer *layer = &plan->layer;
-    Role *roles = plan->roles;
-    int64_t end = 0, hidden = layer->hidden, shared = layer->shared_experts;
-    plan->norm_offset = layer->norm == NORM_NONE ? -1 : take(&end, hidden * 4);
-    plan->norm_bias_offset = layer_has_tensor(layer, TENSOR_NORM_BIAS) ? take(&end, hidden * 4) : -1;
-    plan->coe_weight_offset = layer->coe_weight ? take(&end, (layer->iterations - 1) * 4) : -1;
-    role_place(&roles[ROLE_ROUTER], layer_routers(layer), hidden, layer_router_columns(layer), plan_format(layer, ROLE_ROUTER),
-               layer->router_bias, &end);
-    plan->correction_offset =
-        layer->correction ? take(&end, layer_routers(layer) * roles[ROLE_ROUTER].panels * PANEL_COLUMNS * 4) : -1;
-    role_place(&roles[ROLE_GATE_UP], layer->experts, hidden, gate_up_columns(layer->intermediate, layer->gated),
-               plan_format(layer, ROLE_GATE_UP), layer->expert_bias, &end);
-    role_place(&roles[ROLE_DOWN], layer->experts, layer->intermediate, hidden, plan_format(layer, ROLE_DOWN), layer->expert_bias,
-               &end);
-    if (shared) {
-        role_place(&roles[ROLE_SHARED_GATE_UP], shared, hidden, gate_up_columns(layer->shared_intermediate, layer->gated),
-                   plan_format(layer, ROLE_SHARED_GATE_UP), layer->shared_bias, &end);
-        role_place(&roles[ROLE_SHARED_DOWN], shared, layer->shared_intermediate, hidden, plan_format(layer, ROLE_SHARED_DOWN),
-                   layer->shared_bias, &end);
-    } else {
-        memset(&roles[ROLE_SHARED_GATE_UP], 0, 2 * sizeof(Role));
-        roles[ROLE_SHARED_GATE_UP].bias_offset = roles[ROLE_SHARED_DOWN].bias_offset = -1;
-    }
-    plan->instance_bytes = plan_round_up(end, 4096);
+    lay_out_weights(plan);
     for (int r = 0; r < ROLE_COUNT; r++) {
-        Role *role = &roles[r];
-        if (!role->matrices) {
+        Role *role = &plan->roles[r];
+        if (!role->layout.matrices) {
             role->input_stride = 0;
             continue;
         }
-        role->round_input = layer->compute == COMPUTE_BF16 && r != ROLE_ROUTER;  // the router decides in fp32 always
+        role->ahead_bytes = role->layout.panel_bytes / 2 / 64 * 64;
+        role->round_input = plan->layer.compute == COMPUTE_BF16 && r != ROLE_ROUTER;  // the router decides in fp32 always
         role->input = path_facts[role->path].input;
-        int64_t width = plan_round_up(role->depth_padded, PANEL_COLUMNS);  // down reads what whole gate/up panels wrote
-        role->input_stride = row_stride(width, (Form)role->input);
+        role->whole_rows = (r == ROLE_DOWN || r == ROLE_SHARED_DOWN) && form_needs_rows[role->input];
+        int64_t width = plan_round_up(role->layout.depth_padded, PANEL_COLUMNS);  // down reads what whole gate/up panels wrote
+        role->input_stride = row_stride(width, role->whole_rows ? FORM_FP32 : (Form)role->input);
     }
+}
+
+bool plan_same_layout(const Plan *one, const Plan *other) {
+    bool same = !memcmp(&one->layout, &other->layout, sizeof one->layout);
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        same = same && !memcmp(&one->roles[r].layout, &other->roles[r].layout, sizeof one->roles[r].layout);
+    }
+    return same;
 }

@@ -94,11 +94,11 @@ static void find_speeds(Dealing *work) {
 }
 
 static int64_t pairs(const Role *role) {
-    return (role->panels + 1) / 2;
+    return (role->layout.panels + 1) / 2;
 }
 
 static double role_bytes(const Role *role) {
-    return (double)(role->matrices ? role->matrix_bytes : 0);
+    return (double)(role->layout.matrices ? role->layout.matrix_bytes : 0);
 }
 
 // The expected excess of a node's chosen experts over the share of the choice that its threads can do in time: these are read by
@@ -127,7 +127,7 @@ static double experts_remote_part(const Dealing *work, double distinct) {
 }
 
 static bool is_few(const Dealing *work) {
-    return work->tokens <= work->plan->few_tokens;
+    return work->tokens <= work->plan->schedule.few_tokens;
 }
 
 static void deal_up(Dealing *work, double distinct) {
@@ -136,7 +136,7 @@ static void deal_up(Dealing *work, double distinct) {
     const Placement *placement = work->placement;
     double entries = fmax(distinct, 1), interleaved = 1 - 1.0 / placement->nodes;
     int64_t shared_pairs = plan->layer.shared_experts * pairs(shared);
-    int64_t tasks = is_few(work) ? plan->few_up_tasks : plan->up_tasks;
+    int64_t tasks = is_few(work) ? plan->schedule.few_up_tasks : plan->schedule.up_tasks;
     if (work->weights != PLACEMENT_ROWS) {
         deal(work, &work->up, 0, placement->threads, llround(entries * (double)pairs(role)) + shared_pairs, tasks, 1);
         work->up.remote = work->up.bytes * (work->weights == PLACEMENT_EXPERTS ? experts_remote_part(work, distinct) : interleaved);
@@ -159,8 +159,8 @@ static void deal_down(Dealing *work) {
     const Role *role = &work->plan->roles[ROLE_DOWN];
     int threads = work->placement->threads;
     int64_t unit = pairs(role) < 4 * threads ? 1 : 2;
-    int64_t tasks = is_few(work) ? work->plan->few_down_tasks : work->plan->down_tasks;
-    deal(work, &work->down, 0, threads, (role->panels + unit - 1) / unit, tasks, 1);
+    int64_t tasks = is_few(work) ? work->plan->schedule.few_down_tasks : work->plan->schedule.down_tasks;
+    deal(work, &work->down, 0, threads, (role->layout.panels + unit - 1) / unit, tasks, 1);
     work->down.remote = work->weights == PLACEMENT_INTERLEAVED ? work->down.bytes * (1 - 1.0 / work->placement->nodes) : 0;
 }
 
@@ -185,7 +185,7 @@ static void make_phases(Dealing *work) {
     double values = visits.visits / iterations * (double)roles[ROLE_DOWN].input_stride +
                     (double)work->tokens * (shared * (double)roles[ROLE_SHARED_DOWN].input_stride + (double)layer->hidden * 4);
     work->remote_activations = iterations * values * (nodes - 1);
-    deal(work, &work->router, 0, work->placement->threads, few ? roles[ROLE_ROUTER].panels : work->tokens, 1, 1);
+    deal(work, &work->router, 0, work->placement->threads, few ? roles[ROLE_ROUTER].layout.panels : work->tokens, 1, 1);
     deal_up(work, visits.distinct);
     deal_down(work);
 }
@@ -215,7 +215,8 @@ static double phase_seconds(const Dealing *work, const Phase *phase, double boun
 // Barriers of a forward (templates/forward.c, route.h, experts.h) and the end of the team's work, for each chunk of tokens. Waves
 // that unlike routings need are not counted.
 static int64_t count_barriers(const Plan *plan, int64_t tokens) {
-    int64_t chunks = (tokens + plan->chunk_tokens - 1) / plan->chunk_tokens, before = tokens <= plan->few_tokens;
+    int64_t chunks = (tokens + plan->schedule.chunk_tokens - 1) / plan->schedule.chunk_tokens,
+            before = tokens <= plan->schedule.few_tokens;
     return chunks * (3 * plan->layer.iterations + before);
 }
 

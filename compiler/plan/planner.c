@@ -57,8 +57,8 @@ int64_t planner_l2_bytes(const Machine *machine) {
 // Decoding a panel once pays from three tiles on (its stores cost about a tile's tenth; each tile then saves a fourteenth), as
 // long as the fp32 panel stays in a quarter of L2.
 static int32_t widen_tiles(const Role *role, int r, const Machine *machine) {
-    bool fits = role->depth_padded * PANEL_COLUMNS * 4 <= planner_l2_bytes(machine) / 4;
-    return role->matrices && r != ROLE_ROUTER && path_facts[role->path].decodes && fits ? 3 : 0;
+    bool fits = role->layout.depth_padded * PANEL_COLUMNS * 4 <= planner_l2_bytes(machine) / 4;
+    return role->layout.matrices && r != ROLE_ROUTER && path_facts[role->path].decodes && fits ? 3 : 0;
 }
 
 // Rows whose activations take half of a core's L2; the other half is for the panels that pass by.
@@ -100,17 +100,17 @@ static Plan plan_on_paths(const Layer *layer, const Path paths[ROLE_COUNT], cons
     for (int r = 0; r < ROLE_COUNT; r++) {
         plan.roles[r].widen_tiles = widen_tiles(&plan.roles[r], r, machine);
     }
-    plan.block_rows = block_rows(&plan, machine);
-    plan.chunk_tokens = chunk_tokens(&plan);
-    plan.wave_rows = plan.chunk_tokens * wave_share(layer);
-    assert(plan.wave_rows >= plan.chunk_tokens);  // one expert may get a row of every token (templates/buckets.h)
-    plan.few_tokens = 16;  // selecting for one more token costs less than a thread that waits
-    plan.up_tasks = 8;     // a disturbed core costs at most an eighth of its share
-    plan.down_tasks = 1;   // every further task reads all intermediate values once more
-    plan.few_up_tasks = plan.up_tasks;
-    plan.few_down_tasks = plan.down_tasks;
-    plan.huge_pages = 1;
-    plan.floor_rows = 4;   // below four rows an expert costs its bytes, not its arithmetic
+    plan.schedule.block_rows = block_rows(&plan, machine);
+    plan.schedule.chunk_tokens = chunk_tokens(&plan);
+    plan.schedule.wave_rows = plan.schedule.chunk_tokens * wave_share(layer);
+    assert(plan.schedule.wave_rows >= plan.schedule.chunk_tokens);  // one expert may get a row of every token (templates/buckets.h)
+    plan.schedule.few_tokens = 16;  // selecting for one more token costs less than a thread that waits
+    plan.schedule.up_tasks = 8;  // a disturbed core costs at most an eighth of its share
+    plan.schedule.down_tasks = 1;  // every further task reads all intermediate values once more
+    plan.schedule.few_up_tasks = plan.schedule.up_tasks;
+    plan.schedule.few_down_tasks = plan.schedule.down_tasks;
+    plan.schedule.huge_pages = 1;
+    plan.schedule.floor_rows = 4;  // below four rows an expert costs its bytes, not its arithmetic
     return plan;
 }
 

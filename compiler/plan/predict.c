@@ -33,9 +33,9 @@ typedef struct RatedRole {
 static double expert_seconds(const RatedRole *rated, double rows) {
     const Role *role = rated->role;
     double tiles = ceil(rows / role->max_rows);
-    double flops = 2 * rows * (double)role->panels * PANEL_COLUMNS * (double)role->depth_padded;
+    double flops = 2 * rows * (double)role->layout.panels * PANEL_COLUMNS * (double)role->layout.depth_padded;
     double arithmetic = flops * 1e-9 / (rated->gflops * low_tile_share(role, rows / tiles, rated->lanes) * rated->threads);
-    double bytes = (double)role->matrix_bytes * 1e-9 / rated->gbytes_s;
+    double bytes = (double)role->layout.matrix_bytes * 1e-9 / rated->gbytes_s;
     return fmax(arithmetic, bytes) + 0.1 * fmin(arithmetic, bytes);
 }
 
@@ -69,14 +69,15 @@ double predict_seconds(const Space *space, const Rates rates[2], int threads, co
     double mean = predict_rows(layer, tokens), seconds = 3 * barrier_seconds;
     Plan plan;
     space_plan(space, point, &plan);
-    double share = plan.threads && plan.threads < threads ? (double)plan.threads / threads : 1;  // of the bandwidth too: a guess
+    double share = plan.schedule.threads && plan.schedule.threads < threads ? (double)plan.schedule.threads / threads
+                                                                            : 1;  // of the bandwidth too: a guess
     for (int i = 0; i < 2; i++) {
         int unroll = value_at(point, space_role_knob(space, space_roles[i], KNOB_UNROLL));
         RatedRole rated = {
             .role = &plan.roles[space_roles[i]],
             .gflops = rates[i].tall[value_at(point, space_role_knob(space, space_roles[i], KNOB_TILE))][unroll],
             .gbytes_s = rates[i].stream[unroll][value_at(point, space_role_knob(space, space_roles[i], KNOB_PREFETCH))] * share,
-            .threads = share < 1 ? plan.threads : threads,
+            .threads = share < 1 ? plan.schedule.threads : threads,
             .lanes = space->target->lanes};
         seconds += (double)layer->experts * mean_seconds(&rated, mean);
         if (layer->shared_experts) {  // their tiles are the routed experts'

@@ -30,6 +30,10 @@ static const char *const booleans[] = {"no", "yes", NULL};
 #define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, false},
 #define OPTION(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, true},
 
+// Of a role's layout.
+#define LAID(field) {#field, offsetof(Role, layout.field), FIELD_INT64, NULL, false},
+#define LAID_CHOICE(field, names) {#field, offsetof(Role, layout.field), FIELD_NAME, names, false},
+
 // clang-format off
 static const Field layer_fields[] = {
     WIDE(Layer, hidden) WIDE(Layer, iterations)
@@ -56,18 +60,20 @@ static const Field layer_fields[] = {
     CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, interface_names)
     OPTION(Layer, down_weights, own_format_names) OPTION(Layer, shared_weights, own_format_names)
     OPTION(Layer, shared_down_weights, own_format_names)};
-static const Field plan_fields[] = {
-    WIDE(Plan, instance_bytes)
-    WIDE(Plan, norm_offset) WIDE(Plan, norm_bias_offset) WIDE(Plan, coe_weight_offset) WIDE(Plan, correction_offset)
-    WIDE(Plan, wave_rows) WIDE(Plan, chunk_tokens) WIDE(Plan, block_rows) WIDE(Plan, few_tokens)
-    WIDE(Plan, up_tasks) WIDE(Plan, down_tasks) WIDE(Plan, few_up_tasks) WIDE(Plan, few_down_tasks) WIDE(Plan, floor_rows)
-    CHOICE(Plan, up_order, order_names) NARROW(Plan, threads) CHOICE(Plan, bind, bind_names) CHOICE(Plan, huge_pages, booleans)};
+static const Field layout_fields[] = {
+    WIDE(Layout, instance_bytes)
+    WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)};
+static const Field schedule_fields[] = {
+    WIDE(Schedule, wave_rows) WIDE(Schedule, chunk_tokens) WIDE(Schedule, block_rows) WIDE(Schedule, few_tokens)
+    WIDE(Schedule, up_tasks) WIDE(Schedule, down_tasks) WIDE(Schedule, few_up_tasks) WIDE(Schedule, few_down_tasks) WIDE(Schedule, floor_rows)
+    CHOICE(Schedule, up_order, order_names) NARROW(Schedule, threads) CHOICE(Schedule, bind, bind_names) CHOICE(Schedule, huge_pages, booleans)};
 static const Field role_fields[] = {
     CHOICE(Role, path, paths) NARROW(Role, max_rows) NARROW(Role, wide_rows) NARROW(Role, tile_columns) NARROW(Role, unroll)
-    NARROW(Role, prefetch) NARROW(Role, prefetch_far) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) CHOICE(Role, weights, format_names) CHOICE(Role, input, form_names)
-    CHOICE(Role, round_input, booleans) WIDE(Role, matrices) WIDE(Role, depth) WIDE(Role, depth_padded) WIDE(Role, columns)
-    WIDE(Role, panels) WIDE(Role, panel_bytes) WIDE(Role, matrix_bytes) WIDE(Role, ahead_bytes) WIDE(Role, offset)
-    WIDE(Role, bias_offset) WIDE(Role, input_stride)};
+    NARROW(Role, prefetch) NARROW(Role, prefetch_far) NARROW(Role, prefetch_hint) NARROW(Role, ahead_hint) NARROW(Role, k_blocks) NARROW(Role, widen_tiles) LAID_CHOICE(weights, format_names) CHOICE(Role, input, form_names)
+    CHOICE(Role, round_input, booleans) LAID(matrices) LAID(depth) LAID(depth_padded) LAID(columns)
+    LAID(panels) LAID(panel_bytes) LAID(matrix_bytes) WIDE(Role, ahead_bytes) LAID(offset)
+    LAID(bias_offset) WIDE(Role, input_stride)
+    OPTION(Role, whole_rows, booleans)};
 // clang-format on
 
 // A group of fields under one prefix, and where its values are in a plan.
@@ -79,16 +85,19 @@ typedef struct Group {
 } Group;
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-enum { GROUPS = 2 + ROLE_COUNT };
+enum { GROUPS = 3 + ROLE_COUNT };
 
 static Group group_at(int index) {
     if (index == 0) {
         return (Group){"layer", layer_fields, COUNT(layer_fields), offsetof(Plan, layer)};
     }
     if (index == 1) {
-        return (Group){"plan", plan_fields, COUNT(plan_fields), 0};
+        return (Group){"plan", layout_fields, COUNT(layout_fields), offsetof(Plan, layout)};
     }
-    size_t role = (size_t)index - 2;
+    if (index == 2) {
+        return (Group){"plan", schedule_fields, COUNT(schedule_fields), offsetof(Plan, schedule)};
+    }
+    size_t role = (size_t)index - 3;
     return (Group){role_names[role], role_fields, COUNT(role_fields), offsetof(Plan, roles) + role * sizeof(Role)};
 }
 

@@ -2,6 +2,8 @@
 #ifndef CATENA_COMPILER_PLAN_H
 #define CATENA_COMPILER_PLAN_H
 
+#include <stdbool.h>
+
 #include "compiler/base/diagnostic.h"
 #include "templates/plan.h"
 
@@ -10,7 +12,11 @@ char *plan_print(const Plan *plan);
 // Parses canonical text. Returns 0, or -1 with diagnostics that name line and field.
 int plan_parse(const char *text, const char *name, Plan *plan, Diagnostics *diagnostics);
 
-// Fills the derived part of a plan (roles' shapes and offsets, packed layout) from plan->layer and the roles' formats.
+// Fills what follows from others: the layout of packed weights from the layer alone, then each role's form of activations, stride
+// and prefetched half from its path and layout.
 void plan_layout(Plan *plan);
+
+// Whether packed weights of one plan are packed weights of the other.
+bool plan_same_layout(const Plan *one, const Plan *other);
 
 #endif

@@ -76,8 +76,8 @@ Visits work_expected_visits(const Layer *layer, int64_t tokens) {
 
 // Packed bytes of one matrix of a role with its bias.
 static double role_bytes(const Role *role) {
-    double bias = role->bias_offset >= 0 ? (double)(role->panels * PANEL_COLUMNS * 4) : 0;
-    return role->matrices ? (double)role->matrix_bytes + bias : 0;
+    double bias = role->layout.bias_offset >= 0 ? (double)(role->layout.panels * PANEL_COLUMNS * 4) : 0;
+    return role->layout.matrices ? (double)role->layout.matrix_bytes + bias : 0;
 }
 
 Work work_count(const Plan *plan, int64_t tokens, const Visits *visits, bool routed) {

@@ -94,9 +94,9 @@ static void close_all(TunePool *pool) {
 // The weights in the pages that a plan asks for; NULL: there is no memory for them.
 static const Bank *bank_of(TunePool *pool, const Plan *plan) {
     Diagnostics ignored = {0};
-    bool found = plan->huge_pages || pool->small.memory || !bank_copy(&pool->bank, false, &pool->small, &ignored);
+    bool found = plan->schedule.huge_pages || pool->small.memory || !bank_copy(&pool->bank, false, &pool->small, &ignored);
     diagnostics_free(&ignored);
-    return !found ? NULL : plan->huge_pages ? &pool->bank : &pool->small;
+    return !found ? NULL : plan->schedule.huge_pages ? &pool->bank : &pool->small;
 }
 
 static int prepare(TunePool *pool, const Plan *plan, double distance, Diagnostics *diagnostics) {

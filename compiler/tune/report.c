@@ -78,7 +78,7 @@ static int find_best_path(const TuneView *view) {
     const Plan *plan = &view->result->space.standard;
     int best = -1;
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (paths_legal(view->options->machine, view->options->target, (Path)p, (Format)plan->roles[ROLE_GATE_UP].weights,
+        if (paths_legal(view->options->machine, view->options->target, (Path)p, (Format)plan->roles[ROLE_GATE_UP].layout.weights,
                         (Compute)plan->layer.compute) &&
             view->peaks.gflops[p] > 0 && (best < 0 || view->peaks.gflops[p] > view->peaks.gflops[best])) {
             best = p;

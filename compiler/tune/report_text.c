@@ -108,8 +108,9 @@ static void write_paths(const TuneView *view, int r, const char *name, FILE *out
     int legal = 0;
     fprintf(out, "<li><code>%s</code>, instruction path, one thread with operands in cache: ", name);
     for (int p = 0; p < PATH_COUNT; p++) {
-        if (view->peaks.tile_gflops[p] > 0 && paths_legal(view->options->machine, view->options->target, (Path)p,
-                                                          (Format)role->weights, (Compute)view->result->plan.layer.compute)) {
+        if (view->peaks.tile_gflops[p] > 0 &&
+            paths_legal(view->options->machine, view->options->target, (Path)p, (Format)role->layout.weights,
+                        (Compute)view->result->plan.layer.compute)) {
             fprintf(out, "%s%s %s GFLOP/s", legal++ ? ", " : "", path_name((Path)p),
                     table_number(number, view->peaks.tile_gflops[p]));
         }

@@ -128,7 +128,8 @@ const VerifyInput *verify_inputs(int64_t *count) {
 
 int64_t verify_random_tokens(const Plan *plan, int64_t i, uint64_t seed, int64_t limit) {
     int64_t rows = plan->roles[ROLE_GATE_UP].max_rows;
-    const int64_t first[] = {limit, 0, 1, 2, rows, rows + 1, rows > 1 ? rows - 1 : 1, plan->few_tokens, plan->few_tokens + 1};
+    const int64_t first[] = {
+        limit, 0, 1, 2, rows, rows + 1, rows > 1 ? rows - 1 : 1, plan->schedule.few_tokens, plan->schedule.few_tokens + 1};
     int64_t count = sizeof first / sizeof *first,
             tokens = i < count ? first[i] : (int64_t)(synthetic_next(&seed) % (uint64_t)(limit + 1));
     return tokens < limit ? tokens : limit;
