@@ -78,9 +78,9 @@ typedef struct FormatFacts {
     int32_t group_bytes;  // that a group carries, in front of its steps; a multiple of 64
     int32_t takes;  // takes over a checkpoint's own codes (ENCODING_LIST says whose)
     float largest;  // magnitude that does not round to infinity
-    double relative_error;  // of packing from values: an element is within relative_error |value|, or absolute_error,
-    double absolute_error;  // ... or absolute_error_of_group times the largest magnitude of its group and column
-    double absolute_error_of_group;
+    // Of packing from values: an element is off by absolute_error at most, beside the greater of relative_error times its value and
+    // absolute_error_of_group times the largest magnitude of its group and column.
+    double relative_error, absolute_error, absolute_error_of_group;
 } FormatFacts;
 
 static const FormatFacts format_facts[] = {
