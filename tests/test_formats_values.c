@@ -51,8 +51,8 @@ static void check_guards(const Guarded *g) {
 // --- the error of packing ------------------------------------------------------------------------------------------------------
 
 // How large values are. All lie within the format's range.
-typedef enum Size { NORMAL, TINY, SUBNORMAL, SMALL, HUGE_ONES, MIXED, OUTLIERS, ZEROS, SIZES } Size;
-static const char *const size_names[] = {"normal", "tiny", "subnormal", "small", "huge", "mixed", "outliers", "zeros"};
+typedef enum Size { NORMAL, TINY, SUBNORMAL, LEAST, SMALL, HUGE_ONES, MIXED, OUTLIERS, ZEROS, SIZES } Size;
+static const char *const size_names[] = {"normal", "tiny", "subnormal", "least", "small", "huge", "mixed", "outliers", "zeros"};
 
 static float draw(Size size, float largest, uint64_t *state) {
     float uniform = synthetic_uniform(state);
@@ -61,6 +61,7 @@ static float draw(Size size, float largest, uint64_t *state) {
     case NORMAL: return synthetic_normal(state);
     case TINY: return uniform * 0x1p-122f;
     case SUBNORMAL: return (float)((int)(synthetic_next(state) >> 40) % 700 - 350) * 0x1p-149f;
+    case LEAST: return (float)(exponent % 13 - 6) * 0x1p-149f;
     case SMALL: return uniform * 0x1p-14f;
     case HUGE_ONES: return uniform * largest;
     case MIXED: return ldexpf(uniform, -exponent);
