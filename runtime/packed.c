@@ -219,6 +219,15 @@ static void point_at_codes(const PackedSource *source, const Slice *slice, Forma
     }
 }
 
+// Notes codes that were taken over and have become no numbers: their scale is too large for what the format makes of it.
+static void note_scales(Format format, const uint8_t *panel, int64_t k, const Slice *slice, int64_t columns, int64_t *found) {
+    for (int c = 0; c < slice->filled && *found < 0; c++) {
+        if (!isfinite(format_value(format, panel, k, slice->lanes[c]))) {
+            *found = (slice->row + c) * columns + k;
+        }
+    }
+}
+
 static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, const PackedSource *source, int64_t *found) {
     Format format = (Format)role->layout.weights;
     const FormatFacts *facts = &format_facts[format];
@@ -241,6 +250,9 @@ static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, con
             run.filled = depth;
         }
         format_pack(format, panel, &run);
+        if (run.coded) {
+            note_scales(format, panel, k, slice, role->layout.depth, found);
+        }
     }
 }
 

@@ -49,25 +49,39 @@ static int64_t pack_matrix(const Kind *kind, Tensor tensor, int64_t instance, in
     return packed_matrix(&kind->plan, out, tensor, matrix, &source);
 }
 
+// What is wrong with an element that cannot be packed, and with which of the tensors that it is made of.
+static Piece tell_fault(const PackedSource *source, Format format, int64_t row, int64_t column, char *what, size_t size) {
+    float value = packed_source_get(source, row, column), scale = packed_source_scale(source, row, column);
+    const char *name = format_names[format];
+    if (!isfinite(scale)) {
+        snprintf(what, size, "%s, where a finite number is expected, as the scale of", isnan(scale) ? "a NaN" : "an infinity");
+        return PIECE_SCALES;
+    }
+    if (source->encoding == ENCODING_FP8_E4M3 && isinf(value)) {
+        snprintf(what, size, "a code whose product with its scale, %g, is beyond fp32's range, at", (double)scale);
+    } else if (!(fabsf(value) <= format_facts[format].largest)) {
+        snprintf(what, size, isnan(value) ? "a NaN at" : isinf(value) ? "an infinity at" : "a value beyond %s's range at", name);
+    } else {
+        snprintf(what, size, "%g, which is beyond %s's range, as the scale of", (double)scale, name);
+        return PIECE_SCALES;
+    }
+    return PIECE_DATA;
+}
+
 // Says what is wrong with an element, by its row (output) and column (input) in the matrix.
 static Status refuse_element(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, int64_t position,
                              const Safetensors *tensors, const Failure *failure) {
     PackedSource source;
     PackedShape shape;
-    const SafetensorsEntry *entry;
-    Status status = weights_source(kind, tensor, instance, matrix, "", tensors, &source, &entry, failure);
+    const SafetensorsEntry *pieces[PIECE_COUNT];
+    Status status = weights_source(kind, tensor, instance, matrix, "", tensors, &source, pieces, failure);
     if (status != LIBRARY_OK || !packed_shape(&kind->plan, tensor, &shape)) {
         return status;
     }
     int64_t row = position / shape.columns, column = position % shape.columns;
-    float value = packed_source_get(&source, row, column);
-    char what[64];
-    snprintf(what, sizeof what,
-             isnan(value)   ? "a NaN"
-             : isinf(value) ? "an infinity"
-                            : "a value beyond %s's range",
-             format_names[shape.format]);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s at row %lld, column %lld",
+    char what[128];
+    const SafetensorsEntry *entry = pieces[tell_fault(&source, shape.format, row, column, what, sizeof what)];
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s row %lld, column %lld",
                        entry->file, entry->name, layer_tensor_key(tensor), (long long)matrix, kind->name, (long long)instance, what,
                        (long long)row, (long long)column);
 }

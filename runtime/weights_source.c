@@ -65,7 +65,6 @@ typedef struct Stored {
 } Stored;
 
 // An encoding's tensors: what they are called behind the pattern's name, and their dtypes.
-typedef enum Piece { PIECE_DATA, PIECE_SCALES, PIECE_COUNT } Piece;
 typedef struct PieceFacts {
     const char *suffix;
     const char *dtypes;  // between spaces
@@ -183,8 +182,9 @@ static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored,
     shape_text(entry->shape, entry->rank, found_text);
     shape_text(wanted.lengths, wanted.rank, wanted_text);
     layout_text(&kind->checkpoint.tensors[tensor], stored, layout, sizeof layout);
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has shape %s, layer '%s' needs %s for its %s%s", entry->file,
-                       entry->name, found_text, kind->name, wanted_text, layer_tensor_key(tensor), layout);
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' has shape %s, layer '%s' needs %s for %s%s%s", entry->file,
+                       entry->name, found_text, kind->name, wanted_text, piece == PIECE_SCALES ? "the scales of its " : "its ",
+                       layer_tensor_key(tensor), layout);
 }
 
 // --- tensors -----------------------------------------------------------------------------------------------------------------
@@ -217,8 +217,10 @@ static Status find_piece(const Kind *kind, Tensor tensor, int64_t instance, int6
     }
     *entry = safetensors_find(tensors, name);
     if (!*entry) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint",
-                           checkpoint, name, layer_tensor_key(tensor), kind->name, (long long)instance);
+        const char *encoding = piece == PIECE_SCALES ? encoding_names[stored->encoding] : NULL;
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint%s%s%s",
+                           checkpoint, name, layer_tensor_key(tensor), kind->name, (long long)instance,
+                           encoding ? "; encoding " : "", encoding ? encoding : "", encoding ? " keeps its scales there" : "");
     }
     snprintf(dtype, sizeof dtype, " %s ", (*entry)->dtype);
     if (!strstr(facts->dtypes, dtype)) {
@@ -257,7 +259,7 @@ static void set_scales(const TensorSource *layout, const Stored *stored, const P
 }
 
 Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const char *checkpoint,
-                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **entry, const Failure *failure) {
+                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **pieces, const Failure *failure) {
     const TensorSource *layout = &kind->checkpoint.tensors[tensor];
     const SafetensorsEntry *data = NULL, *scales = NULL;
     PackedShape shape;
@@ -271,8 +273,10 @@ Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t
                            kind->name, layer_tensor_key(tensor), PACKED_MXFP4_BLOCK);
     }
     if (stored.encoding == ENCODING_FP8_E4M3 && shape.vector) {
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': its %s cannot be fp8_e4m3, which is of matrices", kind->name,
-                           layer_tensor_key(tensor));
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS,
+                           "%s: layer '%s': its %s ('%s') is a vector and cannot be fp8_e4m3, whose scales are those of 128 x 128 "
+                           "elements of a matrix; expected is encoding plain",
+                           checkpoint, kind->name, layer_tensor_key(tensor), layout->pattern);
     }
     Status status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_DATA, checkpoint, tensors, &data, failure);
     if (status == LIBRARY_OK && stored.encoding != ENCODING_PLAIN) {
@@ -291,8 +295,9 @@ Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t
     } else if (scales) {
         source->scales = scales->data;
     }
-    if (entry) {
-        *entry = data;
+    if (pieces) {
+        pieces[PIECE_DATA] = data;
+        pieces[PIECE_SCALES] = scales;
     }
     return LIBRARY_OK;
 }

@@ -14,9 +14,12 @@ bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int6
 // Matrices that are looked up by themselves: all of them, or 1 where one tensor of the checkpoint holds all.
 int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShape *shape);
 
-// Finds a matrix and checks its tensor's dtype and shape; the data is not read. `checkpoint` names the file or directory in
-// messages; `entry` (may be NULL) is the tensor, of mxfp4 the blocks.
+// The tensors of an encoding: elements, codes or blocks; and scales, which not every encoding has.
+typedef enum Piece { PIECE_DATA, PIECE_SCALES, PIECE_COUNT } Piece;
+
+// Finds a matrix and checks its tensors' dtypes and shapes; the data is not read. `checkpoint` names the file or directory in
+// messages. pieces: NULL, or room for PIECE_COUNT tensors; scales are NULL where the encoding has none.
 Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const char *checkpoint,
-                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **entry, const Failure *failure);
+                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **pieces, const Failure *failure);
 
 #endif

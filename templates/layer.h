@@ -76,9 +76,9 @@ typedef struct FormatFacts {
     int32_t group_bytes;  // that a group carries, in front of its steps; a multiple of 64
     int32_t takes;  // takes over a checkpoint's own codes (ENCODING_LIST says whose)
     float largest;  // magnitude that does not round to infinity
-    double relative_error;  // of packing from values: an element is within relative_error |value|, or absolute_error,
-    double absolute_error;  // ... or absolute_error_of_group times the largest magnitude of its group and column
-    double absolute_error_of_group;
+    // Of packing from values: an element is off by absolute_error at most, beside the greater of relative_error times its value and
+    // absolute_error_of_group times the largest magnitude of its group and column.
+    double relative_error, absolute_error, absolute_error_of_group;
 } FormatFacts;
 
 static const FormatFacts format_facts[] = {
@@ -162,10 +162,10 @@ typedef struct SlopedConfig {
 typedef struct ActivationFacts {
     int takes_slope;  // the description's "slope" is a parameter of it
     // bounds, of x's error
-    int rises;        // f falls nowhere, so that ends of an interval go to ends; `steepest` is not needed
+    int rises;  // f falls nowhere, so that ends of an interval go to ends; `steepest` is not needed
     double steepest;  // no |f'(x)| is larger, whatever the slope
     // bounds, of the evaluation
-    double units;     // roundings of u = 2^-24, relative to |f(x)|; 0: f is exact
+    double units;  // roundings of u = 2^-24, relative to |f(x)|; 0: f is exact
     double tail;  // not 0: they are relative to |x| instead, for negative x to no more than this: f is a small difference there
     double exponent;  // not 0: f takes exp of x * exponent * slope; where that is a product, its rounding counts too
     // PyTorch; {x} stands for the argument, which is a name, {slope} for the slope

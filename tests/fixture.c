@@ -41,7 +41,7 @@ static float pick_real(uint64_t *state, const float *values, size_t count) {
 }
 
 static int64_t width(uint64_t *state) {
-    return PICK(state, 1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 41, 64, 72, 96);
+    return PICK(state, 1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 41, 64, 72, 96, 130, 256);
 }
 
 // Layers ------------------------------------------------------------------------------------------------------------------------
@@ -71,6 +71,31 @@ static void draw_residual(uint64_t *state, Layer *layer) {
     layer->coe_weight = layer->iterations > 1 && layer->inner_residual && flip(state);
 }
 
+// Formats that a compute class reads, one for all expert matrices or, rarely, others for some of them. 0: as the others.
+static int32_t draw_format(uint64_t *state, Compute compute) {
+    Format format;
+    do {
+        format = (Format)below(state, FORMAT_COUNT);
+    } while (!path_serves(format, compute));
+    return (int32_t)format;
+}
+
+static int32_t draw_own_format(uint64_t *state, Compute compute) {
+    return rarely(state) ? 1 + draw_format(state, compute) : 0;
+}
+
+static void draw_formats(uint64_t *state, Layer *layer) {
+    Compute compute = rarely(state) ? COMPUTE_BF16 : COMPUTE_FP32;
+    layer->compute = compute;
+    layer->weights = draw_format(state, compute);
+    layer->down_weights = draw_own_format(state, compute);
+    if (layer->shared_experts) {
+        layer->shared_weights = draw_own_format(state, compute);
+        layer->shared_down_weights = draw_own_format(state, compute);
+    }
+    layer->router_weights = (int32_t)below(state, ROUTER_FORMAT_COUNT);
+}
+
 static void draw_experts(uint64_t *state, Layer *layer) {
     layer->gated = flip(state);
     layer->activation = (int32_t)below(state, ACTIVATION_COUNT);
@@ -79,10 +104,8 @@ static void draw_experts(uint64_t *state, Layer *layer) {
     layer->up_offset = layer->gated ? PICK_REAL(state, 0, 0, 1, -0.125f) : 0;
     layer->expert_bias = flip(state);
     layer->shared_bias = layer->shared_experts && flip(state);
-    layer->weights = flip(state) ? FORMAT_BF16 : FORMAT_FP32;
-    layer->router_weights = flip(state) ? FORMAT_BF16 : FORMAT_FP32;
-    layer->compute = layer->weights == FORMAT_BF16 && rarely(state) ? COMPUTE_BF16 : COMPUTE_FP32;
-    layer->activations = rarely(state) ? FORMAT_BF16 : FORMAT_FP32;
+    draw_formats(state, layer);
+    layer->activations = rarely(state) ? INTERFACE_BF16 : INTERFACE_FP32;
 }
 
 // A number near which scores (or logits) of synthetic weights lie, so that a threshold there chooses some and leaves some.

@@ -16,7 +16,8 @@ void store_begin(Store *store) {
 }
 
 int64_t store_bytes_of(const char *dtype) {
-    return !strcmp(dtype, "F64") ? 8 : !strcmp(dtype, "F32") ? 4 : !strcmp(dtype, "U8") ? 1 : 2;
+    bool single = !strcmp(dtype, "U8") || !strncmp(dtype, "F8", 2);
+    return !strcmp(dtype, "F64") ? 8 : !strcmp(dtype, "F32") ? 4 : single ? 1 : 2;
 }
 
 void store_tensor(Store *store, const char *name, const char *dtype, const int64_t *shape, int rank) {
@@ -88,7 +89,7 @@ Kind store_kind(int64_t hidden, int64_t intermediate, Format format) {
                               .shared_bias = 1,
                               .shared_gated = 1,
                               .weights = (int32_t)format,
-                              .router_weights = (int32_t)format};
+                              .router_weights = format == FORMAT_BF16 ? ROUTER_BF16 : ROUTER_FP32};
     kind.plan.roles[ROLE_ROUTER].path = PATH_FP32_FMA;
     plan_layout(&kind.plan);
     return kind;

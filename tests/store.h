@@ -18,7 +18,7 @@ void store_begin(Store *store);
 // Announces a tensor; its elements follow, in store->data.
 void store_tensor(Store *store, const char *name, const char *dtype, const int64_t *shape, int rank);
 void store_number(Store *store, const char *dtype, float value);
-// Bytes of an element: "F32", "F16", "BF16", "U8", "F64".
+// Bytes of an element: "F32", "F16", "BF16", "U8", "F64", "F8_...".
 int64_t store_bytes_of(const char *dtype);
 const Safetensors *store_open(Store *store);
 void store_free(Store *store);

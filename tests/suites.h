@@ -47,6 +47,8 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(safetensors, NATIVE_AND_SANITIZED) \
     X(weights, NATIVE_AND_SANITIZED) \
     X(weights_source, NATIVE_AND_SANITIZED) \
+    X(formats, NATIVE_AND_SANITIZED) \
+    X(formats_values, NATIVE_AND_SANITIZED) \
     X(pickle, NATIVE_AND_SANITIZED) \
     X(torch_checkpoint, NATIVE_AND_SANITIZED) \
     X(torch_damage, NATIVE_AND_SANITIZED) \

@@ -12,10 +12,10 @@
 #include "compiler/measure/synthetic.h"
 #include "compiler/oracle/steps.h"
 #include "fixture.h"
+#include "panel.h"
 #include "prefetch_trace.h"
 #include "runtime/packed.h"
 #include "suites.h"
-#include "templates/formats.h"
 
 enum { MOST_DEPTH = 512 };
 
@@ -47,19 +47,12 @@ static float element(const void *base, Form form, int64_t index) {
 
 // Panels of normal numbers, packed as the format packs values.
 static void fill_panels(const Role *role, int64_t panels, uint8_t *w, uint64_t *state) {
-    static const int columns[PANEL_COLUMNS] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
-                                               16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
-    static float values[PANEL_COLUMNS * FORMAT_MAX_GROUP];
-    int64_t group = format_facts[role->layout.weights].group ? format_facts[role->layout.weights].group : FORMAT_BLOCK;
+    static float values[PANEL_COLUMNS * MOST_DEPTH];
     for (int64_t p = 0; p < panels; p++) {
-        FormatRun run = {.count = PANEL_COLUMNS, .columns = columns, .values = values, .stride = group};
-        for (; run.k < role->layout.depth_padded; run.k += group) {
-            run.depth = role->layout.depth_padded - run.k < group ? role->layout.depth_padded - run.k : group;
-            for (int64_t i = 0; i < PANEL_COLUMNS * group; i++) {
-                values[i] = synthetic_normal(state);
-            }
-            format_pack((Format)role->layout.weights, w + p * role->layout.panel_bytes, &run);
+        for (int64_t i = 0; i < PANEL_COLUMNS * role->layout.depth_padded; i++) {
+            values[i] = synthetic_normal(state);
         }
+        panel_pack((Format)role->layout.weights, values, role->layout.depth_padded, w + p * role->layout.panel_bytes);
     }
 }
 
@@ -100,10 +93,10 @@ static void check_output(const Target *target, const Role *role, const uint8_t *
     }
 }
 
-static void run_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, const void *a, const void *w,
-                     float *out, float *widened) {
+static void run_tile_with(const Target *target, const PathEmitter *emitter, const Role *role, TileKind kind, int rows, int panels,
+                          const void *a, const void *w, float *out, float *widened) {
     Diagnostics diagnostics = {0};
-    Object object = emit_single_tile(target, role, kind, rows, panels, &diagnostics);
+    Object object = emit_single_tile_with(target, emitter, role, kind, rows, panels, &diagnostics);
     ck_assert_msg(object != NULL, "%s", diagnostics.text);
     Jit *jit = jit_load(object, &diagnostics);
     ck_assert_msg(jit != NULL, "%s", diagnostics.text);
@@ -111,6 +104,11 @@ static void run_tile(const Target *target, const Role *role, TileKind kind, int 
     ck_assert_ptr_nonnull(tile);
     tile(a, w, out, w, 64, widened);
     jit_free(jit);
+}
+
+static void run_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, const void *a, const void *w,
+                     float *out, float *widened) {
+    run_tile_with(target, path_emitter((Path)role->path), role, kind, rows, panels, a, w, out, widened);
 }
 
 // The fp32 panel that a widening tile leaves.
@@ -227,6 +225,105 @@ START_TEST(test_blocks_add_up) {
         }
         for (int r = 0; r < rows; r++) {
             ck_assert_mem_eq(sums + r * TILE_STRIDE, once + r * TILE_STRIDE, PANEL_COLUMNS * sizeof(float));
+        }
+    }
+}
+END_TEST
+
+// --- accumulators of another type ----------------------------------------------------------------------------------------------
+// A path of the test's own: codes of fp8_e4m3 as signed bytes times 32-bit integers, where a row of A has fp32 numbers, summed up
+// exactly. At a group's end half of what was there remains, and the group's sum times its scale is added; at the tile's end it is
+// three times as much. A call too few or too many of either shows.
+
+static LLVMTypeRef integer_accumulator(Emission *e) {
+    return e->integers;
+}
+
+static void integer_step(Emission *e, Step *s) {
+    LLVMTypeRef pairs = LLVMVectorType(LLVMInt16TypeInContext(e->context), (unsigned)e->target->lanes);
+    for (int i = 0; i < 2 * s->rows * s->vectors; i++) {
+        int odd = i % 2, v = i / 2 % s->vectors, r = i / 2 / s->vectors;
+        LLVMValueRef code = emission_load(e, pairs, s->w, s->weight_offsets[v], 8);
+        code = odd ? code : LLVMBuildShl(e->builder, code, emission_constant(e, pairs, 8), "");
+        code = LLVMBuildAShr(e->builder, code, emission_constant(e, pairs, 8), "");
+        LLVMValueRef a = emission_splat(e, emission_load(e, e->i32, s->a, r * s->input_stride + odd * 4, 4), e->target->lanes);
+        LLVMValueRef product = LLVMBuildMul(e->builder, a, LLVMBuildSExt(e->builder, code, e->integers, ""), "");
+        LLVMValueRef *sum = &s->accumulators[r * s->vectors + v];
+        *sum = LLVMBuildAdd(e->builder, *sum, product, "");
+    }
+}
+
+static LLVMValueRef times(Emission *e, LLVMValueRef vector, float factor) {
+    LLVMValueRef factors = emission_splat(e, LLVMConstReal(e->f32, (double)factor), e->target->lanes);
+    return LLVMBuildFMul(e->builder, vector, factors, "");
+}
+
+static void integer_group_end(Emission *e, Step *s) {
+    for (int i = 0; i < s->rows * s->vectors; i++) {
+        int v = i % s->vectors;
+        LLVMValueRef scale = emission_load(e, e->vector, s->group, s->panel_offsets[v] + s->columns[v] * 4, 16);
+        LLVMValueRef sum = LLVMBuildSIToFP(e->builder, s->accumulators[i], e->vector, "");
+        s->totals[i] = LLVMBuildFAdd(e->builder, times(e, s->totals[i], 0.5f), LLVMBuildFMul(e->builder, sum, scale, ""), "");
+        s->accumulators[i] = LLVMConstNull(e->integers);
+    }
+}
+
+static void integer_tile_end(Emission *e, Step *s) {
+    for (int i = 0; i < s->rows * s->vectors; i++) {
+        s->totals[i] = times(e, s->totals[i], 3);
+    }
+}
+
+static const PathEmitter integer_path = {
+    .step = integer_step, .accumulator = integer_accumulator, .group_end = integer_group_end, .tile_end = integer_tile_end};
+
+// The same by the layout of formats/fp8_e4m3.h, from `total` on.
+static float integer_output(const Role *role, const int32_t *a, const uint8_t *panel, int64_t column, float total) {
+    for (int64_t first = 0; first < role->layout.depth_padded; first += 128, panel += 128 + 128 * PANEL_COLUMNS) {
+        int32_t sum = 0;
+        for (int64_t k = 0; k < 128 && first + k < role->layout.depth_padded; k++) {
+            sum += a[first + k] * (int8_t)panel[128 + k / 2 * 2 * PANEL_COLUMNS + column * 2 + k % 2];
+        }
+        total = total * 0.5f + (float)sum * ((const float *)(const void *)panel)[column];
+    }
+    return total * 3;
+}
+
+static void check_integers(const Target *target, const Role *role, TileKind kind, int rows, int panels) {
+    static int32_t a[TILE_MAX_ROWS * MOST_DEPTH];
+    uint64_t state = (uint64_t)(rows * 1000 + panels);
+    uint8_t *w = guarded((size_t)(panels * role->layout.panel_bytes));
+    size_t floats = (size_t)((rows - 1) * TILE_STRIDE + panels * PANEL_COLUMNS);
+    float *out = (float *)(void *)guarded(sizeof(float) * floats), before[TILE_MAX_ROWS * TILE_STRIDE];
+    fill_panels(role, panels, w, &state);
+    for (int64_t i = 0; i < rows * role->input_stride / 4; i++) {
+        a[i] = (int32_t)(synthetic_next(&state) % 2001) - 1000;
+    }
+    for (size_t i = 0; i < floats; i++) {
+        out[i] = before[i] = synthetic_normal(&state);
+    }
+    run_tile_with(target, &integer_path, role, kind, rows, panels, a, w, out, NULL);
+    for (int64_t i = 0; i < rows * panels * PANEL_COLUMNS; i++) {
+        int64_t r = i / PANEL_COLUMNS / panels, c = i % (panels * PANEL_COLUMNS);
+        float from = kind == TILE_BLOCKED ? before[r * TILE_STRIDE + c] : 0, got = out[r * TILE_STRIDE + c];
+        float due = integer_output(role, a + r * role->input_stride / 4, w + c / PANEL_COLUMNS * role->layout.panel_bytes,
+                                   c % PANEL_COLUMNS, from);
+        ck_assert_msg(!memcmp(&got, &due, sizeof got), "depth %lld, row %lld, column %lld: %.9g, not %.9g",
+                      (long long)role->layout.depth, (long long)r, (long long)c, (double)got, (double)due);
+    }
+}
+
+START_TEST(test_accumulators_of_another_type) {
+    static const int64_t depths[] = {2, 126, 128, 130, 256, 300, 384};
+    const Target *target = targets[_i];
+    if (!available_path(target, PATH_FP8_WIDENED)) {
+        return;
+    }
+    for (size_t d = 0; d < sizeof depths / sizeof *depths; d++) {
+        Role role = make_role(target, PATH_FP8_WIDENED, depths[d]);
+        for (int rows = 1; rows <= role.max_rows; rows += 3) {
+            check_integers(target, &role, TILE_PACKED, rows, rows <= role.wide_rows ? 2 : 1);
+            check_integers(target, &role, TILE_BLOCKED, rows, 1);
         }
     }
 }
@@ -375,6 +472,7 @@ Suite *suite_emit(void) {
     tcase_add_loop_test(cases, test_tiles, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_tiles_have_the_same_bits, 0, count * PATH_COUNT);
     tcase_add_loop_test(cases, test_blocks_add_up, 0, count * PATH_COUNT);
+    tcase_add_loop_test(cases, test_accumulators_of_another_type, 0, count);
     tcase_add_loop_test(cases, test_own_prefetches, 0, 2);
     tcase_add_test(cases, test_prefetches_of_passes);
     tcase_add_test(cases, test_told_prefetches);

@@ -105,7 +105,7 @@ static Kind reschedule(const Kind *kind, const Dealt *s) {
     plan->schedule.up_order = s->up_order;
     for (int r = ROLE_GATE_UP; s->k_blocks && r < ROLE_COUNT; r++) {
         Role *role = &plan->roles[r];
-        role->k_blocks = role->layout.depth_padded % (2 * s->k_blocks) ? 1 : s->k_blocks;
+        role->k_blocks = role->layout.depth_padded % (plan_whole_k(role) * s->k_blocks) ? 1 : s->k_blocks;
         role->wide_rows = 1;
         role->widen_tiles = 0;
         role->max_rows = s->max_rows ? s->max_rows : role->max_rows;

@@ -141,9 +141,10 @@ START_TEST(packs_every_layout) {
     int rest = _i / TENSOR_ROWS_COUNT / TENSOR_ORDER_COUNT;
     const char *dtype = dtypes[rest % DTYPES];
     Stacking stacking = (Stacking)(rest / DTYPES);
-    for (int variant = 0; variant < 4; variant++) {
-        Kind kind = store_kind(sizes[variant / 2][0], sizes[variant / 2][1], variant % 2 ? FORMAT_BF16 : FORMAT_FP32);
-        layout.add = variant == 1 || variant == 2 ? 0.5f : 0;
+    static const Format formats[] = {FORMAT_FP32, FORMAT_BF16, FORMAT_FP16};
+    for (int variant = 0; variant < 6; variant++) {
+        Kind kind = store_kind(sizes[variant / 3][0], sizes[variant / 3][1], formats[variant % 3]);
+        layout.add = variant % 2 ? 0.5f : 0;
         name_tensors(&kind, stacking, &layout);
         Store store;
         store_begin(&store);

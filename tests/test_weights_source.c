@@ -22,6 +22,9 @@ typedef struct Shaped {
 #define IN_OUT {.order = ORDER_IN_OUT}
 #define ODD_IN_OUT {.rows = ROWS_ODD, .order = ORDER_IN_OUT}
 #define MXFP4 {.encoding = ENCODING_MXFP4}
+#define FP8 {.encoding = ENCODING_FP8_E4M3}
+#define EVEN_FP8 {.rows = ROWS_EVEN, .encoding = ENCODING_FP8_E4M3}
+#define IN_OUT_FP8 {.order = ORDER_IN_OUT, .encoding = ENCODING_FP8_E4M3}
 static const Shaped shapes[] = {
     {TENSOR_GATE, PLAIN, "x", "F32", 3, {3, 5, 32}, NULL},
     {TENSOR_GATE, PLAIN, "x", "F16", 2, {15, 32}, NULL},
@@ -57,6 +60,36 @@ static const Shaped shapes[] = {
     {TENSOR_GATE, MXFP4, "x", "U8", 4, {3, 5, 1, 16}, "tensor 'x_blocks' (gate of layer 'moe.0') is not in the checkpoint"},
     {TENSOR_DOWN, MXFP4, "x_blocks", "U8", 4, {3, 32, 1, 16}, "its down cannot be mxfp4, whose blocks are 32 inputs"},
     {TENSOR_GATE_BIAS, MXFP4, "x_blocks", "U8", 2, {3, 5}, "its gate_bias cannot be mxfp4"},
+    {TENSOR_GATE,
+     PLAIN,
+     "x",
+     "F8_E4M3",
+     3,
+     {3, 5, 32},
+     "has dtype F8_E4M3; F32, F16 and BF16 can be used, F8_E4M3 by \"encoding\": \"fp8_e4m3\""},
+    {TENSOR_GATE,
+     FP8,
+     "x",
+     "F8_E4M3",
+     3,
+     {3, 5, 32},
+     "ckpt: tensor 'x_scale_inv' (gate of layer 'moe.0') is not in the checkpoint; encoding fp8_e4m3 keeps"},
+    {TENSOR_GATE,
+     FP8,
+     "x",
+     "F8_E4M3",
+     3,
+     {3, 5, 31},
+     "w.safetensors: tensor 'x' has shape [3, 5, 31], layer 'moe' needs [3, 5, 32] for its gate (fp8_e4m3)"},
+    {TENSOR_GATE,
+     FP8,
+     "x",
+     "F8_E5M2",
+     3,
+     {3, 5, 32},
+     "w.safetensors: tensor 'x' has dtype F8_E5M2; of encoding fp8_e4m3 it must be F8_E4M3"},
+    {TENSOR_GATE, FP8, "x", "BF16", 3, {3, 5, 32}, "has dtype BF16; of encoding fp8_e4m3 it must be F8_E4M3"},
+    {TENSOR_GATE_BIAS, FP8, "x", "F8_E4M3", 2, {3, 5}, "ckpt: layer 'moe': its gate_bias ('x') is a vector and cannot be fp8_e4m3"},
     {TENSOR_NORM, PLAIN, "x", "F32", 2, {1, 32}, NULL},
     {TENSOR_COE_WEIGHT, PLAIN, "x", "F32", 1, {2}, NULL},
     {TENSOR_COE_WEIGHT, PLAIN, "x", "F32", 0, {0}, "has shape [], layer 'moe' needs [2] for its coe_weight"},
@@ -70,17 +103,27 @@ static const Shaped shapes[] = {
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
-static Status find_shaped(const Kind *kind, const Shaped *row, char *error, size_t error_size) {
-    Store store;
-    store_begin(&store);
-    store_tensor(&store, row->name, row->dtype, row->shape, row->rank);
-    int64_t bytes = store_bytes_of(row->dtype);
-    for (int i = 0; i < row->rank; i++) {
-        bytes *= row->shape[i];
+static void store_zeros(Store *store, const char *name, const char *dtype, const int64_t *shape, int rank) {
+    int64_t bytes = store_bytes_of(dtype);
+    store_tensor(store, name, dtype, shape, rank);
+    for (int i = 0; i < rank; i++) {
+        bytes *= shape[i];
     }
     for (int64_t i = 0; i < bytes; i++) {
-        fputc(0, store.data);
+        fputc(0, store->data);
     }
+}
+
+// codes: NULL, or the shape of 'x', of which the row's tensor is the scales.
+static Status find_shaped(Kind *kind, const Shaped *row, const int64_t *codes, char *error, size_t error_size) {
+    Store store;
+    store_begin(&store);
+    store_zeros(&store, row->name, row->dtype, row->shape, row->rank);
+    if (codes) {
+        store_zeros(&store, "x", "F8_E4M3", codes, 3);
+    }
+    kind->checkpoint.tensors[row->tensor] = row->layout;
+    strcpy(kind->checkpoint.tensors[row->tensor].pattern, "x");
     Failure failure = {error, error_size};
     PackedSource source;
     Status status = weights_source(kind, row->tensor, 0, 0, "ckpt", store_open(&store), &source, NULL, &failure);
@@ -88,14 +131,54 @@ static Status find_shaped(const Kind *kind, const Shaped *row, char *error, size
     return status;
 }
 
+static void expect(const Shaped *row, Status status, const char *error) {
+    ck_assert_msg(status == (row->refusal ? LIBRARY_BAD_WEIGHTS : LIBRARY_OK), "%s", error);
+    ck_assert_msg(!row->refusal || strstr(error, row->refusal), "'%s' has no '%s'", error, row->refusal);
+}
+
+// The scales 'x_scale_inv' of a layer with experts of 130 x 300: two rows of three blocks each.
+static const Shaped scales[] = {
+    {TENSOR_GATE, FP8, "x_scale_inv", "F32", 3, {3, 2, 3}, NULL},
+    {TENSOR_GATE, FP8, "x_scale_inv", "BF16", 2, {6, 3}, NULL},
+    {TENSOR_GATE, FP8, "x_scale_inv", "F8_E8M0", 3, {3, 2, 3}, NULL},
+    {TENSOR_GATE, EVEN_FP8, "x_scale_inv", "F32", 3, {3, 3, 3}, NULL},
+    {TENSOR_GATE, IN_OUT_FP8, "x_scale_inv", "F32", 3, {3, 3, 2}, NULL},
+    {TENSOR_GATE,
+     FP8,
+     "x_scale_inv",
+     "F16",
+     3,
+     {3, 2, 3},
+     "tensor 'x_scale_inv' has dtype F16; scales of fp8_e4m3 are F32, BF16 or F8_E8M0"},
+    {TENSOR_GATE, FP8, "x_scale_inv", "U8", 3, {3, 2, 3}, "has dtype U8; scales of fp8_e4m3 are"},
+    {TENSOR_GATE,
+     FP8,
+     "x_scale_inv",
+     "F32",
+     3,
+     {3, 3, 2},
+     "w.safetensors: tensor 'x_scale_inv' has shape [3, 3, 2], layer 'moe' needs [3, 2, 3] for the scales of its gate (fp8_e4m3)"},
+    {TENSOR_GATE, FP8, "x_scale_inv", "F32", 3, {3, 1, 3}, "needs [3, 2, 3] for the scales of its gate"},
+    {TENSOR_GATE, FP8, "x_scale_inv", "F32", 1, {3}, "needs [3, 2, 3] for the scales of its gate"},
+    {TENSOR_GATE, FP8, "x_scales", "F32", 3, {3, 2, 3}, "tensor 'x_scale_inv' (gate of layer 'moe.0') is not in the checkpoint"},
+};
+enum { SCALES = sizeof scales / sizeof *scales };
+
 START_TEST(checks_shapes) {
-    const Shaped *row = &shapes[_i];
     char error[512] = "";
     Kind kind = store_kind(32, 5, FORMAT_FP32);
-    kind.checkpoint.tensors[row->tensor] = row->layout;
-    strcpy(kind.checkpoint.tensors[row->tensor].pattern, "x");
-    ck_assert_msg(find_shaped(&kind, row, error, sizeof error) == (row->refusal ? LIBRARY_BAD_WEIGHTS : LIBRARY_OK), "%s", error);
-    ck_assert_msg(!row->refusal || strstr(error, row->refusal), "'%s' has no '%s'", error, row->refusal);
+    expect(&shapes[_i], find_shaped(&kind, &shapes[_i], NULL, error, sizeof error), error);
+}
+END_TEST
+
+START_TEST(checks_scales) {
+    const TensorSource *layout = &scales[_i].layout;
+    char error[512] = "";
+    Kind kind = store_kind(300, 130, FORMAT_FP8_E4M3);
+    int64_t rows = layout->rows == ROWS_ALL ? 130 : 260;
+    const int64_t out_in[] = {3, rows, 300}, in_out[] = {3, 300, rows};
+    const int64_t *codes = layout->order == ORDER_IN_OUT ? in_out : out_in;
+    expect(&scales[_i], find_shaped(&kind, &scales[_i], codes, error, sizeof error), error);
 }
 END_TEST
 
@@ -126,6 +209,8 @@ static const struct {
      "spec:2:10: error: \"norm\" is a vector: \"in_out\""},
     {DESCRIBED(64, NORM_GOOD, LONG("\"encoding\": \"mxfp4\""), GOOD, GOOD), "\"m\" must hold {iteration}"},
     {DESCRIBED(64, LONG("\"encoding\": \"mxfp4\""), CORRECTION_GOOD, GOOD, GOOD), "\"norm\" is a vector: \"mxfp4\""},
+    {DESCRIBED(64, LONG("\"encoding\": \"fp8_e4m3\""), CORRECTION_GOOD, GOOD, GOOD), "\"norm\" is a vector: \"fp8_e4m3\""},
+    {DESCRIBED(40, NORM_GOOD, CORRECTION_GOOD, LONG("\"encoding\": \"fp8_e4m3\", \"order\": \"in_out\", \"add\": 1"), GOOD), NULL},
     {DESCRIBED(64, NORM_GOOD, CORRECTION_GOOD, LONG("\"order\": \"in_out\", \"encoding\": \"mxfp4\""), GOOD),
      "spec:2:10: error: \"up\" cannot be \"in_out\""},
     {DESCRIBED(64, NORM_GOOD, CORRECTION_GOOD, LONG("\"add\": 1, \"encoding\": \"mxfp4\""), GOOD),
@@ -151,6 +236,7 @@ Suite *suite_weights_source(void) {
     TCase *cases = tcase_create("weights_source");
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, checks_shapes, 0, SHAPES);
+    tcase_add_loop_test(cases, checks_scales, 0, SCALES);
     tcase_add_loop_test(cases, checks_descriptions, 0, DESCRIPTIONS);
     suite_add_tcase(suite, cases);
     return suite;

@@ -168,9 +168,9 @@ static void check_source(Spec *spec, const Layer *layer, Tensor tensor, const ch
     if (in_out && !inputs) {
         spec_error(spec, &(Place){place, "order", 0}, PLACE_VALUE, "\"%s\" is a vector: \"in_out\" is an order of matrices", key);
     }
-    if (mxfp4 && !inputs) {
-        spec_error(spec, &(Place){place, "encoding", 0}, PLACE_VALUE, "\"%s\" is a vector: \"mxfp4\" is an encoding of matrices",
-                   key);
+    if (source->encoding != ENCODING_PLAIN && !inputs) {
+        spec_error(spec, &(Place){place, "encoding", 0}, PLACE_VALUE, "\"%s\" is a vector: \"%s\" is an encoding of matrices", key,
+                   encoding_names[source->encoding]);
     }
     if (mxfp4 && inputs % MXFP4_INPUTS) {
         spec_error(spec, &(Place){place, "encoding", 0}, PLACE_VALUE,

@@ -150,7 +150,8 @@ static const Key source_rows[] = {
      .offset = offsetof(TensorSource, order),
      .choices = tensor_order_names},
     {.name = "encoding",
-     .help = "plain numbers, or mxfp4: 4-bit floats in NAME_blocks, exponents in NAME_scales.",
+     .help = "plain numbers; mxfp4: 4-bit floats in NAME_blocks, exponents in NAME_scales; fp8_e4m3: a scale in NAME_scale_inv for "
+             "128 x 128 codes.",
      .type = KEY_CHOICE,
      .offset = offsetof(TensorSource, encoding),
      .choices = encoding_names},

@@ -273,8 +273,13 @@ Object emit_nothing(const Target *target, Diagnostics *diagnostics) {
 }
 
 Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics) {
+    return emit_single_tile_with(target, path_emitter((Path)role->path), role, kind, rows, panels, diagnostics);
+}
+
+Object emit_single_tile_with(const Target *target, const PathEmitter *emitter, const Role *role, TileKind kind, int rows,
+                             int panels, Diagnostics *diagnostics) {
     Emission e = emission_begin(target, "tile");
-    LLVMValueRef tile = emit_tile(&e, role, kind, rows, panels);
+    LLVMValueRef tile = emit_tile_with(&e, emitter, role, kind, rows, panels);
     LLVMSetLinkage(tile, LLVMExternalLinkage);
     LLVMSetValueName2(tile, "tile_0", 6);
     return emission_finish(&e, path_features(target, (Path)role->path), false, "tile", NULL, diagnostics);

@@ -43,9 +43,13 @@ Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 // per round; "tile_0" (a, w, out, ahead, advance, widened): one tile of `role`.
 Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics);
 Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics);
+// The same with steps of another emitter than that of the role's path.
+Object emit_single_tile_with(const Target *target, const PathEmitter *emitter, const Role *role, TileKind kind, int rows,
+                             int panels, Diagnostics *diagnostics);
 
 // A tile's function in the emission's module (built once per descriptor); tile.c.
 LLVMValueRef emit_tile(Emission *emission, const Role *role, TileKind kind, int rows, int panels);
+LLVMValueRef emit_tile_with(Emission *emission, const PathEmitter *emitter, const Role *role, TileKind kind, int rows, int panels);
 
 // codegen.c: one emission with a module for a target, and its end as an object.
 Emission emission_begin(const Target *target, const char *module_name);

@@ -275,6 +275,10 @@ static int pass_columns(const Role *role, int rows, int columns) {
 }
 
 LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, int panels) {
+    return emit_tile_with(e, path_emitter((Path)role->path), role, kind, rows, panels);
+}
+
+LLVMValueRef emit_tile_with(Emission *e, const PathEmitter *path, const Role *role, TileKind kind, int rows, int panels) {
     char name[192];
     tile_name(e, role, kind, rows, panels, name, sizeof name);
     LLVMValueRef function = LLVMGetNamedFunction(e->module, name);
@@ -285,7 +289,6 @@ LLVMValueRef emit_tile(Emission *e, const Role *role, TileKind kind, int rows, i
     function = LLVMAddFunction(e->module, name, LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 6, false));
     LLVMSetLinkage(function, LLVMInternalLinkage);
     LLVMPositionBuilderAtEnd(e->builder, LLVMAppendBasicBlockInContext(e->context, function, ""));
-    const PathEmitter *path = path_emitter((Path)role->path);
     bool told = tile_is_told(role, kind, rows);
     if (path->tile) {
         path->tile(e, role, rows, panels, told, function);

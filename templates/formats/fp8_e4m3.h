@@ -8,9 +8,11 @@
 
 #ifdef FORMAT_ROW
 // Packed from values, a group's scale is its largest magnitude / 448: half a unit in the last place is 2^-4 of a value, and below
-// 2^-6 / 448 of the largest magnitude 2^-10 / 448 of that. The scale's own rounding, 2^-24, is far below both.
+// 2^-6 / 448 of the largest magnitude 2^-10 / 448 of that. The scale's own rounding, 2^-24, is far below both. Products may be
+// subnormal numbers of fp32.
 FORMAT_ROW(FORMAT_FP8_E4M3, fp8_e4m3, .step = 2, .step_bytes = 64, .group = 128, .group_bytes = 128, .takes = 1,
-           .largest = 0x1.fffffep127, .relative_error = 0x1.001p-4, .absolute_error_of_group = 0x1.001p-10 / 448)
+           .largest = 0x1.fffffep127, .relative_error = 0x1.001p-4, .absolute_error = 0x1p-150,
+           .absolute_error_of_group = 0x1.001p-10 / 448)
 #endif
 
 #ifdef FORMAT_CODEC
@@ -30,7 +32,7 @@ static inline double format_fp8_e4m3_value(const uint8_t *panel, int64_t k, int 
     return (double)(format_float_from_e4m3(*format_fp8_code((uint8_t *)panel, k, column)) * 0x1p-8f * scale);
 }
 
-// The nearest code of a number of magnitude at most 464, which 448 is the nearest of.
+// The nearest code of a number; 448's of what is beyond it.
 static inline uint8_t format_e4m3_from_float(float value) {
     uint32_t bits = format_float_bits(value), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffffu;
     if (magnitude < 0x3c800000u) {  // below 2^-6: a multiple of 2^-9, which adding 2^14 rounds to
@@ -63,10 +65,12 @@ static inline void format_fp8_e4m3_pack(uint8_t *panel, const FormatRun *run) {
             float magnitude = values[i] < 0 ? -values[i] : values[i];
             largest = magnitude > largest ? magnitude : largest;
         }
-        float scale = largest / 448;
-        format_fp8_scales(panel, run->k)[run->columns[c]] = scale * 0x1p8f;
+        float scale = largest / 1.75f;  // 2^8 largest / 448
+        scale += scale * 1.8125f < largest ? 0x1p-149f : 0;  // rounded down to a subnormal number: codes would end too early
+        format_fp8_scales(panel, run->k)[run->columns[c]] = scale;
         for (int64_t i = 0; i < run->depth; i++) {
-            *format_fp8_code(panel, run->k + i, run->columns[c]) = format_e4m3_from_float(scale > 0 ? values[i] / scale : 0);
+            float code = scale > 0 ? values[i] / scale * 0x1p8f : 0;
+            *format_fp8_code(panel, run->k + i, run->columns[c]) = format_e4m3_from_float(code);
         }
     }
 }
