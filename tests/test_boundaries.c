@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "document.h"
+#include "shell.h"
 #include "suites.h"
 
 // A folder and those that it may include from, separated by spaces. Folders come before the folders that include them: a row may
@@ -176,6 +178,42 @@ START_TEST(test_rows) {
 }
 END_TEST
 
+// The table of folders in docs/architecture.md has these rows and arrows, in any order.
+START_TEST(test_document) {
+    static const char path[] = "docs/architecture.md", header[] = "| folder |";
+    size_t size;
+    char *text = shell_read_file(path, &size), *rest = text, *line, *span, arrow[2 * PATH_BYTES];
+    json_t *shown = json_object(), *allowed = json_object();
+    bool inside = false;
+    while ((line = document_line(&rest))) {
+        inside = *line == '|' && (inside || !strncmp(line, header, strlen(header)));
+        char *last = inside ? strrchr(line, '|') : NULL, *folder;
+        if (!last || line[2] != '`') {
+            continue;
+        }
+        *last = 0;
+        last = strrchr(line, '|') + 1;
+        folder = document_span(&line);
+        names_add(shown, folder, "");
+        while ((span = document_span(&last))) {
+            snprintf(arrow, sizeof arrow, "%s -> %s", folder, span);
+            names_add(shown, arrow, "");
+        }
+    }
+    for (int f = 0; f < FOLDERS; f++) {
+        names_add(allowed, arrows[f].folder, "");
+        for (int to = 0; to < f; to++) {
+            if (arrow_allowed(&arrows[f], arrows[to].folder)) {
+                snprintf(arrow, sizeof arrow, "%s -> %s", arrows[f].folder, arrows[to].folder);
+                names_add(allowed, arrow, "");
+            }
+        }
+    }
+    names_compare(shown, path, allowed, "folder or arrow");
+    free(text);
+}
+END_TEST
+
 // The oracle shares no code with the skeleton: of the templates it may know what a layer is, how its weights lie and its own
 // sections of routers/ and activations/, no more.
 START_TEST(test_oracle) {
@@ -211,6 +249,7 @@ Suite *suite_boundaries(void) {
     tcase_add_test(cases, test_rows);
     tcase_add_test(cases, test_includes);
     tcase_add_test(cases, test_oracle);
+    tcase_add_test(cases, test_document);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -1,5 +1,5 @@
-// The lists in docs/ are those of the program: every key of a description, every option of a command and every knob of the search
-// is documented, and nothing else is.
+// The lists in docs/ are those of the program: every key of a description, every option of a command, every knob of the search,
+// every format, path and target is documented, and nothing else is.
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +8,7 @@
 #include "document.h"
 #include "shell.h"
 #include "suites.h"
+#include "targets/target.h"
 
 // What stands between backquotes in the first cells of the document's tables that begin so.
 static void collect_spans(const char *path, const char *header, const char *prefix, json_t *names) {
@@ -209,6 +210,31 @@ START_TEST(families_are_documented) {
 }
 END_TEST
 
+// --- formats, paths, targets ---------------------------------------------------------------------------------------------------
+
+static void check_names(const char *path, const char *header, const char *const *names, const char *what) {
+    json_t *existing = json_object(), *documented = json_object();
+    for (; *names; names++) {
+        names_add(existing, "", *names);
+    }
+    collect_spans(path, header, "", documented);
+    names_compare(documented, path, existing, what);
+}
+
+START_TEST(formats_and_paths_are_documented) {
+    const char *paths[PATH_COUNT + 1] = {0}, *known_targets[16] = {0};
+    for (int p = 0; p < PATH_COUNT; p++) {
+        paths[p] = path_facts[p].name;
+    }
+    for (int t = 0; targets[t]; t++) {
+        known_targets[t] = targets[t]->name;
+    }
+    check_names("docs/description.md", "| format |", format_names, "format");
+    check_names("docs/c-api.md", "| path |", paths, "path");
+    check_names("docs/c-api.md", "| target |", known_targets, "target");
+}
+END_TEST
+
 Suite *suite_docs_lists(void) {
     Suite *suite = suite_create("docs_lists");
     TCase *cases = tcase_create("lists");
@@ -218,6 +244,7 @@ Suite *suite_docs_lists(void) {
     tcase_add_test(cases, options_are_documented);
     tcase_add_test(cases, knobs_are_documented);
     tcase_add_test(cases, families_are_documented);
+    tcase_add_test(cases, formats_and_paths_are_documented);
     suite_add_tcase(suite, cases);
     return suite;
 }

@@ -37,7 +37,11 @@ static const struct {
     {"layers/router/logit_scale", "{'type': 'number', 'minimum': -1000000, 'maximum': 1000000, 'not': {'const': 0}, 'default': 1}"},
     {"layers/experts/gated", "{'type': 'boolean', 'default': true}"},
     {"layers/compute", "{'enum': ['fp32', 'bf16'], 'default': 'fp32'}"},
-    {"layers/weights", "{'enum': ['fp32', 'bf16', 'fp16', 'fp8_e4m3'], 'default': 'bf16'}"},
+    {"layers/experts/down_weights",
+     "{'enum': ['same'"
+#define FORMAT_ROW(enumerator, symbol, ...) ", '" #symbol "'"
+#include "templates/formats/list.h"
+     "], 'default': 'same'}"},
     {"layers/checkpoint/tensors/router", "{'$ref': '#/$defs/tensor'}"},
     {"workload/routing",
      "{'type': 'string', 'pattern': '^(uniform|one|zipf:([0-9]+[.]?[0-9]*|[.][0-9]+)|trace:.+)$', 'maxLength': 255, 'default': "

@@ -75,7 +75,10 @@ static const Refused refusals[] = {
     {MODEL("\"norm\": {\"kind\": \"rms\", \"eps\": -1e-6}, "), 1, "layers[0].norm.eps must be a number from 0 to 1"},
     {ROUTED("{\"k\": 2, \"softcap\": 1e-50}"), 1, "layers[0].router.softcap must be 0 or a number that fp32 can hold, found 1e-50"},
     {MODEL("\"weights\": \"fp8\", "), 1,
-     "layers[0].weights must be one of \"fp32\", \"bf16\", \"fp16\", \"fp8_e4m3\", found \"fp8\""},
+     "layers[0].weights must be one of "
+#define FORMAT_ROW(enumerator, symbol, ...) "\"" #symbol "\", "
+#include "templates/formats/list.h"
+     "found \"fp8\""},
     {MODEL("\"iterations\": 17, "), 1, "layers[0].iterations must be an integer from 1 to 16, found 17"},
     {MODEL("\"iterations\": 0, "), 1, "found 0"},
     {MODEL("\"count\": 1099511627776, "), 1, "layers[0].count must be an integer from 1 to 4096, found 1099511627776"},

@@ -22,8 +22,7 @@ static const struct argp_option argp_options[] = {
     {"output", 'o', "OUT.json", 0, "Write the description here (default: standard output)", 0},
     {"dry-run", OPTION_DRY_RUN, NULL, 0, "Say in words what was understood and write nothing", 0},
     {"name", 'n', "NAME", 0, "Name of the model in the description (default: the folder's)", 0},
-    {"weights", 'w', "FORMAT", 0, "Format of the packed weights: fp32, bf16, fp16 or fp8_e4m3 (default: what the checkpoint has)",
-     0},
+    {"weights", 'w', "FORMAT", 0, "Format of the packed weights, as in descriptions (default: what the checkpoint has)", 0},
     {"compute", 'c', "CLASS", 0, "Compute class, fp32 (default) or bf16", 0},
     {0},
 };
@@ -40,6 +39,18 @@ static bool is_other_kind(const char *output) {
     return false;
 }
 
+static int parse_format(const char *value, const struct argp_state *state) {
+    int format = format_find(value);
+    char names[256] = "";
+    for (size_t i = 0, used = 0; format < 0 && format_names[i] && used < sizeof names; i++) {
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", format_names[i]);
+    }
+    if (format < 0) {
+        argp_error(state, "--weights takes one of %s, not '%s'", names, value);
+    }
+    return format;
+}
+
 static error_t parse(int key, char *value, struct argp_state *state) {
     ImportArguments *arguments = state->input;
     switch (key) {
@@ -51,12 +62,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         return 0;
     case 'n': arguments->options.name = value; return 0;
     case OPTION_DRY_RUN: arguments->dry_run = 1; return 0;
-    case 'w':
-        arguments->options.weights = format_find(value);
-        if (arguments->options.weights < 0) {
-            argp_error(state, "--weights takes fp32, bf16, fp16 or fp8_e4m3, not '%s'", value);
-        }
-        return 0;
+    case 'w': arguments->options.weights = parse_format(value, state); return 0;
     case 'c': arguments->options.compute = command_parse_compute(value, state); return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) {
