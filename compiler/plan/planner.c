@@ -54,11 +54,13 @@ int64_t planner_l2_bytes(const Machine *machine) {
     return assumed_l2_bytes;
 }
 
-// Decoding a panel once pays from three tiles on (its stores cost about a tile's tenth; each tile then saves a fourteenth), as
-// long as the fp32 panel stays in a quarter of L2.
+// From how many tiles on decoding a panel once pays: its stores cost about a tile's tenth. Where a load costs as much as a row's
+// multiply-adds, each further tile saves a fourteenth, so that it is three; where it costs more, two. The fp32 panel must stay in a
+// quarter of L2.
 static int32_t widen_tiles(const Role *role, int r, const Machine *machine) {
-    bool fits = role->layout.depth_padded * PANEL_COLUMNS * 4 <= planner_l2_bytes(machine) / 4;
-    return role->layout.matrices && r != ROLE_ROUTER && path_facts[role->path].decodes && fits ? 3 : 0;
+    const PathFacts *path = &path_facts[role->path];
+    bool fits = format_bytes(FORMAT_FP32, role->layout.depth_padded) <= planner_l2_bytes(machine) / 4;
+    return role->layout.matrices && r != ROLE_ROUTER && path->decodes && fits ? path->load_cost > 1 ? 2 : 3 : 0;
 }
 
 // Rows whose activations take half of a core's L2; the other half is for the panels that pass by.
