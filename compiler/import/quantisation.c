@@ -57,7 +57,7 @@ bool import_quantisation_check(const ImportConfig *config, const ImportFamily *f
                                bool refuse, FILE *remarks) {
     const json_t *object = quantisation_object(config);
     const char *method = import_quantisation(config);
-    char reason[160] = "which nothing here reads";
+    char reason[160] = "a method that catena does not read";
     bool fp8 = method && !strcmp(method, import_fp8);
     bool readable = !method || has_layout(family, method) || (fp8 && fp8_is_known(object, checkpoint, reason, sizeof reason));
     ImportConfig place = *config;

@@ -86,11 +86,11 @@ Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagno
     return wisdom;
 }
 
-// Why a path is none, and those that there are.
+// Writes why a path cannot be used, and the paths that can.
 static void explain_path(const json_t *path, const Target *target, const Machine *machine, const Layer *layer, char *reason,
                          size_t reason_bytes) {
-    snprintf(reason, reason_bytes, "the path '%.40s' is not to be had here, but",
-             json_is_string(path) ? json_string_value(path) : "");
+    snprintf(reason, reason_bytes,
+             "the path '%.40s' cannot be used here; expected one of:", json_is_string(path) ? json_string_value(path) : "");
     for (int p = 0, count = 0; p < PATH_COUNT; p++) {
         size_t used = strlen(reason);
         if (paths_legal(machine, target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
