@@ -1,5 +1,5 @@
 // From plans to object files: tiles built instruction by instruction, skeletons specialised by a constant plan.
-// LLVM is known to this part (emit*.c, codegen.c, jit.c, measure.c) and to targets/ only.
+// LLVM is known to this folder and to targets/ only.
 #ifndef CATENA_EMIT_H
 #define CATENA_EMIT_H
 

@@ -54,7 +54,7 @@ static void add_wide_rows(const Space *space, const Role *role, SpaceKnob *knob)
     }
 }
 
-// Where the default never widens, a widened panel has no place in the cache.
+// Where the default never decodes a panel once for all tiles, the fp32 panel has no room in the cache.
 static void add_widen_tiles(const Space *space, const Role *role, SpaceKnob *knob) {
     static const int64_t values[] = {0, 2, 3, 4, 6};
     (void)space;
@@ -90,7 +90,7 @@ static int64_t block_percent(const Space *space, const Plan *plan) {
     return plan->schedule.block_rows * plan->roles[ROLE_GATE_UP].input_stride * 100 / space->l2_bytes;
 }
 
-// Whole tiles in a share of the second-level cache: in rows of the tile, which is therefore set before.
+// Whole tiles in a share of the second-level cache. Rows are counted in tiles, so that the tile must be set before.
 static void set_block(const Space *space, Plan *plan, int64_t percent) {
     const Role *up = &plan->roles[ROLE_GATE_UP];
     bool standard = percent == block_percent(space, &space->standard);  // which was rounded down

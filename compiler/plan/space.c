@@ -10,7 +10,7 @@
 #include "knobs.h"
 #include "planner.h"
 
-// Instructions whose registers are tiles themselves have one shape.
+// Paths of a fixed shape have no knobs that shape tiles.
 static bool has_knob(const Space *space, KnobKind kind, int role) {
     bool fixed = role < ROLE_COUNT && path_facts[space->standard.roles[role].path].fixed_shape;
     return !(fixed && knobs[kind].shape);

@@ -79,7 +79,7 @@ static void refuse(const Check *check, size_t index, const char *knob, const cha
                     index + 1, check->layer, reason);
 }
 
-// Each knob by itself first, so that all that are wrong are said and where; then what does not go together.
+// Each knob alone first, so that every wrong one is reported with its place; then the combination of knobs.
 static void check_candidate(const Check *check, size_t index, const json_t *candidate) {
     size_t before = check->diagnostics->count;
     char reason[SPACE_REASON_BYTES] = "";

@@ -79,7 +79,7 @@ static void problem_progress(void *context, const Search *search) {
     }
 }
 
-// What was asked for, or cannot be had, is not varied.
+// Whether the search leaves a knob alone: its value was asked for, or the machine offers no other.
 static bool is_fixed(const Tuning *t, const SpaceKnob *knob) {
     const Machine *machine = t->options->machine;
     switch (knob->given) {
