@@ -213,7 +213,7 @@ static void print_result(const char *layer, const TuneResult *result) {
     json_t *decisions = space_decisions(&result->space, &search->best);
     char *text = json_dumps(decisions, JSON_SORT_KEYS);
     size_t tiles = result->tile_count + (size_t)(result->rates[0].tiles_measured + result->rates[1].tiles_measured);
-    printf("layer %s: space of %.3g plans, %zu tiles by themselves in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
+    printf("layer %s: space of %.3g plans, %zu tiles measured alone in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
            layer, space_size(&result->space), tiles, result->rate_seconds, search->trial_count, result->unusable,
            search->stopped     ? "stopped"
            : search->converged ? "nothing left to try"
@@ -313,8 +313,8 @@ static int check_wisdom(const CommandOptions *options, Diagnostics *diagnostics)
     return wisdom_try(options->wisdom, diagnostics);
 }
 
-// What an earlier search found: this very layer's decisions and measurements, or the decisions of the nearest one. Returns the gain
-// of this layer's, which stays unless a better one is found; 1 if there is none.
+// Sets the search's start from an earlier one: this very layer's decisions and measurements, or the decisions of the nearest layer.
+// Returns the gain of this layer's earlier entry, which stays unless a better plan is found; 1: there is no such entry.
 static double recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
     const json_t *entry = wisdom ? wisdom_find(wisdom, &key->key) : NULL;
     double gain = entry ? json_number_value(json_object_get(entry, "gain")) : 1;

@@ -234,8 +234,8 @@ const char *import_tensors_dtype(const json_t *described, Tensor tensor, const I
 // Presence, dtype and shape of every tensor that the description names.
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 
-// The file of a Megatron checkpoint: `path` itself, or the one in the folder `path`; false if it is none. Diagnostics: it is one,
-// but not readable.
+// Finds the file of a Megatron checkpoint: `path` itself, or the one in the folder `path`. Returns false if `path` is not such a
+// checkpoint; with diagnostics if it is one that cannot be read.
 bool import_megatron_find(const char *path, char *file, size_t size, Diagnostics *diagnostics);
 extern const ImportFamily import_megatron;
 // Gives the tensors that hold all experts side by side (GroupedMLP) the shape that their elements lie in. False with diagnostics.

@@ -193,7 +193,7 @@ static void read_groups(const ImportConfig *config, const ImportFamily *family, 
         import_error(config, groups->key, "%s is %g: expected a number that divides the %g experts (%s) evenly", groups->key,
                      groups->number, experts->number, experts->key);
     }
-    if (!limited || !several || groups->number == top->number) {  // nobody loses
+    if (!limited || !several || groups->number == top->number) {  // every group remains
         groups->source = top->source = values[SETTING_GROUP_SCORE].source = values[SETTING_GROUP_MASK].source = SOURCE_NONE;
     }
 }

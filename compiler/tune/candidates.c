@@ -13,7 +13,7 @@ enum { MOST_BYTES = 1 << 20 };
 
 // --- the file ----------------------------------------------------------------------------------------------------------------
 
-// A stream, too: `<(command)` of a shell is none that has a size.
+// Reads streams, too: what `<(command)` of a shell names has no size.
 static int read_text(TuneCandidates *candidates, Diagnostics *diagnostics) {
     FILE *file = fopen(candidates->path, "rb");
     candidates->text = malloc(MOST_BYTES + 1);

@@ -144,7 +144,7 @@ static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_val
     snprintf(facts.text, sizeof facts.text, "%s%s%s", shape, unroll < 0 ? "" : ", unrolled ", steps);
     facts.tall = rates->tall[facts.tile][facts.unroll];
     int far = space_role_knob(space, r, KNOB_FAR);
-    if (far < 0 || point->value[far] == view->standard.value[far]) {  // others are not measured by themselves
+    if (far < 0 || point->value[far] == view->standard.value[far]) {  // other values were not measured alone
         facts.stream = rates->stream[facts.unroll][facts.prefetch];
     }
     return facts;

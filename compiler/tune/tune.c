@@ -14,7 +14,7 @@
 
 volatile sig_atomic_t tune_stopped;
 
-static const double rates_share = 0.1;   // of the budget at most is for tiles by themselves
+static const double rates_share = 0.1;   // largest part of the budget that measuring single tiles may take
 static const double paths_share = 0.15;  // and this for choosing a path
 static const double low_rows = 12, tall_rows = 8;
 static const int64_t few_reach = 256;
