@@ -1,4 +1,4 @@
-// What a forward is given and asked for beyond x and y (library.h: Extra): read, checked, and the memory that it needs.
+// What a forward is given and what it returns beyond x and y (library.h: Extra): read, checked, and the memory that it needs.
 #ifndef CATENA_EXTRA_H
 #define CATENA_EXTRA_H
 
@@ -32,8 +32,9 @@ typedef struct Area {
 
 enum { AREA_X, AREA_Y, AREA_ROWS };
 
-// Whether this can be had of the layer, memory is aligned and nothing is written over anything else (rows: x and y, which were
-// compared with each other before), and all values given for the layer's tokens (if any) are right. `seen`: a bit per choice.
+// Checks a call: the layer has what is wanted, memory is aligned, nothing is written over anything else, and all values that are
+// given for the tokens are right. rows: x and y, which the caller has compared with each other. `seen`: room for a bit per choice.
+// Returns LIBRARY_OK, or LIBRARY_INVALID_ARGUMENT with a text.
 Status extra_check(const Layer *layer, int64_t tokens, const Area rows[AREA_ROWS], const Extra *extra, uint8_t *seen,
                    const Failure *failure);
 

@@ -4,7 +4,7 @@
 
 #include "library.h"
 
-// Where the text goes; {NULL, 0}: nobody wants it.
+// Where the text goes; {NULL, 0}: no text is written.
 typedef struct Failure {
     char *text;
     size_t size;

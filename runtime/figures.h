@@ -53,14 +53,15 @@ typedef struct FigureRows {
     const uint8_t *rejected;  // [tokens]: left out
 } FigureRows;
 
-// Bytes that a gathering needs, and its start with so much memory, aligned to 8.
+// Bytes of memory that a gathering needs.
 int64_t figures_bytes(const Layer *layer);
+// Starts a gathering in `memory`, which has figures_bytes bytes and is aligned to 8.
 void figures_begin(const Layer *layer, int64_t sequence_tokens, void *memory, Gathering *out);
 // Tokens must come in order.
 void figures_add(Gathering *gathering, const FigureRows *rows);
 // load [iterations][choices] and figures [iterations] may be NULL. All zero where there was no token. figures_size: bytes from one
-// iteration's figures to the next, a caller's sizeof(Figures): of a shorter one only so much is written, of a longer one all, zero
-// where this library has no figure.
+// iteration's figures to the next, the caller's sizeof(Figures). Exactly figures_size bytes are written for each iteration; those
+// behind the figures that this library knows are zero.
 void figures_end(Gathering *gathering, int64_t *load, Figures *figures, size_t figures_size);
 
 // One step of ReMoE's control of lambda: 1.2 lambda while the layer is less sparse than the target, else lambda / 1.2.

@@ -63,10 +63,10 @@ int64_t instance_nonfinite(const Library *library, int64_t *first);
 const char *instance_error(const Library *library);
 void instance_close(Library *library);
 
-// Tokens of this plan's layers that go through together.
+// Most tokens that go through a layer of this plan together.
 int64_t instance_chunk(const Library *library, const Plan *plan);
 
-// Kind and index within it of a layer's number; false if there is none of that number.
+// Finds the kind, and the index within it, of a layer's number. Returns false if no layer has that number.
 bool instance_layer(const Library *library, int64_t layer, int64_t *kind, int64_t *index);
 
 #endif

@@ -168,7 +168,7 @@ static Status prepare_workspace(Library *library, const Failure *failure) {
     return memory_map((size_t)(library->extra_offset + extra), library->huge_pages, &library->workspace, failure);
 }
 
-// What the opener leaves open is as the plans say; more threads than can run at once help nobody.
+// What the opener leaves open is as the plans say, but never more threads than can run at once.
 static void prepare_choices(Library *library, const Options *options) {
     int usable = cores_usable(), threads = 0;
     library->bind = options->bind;

@@ -2,7 +2,7 @@
 // (file or memory) that holds all instances of a library.
 //
 // The layout is that of templates/plan.h and compiler/plan/layout.c. A matrix is [rows = out][columns = in]; a vector (norm, bias)
-// has its elements as rows and column 0. `matrix` is the expert (routed or shared), the gate's iteration (router, router bias,
+// has its elements as rows and column 0. `matrix` is the expert (routed or shared), the router's iteration (router, router bias,
 // correction), or 0 (norm, coe weight, and the shared experts' gates, which stand beside the router of every iteration).
 //
 // Image: PackedHeader, one PackedRecord per kind, one XXH64 per instance, zeros up to a page; then the instances, kind by kind,
@@ -14,7 +14,7 @@
 
 #include "failure.h"
 
-// Number formats of a source tensor.
+// Number formats of the elements of a source tensor.
 typedef enum Number { NUMBER_FP32, NUMBER_BF16, NUMBER_FP16, NUMBER_E4M3, NUMBER_E8M0 } Number;
 
 static inline int64_t number_bytes(Number number) {
@@ -33,7 +33,7 @@ float packed_number_get(const void *source, int64_t index, Number number);
 typedef struct PackedSource {
     const void *data;
     Encoding encoding;
-    Number number;          // of data; of mxfp4 nothing: two elements to a byte
+    Number number;          // of data; not used by mxfp4, which has two elements in a byte
     int64_t first;          // mxfp4: first and row_step are multiples of PACKED_MXFP4_BLOCK, column_step is 1
     int64_t row_step;
     int64_t column_step;
@@ -52,7 +52,7 @@ enum {
 
 float packed_source_get(const PackedSource *source, int64_t row, int64_t column);
 
-// The scale of an element; 1 where the encoding has none (mxfp4: where its codes are read).
+// The scale of an element of fp8_e4m3; 1 of every other encoding, mxfp4 included.
 float packed_source_scale(const PackedSource *source, int64_t row, int64_t column);
 
 // Converts `count` elements from (row, column) on: consecutive rows of one column, or consecutive columns of one row (mxfp4:
@@ -113,7 +113,7 @@ static inline int64_t packed_formats(const Layer *layer) {
     X(shared_intermediate, "shared intermediate", kind->plan.layer.shared_intermediate) \
     X(router_columns, "router columns", layer_router_columns(&kind->plan.layer)) \
     X(choices, "choices", layer_choices(&kind->plan.layer)) \
-    X(gates, "gates", layer_routers(&kind->plan.layer)) \
+    X(gates, "router matrices", layer_routers(&kind->plan.layer)) \
     X(weights, "weight format", packed_formats(&kind->plan.layer)) \
     X(router_weights, "router weight format", kind->plan.layer.router_weights) \
     X(norm, "norm", kind->plan.layer.norm) \

@@ -35,8 +35,8 @@ Status safetensors_open(const char *path, Safetensors **out, const Failure *fail
 Status safetensors_open_memory(const void *data, size_t size, const char *name, Safetensors **out, const Failure *failure);
 void safetensors_close(Safetensors *tensors);
 
-// What tells this checkpoint from another without reading its data: XXH64 over name, size, time of change (ns) and header of every
-// file, and over the index; never 0. Where the checkpoint lies does not count.
+// A number that identifies this checkpoint, without reading its data: XXH64 over name, size, time of change (ns) and header of
+// every file, and over the index; never 0. Where the checkpoint lies does not count.
 uint64_t safetensors_fingerprint(const Safetensors *tensors);
 
 // NULL if there is no such tensor.

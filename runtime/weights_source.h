@@ -7,11 +7,11 @@
 
 enum { WEIGHTS_NAME_BYTES = TENSOR_PATTERN_BYTES + 64 };  // a pattern with numbers for its placeholders, "_blocks" and a zero
 
-// Where the tensor's matrix lies in a checkpoint: a pattern's {layer}, {iteration}, {expert} are replaced by numbers. `matrix` is
-// the expert or the iteration. false if the name does not fit.
+// Writes the name of a matrix's tensor: {layer}, {iteration} and {expert} of its pattern are replaced by numbers. `matrix` is the
+// expert or the iteration. Returns false if the name does not fit.
 bool weights_tensor_name(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, char *name, size_t size);
 
-// Matrices that are looked up by themselves: all of them, or 1 where one tensor of the checkpoint holds all.
+// Number of tensors of the checkpoint that hold the matrices: one for each matrix, or 1 where one tensor holds all.
 int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShape *shape);
 
 // The tensors of an encoding: elements, codes or blocks; and scales, which not every encoding has.

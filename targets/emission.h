@@ -6,7 +6,7 @@
 
 #include "target.h"
 
-// What a path sees while one tile is built. Values are LLVM's.
+// What a path sees while one tile is built.
 typedef struct Emission {
     LLVMContextRef context;
     LLVMModuleRef module;
@@ -40,16 +40,15 @@ typedef struct PathEmitter {
     // Accumulators of a type of their own; NULL: fp32 vectors, which are the tile's sums. Where they have their own type, the sums
     // are step->totals, zero at first, into which group_end and tile_end put what the accumulators hold (and set these to zero).
     LLVMTypeRef (*accumulator)(Emission *emission);
-    void (*group_end)(Emission *emission,
-                      Step *step);  // after the last step of a group, which step->group still names; NULL: nothing
+    void (*group_end)(Emission *emission, Step *step);  // after the last step of a group (step->group); NULL: nothing
     void (*tile_end)(Emission *emission, Step *step);  // after the last step of a tile; NULL: nothing
     // One register-only multiply-accumulate, acc + a * w of the path's operand type, for measuring its peak. NULL: that of fp32.
     LLVMValueRef (*operation)(Emission *emission, LLVMValueRef accumulator, LLVMValueRef a, LLVMValueRef w);
     LLVMTypeRef (*operand)(Emission *emission);  // type of a and w in operation
     int operation_depth;  // multiply-adds per lane of one operation
     // Instead of the above, for instructions whose registers are no values of LLVM's (tiles): the whole body of a tile's function
-    // but its return, `told` where to prefetch or not (templates/skeleton.h); and of the peak's function (rounds, sink), which
-    // returns the multiply-adds of a round.
+    // but its return (told: the caller says where to prefetch, templates/skeleton.h); and the body of the peak's function (rounds,
+    // sink), whose emitter returns the multiply-adds of a round.
     void (*tile)(Emission *emission, const Role *role, int rows, int panels, bool told, LLVMValueRef function);
     int64_t (*peak)(Emission *emission, LLVMValueRef function);
     // What a thread does after its last tile of a forward; NULL: nothing.
@@ -65,8 +64,8 @@ const PathEmitter *path_emitter(Path path);
 // accumulators += a[r] * w[v] of `count` vectors from vector `first` on, for one k, whose activations are a_offset bytes behind
 // step->a, as fp32.
 void emission_accumulate(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t a_offset);
-// Stores the decoded weights of these vectors and the step's k-th k, for the tiles that come after this one on the same panel,
-// where that is wanted.
+// Stores the decoded weights of `count` vectors from vector `first` on, for the step's k-th k, where the step keeps them
+// (step->decoded). Later tiles on the same panel read them.
 void emission_keep(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t k);
 // Lanes [part * lanes, (part + 1) * lanes) of a vector.
 LLVMValueRef emission_part(Emission *emission, LLVMValueRef vector, int part, int lanes);

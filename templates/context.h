@@ -56,7 +56,7 @@ INLINE float *context_state(const Context *c, int64_t iteration, int64_t token) 
 // Begins a phase whose tasks are handed out, and returns its counter. Phase p uses counter p % 3; during it one thread clears
 // counter (p + 1) % 3. Nobody uses that one then: its last user was phase p - 2, its next is phase p + 1, and a barrier lies
 // between any two phases. Whoever is in phase p has passed the barrier before it, to which every thread came after its last
-// task of phase p - 1 (and so of p - 2); nobody is in phase p + 1 before the clearing thread comes to the barrier after p.
+// task of phase p - 1 (and so of p - 2); no thread is in phase p + 1 before the clearing thread comes to the barrier after p.
 INLINE int64_t *context_begin_phase(Context *c) {
     int64_t *counters = c->call->next_task, phase = c->phase++;
     if (c->thread == 0) {

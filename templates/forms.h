@@ -16,7 +16,8 @@ INLINE void form_store(const Role *role, uint8_t *row, int64_t i, Vector v) {
     }
 }
 
-// The same of down's rows, as far as they are written panel by panel.
+// Stores lanes of a row of down's A, which gate/up writes panel by panel: in the input form, or as values where the row is made
+// from its whole row later.
 INLINE void form_leave(const Role *role, uint8_t *row, int64_t i, Vector v) {
     if (role->whole_rows) {
         vector_store((float *)row + i, v);

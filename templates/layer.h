@@ -21,8 +21,8 @@
 #define WEIGHT_ON_LIST(X) X(WEIGHT_ON_OUTPUT, "output") X(WEIGHT_ON_INPUT, "input")
 // Formats of x and y at a library's C interface. X(enumerator, name, bytes per element)
 #define INTERFACE_LIST(X) X(INTERFACE_FP32, "fp32", 4) X(INTERFACE_BF16, "bf16", 2)
-// Forms of prepared activations, which tiles read (forms.h makes them). X(enumerator, name, bytes per element, whether a row is
-// made from its whole row of values: of a form that carries scales or sums for a row or a group)
+// Forms of prepared activations, which tiles read (forms.h makes them). X(enumerator, name, bytes per element, 1: a row
+// of the form is made from a whole row of values, because the form carries scales or sums for a row or a group)
 #define FORM_LIST(X) X(FORM_FP32, "fp32", 4, 0) X(FORM_BF16, "bf16", 2, 0)
 // Formats of packed router matrices. X(enumerator, name, Format)
 #define ROUTER_FORMAT_LIST(X) X(ROUTER_FP32, "fp32", FORMAT_FP32) X(ROUTER_BF16, "bf16", FORMAT_BF16)
@@ -74,7 +74,7 @@ typedef struct FormatFacts {
     int32_t step_bytes;      // of one step of a panel; each column has an equal, contiguous part of every k or of the whole step
     int32_t group;  // k that share what a group carries, a multiple of step, up to FORMAT_MAX_GROUP; 0: there are no groups
     int32_t group_bytes;  // that a group carries, in front of its steps; a multiple of 64
-    int32_t takes;  // takes over a checkpoint's own codes (ENCODING_LIST says whose)
+    int32_t takes;  // 1: takes over a checkpoint's own codes and scales, those of encoding fp8_e4m3
     float largest;  // magnitude that does not round to infinity
     // Of packing from values: an element is off by absolute_error at most, beside the greater of relative_error times its value and
     // absolute_error_of_group times the largest magnitude of its group and column.
@@ -92,7 +92,7 @@ static const char *const format_names[] = {
 #include "templates/formats/list.h"
     0};
 
-// The same for weights that are by default in the format of others.
+// The same for weights whose format is by default that of other weights ("same"): index 0, then 1 + Format.
 static const char *const own_format_names[] = {"same",
 #define FORMAT_ROW(enumerator, symbol, ...) #symbol,
 #include "templates/formats/list.h"
@@ -244,7 +244,7 @@ typedef struct Layer {
     float threshold;  // of SELECTION_THRESHOLD
     float top_p;  // of SELECTION_TOP_P
     float jitter;  // of SELECTION_SPARSEMIXER
-    int64_t groups;  // choices are in so many groups of equal size, consecutive; 0 or 1: no groups
+    int64_t groups;  // groups of equal size that consecutive choices form; 0 or 1: there are no groups
     int64_t top_groups;  // groups that remain
     int32_t group_score;  // GroupScore
     int32_t group_mask;  // GroupMask
@@ -267,9 +267,9 @@ typedef struct Layer {
     int32_t shared_gated;  // each shared expert is weighted by a sigmoid of its own: g_j = sigmoid(G_j x_t), else 1
     float shared_scale;
     int32_t weights;  // Format of the packed gate and up matrices
-    int32_t down_weights;  // of the down matrices: 0: that of gate and up, otherwise 1 + Format
-    int32_t shared_weights;  // of the shared experts' gate and up: 0: that of the routed ones', otherwise 1 + Format
-    int32_t shared_down_weights;  // of their down: 0: that of their gate and up, otherwise 1 + Format
+    int32_t down_weights;  // of the packed down matrices. 0: the format of gate and up; otherwise 1 + Format
+    int32_t shared_weights;  // of the shared experts' gate and up. 0: the format of the routed ones; otherwise 1 + Format
+    int32_t shared_down_weights;  // of the shared experts' down. 0: the format of their gate and up; otherwise 1 + Format
     int32_t router_weights;  // RouterFormat of the packed router matrices
     int32_t compute;  // Compute
     int32_t activations;  // Interface of x and y at the library's interface

@@ -9,7 +9,7 @@ typedef struct Matrix {
     const Role *role;
     const uint8_t *weights;
     const float *bias;  // in panel order; 0: none
-    int64_t last;  // panels of it that the task takes end here
+    int64_t last;  // index behind the last panel that the task takes
     const uint8_t *after;  // panel of another entry that the task goes on with
     Tile *tile, *widening, *widened, *blocked;
 } Matrix;
@@ -20,7 +20,7 @@ typedef struct Walk {
     const uint8_t *panel;
     const uint8_t *next;  // the panel that the task reads after it
     int64_t panels, tiles;
-    float *widened;       // where the panel is kept as fp32; 0: it is not worth while
+    float *widened;       // where the panel is kept as fp32; 0: it is not kept
 } Walk;
 
 INLINE Walk panels_walk(const Context *c, const Matrix *m, int64_t count, int64_t panel, int64_t panels) {
@@ -57,7 +57,7 @@ INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void 
 // panel after panel. Then k is cut: the rows' part of one block stays near while the panels of a group pass by, and their sums are
 // kept meanwhile. Each is still one chain over ascending k.
 
-// Panels of a group; 0: this many rows are not worth it, or the panels are widened.
+// Panels of a group; 0: k is not cut, because the rows are too few or the panels are decoded once.
 INLINE int64_t panels_group(const Role *role, int64_t count) {
     const Role *r = tuned(role);
     int64_t tiles = (count + r->max_rows - 1) / r->max_rows;

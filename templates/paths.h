@@ -22,16 +22,16 @@
 #define PATH_ENUMERATOR(enumerator, ...) enumerator,
 typedef enum Path { PATH_LIST(PATH_ENUMERATOR) PATH_COUNT } Path;
 
-// What is to know of an instruction path before any code is made; what a row does not say is 0.
+// What the program must know of an instruction path before any code is made; what a row does not say is 0.
 typedef struct PathFacts {
     const char *name;
     Format weights;  // packed format that it reads
     Form input;  // form of the prepared activations that it reads
     int classes;  // bit c: legal in Compute c. fp32 activations are rounded while they are prepared where the class asks for it
-    double load_cost;  // of a tile's loads and conversions of weights, in rows' worth of multiply-adds
-    int decodes;  // its tiles can leave a panel as fp32, from which PATH_FP32_FMA multiplies: the fastest tiles of those classes
-    int everywhere;  // every target has it, with the target's usual tile (targets/target.h) unless the target says otherwise
-    int fixed_shape;  // its tiles have one shape, which no search varies
+    double load_cost;  // time of a tile's loads and conversions of weights, in units of one row's multiply-adds
+    int decodes;  // 1: its tiles can leave a panel as fp32, which tiles of PATH_FP32_FMA then read: the fastest of its classes
+    int everywhere;  // 1: every target has it, with the target's usual tile (targets/target.h) unless the target says otherwise
+    int fixed_shape;  // 1: its tiles have one shape, which no search varies
 } PathFacts;
 
 #define PATH_FACTS(enumerator, symbol, ...) {#symbol, __VA_ARGS__},

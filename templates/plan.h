@@ -77,15 +77,16 @@ typedef struct Role {
     int32_t whole_rows;  // of down: gate/up leaves rows of fp32 values, from which rows of A are made before down begins
     int32_t round_input;  // activations are rounded to bf16 while they are prepared (compute class bf16)
     int32_t max_rows;  // tallest tile, 1..TILE_MAX_ROWS
-    int32_t wide_rows;  // tiles of up to so many rows take two panels at a time
+    int32_t wide_rows;  // most rows of a tile that takes two panels at a time
     int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
     int32_t unroll;  // multiply-accumulate steps per round of the tile's loop
-    int32_t prefetch;  // bytes ahead that tiles of up to wide_rows rows prefetch their weights; 0: not at all
-    int32_t prefetch_far;  // bytes ahead that they do so again, into the second-level cache; not above prefetch: only once
-    int32_t prefetch_hint;  // how near they fetch them: 3 first-level cache, 2 second, 1 third, 0 as data that is read once
-    int32_t ahead_hint;  // the same of the next panel, which taller tiles prefetch; -1: they do not
-    int32_t k_blocks;  // of k, equal ones, that tiles of more than wide_rows rows take one after the other; 1: all at once
-    int32_t widen_tiles;  // from so many tiles on a panel is decoded to fp32 once for all of them; 0: never
+    int32_t prefetch;  // bytes ahead at which tiles of up to wide_rows rows prefetch their weights; 0: they do not
+    int32_t
+        prefetch_far;  // bytes ahead at which they prefetch again, into the second-level cache; not above `prefetch`: they do not
+    int32_t prefetch_hint;  // cache that `prefetch` fills: 3 first level, 2 second, 1 third, 0 as data that is read once
+    int32_t ahead_hint;  // cache that taller tiles prefetch the next panel into, as prefetch_hint; -1: they do not prefetch it
+    int32_t k_blocks;  // equal blocks of k that tiles of more than wide_rows rows take one after the other; 1: all of k at once
+    int32_t widen_tiles;  // fewest tiles on a panel for which it is decoded to fp32 once for all of them; 0: it never is
 } Role;
 
 // What target and search choose for the layer as a whole.
@@ -93,14 +94,14 @@ typedef struct Schedule {
     int64_t wave_rows;  // rows of intermediate values: experts that need more together run in waves of consecutive ones
     int64_t chunk_tokens;  // tokens that go through the layer together; more are processed in chunks
     int64_t block_rows;  // rows of one expert that stay in cache while its panels pass by
-    int64_t few_tokens;  // up to so many tokens share the router's product by columns, and every thread selects for all
-    int64_t up_tasks;  // gate/up tasks per thread
-    int64_t down_tasks;  // down tasks per thread
-    int64_t few_up_tasks;  // the same of calls with up to few_tokens tokens
-    int64_t few_down_tasks;
-    int64_t floor_rows;  // an expert with fewer rows costs as much time as one with so many (memory-bound)
+    int64_t few_tokens;  // most tokens of a call whose threads share the router's columns and each select experts for all tokens
+    int64_t up_tasks;  // gate/up tasks per thread, in calls with more than few_tokens tokens
+    int64_t down_tasks;  // down tasks per thread, in the same calls
+    int64_t few_up_tasks;  // gate/up tasks per thread, in calls with up to few_tokens tokens
+    int64_t few_down_tasks;  // down tasks per thread, in the same calls
+    int64_t floor_rows;  // an expert with fewer rows counts as having this many when work is cut: memory bounds its time
     int32_t up_order;  // Order in which gate/up tasks walk the pool
-    // instance: what its opener leaves open
+    // What an instance uses where its opener says nothing.
     int32_t bind;  // Bind
     int32_t threads;  // 0: one for each physical core that the process may use
     int32_t huge_pages;  // for the workspace and for weights packed into memory
@@ -115,7 +116,7 @@ typedef struct Plan {
     Schedule schedule;
 } Plan;
 
-// Whether tiles of up to wide_rows rows prefetch twice.
+// Whether tiles of up to wide_rows rows prefetch a second time, into the second-level cache.
 static inline int plan_prefetches_far(const Role *role) {
     return role->prefetch && role->prefetch_far > role->prefetch;
 }

@@ -11,7 +11,7 @@ typedef struct Ranking {
     const float *scores;  // s, where the rule needs_scores
     float *ranks;         // c, what choices are ranked by; minus infinity behind the last choice. A rule may use it up
     int64_t width;
-    int64_t most;      // slots of this token: a rule chooses at most so many
+    int64_t most;      // slots of this token: a rule chooses at most this many
     int32_t *experts;  // out: the chosen ones, in the order of the rule
     float *weights;    // out: what their scores are replaced by, of a rule that weighs
 } Ranking;

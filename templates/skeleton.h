@@ -25,7 +25,7 @@ typedef struct Call {
     int64_t routing_tokens;     // tokens of the whole forward (a chunk is a part of it)
     int32_t *experts_out;       // NULL: not wanted. In order of ranking (layer.h: Selection), or ascending: select_threshold.h
     float *weights_out;         // as applied, to inputs or outputs
-    const int32_t *experts_in;  // NULL: the layer routes by itself. Otherwise no router runs.
+    const int32_t *experts_in;  // NULL: the layer's router chooses; otherwise no router runs
     const float *weights_in;
     const int32_t *k_in;        // [tokens]: each token's k, k_min..top_k; NULL: top_k (layer.k_per_token only)
     float *scores_out;          // [iterations][routing_tokens][choices], the scores of all choices; NULL: not wanted, or given
@@ -119,9 +119,9 @@ typedef void LayerForward(Call *call, Team *team, int64_t thread, int64_t thread
 // a: rows of the role's input_stride bytes in its input format; w: `panels` consecutive packed panels, 64-byte aligned;
 // out: fp32 rows of TILE_STRIDE floats, 64-byte aligned. rows <= max_rows; panels is 1, or 2 if rows <= wide_rows.
 // Reads exactly rows x depth_padded elements of a and panels * panel_bytes bytes of w.
-// Prefetches may go anywhere: tiles of up to wide_rows rows prefetch w by themselves, `prefetch` and `prefetch_far` bytes ahead,
-// and behind its end go on with `ahead`, what is read next; taller ones are told where: each step touches ahead + i * advance and,
-// in a second stream, the same + role.ahead_bytes.
+// Prefetches may touch any address. A tile of up to wide_rows rows prefetches w itself, `prefetch` and `prefetch_far` bytes ahead;
+// behind the end of w it goes on with `ahead`, which is read next. A taller tile is told where to prefetch: step i touches
+// ahead + i * advance and, in a second stream, ahead + i * advance + role.ahead_bytes.
 typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out, const void *ahead, int64_t advance,
                   float *widened);
 Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down;
@@ -133,8 +133,8 @@ void tile_leave(void);
 Tile tile_gate_up_widening, tile_down_widening, tile_shared_gate_up_widening, tile_shared_down_widening;
 Tile tile_gate_up_widened, tile_down_widened, tile_shared_gate_up_widened, tile_shared_down_widened;
 
-// Where role.k_blocks is more than 1: one of so many equal blocks of k (plan_blocked_role), added to what is in `out`. Always one
-// panel, always told where to prefetch.
+// Where role.k_blocks is more than 1: the sum over one of role.k_blocks equal blocks of k (plan_blocked_role) is added to what is
+// in `out`. Always one panel, always told where to prefetch.
 Tile tile_gate_up_blocked, tile_down_blocked, tile_shared_gate_up_blocked, tile_shared_down_blocked;
 
 #endif

@@ -5,8 +5,8 @@
 
 Plan layer_plan;
 
-// Sees every tile that reads a whole packed panel (or two), on the thread that computes it; 0: nobody does. Tests count the work
-// of threads with it.
+// Sees every tile that reads a whole packed panel (or two), on the thread that computes it; 0: no function is called. Tests
+// count the work of threads with it.
 void (*tile_watch)(RoleName name, int64_t rows, int64_t panels, const void *w);
 
 static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {

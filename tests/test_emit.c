@@ -19,8 +19,6 @@
 
 enum { MOST_DEPTH = 512 };
 
-typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
-
 // Memory that ends at an inaccessible page; never freed, the test's process ends.
 static uint8_t *guarded(size_t bytes) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + page - 1) / page * page;

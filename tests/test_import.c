@@ -429,7 +429,7 @@ static const struct {
      "scoring_func is \"softmax\", but catena knows DeepSeek-V3 with \"sigmoid\" only"},
     {"{\"model_type\": \"deepseek_v3\", \"topk_group\": 9}", "topk_group is 9, but n_group is 8"},
     {"{\"model_type\": \"deepseek_v3\",\n \"n_group\": 7}",
-     "config.json:2:13: error: n_group is 7: so many groups of the same size cannot be made of 256 experts (n_routed_experts)"},
+     "config.json:2:13: error: n_group is 7: expected a number that divides the 256 experts (n_routed_experts) evenly"},
     {"{\"model_type\": \"glm4_moe\", \"n_group\": 8, \"topk_group\": null}", "lacks \"topk_group\""},
     {"{\"model_type\": \"deepseek_v2\", \"num_experts_per_tok\": 6, \"topk_method\": \"group_limited_greedy\"}",
      "lacks \"n_group\""},

@@ -105,8 +105,9 @@ END_TEST
 
 START_TEST(test_misfit) {
     remember("{\"few_tokens\": 5}", 0);
-    shell_expect(0, " does not fit, the default plan is taken: few_tokens cannot be 5 here, but 1, 4, 8, 16, 32, 64, 128\n",
-                 COMPILE "$D/wisdom.json");
+    shell_expect(
+        0, " does not fit, the default plan is taken: few_tokens cannot be 5 here; expected one of: 1, 4, 8, 16, 32, 64, 128\n",
+        COMPILE "$D/wisdom.json");
     shell_expect(0, "layer 'sparse': wisdom ", COMPILE "$D/wisdom.json 2>&1");
     shell_expect(0, "plan.few_tokens 16\n", TEXT);
     shell_expect(1, "directory", COMPILE "$D");
@@ -201,7 +202,7 @@ START_TEST(test_misfit_of_another_path) {
     }
     shell_expect(0, "", "rm $D/wisdom.json");
     remember_layer(&described, 1.1, "{\"path\": \"fp32_fma\"}", 0);  // of no bf16 weights
-    shell_expect(0, "the default plan is taken: the path 'fp32_fma' is not to be had here, but bf16_",
+    shell_expect(0, "the default plan is taken: the path 'fp32_fma' cannot be used here; expected one of: bf16_",
                  COMPILE "$D/wisdom.json --bits free");
 }
 END_TEST

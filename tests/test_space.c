@@ -218,9 +218,9 @@ static void expect_reason(const char *text, const char *words) {
 
 START_TEST(test_decision_errors) {
     expect_reason("[]", "no object");
-    expect_reason("{\"gate_up.colour\": 3}", "no knob 'gate_up.colour' here, but gate_up.tile, gate_up.unroll, ");
+    expect_reason("{\"gate_up.colour\": 3}", "no knob 'gate_up.colour' here; expected one of: gate_up.tile, gate_up.unroll, ");
     expect_reason("{\"gate_up.colour\": 3}", ", huge_pages");
-    expect_reason("{\"gate_up.unroll\": 3}", "gate_up.unroll cannot be 3 here, but 1, 2, 4, 8");
+    expect_reason("{\"gate_up.unroll\": 3}", "gate_up.unroll cannot be 3 here; expected one of: 1, 2, 4, 8");
     expect_reason("{\"few_tokens\": \"all\"}", "few_tokens cannot be \"all\"");
     expect_reason("{\"few_tokens\": 4.5}", "few_tokens cannot be 4.5");
     expect_reason("{\"gate_up.tile\": 99999999999}", "gate_up.tile cannot be 99999999999");

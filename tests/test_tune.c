@@ -294,12 +294,15 @@ START_TEST(test_candidates_refused) {
         const char *text, *words;
     } rows[] = {
         {"[{\"few_tokens\": 4},\n {\"gate_up.unroll\": 3}]",
-         "c.json:2:21: error: candidate 2 is no plan of layer 'sparse': gate_up.unroll cannot be 3 here, but 1, 2, 4"},
+         "c.json:2:21: error: candidate 2 is no plan of layer 'sparse': gate_up.unroll cannot be 3 here; expected one of: 1, 2, 4"},
         {"[\n{\"gate_up.unrol\": 4}]",
-         "c.json:2:19: error: candidate 1 is no plan of layer 'sparse': there is no knob 'gate_up.unrol' here, but gate_up.tile, "},
-        {"[{}, {\"few_tokens\": \"4\"}]", "candidate 2 is no plan of layer 'sparse': few_tokens cannot be \"4\" here, but "},
-        {"[{},\n{},\n17]", "c.json:3:1: error: candidate 3 is no plan of layer 'sparse': decisions are no object"},
-        {"[{\"gate_up.prefetch\": 0, \"gate_up.prefetch_hint\": 0}]", "where nothing is prefetched the hint stays the default's"},
+         "c.json:2:19: error: candidate 1 is no plan of layer 'sparse': there is no knob 'gate_up.unrol' here; expected one of: "
+         "gate_up.tile, "},
+        {"[{}, {\"few_tokens\": \"4\"}]",
+         "candidate 2 is no plan of layer 'sparse': few_tokens cannot be \"4\" here; expected one of: "},
+        {"[{},\n{},\n17]",
+         "c.json:3:1: error: candidate 3 is no plan of layer 'sparse': found decisions that are not a JSON object"},
+        {"[{\"gate_up.prefetch\": 0, \"gate_up.prefetch_hint\": 0}]", "without a prefetch the hint must be the default's"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         shell_write_file("$D/c.json", rows[i].text, strlen(rows[i].text));

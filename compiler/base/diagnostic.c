@@ -32,7 +32,7 @@ static char *format_place(const char *file, int line, int column) {
     return text;
 }
 
-// Room for so many bytes after the text; NULL if there is no memory.
+// Returns room for `bytes` bytes behind the text; NULL if there is no memory.
 static char *grow(Diagnostics *diagnostics, size_t bytes) {
     char *grown = realloc(diagnostics->text, diagnostics->length + bytes);
     diagnostics->text = grown ? grown : diagnostics->text;

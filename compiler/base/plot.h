@@ -53,6 +53,7 @@ typedef struct Plot {
     bool failed;  // out of memory, or too many series: plot_save says so
 } Plot;
 
+// --- plot.c, which both others call; plot_file.c calls plot_svg.c ---
 // A new series, drawn over those before it. Its number; the last one's where there is no room for more.
 int plot_series(Plot *plot, PlotStyle style, int colour, const char *format, ...) __attribute__((format(printf, 4, 5)));
 // Adds a point; "%s" of "" for no text. What has no place on the axes (not finite, not positive on a logarithmic axis) is left out.
@@ -65,10 +66,13 @@ int plot_ticks(double low, double high, bool logarithmic, int most, double ticks
 // Text between tags or in an attribute. What XML cannot hold (control characters, broken UTF-8) becomes '?'.
 void plot_escape(FILE *out, const char *text);
 
+// --- plot_svg.c ---
 // The plots one below the other as one <svg>. standalone: a file of its own; otherwise the page has plot_style's rules.
 void plot_write(const Plot *const *plots, int count, bool standalone, FILE *out);
+// The style sheet that plots on a page need.
 void plot_style(FILE *out);
 
+// --- plot_file.c ---
 // What begins every file of ours, within its first line or two: only such a file is replaced.
 #define PLOT_MARK "<!-- written by catena -->"
 // Whether a file can be written at `path`: nothing is there, or a file of ours. Finds out by making one under a temporary name.
@@ -76,6 +80,7 @@ void plot_style(FILE *out);
 int plot_check_path(const char *path, Diagnostics *diagnostics);
 // Writes a text under a temporary name and renames it. Returns 0, or -1 with diagnostics.
 int plot_write_file(const char *path, const char *text, size_t bytes, Diagnostics *diagnostics);
+// The plots as a file of their own, one below the other. Returns 0, or -1 with diagnostics.
 int plot_save(const Plot *const *plots, int count, const char *path, Diagnostics *diagnostics);
 
 #endif

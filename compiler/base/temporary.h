@@ -1,7 +1,7 @@
 // Files and directories that exist only while something is being written. A signal that ends catena removes them first.
 //
-// runtime/file.c reports its temporary files here (file.h: temporary_create, temporary_end). In users' processes nobody listens:
-// signals are none of a library's business.
+// runtime/file.c reports its temporary files here (file.h: temporary_create, temporary_end). In users' processes those functions do
+// nothing else, because a library does not handle signals.
 #ifndef CATENA_TEMPORARY_H
 #define CATENA_TEMPORARY_H
 
@@ -12,11 +12,11 @@
 // ignored (nohup) stay ignored.
 void temporary_handle_signals(void);
 
-// mkdtemp. NULL with errno on failure.
+// Makes a directory as mkdtemp does. Returns `template`, or NULL with errno.
 char *temporary_directory(char *template);
 
-// A file that belongs to another one, which is not there yet: it goes too, unless temporary_end (runtime/file.h) is told that it
-// stays.
+// Adds a finished file to those that a signal removes, because another file that belongs to it is not written yet. temporary_end
+// (runtime/file.h) takes it out again.
 void temporary_enter(const char *path);
 
 // Removes a file, or a directory with all that is in it. Async-signal-safe.
@@ -26,7 +26,7 @@ void temporary_remove(const char *path);
 void temporary_hold_signals(sigset_t *before);
 void temporary_release_signals(const sigset_t *before);
 
-// A child that writes into a temporary directory; it is ended before the directory is removed. 0: none any more.
+// Names the child process that writes into a temporary directory: it is ended before the directory is removed. 0: there is none.
 void temporary_writer(pid_t child);
 
 #endif

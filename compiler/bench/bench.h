@@ -60,8 +60,7 @@ typedef struct BenchRow {
 // Adds a part to a row's note or warning, after "; ".
 void bench_note(char note[BENCH_NOTE_BYTES], const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Says in a note how the FLOPs of two layers compare, kind by kind, unless they are equal: "equal FLOPs" must not be said of
-// layers that differ in shared work or routers.
+// Adds the text of work_difference to a note, unless the FLOPs are equal.
 void bench_note_work(char note[BENCH_NOTE_BYTES], const Work *ours, const Work *theirs);
 
 // Fills in what follows from work, times, best_peak and bandwidth. A call that read faster than every read loop raises the
@@ -111,9 +110,9 @@ void bench_scratch_close(BenchScratch *scratch);
 typedef struct BenchSide {
     void *context;
     void (*prepare)(void *context);
-    int (*call)(void *context);  // 0: done; otherwise the comparison ends with it
+    int (*call)(void *context);  // returns 0: done; anything else: the comparison ends and returns it
     BenchScratch *evict;  // read before every timed call; NULL: nothing
-    int (*lead)(void *context);  // then, untimed, a call on other weights than the next one's: bench_library_lead; NULL: none
+    int (*lead)(void *context);  // then, untimed, a call on other weights than the timed one's (bench_library_lead); NULL: none
     int64_t warmups;  // untimed calls first: one for each workspace, whose pages the first call of a size makes the kernel find
     double samples[BENCH_MAX_SAMPLES];
     size_t count;
@@ -144,9 +143,9 @@ typedef struct BenchTokens {
 int bench_tokens_create(const Plan *plan, int64_t tokens, const RoutingSkew *routing, BenchTokens *out);
 void bench_tokens_free(BenchTokens *tokens);
 
-// The most instances of a bank. Each is opened and has a workspace, so that thousands of tiny ones would take gigabytes and longer
-// than measuring them. What the bank then lacks of cold is made up for by emptying the cache before every call, and the bandwidth
-// is that of other memory.
+// The most instances of a bank. Each is opened and has a workspace: thousands of tiny ones would take gigabytes, and more time than
+// the measurement. Where such a bank is too small to be cold, the cache is emptied before every call, and the bandwidth is measured
+// on other memory.
 enum { BENCH_MAX_SLOTS = 1024 };
 
 // A library opened on a bank of packed instances of one of its layers. A slot is one instance.
@@ -182,12 +181,13 @@ int bench_library_begin(BenchLibrary *library, const BenchTokens *tokens, const 
 // The BenchSide functions; context is a BenchLibrary.
 void bench_library_prepare(void *context);
 int bench_library_call(void *context);
-// As of the layer before in a model: code and workspace are brought back, and the next call's weights and tokens are others.
-// Nothing where there is one instance.
+// An untimed call on other weights and tokens than the next call's: caches are then as the previous layer of a model leaves them,
+// with code and workspace in them. Where there is one instance it does nothing. Returns 0 or the call's status.
 int bench_library_lead(void *context);
-// One untimed call on a window of tokens that returns its output as fp32 and its choices.
+// One untimed call on a window of tokens. Its output goes to y as fp32 (NULL: nowhere), its choices go to `experts`. Returns 0 or
+// the call's status.
 int bench_library_once(BenchLibrary *library, int64_t window, float *y, int32_t *experts);
-// Mean visits over (some of) the windows that calls will take.
+// Mean visits over (some of) the windows that calls will take. Returns 0, or -1: a call failed, or memory ran out.
 int bench_library_visits(BenchLibrary *library, Visits *visits);
 
 // The plain implementation on a bank of its own, of as many instances as the library's.
@@ -209,7 +209,7 @@ typedef struct BenchOptions {
     int64_t token_counts;
     Routing routing;
     int threads;
-    int library_threads;  // 0: as many as the library takes by itself
+    int library_threads;  // 0: the library's own choice
     bool warm;  // warm rows beside the cold ones
     bool huge_pages;  // ask for them: weights and workspaces of every side
     double seconds;  // per row

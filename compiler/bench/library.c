@@ -126,7 +126,7 @@ static int fill_bank(BenchLibrary *library, const Routing *routing, int threads,
         }
         library->instances[s] = instance;
         if (!index) {
-            packed_image_seal(base);  // without the weights' checksums, which nobody asks for
+            packed_image_seal(base);  // without the weights' checksums, which are not compared
             int64_t bytes = packed_image_bytes(library->kinds, library->kind_count);
             if (library->loaded->open_memory(base, (size_t)bytes, &options, &library->libraries[image], error, sizeof error)) {
                 diagnostics_add(diagnostics, library->loaded->artifact->path, 0, 0, "%s", error);

@@ -81,7 +81,7 @@ static int open_sides(BenchRun *run, const char *path, const char *name, Diagnos
     }
     run->library->is_short = is_short;
     const Layer *layer = &run->library->plan->layer;
-    if (options->routing.is_trace) {  // given routing: the plain implementation routes by itself, and a sibling has other choices
+    if (options->routing.is_trace) {  // given routing: the plain implementation takes none, and a sibling has other choices
         return routing_trace_read(options->routing.text + strlen("trace:"), layer, &run->trace, diagnostics);
     }
     if (layer->iterations > 1) {

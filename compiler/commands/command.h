@@ -1,4 +1,4 @@
-// The subcommands: one file each (command_NAME.c) and one row in this list.
+// The subcommands: one file each (NAME.c of this folder) and one row in this list.
 #ifndef CATENA_COMMAND_H
 #define CATENA_COMMAND_H
 
@@ -32,8 +32,8 @@ COMMAND_LIST(COMMAND_DECLARE)
 int64_t command_parse_number(const char *text, int64_t low, int64_t high, const char *option, const struct argp_state *state);
 // The same for --threads: from 1 to what a library can be opened with.
 int command_parse_threads(const char *text, const struct argp_state *state);
-// Says on stderr where threads that were asked for (0: none were) are more than the cores that this process may use. For commands
-// that go on to run as many here, so not where a machine that is not there is planned for.
+// Writes a warning to stderr if `threads` (0: the default) are more than the cores that this process may use. For commands that
+// then run that many threads here, not for plans of another machine.
 void command_say_threads(int threads);
 // Whether --bits was given "free", not "same"; anything else is a usage error.
 bool command_parse_bits(const char *text, const struct argp_state *state);

@@ -18,8 +18,10 @@ static const struct argp_option argp_options[] = {
     {"target", 't', "TARGET", 0, "host (default), avx512, avx2, neon or generic", 0},
     {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer", 0},
     {"emit", 'e', "LIST", 0, "Also write intermediate texts: a list of ir, asm, plan", 0},
-    {"bits", 'b', "same|free", 0, "free: take up what catena tune --bits free found, which may give other bits", 0},
-    {"wisdom", 'w', "FILE|none", 0, "What searches found out (default: yours, see catena tune)", 0},
+    {"bits", 'b', "same|free", 0, "free: use plans that catena tune --bits free found, which may give other bits (default same)",
+     0},
+    {"wisdom", 'w', "FILE|none", 0,
+     "File of wisdom, what searches found out (default: yours, see catena tune); none: default plans", 0},
     {0},
 };
 

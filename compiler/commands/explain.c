@@ -34,7 +34,7 @@ static const struct argp_option argp_options[] = {
     {"compute", 'c', "CLASS", 0, "fp32 or bf16: replaces the compute class of every layer of a description", 0},
     {"threads", 'j', "N", 0, "Predict for N threads (default: all that this process may use)", 0},
     {"topology", 'm', "FILE.xml|TEXT", 0,
-     "Plan for a machine that is not there: hwloc's XML, or its synthetic description such as \"pack:2 numa:1 core:24 pu:2\"", 0},
+     "Plan for another machine: hwloc's XML, or its synthetic description such as \"pack:2 numa:1 core:24 pu:2\"", 0},
     {"against", 'a', "SPEC|LIB", 0, "Compare its first layer with another's: work, memory, possible choices; nothing is measured",
      0},
     {"text", 'x', NULL, 0, "Print the canonical text of the plans alone", 0},

@@ -19,7 +19,8 @@ typedef struct InfoOptions {
 static const struct argp_option option_table[] = {
     {"peaks", OPTION_PEAKS, NULL, 0,
      "Measure the peak of every instruction path (and remember it) and the read bandwidth of every level", 0},
-    {"threads", OPTION_THREADS, "N", 0, "Measure with N threads beside one (default: all cores that this process may use)", 0},
+    {"threads", OPTION_THREADS, "N", 0, "Measure with one thread and with N threads (default: all cores that this process may use)",
+     0},
     {"format", OPTION_FORMAT, "md|json", 0, "Markdown tables (default) or one JSON document", 0},
     {0},
 };

@@ -24,7 +24,7 @@ static const struct argp_option options[] = {
     {"weights", 'w', "FILE", 0, "packed file, .safetensors, or a directory with model.safetensors or an index", 0},
     {"layer", 'l', "NAME[.INDEX]", 0, "a layer of the description and which of its instances (0 when left out)", 0},
     {"input", 'i', "X.npy", 0, "activations, float32 [tokens, hidden]", 0},
-    {"output", 'o', "Y.npy", 0, "what the layer makes of them, float32 [tokens, hidden]", 0},
+    {"output", 'o', "Y.npy", 0, "the layer's output, float32 [tokens, hidden]", 0},
     {"routing", 'r', "PREFIX", 0, "also write PREFIX.experts.npy and PREFIX.weights.npy, [iterations, tokens, k] each", 0},
     {"scores", OPTION_SCORES, "S.npy", 0, "also write the scores of all choices, float32 [iterations, tokens, choices]", 0},
     {"k", OPTION_K, "K.npy", 0, "how many experts each token gets, int32 [tokens] (layers with k_per_token)", 0},
@@ -32,7 +32,7 @@ static const struct argp_option options[] = {
      0},
     {"figures", OPTION_FIGURES, NULL, 0, "print sparsity, balance losses and entropy of the routing, for each iteration", 0},
     {"sequence", OPTION_SEQUENCE, "N", 0, "tokens of a sequence, for the sequence-wise balance loss (default: all are one)", 0},
-    {"format", OPTION_FORMAT, "md|json", 0, "of the figures; json has each choice's load too (default: md)", 0},
+    {"format", OPTION_FORMAT, "md|json", 0, "format of the figures; json also has each choice's load (default: md)", 0},
     {"threads", 't', "N", 0, "threads (default: all cores that this process may use)", 0},
     {0},
 };

@@ -1,4 +1,5 @@
-// What `catena run` gives to a layer and asks of it beyond x and y: files that become arrays, arrays that become files and tables.
+// What `catena run` gives to a layer and takes from it beyond x and y: files that become arrays, arrays that become files and
+// tables.
 #ifndef CATENA_RUN_EXTRA_H
 #define CATENA_RUN_EXTRA_H
 
@@ -27,12 +28,12 @@ typedef struct RunExtra {
 } RunExtra;
 
 enum { RUN_EXTRA_OUTPUTS = 3 };
-// The files that will be written, owned by the caller; NULL for those that are not wanted. 0, or -1 when out of memory.
+// The files that will be written, owned by the caller; NULL for those that are not wanted. Returns 0, or -1 when out of memory.
 int run_extra_outputs(const RunExtraPaths *paths, char *outputs[RUN_EXTRA_OUTPUTS]);
 
-// Reads the inputs and makes room for the outputs of a forward of so many tokens. 0, or -1 with diagnostics.
+// Reads the inputs and makes room for the outputs of a forward of `tokens` tokens. Returns 0, or -1 with diagnostics.
 int run_extra_prepare(const RunExtraPaths *paths, const ModelLayer *layer, int64_t tokens, RunExtra *out, Diagnostics *diagnostics);
-// After the forward: writes the files of run_extra_outputs. 0, or -1 with diagnostics.
+// After the forward: writes the files of run_extra_outputs. Returns 0, or -1 with diagnostics.
 int run_extra_write(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics);
 // Prints the figures, if wanted, to standard output.
 void run_extra_print(const RunExtraPaths *paths, const RunExtra *arrays, const ModelLayer *layer, int64_t tokens);

@@ -44,32 +44,33 @@ typedef struct CommandOptions {
     TuneOutputs outputs;
 } CommandOptions;
 
-// The first is what nobody has to ask for.
+// The first one is the default.
 static const struct {
     const char *name;
-    double budget;  // seconds, unless asked for
+    double budget;  // default of --budget, in seconds
 } effort_rows[] = {{"normal", 60}, {"quick", 15}, {"exhaustive", INFINITY}};
 enum { EFFORT_NORMAL, EFFORT_QUICK, EFFORT_EXHAUSTIVE, EFFORTS };
 
 static const struct argp_option option_table[] = {
     {"budget", OPTION_BUDGET, "SECONDS", 0, "Time for each layer (default 60, quick 15; exhaustive: until it is done)", 0},
     {"effort", OPTION_EFFORT, "quick|normal|exhaustive", 0,
-     "exhaustive: every tile of the space by itself, and the 20 best predictions each in full against the default", 0},
-    {"table", OPTION_TABLE, "FILE.csv", 0, "Write all that was measured", 0},
+     "exhaustive: measure every tile of the space alone, then race each of the 20 best predictions in full against the default", 0},
+    {"table", OPTION_TABLE, "FILE.csv", 0, "Write every measurement as a table", 0},
     {"candidates", OPTION_CANDIDATES, "FILE.json", 0,
      "Instead of a search: compare these plans, [{\"gate_up.unroll\": 4, ...}, ...], each in full with the default", 0},
     {"tokens", OPTION_TOKENS, "N[:W],...", 0, "Token counts and their weights (default: the description's workload)", 0},
     {"routing", OPTION_ROUTING, "WHICH", 0, "uniform, zipf:S, one, or trace:PREFIX as written by catena run --routing PREFIX", 0},
     {"threads", OPTION_THREADS, "N", 0, "Threads (default: all cores that this process may use)", 0},
     {"bits", OPTION_BITS, "same|free", 0, "free: also race the instruction paths that give other bits (default same)", 0},
-    {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "In this compute class", 0},
+    {"compute", OPTION_COMPUTE, "fp32|bf16", 0, "Tune in this compute class (default: as described)", 0},
     {"layer", OPTION_LAYER, "NAME", 0, "Only this layer", 0},
-    {"seed", OPTION_SEED, "N", 0, "Of random choices (default 1)", 0},
+    {"seed", OPTION_SEED, "N", 0, "Seed of random choices (default 1)", 0},
     {"start", OPTION_START, "default|worst", 0, "Where the search begins: worst shows whether it recovers", 0},
-    {"method", OPTION_METHOD, "race|random|model", 0, "race (default), or what it is compared with", 0},
-    {"wisdom", OPTION_WISDOM, "FILE|none", 0, "Where to look for what is known and to keep what is found (default: yours)", 0},
+    {"method", OPTION_METHOD, "race|random|model", 0, "race (default); random and model are what race is compared with", 0},
+    {"wisdom", OPTION_WISDOM, "FILE|none", 0,
+     "File of wisdom that is read first and that keeps the result (default: yours); none: neither", 0},
     {"topology", OPTION_TOPOLOGY, "FILE.xml|TEXT", 0,
-     "For a machine that is not there, by prediction alone: hwloc's XML or its synthetic description", 0},
+     "Predict for another machine, without measuring: hwloc's XML or its synthetic description", 0},
     {"report", OPTION_REPORT, "DIR", 0, "Write a page that shows why the winner won (DIR/index.html) and its plots", 0},
     {0},
 };
@@ -88,7 +89,7 @@ static void choose_effort(CommandOptions *options, const struct argp_state *stat
     TuneOptions *tune = &options->tune;
     bool table = options->effort == EFFORT_EXHAUSTIVE || options->candidates_path;
     if (table && (tune->method != SEARCH_RACE || tune->start_worst || (options->effort && options->candidates_path))) {
-        argp_error(state, "--effort exhaustive and --candidates leave nothing to --method and --start, nor to each other");
+        argp_error(state, "--effort exhaustive and --candidates cannot be combined with each other, with --method or with --start");
     }
     tune->budget = tune->budget > 0 ? tune->budget : table ? INFINITY : effort_rows[options->effort].budget;
     tune->method = table ? SEARCH_TABLE : tune->method;
@@ -212,7 +213,7 @@ static void print_result(const char *layer, const TuneResult *result) {
     json_t *decisions = space_decisions(&result->space, &search->best);
     char *text = json_dumps(decisions, JSON_SORT_KEYS);
     size_t tiles = result->tile_count + (size_t)(result->rates[0].tiles_measured + result->rates[1].tiles_measured);
-    printf("layer %s: space of %.3g plans, %zu tiles by themselves in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
+    printf("layer %s: space of %.3g plans, %zu tiles measured alone in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
            layer, space_size(&result->space), tiles, result->rate_seconds, search->trial_count, result->unusable,
            search->stopped     ? "stopped"
            : search->converged ? "nothing left to try"
@@ -312,8 +313,8 @@ static int check_wisdom(const CommandOptions *options, Diagnostics *diagnostics)
     return wisdom_try(options->wisdom, diagnostics);
 }
 
-// What an earlier search found: this very layer's decisions and measurements, or the decisions of the nearest one. Returns the gain
-// of this layer's, which stays unless a better one is found; 1 if there is none.
+// Sets the search's start from an earlier one: this very layer's decisions and measurements, or the decisions of the nearest layer.
+// Returns the gain of this layer's earlier entry, which stays unless a better plan is found; 1: there is no such entry.
 static double recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
     const json_t *entry = wisdom ? wisdom_find(wisdom, &key->key) : NULL;
     double gain = entry ? json_number_value(json_object_get(entry, "gain")) : 1;

@@ -40,7 +40,7 @@ typedef struct Model {
     char *source;  // the description's own text, owned; embedded in libraries
 } Model;
 
-// Names in descriptions; -1 if there is none of that name.
+// Names in descriptions. The functions ..._find return -1 if nothing has that name.
 const char *format_name(Format format);
 int format_find(const char *name);
 const char *compute_name(Compute compute);

@@ -1,4 +1,5 @@
-// Inside of the description's parser: shared by the files spec*.c, and with import*.c, which read other JSON by the same keys.
+// Inside of the description's parser, and used by compiler/import, which reads other JSON by the same keys. Calls go one way:
+// spec.c calls value.c, which calls check.c and idle.c; all of them call message.c, which calls position.c.
 #ifndef CATENA_SPEC_READ_H
 #define CATENA_SPEC_READ_H
 

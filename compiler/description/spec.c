@@ -1,6 +1,6 @@
 // Reads a description: JSON text to a validated Model, or every problem of the text in one go.
 //
-// keys.c says which keys there are, section.c and value.c read them, check.c checks what must hold between
+// keys.c says which keys there are, value.c reads them, message.c reports problems, check.c checks what must hold between
 // them, idle.c which keys mean nothing, position.c finds where in the text a problem is.
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,6 @@
-// Values of a description by the type of their key: each reader checks, reports what it found, and stores.
+// Values and objects of a description. A value is read by the type of its key: its reader checks, reports what it found, and
+// stores. In an object every key must be known and every required key present; what is absent takes its default. Both call each
+// other, because objects are values: they are one file.
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,5 +254,52 @@ void spec_read_value(Spec *spec, const Key *key, const json_t *value, const Plac
         spec_describe(value, found);
         spec_error(spec, place, PLACE_VALUE, "%s must be %sa number that fp32 can hold, found %s", where,
                    key->not_zero ? "" : "0 or ", found);
+    }
+}
+
+// --- objects -----------------------------------------------------------------------------------------------------------------
+
+static void reject_unknown(Spec *spec, const Section *section, const char *name, const Place *place) {
+    char known[2 * SPEC_TEXT_BYTES] = "";
+    const char *nearest = spec_nearest_key(section, name);
+    if (nearest) {
+        spec_error(spec, place, PLACE_KEY, "unknown key \"%.60s\" in %s: did you mean \"%s\"?", name, section->name, nearest);
+        return;
+    }
+    for (size_t i = 0, used = 0; i < section->count && used < sizeof known; i++) {
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", section->keys[i].name);
+    }
+    spec_error(spec, place, PLACE_KEY, "unknown key \"%.60s\" in %s: it has %s", name, section->name, known);
+}
+
+static void report_missing(Spec *spec, const Key *key, const Place *place) {
+    char where[SPEC_TEXT_BYTES], expected[SPEC_TEXT_BYTES];
+    spec_place_print(place, where);
+    spec_expected(key, expected);
+    spec_error(spec, place, PLACE_VALUE, "%s lacks \"%s\": %s", where, key->name, expected);
+}
+
+void spec_read_section(Spec *spec, const Section *section, const json_t *object, const Place *place, void *base) {
+    const char *name;
+    json_t *ignored;
+    json_object_foreach((json_t *)object, name, ignored) {
+        if (!spec_find_key(section, name)) {
+            reject_unknown(spec, section, name, &(Place){place, name, 0});
+        }
+    }
+    for (size_t i = 0; i < section->count; i++) {
+        const Key *key = &section->keys[i];
+        const json_t *value = object ? json_object_get(object, key->name) : NULL;
+        spec_default_value(key, base);
+        if (value) {
+            spec_read_value(spec, key, value, &(Place){place, key->name, 0}, base);
+            continue;
+        }
+        if (key->section && key->type == KEY_SECTION) {
+            spec_read_section(spec, key->section, NULL, place, base);
+        }
+        if (object && key->required) {
+            report_missing(spec, key, place);
+        }
     }
 }

@@ -50,7 +50,7 @@ static void emit_dispatcher(Emission *e, const Role *role, TileKind kind, const 
     }
 }
 
-// The dispatchers of one role: its packed tiles, where panels are widened the two kinds that do it, and those of blocks of k.
+// The dispatchers of one role: its packed tiles; where panels are decoded once, the two kinds for that; the tiles of blocks of k.
 static void emit_role(Emission *e, const Role *role, const char *name, int64_t kind) {
     char function[96];
     snprintf(function, sizeof function, "tile_%s_%lld", name, (long long)kind);

@@ -1,5 +1,5 @@
 // From plans to object files: tiles built instruction by instruction, skeletons specialised by a constant plan.
-// LLVM is known to this part (emit*.c, codegen.c, jit.c, measure.c) and to targets/ only.
+// LLVM is known to this folder and to targets/ only.
 #ifndef CATENA_EMIT_H
 #define CATENA_EMIT_H
 
@@ -40,7 +40,8 @@ Object emit_entry(const Target *target, const Contents *contents, const Kind *ki
 Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 
 // Functions for measuring, in one object: "peak" (int64 rounds, float *sink): register-only loop of `*operations` multiply-adds
-// per round; "tile_0" (a, w, out, ahead, advance, widened): one tile of `role`.
+// per round; "tile_0", a TileFunction: one tile of `role`.
+typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics);
 Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics);
 // The same with steps of another emitter than that of the role's path.

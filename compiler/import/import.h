@@ -1,7 +1,7 @@
 // From a model's own configuration (Hugging Face's config.json) to the description of its sparse layers.
 //
-// families.c is the table of the models that are known. Weights stay where they are: the description names the
-// checkpoint's tensors.
+// families.c is the table of the models that are known. Weights stay where they are: the description names the checkpoint's
+// tensors.
 #ifndef CATENA_IMPORT_H
 #define CATENA_IMPORT_H
 
@@ -15,9 +15,9 @@ typedef struct ImportOptions {
     const char *name;  // of the model in the description; NULL: made from the folder's name
     int weights;       // Format of the packed weights; -1: what the checkpoint's dtype asks for
     int compute;       // Compute; -1: the description's default
-    FILE *remarks;     // what the user should know (layers that are skipped, ...); NULL: nobody wants it
-    FILE *summary;     // in words, what was understood; NULL: nobody wants it
-    bool unreadable;   // describe quantised checkpoints that nothing can read, too
+    FILE *remarks;     // what the user should know (layers that are skipped, ...); NULL: not written
+    FILE *summary;     // in words, what was understood; NULL: not written
+    bool unreadable;   // also describe quantised checkpoints that catena cannot read
 } ImportOptions;
 
 #define IMPORT_DEFAULTS {NULL, -1, -1, NULL, NULL, false}

@@ -64,7 +64,8 @@ static bool mark_each(const ImportConfig *config, const char *key, const json_t 
     return true;
 }
 
-// The list at a key: absent and null are no list; anything else that is none is an error, unless the key is a setting's too.
+// Finds the list at a key. Without the key, or with null, *list is NULL. Any other value that is not a list is an error, unless the
+// key is also that of a setting.
 static bool find_list(const ImportConfig *config, const char *key, bool is_setting, const json_t **list) {
     const json_t *value = key ? import_config_get(config, key, NULL) : NULL;
     *list = json_is_array(value) ? value : NULL;

@@ -176,8 +176,8 @@ const ImportFamily import_megatron = {
 
 // --- its tensors ---
 
-// Megatron uses weight1 [hidden, experts * width] as weight1.view(experts, hidden, width) (experts.py, GroupedMLP.forward): what
-// its shape calls a row is none. weight2 [experts * width, hidden] is what it says.
+// Megatron uses weight1 [hidden, experts * width] as weight1.view(experts, hidden, width) (experts.py, GroupedMLP.forward): the
+// rows of its stored shape mean nothing. weight2 [experts * width, hidden] lies as its shape says.
 bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics *diagnostics) {
     static const char suffix[] = ".experts.weight1";
     for (int64_t i = 0; i < torch_checkpoint_count(torch); i++) {

@@ -1,5 +1,5 @@
 // Which quantised checkpoints are read: MXFP4 where a family has a layout for it, and fp8 E4M3 with a scale for 128 x 128 elements,
-// which any family may have. What the tensors are counts; this is about what the configuration says.
+// which any family may have. This file judges what the configuration says; tensors.c checks the tensors themselves.
 #include <string.h>
 
 #include "read.h"
@@ -30,23 +30,22 @@ static bool has_layout(const ImportFamily *family, const char *method) {
     return false;
 }
 
-// Of fp8: "fmt" is e4m3 in one of its spellings, and "weight_block_size" [128, 128]; where it is missing, the tensors must be at
-// hand, which are checked. False with what is wrong in `reason`.
+// Whether a configuration of fp8 is one that catena reads: "fmt" is a spelling of e4m3 or missing, and "weight_block_size" is
+// [128, 128]. Where the block size is missing, the tensors must be there, because they show it. Returns false with a reason.
 static bool fp8_is_known(const json_t *object, const ImportCheckpoint *checkpoint, char *reason, size_t size) {
     const json_t *blocks = json_object_get(object, "weight_block_size");
     const char *numbers = json_string_value(json_object_get(object, "fmt"));
     if (numbers && !strstr(numbers, "e4m3")) {
-        snprintf(reason, size, "its numbers are %.20s, and e4m3 is what catena reads", numbers);
+        snprintf(reason, size, "its numbers are %.20s; expected e4m3", numbers);
         return false;
     }
     if (!blocks || json_is_null(blocks)) {
-        snprintf(reason, size, "weight_block_size is missing: catena reads fp8 with one scale for %d x %d elements",
-                 PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
+        snprintf(reason, size, "weight_block_size is missing; expected [%d, %d]", PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
         return checkpoint->tensors != NULL;
     }
     for (size_t i = 0; i < 2; i++) {
         if (json_array_size(blocks) != 2 || json_integer_value(json_array_get(blocks, i)) != PACKED_FP8_BLOCK) {
-            snprintf(reason, size, "its weight_block_size is not [%d, %d], which catena reads", PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
+            snprintf(reason, size, "its weight_block_size is not the expected [%d, %d]", PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
             return false;
         }
     }
@@ -57,7 +56,7 @@ bool import_quantisation_check(const ImportConfig *config, const ImportFamily *f
                                bool refuse, FILE *remarks) {
     const json_t *object = quantisation_object(config);
     const char *method = import_quantisation(config);
-    char reason[160] = "which nothing here reads";
+    char reason[160] = "a method that catena does not read";
     bool fp8 = method && !strcmp(method, import_fp8);
     bool readable = !method || has_layout(family, method) || (fp8 && fp8_is_known(object, checkpoint, reason, sizeof reason));
     ImportConfig place = *config;

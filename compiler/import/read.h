@@ -1,8 +1,7 @@
-// Inside of import: shared by import*.c only.
+// Inside of import: shared by the files of this folder.
 //
-// Data flows one way: config.json (config.c) and a row of the table (families.c) -> values, one per setting
-// (values.c) -> runs of sparse layers (layers.c) -> JSON with the names of tensors (tensors.c) -> text
-// (text.c).
+// Data flows one way: config.json (config.c) and a row of the table (families.c) -> values, one per setting (values.c) -> runs of
+// sparse layers (layers.c) -> JSON with the names of tensors (tensors.c) -> text (text.c).
 #ifndef CATENA_IMPORT_READ_H
 #define CATENA_IMPORT_READ_H
 
@@ -223,7 +222,8 @@ bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagn
 const char *import_quantisation(const ImportConfig *config);
 // The method whose tensors are F8_E4M3 with block scales.
 extern const char import_fp8[];
-// Refuses checkpoints that are quantised in a way that nothing reads; without `refuse` it only says so in the remarks.
+// Refuses checkpoints that are quantised in a way that catena does not read: returns false with diagnostics. Without `refuse` it
+// only writes a remark and returns true.
 bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
                                bool refuse, FILE *remarks);
 // "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones.
@@ -234,8 +234,8 @@ const char *import_tensors_dtype(const json_t *described, Tensor tensor, const I
 // Presence, dtype and shape of every tensor that the description names.
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 
-// The file of a Megatron checkpoint: `path` itself, or the one in the folder `path`; false if it is none. Diagnostics: it is one,
-// but not readable.
+// Finds the file of a Megatron checkpoint: `path` itself, or the one in the folder `path`. Returns false if `path` is not such a
+// checkpoint; with diagnostics if it is one that cannot be read.
 bool import_megatron_find(const char *path, char *file, size_t size, Diagnostics *diagnostics);
 extern const ImportFamily import_megatron;
 // Gives the tensors that hold all experts side by side (GroupedMLP) the shape that their elements lie in. False with diagnostics.

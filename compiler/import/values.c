@@ -190,10 +190,10 @@ static void read_groups(const ImportConfig *config, const ImportFamily *family, 
         import_error(config, top->key, "%s is %g, but %s is %g: more groups cannot remain than there are", top->key, top->number,
                      groups->key, groups->number);
     } else if (limited && several && (int64_t)experts->number % (int64_t)groups->number) {
-        import_error(config, groups->key, "%s is %g: so many groups of the same size cannot be made of %g experts (%s)",
-                     groups->key, groups->number, experts->number, experts->key);
+        import_error(config, groups->key, "%s is %g: expected a number that divides the %g experts (%s) evenly", groups->key,
+                     groups->number, experts->number, experts->key);
     }
-    if (!limited || !several || groups->number == top->number) {  // nobody loses
+    if (!limited || !several || groups->number == top->number) {  // every group remains
         groups->source = top->source = values[SETTING_GROUP_SCORE].source = values[SETTING_GROUP_MASK].source = SOURCE_NONE;
     }
 }
@@ -214,7 +214,7 @@ static void read_shared(const ImportFamily *family, ImportValue *values) {
     import_value_set(count, 1);
 }
 
-// What is said of the norm of weights that nobody normalises, and that a norm is at least 0.
+// Drops settings that mean nothing: those of the norm where weights are not normalised, and a clamp at 0, as a norm is at least 0.
 static void drop_needless(ImportValue *values) {
     if (values[SETTING_NORMALIZE].source == SOURCE_NONE || values[SETTING_NORMALIZE].number == 0) {
         for (Setting s = SETTING_NORMALIZE; s <= SETTING_NORMALIZE_CLAMP; s++) {

@@ -17,7 +17,7 @@ typedef struct CompileOptions {
     int emit_asm;
     int emit_plan;
     int compute;         // -1: as described; otherwise a Compute that replaces every layer's
-    bool bits_free;      // take plans that were searched with other bits allowed
+    bool bits_free;      // use plans of searches that were allowed to change bits
     const char *wisdom;  // a file; NULL: the user's and the system's; "none"
 } CompileOptions;
 
@@ -29,7 +29,8 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
 // What a CPU needs for the target and for the paths of `count` plans.
 Features compile_features(const Target *target, const Plan *plans, int64_t count);
 
-// model->layer_count default plans; measures (or remembers) this machine's paths where there is a choice among them.
+// Makes model->layer_count default plans. Where several paths are legal, their rates on this machine are read from the cache or
+// measured. Returns 0, or -1 with diagnostics.
 int compile_plans(const Model *model, const Target *target, const Machine *machine, int compute, Plan *plans,
                   Diagnostics *diagnostics);
 

@@ -24,7 +24,7 @@ typedef struct Bandwidth {
     char variant[32];   // the loop: "2 streams, prefetch"
 } Bandwidth;
 
-// Measures for about `seconds`, all loops in turn. Returns 0, or -1 if the set is too small for so many threads.
+// Measures for about `seconds`, all loops in turn. Returns 0, or -1 if the set is too small for `threads` threads.
 int bandwidth_read(const ReadSet *set, int threads, double seconds, Bandwidth *out);
 
 // Bandwidth of one cache level (index into machine->caches): every thread reads a set of its own that fits this level and not

@@ -1,4 +1,4 @@
-// Rates of this machine's instruction paths, measured once per machine and remembered; its bandwidths, measured until they agree.
+// Rates of a machine's instruction paths, and the file that remembers them.
 #ifndef CATENA_PEAKS_H
 #define CATENA_PEAKS_H
 
@@ -12,7 +12,7 @@ enum { PEAKS_PATH_BYTES = 512, PEAKS_NOTE_BYTES = 256 };
 typedef struct Peaks {
     double gflops[PATH_COUNT];       // operands in registers, `threads` threads; 0: impossible here
     double tile_gflops[PATH_COUNT];  // a tile with its operands in cache, one thread: what paths are chosen by; 0: impossible
-    char note[PEAKS_NOTE_BYTES];     // a word to the user (cache damaged or not writable, machine disturbed); "": none
+    char note[PEAKS_NOTE_BYTES];     // a message for the user (cache damaged or not writable, machine disturbed); "": none
 } Peaks;
 
 // False if some path of several threads has a peak below 0.9 of ONE thread's tile, which no sharing of caches, clocks or units
@@ -31,8 +31,9 @@ void peaks_keep(const Machine *machine, const char *target, int threads, Peaks *
 // there is no home or the name is too long.
 int peaks_path(const Machine *machine, char path[PEAKS_PATH_BYTES]);
 
-// The cache alone. peaks_load: 1 if the file has no such entry (or there is no file), -1 with a note if the file is damaged.
+// Reads an entry of the cache. Returns 0; 1: the file has no such entry, or there is no file; -1 with a note: the file is damaged.
 int peaks_load(const char *path, const char *target, int threads, Peaks *peaks);
+// Writes an entry into the cache. Returns 0, or -1 with a note.
 int peaks_save(const char *path, const char *target, int threads, Peaks *peaks);
 
 #endif

@@ -47,7 +47,7 @@ int bank_open(Bank *bank, const Plan *plan, const RoutingSkew *routing, int64_t 
         int64_t offset = i % pieces * piece, left = plan->layout.instance_bytes - offset;
         memcpy(packed_image_instance(bank->image, 0, i / pieces) + offset, first + offset, (size_t)(left < piece ? left : piece));
     }
-    packed_image_seal(bank->image);  // without the weights' checksums, which nobody asks for
+    packed_image_seal(bank->image);  // without the weights' checksums, which are not compared
     return 0;
 }
 

@@ -17,8 +17,8 @@ typedef struct Bank {
     bool huge_pages;
 } Bank;
 
-// Fills the bank: the first instance with random weights, the others with copies. cold_bytes: at least so much in all. Returns 0,
-// or -1 with diagnostics.
+// Fills the bank: the first instance with random weights, the others with copies. The bank has at least cold_bytes bytes.
+// Returns 0, or -1 with diagnostics.
 int bank_open(Bank *bank, const Plan *plan, const RoutingSkew *routing, int64_t cold_bytes, bool huge_pages,
               Diagnostics *diagnostics);
 // The same weights in other pages. Returns 0, or -1 with diagnostics.

@@ -11,7 +11,6 @@
 #include "compiler/plan/paths.h"
 
 typedef void PeakLoop(int64_t rounds, float *sink);
-typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 
 enum { PEAK_SAMPLES = 7, TILE_SAMPLES = 9, TILE_DEPTH = 1024, TILE_TEST_PANELS = 8, TILE_TEST_BLOCKS = 4 };
 static const double sample_seconds = 0.004;

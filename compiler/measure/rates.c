@@ -10,8 +10,6 @@
 #include "compiler/machine/bandwidth.h"
 #include "runtime/packed.h"
 
-typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
-
 enum { SAMPLES = 5, TABLE_SAMPLES = 9, BLOCKS = 4, PANELS = 8, STREAM_BYTES = 24 << 20 };
 
 // What all measurements of one role share.

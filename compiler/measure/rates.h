@@ -1,4 +1,4 @@
-// Rates of a space's tiles by themselves, compiled in memory: what the cost model is made of.
+// Rates of single tiles of a space, compiled in memory: what the cost model is made of.
 #ifndef CATENA_RATES_H
 #define CATENA_RATES_H
 
@@ -29,7 +29,7 @@ typedef struct RatesTile {
 // `left`: seconds, estimated.
 typedef void RatesProgress(const char *name, size_t done, size_t total, double left);
 
-// Measures every tile of the space by itself: each combination of the knobs that decide its code, low ones at each height that
+// Measures every tile of the space alone: each combination of the knobs that decide its code, low ones at each height that
 // wide_rows may reach (with as many accumulators as the default's). Ends early when `seconds` are over or *stopped is set. Returns
 // 0, or -1 with diagnostics; `tiles` is the caller's either way. progress may be NULL.
 int rates_measure_tiles(const Space *space, const Bank *bank, int threads, double seconds, const volatile sig_atomic_t *stopped,

@@ -10,7 +10,7 @@
 enum { LINE = 64, HUGE_PAGE = 2 << 20 };
 
 // Large arrays ask for huge pages, as the compiled library's memory does: pages alone are worth tens of percent. A process that
-// is not to have them says so with PR_SET_THP_DISABLE (catena bench --huge-pages no).
+// that must not have them sets PR_SET_THP_DISABLE (catena bench --huge-pages no).
 static void *allocate(size_t bytes) {
     size_t unit = bytes < HUGE_PAGE ? LINE : HUGE_PAGE, size = (bytes + unit - 1) / unit * unit;
     void *memory = aligned_alloc(unit, size ? size : unit);

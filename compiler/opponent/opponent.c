@@ -6,7 +6,7 @@
 #include <omp.h>
 #include <string.h>
 
-// The hot functions, compiled for several levels of x86-64. Sanitizers and ifuncs do not agree, so not under them.
+// The hot functions are compiled for several levels of x86-64, but not under sanitizers, which do not support ifuncs.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

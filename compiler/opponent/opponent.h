@@ -1,6 +1,6 @@
 // What a competent user would write: plain C and OpenMP, optimised but straightforward. bench compares compiled layers with it.
-// Tokens are sorted by expert; products are register-blocked dot products that the compiler vectorises; weights are row-major
-// as in a checkpoint, in the layer's format; same semantics as the oracle.
+// Tokens are sorted by expert. Products are register-blocked dot products that the compiler vectorises. Weights are row-major as in
+// a checkpoint: bf16 where the layer's are bf16, otherwise fp32. The semantics are the oracle's.
 #ifndef CATENA_OPPONENT_H
 #define CATENA_OPPONENT_H
 
@@ -13,40 +13,40 @@
 typedef struct OpponentPool {
     int64_t count, intermediate;
     Number gate_up_number, down_number;  // of the matrices: opponent_number of their packed formats
-    void *gate, *up;             // [count][intermediate][hidden]
-    void *down;                  // [count][hidden][intermediate]
+    void *gate, *up;  // [count][intermediate][hidden]
+    void *down;  // [count][hidden][intermediate]
     float *gate_bias, *up_bias;  // [count][intermediate]
-    float *down_bias;            // [count][hidden]
+    float *down_bias;  // [count][hidden]
 } OpponentPool;
 
 typedef struct OpponentWeights {
-    float *norm, *norm_bias;   // [hidden]
-    float *coe_weight;         // [iterations - 1]
-    void *router;              // [gates][choices][hidden]
-    Number router_number;      // of both
-    float *router_bias;        // [gates][choices]
-    float *correction;         // [gates][choices]
+    float *norm, *norm_bias;  // [hidden]
+    float *coe_weight;  // [iterations - 1]
+    void *router;  // [routers][choices][hidden]
+    Number router_number;  // of both
+    float *router_bias;  // [routers][choices]
+    float *correction;  // [routers][choices]
     void *shared_expert_gate;  // [shared experts][hidden]
     OpponentPool routed, shared;
 } OpponentWeights;
 
-// Room for the intermediate results of up to so many tokens, so that a forward allocates nothing. Slots are (token, choice).
+// Room for the intermediate results of up to max_tokens tokens, so that a forward allocates nothing. Slots are (token, choice).
 typedef struct OpponentWorkspace {
     int threads;
-    float *memory[2];          // [tokens][hidden]: x_t and x_{t+1}, alternating
-    float *rounded;            // [tokens][hidden]: x_t rounded to bf16, in compute class bf16
-    float *hidden;             // [slots][widest intermediate]: act(gate x) * (up x), one row per slot, sorted by expert
-    float *values;             // [slots][hidden]: the experts' outputs
-    float *logits, *weights;   // [tokens][router columns], [tokens][top_k]
-    float *ranks;              // [threads][3][choices]: of one row, see opponent_choose_row
-    float *wide;               // [threads][wide_floats]: rows of a bf16 matrix as fp32
+    float *memory[2];  // [tokens][hidden]: x_t and x_{t+1}, alternating
+    float *rounded;  // [tokens][hidden]: x_t rounded to bf16, in compute class bf16
+    float *hidden;  // [slots][widest intermediate]: act(gate x) * (up x), one row per slot, sorted by expert
+    float *values;  // [slots][hidden]: the experts' outputs
+    float *logits, *weights;  // [tokens][router columns], [tokens][top_k]
+    float *ranks;  // [threads][3][choices]: of one row, see opponent_choose_row
+    float *wide;  // [threads][wide_floats]: rows of a bf16 matrix as fp32
     int64_t wide_floats;
     int32_t *experts, *slots;  // [tokens][top_k]: chosen experts, and the row in hidden and values of each
-    int32_t *rows;             // [slots]: token of each row
-    int64_t *starts;           // [experts + 1]: first row of each expert
-    const int32_t *k;          // [tokens]: k of each token, set by the caller; NULL: top_k
-    uint8_t *rejected;         // [tokens]: logits were not finite
-    const float **pointers;    // [slots]: input of each row
+    int32_t *rows;  // [slots]: token of each row
+    int64_t *starts;  // [experts + 1]: first row of each expert
+    const int32_t *k;  // [tokens]: k of each token, set by the caller; NULL: top_k
+    uint8_t *rejected;  // [tokens]: logits were not finite
+    const float **pointers;  // [slots]: input of each row
 } OpponentWorkspace;
 
 enum { OPPONENT_OUTPUT_BLOCK = 8 };  // rows of a matrix that are widened at a time

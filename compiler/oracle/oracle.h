@@ -22,9 +22,9 @@ typedef struct OracleExperts {
 typedef struct OracleWeights {
     float *norm, *norm_bias;    // [hidden]
     float *coe_weight;          // [iterations - 1]
-    float *router;              // [gates][choices][hidden]
-    float *router_bias;         // [gates][choices]
-    float *correction;          // [gates][choices]
+    float *router;              // [routers][choices][hidden]
+    float *router_bias;         // [routers][choices]
+    float *correction;          // [routers][choices]
     float *shared_expert_gate;  // [shared experts][hidden]
     OracleExperts routed, shared;
 } OracleWeights;
@@ -37,7 +37,7 @@ void oracle_weights_free(OracleWeights *weights);
 
 // Routing that a library reported, to be replayed: [iterations][tokens][top_k], expert -1 = unused slot.
 typedef struct OracleGiven {
-    const int32_t *experts;  // NULL: the oracle routes by itself (only k is given)
+    const int32_t *experts;  // NULL: the oracle makes the choices (only k is given)
     const float *weights;
     int check;  // 1: the library chose them itself, so check each against the oracle's scores; 0: a caller made them up
     const int32_t *k;  // [tokens] how many choices each token was to make; NULL: top_k
@@ -69,7 +69,7 @@ typedef struct OracleOutput {
 } OracleOutput;
 
 // Runs a layer on x [tokens][hidden]. model: worst-case bounds for any data, likely ones for random data. given == NULL: the oracle
-// routes by itself (bounds then hold for implementations that choose the same experts). Returns 0, or -1 when out of memory.
+// makes the choices (bounds then hold for implementations that choose the same experts). Returns 0, or -1 when out of memory.
 // Parallel over tokens; results do not depend on threads.
 int oracle_forward(const Layer *layer, const OracleWeights *weights, int64_t tokens, const float *x, const OracleGiven *given,
                    ErrorModel model, OracleOutput *out);

@@ -15,8 +15,8 @@ typedef struct Operand {
     ErrorModel model;
 } Operand;
 
-// Functions built on exp, log and tanh are allowed so many units of relative error each: within a few in the last place, doubled
-// for safety. Results too small for fp32 may be taken as zero.
+// Units of relative error that each function built on exp, log and tanh is allowed: it is within a few units in the last place,
+// which are doubled for safety. Results too small for fp32 may be taken as zero.
 static const double function_units = 8;
 static const double exp_floor = 0x1p-124;  // e^x is zero from x = -87 on
 

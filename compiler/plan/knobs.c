@@ -54,7 +54,7 @@ static void add_wide_rows(const Space *space, const Role *role, SpaceKnob *knob)
     }
 }
 
-// Where the default never widens, a widened panel has no place in the cache.
+// Where the default never decodes a panel once for all tiles, the fp32 panel has no room in the cache.
 static void add_widen_tiles(const Space *space, const Role *role, SpaceKnob *knob) {
     static const int64_t values[] = {0, 2, 3, 4, 6};
     (void)space;
@@ -90,7 +90,7 @@ static int64_t block_percent(const Space *space, const Plan *plan) {
     return plan->schedule.block_rows * plan->roles[ROLE_GATE_UP].input_stride * 100 / space->l2_bytes;
 }
 
-// Whole tiles in a share of the second-level cache: in rows of the tile, which is therefore set before.
+// Whole tiles in a share of the second-level cache. Rows are counted in tiles, so that the tile must be set before.
 static void set_block(const Space *space, Plan *plan, int64_t percent) {
     const Role *up = &plan->roles[ROLE_GATE_UP];
     bool standard = percent == block_percent(space, &space->standard);  // which was rounded down
@@ -111,13 +111,13 @@ static int64_t shared_k_blocks(const Role *shared, int64_t value) {
 static const char *wide_misfit(const Space *space, const Plan *plan, const Role *role, const Role *standard) {
     (void)space, (void)plan;
     bool tall = role->wide_rows > role->max_rows || (role->wide_rows > role->max_rows / 2 && role->wide_rows > standard->wide_rows);
-    return tall ? "two panels at once are for low tiles, up to half of the tallest's rows" : NULL;
+    return tall ? "only low tiles take two panels at once: those of up to half of the tallest tile's rows" : NULL;
 }
 
 static const char *hint_misfit(const Space *space, const Plan *plan, const Role *role, const Role *standard) {
     (void)space, (void)plan;
     bool idle = !role->prefetch && role->prefetch_hint != standard->prefetch_hint;
-    return idle ? "where nothing is prefetched the hint stays the default's" : NULL;
+    return idle ? "without a prefetch the hint must be the default's" : NULL;
 }
 
 static const char *far_misfit(const Space *space, const Plan *plan, const Role *role, const Role *standard) {
@@ -125,14 +125,14 @@ static const char *far_misfit(const Space *space, const Plan *plan, const Role *
     Role same = *role;
     same.prefetch_far = standard->prefetch_far;
     bool idle = role->prefetch_far ? !plan_prefetches_far(role) : !plan_prefetches_far(&same);
-    return role->prefetch_far != standard->prefetch_far && idle ? "where it makes no difference the far one stays the default's"
+    return role->prefetch_far != standard->prefetch_far && idle ? "where prefetch_far makes no difference it must be the default's"
                                                                 : NULL;
 }
 
 static const char *bind_misfit(const Space *space, const Plan *plan, const Role *role, const Role *standard) {
     (void)role, (void)standard;
     return plan->schedule.threads == 1 && plan->schedule.bind != space->standard.schedule.bind
-               ? "one thread keeps the default's binding"
+               ? "with one thread the binding must be the default's"
                : NULL;
 }
 

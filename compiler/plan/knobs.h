@@ -17,7 +17,7 @@ typedef struct KnobField {
 enum { KNOB_MAX_LISTED = 8 };
 #define VALUES(...) .listed = {__VA_ARGS__}, .listed_count = sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)
 
-// `role` of these functions: of the plan, the one that the knob is of; NULL if it is of the whole plan.
+// `role` in these functions: the plan's role that the knob belongs to; NULL where the knob is of the whole plan.
 typedef struct Knob {
     const char *name;  // as users see it; the role's name comes before that of a role's knob: "gate_up.unroll"
     KnobField field;
@@ -26,7 +26,7 @@ typedef struct Knob {
     SpaceReach reach;
     SpaceGiven given;
     unsigned tiles;  // SpaceTiles: those whose code it decides; 0: none's
-    bool shape;      // it shapes tiles, so that instructions whose registers are tiles themselves lack it
+    bool shape;      // it shapes tiles: roles whose path has a fixed shape (PathFacts) have no such knob
     // values, besides the default's
     int64_t listed[KNOB_MAX_LISTED];
     int listed_count;
@@ -36,16 +36,16 @@ typedef struct Knob {
     void (*set)(const Space *space, Plan *plan, int64_t value);
     // What a value becomes for the shared experts' role, which has another depth; NULL: it stays.
     int64_t (*shared_value)(const Role *shared, int64_t value);
-    // Why the plan's values of this knob and the `other` do not go together; NULL: they do, as those without such a function always
-    // do.
+    // Returns why the plan's values of this knob and of `other` do not go together, or NULL if they do. NULL instead of a function:
+    // they always do.
     const char *(*misfit)(const Space *space, const Plan *plan, const Role *role, const Role *standard);
     KnobKind other;
 } Knob;
 
 extern const Knob knobs[KNOB_COUNT];
 
-// A knob's value in a plan, and its change; `role` is passed over by knobs of the whole plan. What the shared experts' roles follow
-// is changed too.
+// Reads or changes a knob's value in a plan. Knobs of the whole plan ignore `role`. Where the shared experts' role follows a routed
+// one, it is changed too.
 int64_t knob_get(const Space *space, const Plan *plan, KnobKind kind, int role);
 void knob_set(const Space *space, Plan *plan, KnobKind kind, int role, int64_t value);
 

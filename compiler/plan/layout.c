@@ -1,7 +1,6 @@
 // The layout of packed weights, which follows from the layer alone, and the forms of activations, which follow from the paths.
 // Layout: norm, norm bias, coe weights, router matrices, router biases, corrections, gate/up of every expert, its biases, down, its
-// biases, then the same for the shared experts. Every section and every panel starts at a multiple of
-// WEIGHTS_ALIGNMENT.
+// biases, then the same for the shared experts. Every section and every panel starts at a multiple of WEIGHTS_ALIGNMENT.
 #include <string.h>
 
 #include "targets/target.h"
@@ -47,7 +46,7 @@ static void lay_out_experts(Plan *plan, RoleName gate_up, RoleName down, int64_t
     lay_out(&plan->roles[down].layout, count, intermediate, layer->hidden, plan_format(layer, down), biased, end);
 }
 
-// Of the layer alone.
+// Everything that follows from the layer alone.
 static void lay_out_weights(Plan *plan) {
     const Layer *layer = &plan->layer;
     Layout *layout = &plan->layout;

@@ -6,9 +6,11 @@
 #include "compiler/machine/peaks.h"
 #include "targets/target.h"
 
-// Whether a path may run on this machine for weights of a format in a compute class; for any format; for any of both.
+// Whether a path may run on this machine for weights of a format in a compute class.
 bool paths_legal(const Machine *machine, const Target *target, Path path, Format format, Compute compute);
+// The same for some format in a compute class.
 bool paths_in_class(const Machine *machine, const Target *target, Path path, Compute compute);
+// The same for some format in some compute class.
 bool paths_possible(const Machine *machine, const Target *target, Path path);
 // Whether the machine has what a path needs beside the target's features.
 bool paths_able(const Machine *machine, const Target *target, Path path);

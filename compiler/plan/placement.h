@@ -77,7 +77,8 @@ PlacementFigures placement_figures(const Plan *plan, const Machine *machine, con
 double placement_seconds(const Plan *plan, const Machine *machine, const Placement *placement, PlacementWeights weights,
                          const PlacementRates *rates, const Workload *workload);
 
-// The binding and weights that are predicted to be fastest with so many threads; between equals less is read from other nodes.
+// The binding and weights that are predicted to be fastest with `threads` threads; of equally fast ones, those that read less from
+// other nodes.
 typedef struct PlacementChoice {
     Placement placement;
     PlacementWeights weights;

@@ -14,7 +14,7 @@ static int value_at(const Point *point, int knob) {
     return knob < 0 ? 0 : point->value[knob];
 }
 
-// How much of the tallest tile's rate a tile of `rows` rows keeps: weights are loaded (and widened) for fewer multiply-adds, and
+// How much of the tallest tile's rate a tile of `rows` rows keeps: weights are loaded (and decoded) for fewer multiply-adds, and
 // few accumulators wait for each other.
 static double low_tile_share(const Role *role, double rows, int lanes) {
     double loads = path_facts[role->path].load_cost, tallest = role->max_rows;

@@ -8,7 +8,7 @@
 
 #include "space.h"
 
-// Rates of a role's tiles by themselves. Index by the knobs' values: of tiles, unrollings, prefetch distances.
+// Rates of a role's single tiles, by the indices of the knobs' values: of tiles, unrollings, prefetch distances.
 typedef struct Rates {
     double tall[SPACE_MAX_VALUES][SPACE_MAX_VALUES];  // [tile][unroll] GFLOP/s of the tallest tile, operands in cache, one thread
     // [unroll][prefetch] GB/s of one row, two panels at once, all threads, cold, with the default's prefetch_far

@@ -17,8 +17,8 @@ typedef struct RoutingSkew {
     double exponent;  // zipf: popularity of the n-th expert is n^-exponent
 } RoutingSkew;
 
-// Parses "uniform", "zipf:S" (S >= 0) or "one". Returns 0, or -1 if the text is none of them ("trace:PREFIX" is read by
-// routing_parse).
+// Parses "uniform", "zipf:S" (S >= 0) or "one". Returns 0, or -1 if the text is anything else: routing_parse also reads
+// "trace:PREFIX".
 int routing_skew_parse(const char *text, RoutingSkew *routing);
 
 typedef struct Routing {
@@ -27,7 +27,7 @@ typedef struct Routing {
     char text[ROUTING_TEXT_BYTES];  // as given; a trace's prefix follows "trace:"
 } Routing;
 
-// Reads uniform | zipf:S | one | trace:PREFIX (or PREFIX.experts.npy). Returns 0, or -1 if it is none of these.
+// Reads uniform | zipf:S | one | trace:PREFIX (or PREFIX.experts.npy). Returns 0, or -1 if the text is anything else.
 int routing_parse(const char *text, Routing *routing);
 
 // Routing recorded elsewhere, its order kept: [iterations][tokens][top_k]. Owned; free with routing_trace_free.
@@ -37,6 +37,8 @@ typedef struct RoutingTrace {
     float *weights;
 } RoutingTrace;
 
+// Reads PREFIX.experts.npy and PREFIX.weights.npy (`prefix` may also be the name of the first) and checks that they fit the layer.
+// Returns 0, or -1 with diagnostics.
 int routing_trace_read(const char *prefix, const Layer *layer, RoutingTrace *trace, Diagnostics *diagnostics);
 void routing_trace_free(RoutingTrace *trace);
 // Copies the routing of `count` tokens from token `first` on, from the start again at the end: [iterations][count][top_k].

@@ -10,7 +10,7 @@
 #include "knobs.h"
 #include "planner.h"
 
-// Instructions whose registers are tiles themselves have one shape.
+// Paths of a fixed shape have no knobs that shape tiles.
 static bool has_knob(const Space *space, KnobKind kind, int role) {
     bool fixed = role < ROLE_COUNT && path_facts[space->standard.roles[role].path].fixed_shape;
     return !(fixed && knobs[kind].shape);
@@ -183,7 +183,7 @@ static int find_knob(const Space *space, const char *name) {
     return -1;
 }
 
-// Adds to a reason what there is; what has no room is left out.
+// Adds a text to a reason. What has no room is cut off.
 static void append(char *reason, size_t reason_bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 static void append(char *reason, size_t reason_bytes, const char *format, ...) {
@@ -194,10 +194,12 @@ static void append(char *reason, size_t reason_bytes, const char *format, ...) {
     va_end(arguments);
 }
 
-// Why a decision is none: what was found, and what there is. k: the knob; -1: there is none of that name.
+// Writes why a decision cannot be applied: what was found, and which names or values exist. k: index of the knob; -1: no knob has
+// that name.
 static void explain_decision(const Space *space, int k, const char *name, const json_t *value, char *reason, size_t reason_bytes) {
     char *text = json_dumps(value, JSON_ENCODE_ANY);
-    snprintf(reason, reason_bytes, k < 0 ? "there is no knob '%.60s' here, but" : "%.60s cannot be %.40s here, but", name,
+    snprintf(reason, reason_bytes,
+             k < 0 ? "there is no knob '%.60s' here; expected one of:" : "%.60s cannot be %.40s here; expected one of:", name,
              text ? text : "that");
     free(text);
     for (int i = 0; k < 0 && i < space->knob_count; i++) {
@@ -224,7 +226,7 @@ int space_read(const Space *space, const json_t *decisions, Point *point, char *
     Plan plan;
     *point = space_standard(space);
     if (!json_is_object(decisions)) {
-        snprintf(reason, reason_bytes, "decisions are no object");
+        snprintf(reason, reason_bytes, "found decisions that are not a JSON object");
         return -1;
     }
     json_object_foreach((json_t *)decisions, name, value) {

@@ -31,7 +31,7 @@ typedef enum SpaceReach {
     SPACE_ALL,
 } SpaceReach;
 
-// What takes a knob out of a search's hands: whoever calls has said it, or the machine does not have it.
+// Why a search may have to leave a knob alone: the caller gave the number of threads, or the machine gives only one kind of pages.
 typedef enum SpaceGiven { SPACE_FREE, SPACE_GIVEN_THREADS, SPACE_GIVEN_PAGES } SpaceGiven;
 
 // Kinds of tiles, as bits: the tallest, low ones on one panel, low ones on two panels at once.
@@ -73,8 +73,8 @@ int space_role_knob(const Space *space, int role, KnobKind kind);
 // Points, valid or not.
 double space_size(const Space *space);
 
-// Whether a point is a plan: more than the registers hold is none, nor is what another point says too (hints of no prefetch, the
-// binding of one thread).
+// Whether a point is a plan of its own. It is not where its tile needs more registers than there are, or where another point stands
+// for the same plan (hints without a prefetch, the binding of one thread).
 bool space_valid(const Space *space, const Point *point);
 void space_plan(const Space *space, const Point *point, Plan *plan);
 Point space_standard(const Space *space);
@@ -83,8 +83,8 @@ void space_clear(Plan *plan);
 
 // A point as {"gate_up.tile": 1432, ...}: the knobs that differ from the default's. New reference; NULL when out of memory.
 json_t *space_decisions(const Space *space, const Point *point);
-// The point of such an object. Returns 0, or -1 with a word on the name or value that the space does not have and on those that it
-// has (SPACE_REASON_BYTES hold all), or on the two knobs that do not go together.
+// Reads the point of such an object. Returns 0, or -1 with a reason (SPACE_REASON_BYTES hold all of it): a name or value that the
+// space does not have, with those that it has, or two knobs that do not go together.
 int space_read(const Space *space, const json_t *decisions, Point *point, char *reason, size_t reason_bytes);
 
 #endif

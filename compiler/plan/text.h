@@ -1,6 +1,6 @@
-// The planner's results as text, and the planner itself.
-#ifndef CATENA_COMPILER_PLAN_H
-#define CATENA_COMPILER_PLAN_H
+// Plans as text, and what of a plan follows from the rest of it (layout.c).
+#ifndef CATENA_PLAN_TEXT_H
+#define CATENA_PLAN_TEXT_H
 
 #include <stdbool.h>
 

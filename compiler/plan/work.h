@@ -33,14 +33,14 @@ int work_visits(const Layer *layer, int64_t tokens, const int32_t *experts, Visi
 void work_visits_mean(Visits *mean, int64_t count, const Visits *other);
 // Expected visits of `tokens` tokens under uniform routing.
 Visits work_expected_visits(const Layer *layer, int64_t tokens);
-// routed: the library routes by itself (otherwise no router runs and none is counted).
+// routed: whether the library's router runs; if it does not, no router is counted.
 Work work_count(const Plan *plan, int64_t tokens, const Visits *visits, bool routed);
 
 // GB/s that a call reached at least: each byte of the union must have come from where the working set lies.
 double work_reached(const Work *work, double seconds);
 
-// Says how the FLOPs of two layers compare, kind by kind: "equal FLOPs" must not be said of layers that differ in shared work or
-// routers. Returns false where they are equal.
+// Compares the FLOPs of two layers kind by kind: "equal FLOPs" must not be said of layers that differ in shared work or routers.
+// Returns true where some kind differs by more than 0.1 %; `text` then says by which factors.
 bool work_difference(const Work *ours, const Work *theirs, char *text, size_t bytes);
 
 #endif

@@ -53,7 +53,8 @@ static char *archive_name(zip_t *zip) {
     return slash && slash - first < NAME_BYTES / 2 ? strndup(first, (size_t)(slash - first)) : NULL;
 }
 
-// All entries must be stored as they are, and as large as the archive has room for: then nobody can be made to unpack more.
+// All entries must be stored as they are, and as large as the archive has room for: no archive can then make its reader unpack
+// more.
 static int check_entries(const TorchArchive *archive, size_t size, Diagnostics *diagnostics) {
     const zip_uint64_t needed =
         ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_CRC | ZIP_STAT_ENCRYPTION_METHOD;

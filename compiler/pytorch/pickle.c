@@ -23,7 +23,7 @@ struct Pickle {
 
 static const size_t limit_per_byte = 64, limit_least = (size_t)64 << 20, limit_largest = (size_t)1 << 30;
 
-// Whether so many bytes more are within the limit.
+// Whether `bytes` more bytes are within the limit.
 static bool charge(Unpickler *u, size_t bytes) {
     u->exhausted |= bytes > u->limit - u->taken;
     u->taken += u->exhausted ? 0 : bytes;

@@ -345,7 +345,7 @@ static bool call_stacked(Unpickler *u) {
     return callable && call(u, callable, arguments);
 }
 
-// Arguments by name are not kept: nobody asks for them.
+// Arguments by name are not kept: nothing reads them.
 static bool call_named(Unpickler *u) {
     return unpickler_pop(u) && call_stacked(u);
 }

@@ -63,7 +63,7 @@ static bool is_function(const PickleValue *callable, const char *name) {
     return pickle_is_global(callable, "torch._utils", name);
 }
 
-// Parameters of parameters are nobody's: wrappers beyond these many are not looked into (and a cycle ends).
+// No program writes parameters of parameters: wrappers beyond this many are not looked into, so that a cycle ends.
 enum { MAX_WRAPPERS = 4 };
 
 // Takes Parameter and subclasses away; false if no plain tensor is within.

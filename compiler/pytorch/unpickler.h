@@ -29,7 +29,8 @@ typedef struct Unpickler {
 // A mark lies between values on the stack, and nowhere else.
 extern PickleValue unpickler_mark;
 
-// What follows an opcode: so many bytes, or a length in so many bytes and then as many as it says, or two lines.
+// What follows an opcode. FIXED: Operation.bytes bytes; COUNTED: a length of Operation.bytes bytes, then that many bytes; LINES:
+// two lines.
 typedef enum Argument { FIXED, COUNTED, LINES } Argument;
 
 typedef struct Operation {

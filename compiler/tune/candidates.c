@@ -13,7 +13,7 @@ enum { MOST_BYTES = 1 << 20 };
 
 // --- the file ----------------------------------------------------------------------------------------------------------------
 
-// A stream, too: `<(command)` of a shell is none that has a size.
+// Reads streams, too: what `<(command)` of a shell names has no size.
 static int read_text(TuneCandidates *candidates, Diagnostics *diagnostics) {
     FILE *file = fopen(candidates->path, "rb");
     candidates->text = malloc(MOST_BYTES + 1);
@@ -79,7 +79,7 @@ static void refuse(const Check *check, size_t index, const char *knob, const cha
                     index + 1, check->layer, reason);
 }
 
-// Each knob by itself first, so that all that are wrong are said and where; then what does not go together.
+// Each knob alone first, so that every wrong one is reported with its place; then the combination of knobs.
 static void check_candidate(const Check *check, size_t index, const json_t *candidate) {
     size_t before = check->diagnostics->count;
     char reason[SPACE_REASON_BYTES] = "";

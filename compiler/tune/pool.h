@@ -33,26 +33,28 @@ typedef struct TunePool {
     int64_t cursor;
 } TunePool;
 
-// Fills the bank, makes the tokens and opens the default plan. `room`: plans that stay open. Returns 0, or -1 with diagnostics;
-// tune_pool_close in either case.
+// Fills the bank, makes the tokens and opens the default plan. `room`: number of plans that stay open. Returns 0, or -1 with
+// diagnostics. The caller calls tune_pool_close in either case.
 int tune_pool_open(TunePool *pool, const char *layer, const Plan *standard, const TuneOptions *options, int room,
                    Diagnostics *diagnostics);
 void tune_pool_close(TunePool *pool);
 
-// From now on another plan is the default: it is opened, and its output is what all others must give. Returns 0, or -1 with
-// diagnostics.
+// Makes another plan the default: opens it, and from now on compares the outputs of all others with its output. Returns 0, or -1
+// with diagnostics.
 int tune_pool_rebase(TunePool *pool, const char *layer, const Plan *standard, Diagnostics *diagnostics);
 
-// Makes a plan ready, in the place of the one that was not used for longest. `distance`: how far a token's output may be
-// from the default's, as relative L2 norm, but for one token in twenty, whose routing may have gone the other way; 0: the same
-// bits. 0; 1: it cannot be used.
+// Makes a plan ready to be timed. It takes the place of the open plan that was not used for the longest time. `distance` is the
+// largest relative L2 distance of a token's output from the default's; one token in twenty may be farther, because its routing may
+// have gone the other way. distance 0: the output must have the same bits. Returns
+//     0  the plan is ready
+//     1  the plan cannot be used: it does not compile, or its output is too far from the default's
 int tune_pool_prepare(TunePool *pool, const Plan *plan, double distance);
 
-// Seconds of one cold call: the next instance, the next tokens. Short ones are repeated, each on other weights, and the mean is the
-// sample. Negative: it failed, or the search was stopped.
+// Times one cold call: on the next instance, with the next tokens. A short call is repeated, each time on other weights, and the
+// mean is the sample. Returns its seconds, or a negative number: the call failed, or the search was stopped.
 double tune_pool_measure(TunePool *pool, const Plan *plan, int64_t tokens);
 
-// From now on plans have the very code that a library would have.
+// From now on plans are compiled with the very skeleton that a library has (candidate_open's `shipped`).
 void tune_pool_ship(TunePool *pool);
 
 #endif

@@ -53,9 +53,9 @@ bool search_over(const Search *s);
 uint32_t search_all_parts(const SearchProblem *problem);
 // Logarithm of the predicted objective.
 double search_predict(const Search *s, const Point *point);
-// 0 if the point can be timed.
+// Returns 0 if the point can be timed.
 int search_prepare(Search *s, const Point *point);
-// One more round against the incumbent. Returns 0, or -1 if it was not finished: the record is as it was.
+// One more round against the incumbent. Returns 0, or -1 if the round was not finished; the record is then unchanged.
 int search_round(Search *s, const Point *point, uint32_t parts, SearchRecord *record);
 SearchRace search_judge(const SearchProblem *problem, const SearchRecord *record);
 // Median of a part's differences and half of its 95 % interval; 0 without any.

@@ -36,8 +36,7 @@ int tune_report_close(TuneReport *report, const char *model, const TuneOptions *
 // Frees a report, open or not, whose page is not to be written.
 void tune_report_discard(TuneReport *report);
 
-// --- between report.c, report_plots.c and report_text.c
-// ------------------------------------------------------------
+// --- inside of the report: report.c calls report_plots.c and report_text.c; all three call report_view.c -----------------------
 
 // A layer's search as the parts of a report see it.
 typedef struct TuneView {
@@ -54,16 +53,18 @@ typedef struct TuneView {
 
 enum { TUNE_REPORT_TEXT = 48 };
 
-// The best trial that differs from a point in one knob only.
+// The best trial that differs from a point in one knob only, and by how many percent it is faster than the point.
 typedef struct TuneWorth {
     const SearchTrial *trial;  // NULL: there is none
-    double percent;  // how many percent faster than the point
+    double percent;
 } TuneWorth;
 
+// How many percent faster a difference of logarithms is.
 double tune_report_percent(double difference);
+// The trial of a point; NULL: the point was not tried.
 const SearchTrial *tune_report_find(const TuneView *view, const Point *point);
 TuneWorth tune_report_worth(const TuneView *view, const Point *base, int knob);
-// "12 x 32", "1024".
+// A knob's value as a text: "12 x 32", "1024". Returns `out`.
 const char *tune_report_value(const SpaceKnob *knob, int index, char out[TUNE_REPORT_TEXT]);
 
 enum { TUNE_REPORT_PLOTS = 4 };

@@ -56,7 +56,7 @@ static void write_outcome(const SearchResult *search, FILE *out) {
             "The default stays: the last challenger was %.3f times as fast in %d rounds of both in turn, and the 95 %% interval, "
             "%.3f to %.3f, %s.",
             search->candidate_gain, search->confirm_rounds, search->candidate_low, search->candidate_high,
-            search->candidate_low > 1    ? "is that of too few rounds to be believed"
+            search->candidate_low > 1    ? "comes from too few rounds to be believed"
             : search->candidate_high < 1 ? "says that it is slower"
                                          : "reaches down to 1: a tie within the noise");
     } else if (search->stopped) {
@@ -91,7 +91,8 @@ void tune_report_verdict(const TuneView *view, FILE *out) {
     fputs("</p>\n", out);
     write_workload(view, out);
     fprintf(out,
-            "<p>Of %.3g plans %zu were tried, after %d tiles by themselves in %.1f s; %d could not be used; %s after %.0f s.</p>\n",
+            "<p>Of %.3g plans %zu were tried, after %d tiles were measured alone in %.1f s; %d could not be used; %s after %.0f "
+            "s.</p>\n",
             space_size(&result->space), search->trial_count, result->rates[0].tiles_measured + result->rates[1].tiles_measured,
             result->rate_seconds, result->unusable,
             search->stopped     ? "stopped"
@@ -143,7 +144,7 @@ static TileFacts tile_facts(const TuneView *view, int index, int r, int tile_val
     snprintf(facts.text, sizeof facts.text, "%s%s%s", shape, unroll < 0 ? "" : ", unrolled ", steps);
     facts.tall = rates->tall[facts.tile][facts.unroll];
     int far = space_role_knob(space, r, KNOB_FAR);
-    if (far < 0 || point->value[far] == view->standard.value[far]) {  // others are not measured by themselves
+    if (far < 0 || point->value[far] == view->standard.value[far]) {  // other values were not measured alone
         facts.stream = rates->stream[facts.unroll][facts.prefetch];
     }
     return facts;
@@ -181,7 +182,7 @@ static void write_tile(const TuneView *view, int index, int r, const char *name,
         fprintf(out, " against %s of the default's %s", table_number(number, standard.tall), standard.text);
     }
     if (best.tile != chosen.tile || best.unroll != chosen.unroll) {
-        fprintf(out, "; the fastest tile by itself is %s with %s", best.text, table_number(number, best.tall));
+        fprintf(out, "; the fastest tile when measured alone is %s with %s", best.text, table_number(number, best.tall));
     }
     if (chosen.stream > 0) {
         fprintf(out, ". Weights for one row stream at %s GB/s", table_number(number, chosen.stream));

@@ -132,7 +132,7 @@ typedef struct Entry {
     bool done;
 } Entry;
 
-// The points of a table: the default is what they are compared with, so it is none of them.
+// The points of a table. The default is not one of them: they are compared with it.
 static int list_entries(const Search *s, const SearchOptions *options, const Ranking *ranking, Entry *entries) {
     const Point *standard = &s->problem->standard;
     int count = 0;

@@ -72,12 +72,12 @@ typedef struct SearchProblem {
     Point standard;                // the default
     bool (*valid)(void *context, const Point *point);
     double (*predict)(void *context, const Point *point, int part);  // seconds
-    // Makes a point ready to be timed (code, verification). 0; 1: it is unusable; -1: the search ends.
+    // Makes a point ready to be timed (code, verification). Returns 0: it is ready; 1: it is unusable; -1: the search ends.
     int (*prepare)(void *context, const Point *point);
-    // Seconds of one call, as one sample; negative: the search ends.
+    // Times one call, as one sample. Returns its seconds, or a negative number: the search ends.
     double (*measure)(void *context, const Point *point, int part);
     double (*clock)(void *context);  // seconds, ascending
-    void (*confirm)(void *context);  // the last race begins, of the winner and the default; may be NULL
+    void (*confirm)(void *context);  // called before the last race, of the winner and the default; may be NULL
     double confirm_seconds;          // that it takes to make the two ready again
     void (*progress)(void *context, const Search *search);  // may be NULL; called after every round
 } SearchProblem;

@@ -87,7 +87,7 @@ static void write_tiles(FILE *out, const char *layer, const TuneResult *result) 
     }
 }
 
-// The plan over all token counts, then each by itself.
+// A row over all token counts, then one for each.
 static void write_plan(FILE *out, const char *layer, const TuneOptions *options, const TuneResult *result,
                        const SearchTrial *trial) {
     TableRow row = empty_row;

@@ -14,7 +14,7 @@
 
 volatile sig_atomic_t tune_stopped;
 
-static const double rates_share = 0.1;   // of the budget at most is for tiles by themselves
+static const double rates_share = 0.1;   // largest part of the budget that measuring single tiles may take
 static const double paths_share = 0.15;  // and this for choosing a path
 static const double low_rows = 12, tall_rows = 8;
 static const int64_t few_reach = 256;
@@ -79,7 +79,7 @@ static void problem_progress(void *context, const Search *search) {
     }
 }
 
-// What was asked for, or cannot be had, is not varied.
+// Whether the search leaves a knob alone: its value was asked for, or the machine offers no other.
 static bool is_fixed(const Tuning *t, const SpaceKnob *knob) {
     const Machine *machine = t->options->machine;
     switch (knob->given) {

@@ -23,7 +23,7 @@ typedef struct TuneOptions {
     uint64_t seed;
     SearchMethod method;
     bool quick;             // a search of few seconds
-    bool tiles;             // measure every tile of the space by itself, too
+    bool tiles;             // also measure every tile of the space alone
     const json_t *candidates;  // of SEARCH_TABLE: [{"gate_up.tile": 1432, ...}, ...]; NULL: the best predictions
     const char *candidates_path;  // where they were read
     bool start_worst;       // from the plan that is predicted to be the slowest, to see whether the search recovers

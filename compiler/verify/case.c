@@ -46,7 +46,7 @@ static float element(const VerifyRun *run, const uint8_t *rows, int64_t index) {
     return packed_number_get(rows, index, run->size == 2 ? NUMBER_BF16 : NUMBER_FP32);
 }
 
-// Equal bits, or both NaN (whose payload is nobody's promise).
+// Equal bits, or both NaN, whose payload is not promised.
 static int same(const VerifyRun *run, const uint8_t *a, int64_t a_index, const uint8_t *b, int64_t b_index) {
     return !memcmp(a + (size_t)a_index * run->size, b + (size_t)b_index * run->size, run->size) ||
            (isnan(element(run, a, a_index)) && isnan(element(run, b, b_index)));

@@ -227,7 +227,7 @@ static void check_field(Check *check, const json_t *entry, const Field *field) {
     }
 }
 
-// Of an entry or its tie, whose numbers are good by themselves.
+// Checks how the numbers of an entry, or of its tie, relate to each other. Each alone has passed its check.
 static void check_interval(Check *check, const char *section, const json_t *numbers) {
     double low = json_number_value(json_object_get(numbers, "low")), gain = json_number_value(json_object_get(numbers, "gain")),
            high = json_number_value(json_object_get(numbers, "high"));

@@ -31,7 +31,7 @@ void wisdom_make_directories(const char *path) {
 }
 
 const char *wisdom_resolve(const char *path, char real[WISDOM_PATH_BYTES]) {
-    _Static_assert((int)WISDOM_PATH_BYTES >= PATH_MAX, "realpath writes so many bytes");
+    _Static_assert((int)WISDOM_PATH_BYTES >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
     return realpath(path, real) ? real : path;
 }
 

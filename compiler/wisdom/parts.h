@@ -1,4 +1,4 @@
-// Inside of the wisdom store: shared by the files wisdom_*.c and by `catena wisdom`.
+// Inside of the wisdom store: shared by the files of this folder and by `catena wisdom`.
 #ifndef CATENA_WISDOM_PARTS_H
 #define CATENA_WISDOM_PARTS_H
 
@@ -22,7 +22,7 @@ typedef struct WisdomSource {
     Diagnostics *diagnostics;
 } WisdomSource;
 
-// What the id of a refused entry is continued with, and a number, once another entry has its id.
+// A refused entry whose id another entry has by now is kept under that id, this text and a number.
 #define WISDOM_REFUSED ".refused-"
 
 // --- key.c ---
@@ -36,7 +36,7 @@ void wisdom_key_id(const json_t *key, char id[WISDOM_ID_BYTES]);
 // --- entry.c ---
 // Whether an entry is what wisdom_entry makes and its id its key's; otherwise every reason why not is reported.
 bool wisdom_entry_check(const WisdomSource *source, const char *id, const json_t *entry);
-// Whether it says that the default stays: gain, low and high are those of the default over itself.
+// Whether an entry says that the default stays: gain, low and high are those of the default over itself.
 bool wisdom_entry_default(const json_t *entry);
 // Two entries of one key as one. New reference; NULL when out of memory.
 json_t *wisdom_entry_unite(const json_t *one, const json_t *other);
@@ -49,8 +49,10 @@ bool wisdom_entry_trusted(const json_t *entry);
 
 // --- text.c ---
 typedef enum WisdomState { WISDOM_FINE, WISDOM_DAMAGED, WISDOM_UNUSABLE } WisdomState;
-// Reads a text of that name into `wisdom`: for wisdom_clear where it is fine, else empty with diagnostics. DAMAGED is what may be
-// set aside; UNUSABLE what is somebody else's or a newer program's, and is left alone. What is refused of a fine one is reported.
+// Reads a text into `wisdom`; `name` is used in messages. Returns
+//     WISDOM_FINE      `wisdom` is the caller's (wisdom_clear); entries that are refused are reported
+//     WISDOM_DAMAGED   `wisdom` is empty, with diagnostics; the file may be set aside
+//     WISDOM_UNUSABLE  `wisdom` is empty, with diagnostics; the file is another program's or a newer version's and is left alone
 WisdomState wisdom_text_read(const char *text, size_t bytes, const char *name, Wisdom *wisdom, Diagnostics *diagnostics);
 void wisdom_clear(Wisdom *wisdom);
 // The text of a file with these entries; owned by the caller. NULL when out of memory.
@@ -76,9 +78,9 @@ enum { WISDOM_ASIDE_BYTES = WISDOM_PATH_BYTES + 32 };
 void wisdom_make_directories(const char *path);
 // What a symbolic link points to, or the path itself: the lock, the temporary file and what is set aside belong beside the file.
 const char *wisdom_resolve(const char *path, char real[WISDOM_PATH_BYTES]);
-// Waits for the lock. A descriptor to close, or -1 with diagnostics.
+// Waits for the lock. Returns a descriptor, whose closing gives the lock back, or -1 with diagnostics.
 int wisdom_lock(const char *path, Diagnostics *diagnostics);
-// Under the lock: removes what killed writers left (nobody's temporary file is alive now).
+// Under the lock: removes what killed writers left. No other writer has a temporary file then.
 void wisdom_remove_temporaries(const char *path);
 // Under the lock: renames a file to the first FILE.damaged-N that is free. Returns 0, or -1 with errno.
 int wisdom_set_aside(const char *path, char aside[WISDOM_ASIDE_BYTES]);

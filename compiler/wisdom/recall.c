@@ -86,11 +86,11 @@ Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagno
     return wisdom;
 }
 
-// Why a path is none, and those that there are.
+// Writes why a path cannot be used, and the paths that can.
 static void explain_path(const json_t *path, const Target *target, const Machine *machine, const Layer *layer, char *reason,
                          size_t reason_bytes) {
-    snprintf(reason, reason_bytes, "the path '%.40s' is not to be had here, but",
-             json_is_string(path) ? json_string_value(path) : "");
+    snprintf(reason, reason_bytes,
+             "the path '%.40s' cannot be used here; expected one of:", json_is_string(path) ? json_string_value(path) : "");
     for (int p = 0, count = 0; p < PATH_COUNT; p++) {
         size_t used = strlen(reason);
         if (paths_legal(machine, target, (Path)p, (Format)layer->weights, (Compute)layer->compute)) {
@@ -100,7 +100,7 @@ static void explain_path(const json_t *path, const Target *target, const Machine
 }
 
 // Applies decisions to a default plan: first the path, if there is one (tune_decisions), then the knobs of its space. Returns 0, or
-// -1 with a word on what does not fit.
+// -1 with a reason.
 static int recall_decide(const json_t *decisions, const Target *target, const Machine *machine, Plan *plan, char *reason,
                          size_t reason_bytes) {
     Space space;
@@ -128,7 +128,7 @@ static int recall_decide(const json_t *decisions, const Target *target, const Ma
     return status;
 }
 
-// Says of a key's entry, which other code was measured for, why it is not taken; null if there is none. New reference.
+// Why a key's entry is not used, if it was measured with another generator or LLVM; null if there is no such entry. New reference.
 static json_t *describe_untrusted(const Wisdom *wisdom, const RecallKey *key, const char *id) {
     const json_t *entry = wisdom_find_outdated(wisdom, &key->key), *found = json_object_get(entry, "key");
     return entry ? json_sprintf(
@@ -139,8 +139,8 @@ static json_t *describe_untrusted(const Wisdom *wisdom, const RecallKey *key, co
                  : json_null();
 }
 
-// Makes a plan that of the key's entry. Returns where it comes from, a new reference; NULL where the entry does not fit, with a
-// word on why.
+// Replaces a plan by that of the key's entry. Returns where the plan comes from (null: there is no entry), a new reference; NULL
+// with a reason where the entry does not fit.
 static json_t *recall_plan(const Wisdom *wisdom, const RecallKey *key, const char *id, const Target *target, const Machine *machine,
                            Plan *plan, char *reason, size_t reason_bytes) {
     const json_t *entry = wisdom_find(wisdom, &key->key);

@@ -35,8 +35,9 @@ typedef struct RecallKey {
 void recall_key(const Layer *layer, const Target *target, const Machine *machine, int threads, const RecallWorkload *workload,
                 RecallKey *key);
 
-// Reads the wisdom that `option` names: NULL, the user's and the system's; "none", nothing; otherwise that file, and `damage` says
-// what becomes of it. Notes go to stderr. NULL with diagnostics, or without where there is none.
+// Reads the wisdom that `option` names. NULL: the user's and the system's; "none": nothing; otherwise the file of that name, and
+// `damage` says what becomes of it if it is damaged. Notes go to stderr. Returns NULL with diagnostics if it cannot be read, and
+// NULL without if there is nothing to read.
 Wisdom *recall_open(const char *option, WisdomDamage damage, Diagnostics *diagnostics);
 
 // Turns the default plans of a model on this machine into those that wisdom (recall_open's option) holds for them, if any: those

@@ -20,7 +20,7 @@ enum { WISDOM_PATH_BYTES = 4096, WISDOM_ID_BYTES = 17, WISDOM_NOTE_BYTES = 2 * 4
 
 // What an entry is valid for. All texts are the caller's and copied.
 typedef struct WisdomKey {
-    const Layer *layer;  // shape and semantics, weight formats and compute class included; names are none of it
+    const Layer *layer;  // shape and semantics, weight formats and compute class included; names are not part of it
     const char *target;  // avx512, ...
     const char *cpu;  // the machine's fingerprint (machine_fingerprint): CPU, features, caches; no microcode
     const char *topology;  // what this process may use: cores, siblings, nodes

@@ -32,7 +32,7 @@ static inline double format_fp8_e4m3_value(const uint8_t *panel, int64_t k, int 
     return (double)(format_float_from_e4m3(*format_fp8_code((uint8_t *)panel, k, column)) * 0x1p-8f * scale);
 }
 
-// The nearest code of a number; 448's of what is beyond it.
+// The nearest code of a number; the code of 448, or of -448, where the number is beyond it.
 static inline uint8_t format_e4m3_from_float(float value) {
     uint32_t bits = format_float_bits(value), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffffu;
     if (magnitude < 0x3c800000u) {  // below 2^-6: a multiple of 2^-9, which adding 2^14 rounds to

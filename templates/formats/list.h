@@ -8,7 +8,7 @@
 //     double format_SYMBOL_value(const uint8_t *panel, int64_t k, int column)
 //         the exact value of an element
 //     void format_SYMBOL_pack(uint8_t *panel, const FormatRun *run)
-//         packs values: rounds to nearest, ties to even; what it carries for groups it derives from them. A format whose row
+//         packs values: rounds to nearest, ties to even, and derives what groups carry from the values. A format whose row
 //         says .takes = 1 takes over the codes and scales of a run that has them, bit for bit
 //     void format_SYMBOL_random(uint8_t *panel, const FormatRandom *random)
 //         one step of a benchmark's random weights

@@ -1,4 +1,4 @@
-// Objects of a description: every key must be known, every required key present; what is absent takes its default.
+// Messages about a description: where a problem is, and which known key an unknown one is like.
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 
 void spec_error(Spec *spec, const Place *place, PlacePart part, const char *format, ...) {
     Position position = {0, 0};
-    if (spec->diagnostics->count < DIAGNOSTICS_KEPT) {  // a search of the text per message: not for those that nobody will read
+    if (spec->diagnostics->count < DIAGNOSTICS_KEPT) {  // a search of the text per message: not for messages that are not kept
         position = spec_position_find(spec->text, spec->bytes, place, part);
     }
     char text[4 * SPEC_TEXT_BYTES];
@@ -101,19 +101,6 @@ const char *spec_nearest_key(const Section *section, const char *name) {
     return nearest && best <= (strlen(name) + strlen(nearest) + 2) / 4 ? nearest : NULL;
 }
 
-static void reject_unknown(Spec *spec, const Section *section, const char *name, const Place *place) {
-    char known[2 * SPEC_TEXT_BYTES] = "";
-    const char *nearest = spec_nearest_key(section, name);
-    if (nearest) {
-        spec_error(spec, place, PLACE_KEY, "unknown key \"%.60s\" in %s: did you mean \"%s\"?", name, section->name, nearest);
-        return;
-    }
-    for (size_t i = 0, used = 0; i < section->count && used < sizeof known; i++) {
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", section->keys[i].name);
-    }
-    spec_error(spec, place, PLACE_KEY, "unknown key \"%.60s\" in %s: it has %s", name, section->name, known);
-}
-
 const Key *spec_find_key(const Section *section, const char *name) {
     for (size_t i = 0; i < section->count; i++) {
         if (!strcmp(section->keys[i].name, name)) {
@@ -121,36 +108,4 @@ const Key *spec_find_key(const Section *section, const char *name) {
         }
     }
     return NULL;
-}
-
-static void report_missing(Spec *spec, const Key *key, const Place *place) {
-    char where[SPEC_TEXT_BYTES], expected[SPEC_TEXT_BYTES];
-    spec_place_print(place, where);
-    spec_expected(key, expected);
-    spec_error(spec, place, PLACE_VALUE, "%s lacks \"%s\": %s", where, key->name, expected);
-}
-
-void spec_read_section(Spec *spec, const Section *section, const json_t *object, const Place *place, void *base) {
-    const char *name;
-    json_t *ignored;
-    json_object_foreach((json_t *)object, name, ignored) {
-        if (!spec_find_key(section, name)) {
-            reject_unknown(spec, section, name, &(Place){place, name, 0});
-        }
-    }
-    for (size_t i = 0; i < section->count; i++) {
-        const Key *key = &section->keys[i];
-        const json_t *value = object ? json_object_get(object, key->name) : NULL;
-        spec_default_value(key, base);
-        if (value) {
-            spec_read_value(spec, key, value, &(Place){place, key->name, 0}, base);
-            continue;
-        }
-        if (key->section && key->type == KEY_SECTION) {
-            spec_read_section(spec, key->section, NULL, place, base);
-        }
-        if (object && key->required) {
-            report_missing(spec, key, place);
-        }
-    }
 }
