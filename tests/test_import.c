@@ -664,64 +664,6 @@ START_TEST(names_the_model) {
 }
 END_TEST
 
-// Nothing reads other quantised experts; --dry-run says what the model is nevertheless.
-START_TEST(refuses_quantised_checkpoints) {
-    shell_run("printf '{\"model_type\": \"mixtral\",\\n \"quantization_config\": {\"quant_method\": \"fp8\"}}' > $D/config.json");
-    shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (fp8), weight_block_size is missing",
-                 "$CATENA import $D --name x -o $D/x.json");
-    shell_expect(EXIT_FAILED, "of Mixtral catena reads tensors in F32, F16, BF16, F8_E4M3 with block scales. Save it dequantised",
-                 "$CATENA import $D");
-    shell_expect(EXIT_OK, "the checkpoint is quantised (fp8)", "$CATENA import $D --dry-run");
-    shell_expect(EXIT_OK, "the 2 best", "$CATENA import $D --dry-run");
-    shell_run("printf '{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"gptq\"}}' > $D/config.json");
-    shell_expect(EXIT_FAILED, "block scales, and in MXFP4.", "$CATENA import $D");
-    shell_run(
-        "printf '{\"model_type\": \"llama4\",\\n \"quantization_config\": {\"bits\": 4},\\n \"text_config\": {}}' > "
-        "$D/config.json");
-    shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (unknown)", "$CATENA import $D");
-    ck_assert_int_eq(shell_run("test -e $D/x.json"), 1);
-}
-END_TEST
-
-// The dtype is that of the experts, whatever lies before them and whatever the configuration says.
-START_TEST(takes_the_dtype_of_the_experts) {
-    static const char *const dtypes[] = {"BF16", "F32"};
-    static const char *const wanted[] = {"\"weights\": \"bf16\"", "\"weights\": \"fp32\""};
-    static const char *const said[] = {"dtype says F16, but the experts' tensors are BF16, which counts",
-                                       "dtype says F16, but the experts' tensors are F32, which counts"};
-    static const char program[] =
-        "import json, struct, sys\n"
-        "folder, out, experts, said = sys.argv[1:]\n"
-        "config = json.load(open(folder + \"/config.json\"))\n"
-        "for key in (\"dtype\", \"torch_dtype\"):\n"
-        "    config.pop(key, None)\n"
-        "config[\"dtype\"] = said\n"
-        "json.dump(config, open(out + \"/config.json\", \"w\"))\n"
-        "data = open(folder + \"/model.safetensors\", \"rb\").read()\n"
-        "size = struct.unpack(\"<Q\", data[:8])[0]\n"
-        "header, at = json.loads(data[8 : 8 + size]), 0\n"
-        "header.pop(\"__metadata__\", None)\n"
-        "for name, tensor in header.items():\n"
-        "    tensor[\"dtype\"] = experts if \"experts\" in name else {\"BF16\": \"F32\", \"F32\": \"BF16\"}[experts]\n"
-        "    bytes = {\"F32\": 4, \"BF16\": 2}[tensor[\"dtype\"]]\n"
-        "    for length in tensor[\"shape\"]:\n"
-        "        bytes *= length\n"
-        "    tensor[\"data_offsets\"] = [at, at + bytes]\n"
-        "    at += bytes\n"
-        "text = json.dumps(header).encode()\n"
-        "open(out + \"/model.safetensors\", \"wb\").write(struct.pack(\"<Q\", len(text)) + text + bytearray(at))\n";
-    if (!available_program("python3")) {
-        return;
-    }
-    shell_write_file("$D/program.py", program, strlen(program));
-    ck_assert_int_eq(shell_run("mkdir $D/m && python3 $D/program.py %s/mixtral $D/m %s auto", golden, dtypes[_i]), 0);
-    shell_expect(EXIT_OK, wanted[_i], "$CATENA import $D/m");
-    ck_assert_int_eq(shell_run("python3 $D/program.py %s/mixtral $D/m %s float16", golden, dtypes[_i]), 0);
-    shell_expect(EXIT_OK, wanted[_i], "$CATENA import $D/m");
-    shell_expect(EXIT_OK, said[_i], "$CATENA import $D/m");
-}
-END_TEST
-
 // --- the summary -------------------------------------------------------------------------------------------------------------
 
 static const struct {
@@ -860,8 +802,6 @@ Suite *suite_import(void) {
     tcase_add_test(files, dry_run_tells_the_layers);
     tcase_add_test(files, replaces_nothing_that_is_read);
     tcase_add_test(files, names_the_model);
-    tcase_add_test(files, refuses_quantised_checkpoints);
-    tcase_add_loop_test(files, takes_the_dtype_of_the_experts, 0, 2);
     tcase_add_loop_test(files, says_what_a_layer_does, 0, SUMMARIES);
     tcase_add_loop_test(files, imports_megatron, 0, MEGATRON);
     tcase_add_test(files, stacks_routed_experts_only);

@@ -24,7 +24,7 @@ struct Import {
     const ImportFamily *family;
     char recognised[128];  // by what
     const char *dtype_key, *dtype;  // where the configuration names the checkpoint's dtype, and as safetensors does; NULL: nowhere
-    const char *stored;  // dtype of the experts; NULL: unknown
+    ImportStored stored;
     json_t *json;
     char *text;
     Model *model;  // what readers make of the text
@@ -276,7 +276,11 @@ static void set_formats(Import *import, const Layer *layer, const json_t *checkp
     json_t *experts = json_object_get(entry, "experts"), *shared = json_object_get(entry, "shared_experts");
     Format up = role_format(import, checkpoint, run, TENSOR_UP, layer->gated ? TENSOR_GATE : TENSOR_UP);
     Format down = role_format(import, checkpoint, run, TENSOR_DOWN, TENSOR_DOWN);
-    import->stored = import_tensors_dtype(checkpoint, TENSOR_DOWN, run, &import->checkpoint);
+    import->stored.experts = import_tensors_dtype(checkpoint, TENSOR_DOWN, run, &import->checkpoint);
+    for (Tensor t = 0; t < TENSOR_COUNT; t++) {
+        const char *dtype = import_tensors_dtype(checkpoint, t, run, &import->checkpoint);
+        import->stored.fp8 |= dtype && !strcmp(dtype, "F8_E4M3");
+    }
     json_object_set_new(entry, "weights", json_string(format_names[up]));  // keeps its place
     if (down != up) {
         json_object_set_new(experts, "down_weights", json_string(format_names[down]));
@@ -343,11 +347,10 @@ static void remark(const Import *import, const char *text) {
 
 static void remark_dtype(const Import *import) {
     char text[128];
-    const char *method = import_quantisation(&import->config);
-    bool eight = method && !strcmp(method, import_fp8);  // then the configuration's dtype is that of everything else
-    if (import->stored && import->dtype && strcmp(import->stored, import->dtype) && !eight) {
+    const char *stored = import->stored.fp8 ? NULL : import->stored.experts;  // of fp8, dtype is that of everything else
+    if (stored && import->dtype && strcmp(stored, import->dtype)) {
         snprintf(text, sizeof text, "%s says %s, but the experts' tensors are %s, which counts", import->dtype_key, import->dtype,
-                 import->stored);
+                 stored);
         remark(import, text);
     }
 }
@@ -395,10 +398,9 @@ static bool add_stack(Import *import, const ImportFamily *family, json_t *layers
 static bool describe(Import *import) {
     char name[MODEL_NAME_BYTES] = "";
     json_t *layers = json_array();
-    bool made = read_dtype(import) &&
-                import_quantisation_check(&import->config, import->family, &import->checkpoint, !import->options->unreadable,
-                                          import->options->remarks) &&
-                add_stack(import, import->family, layers);
+    bool made = read_dtype(import) && add_stack(import, import->family, layers) &&
+                import_quantisation_check(&import->config, import->family, &import->checkpoint, &import->stored,
+                                          !import->options->unreadable, import->options->remarks);
     if (made && !json_array_size(layers)) {
         import_error(&import->config, NULL, "all layers of this model are dense");
         made = false;

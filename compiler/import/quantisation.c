@@ -5,9 +5,7 @@
 #include "read.h"
 #include "runtime/packed.h"
 
-const char import_fp8[] = "fp8";
-
-static const char quantisation_key[] = "quantization_config";
+static const char quantisation_key[] = "quantization_config", fp8_method[] = "fp8";
 
 static const json_t *quantisation_object(const ImportConfig *config) {
     const json_t *inner = json_object_get(config->object, quantisation_key);
@@ -18,6 +16,40 @@ const char *import_quantisation(const ImportConfig *config) {
     const json_t *object = quantisation_object(config);
     const char *method = json_string_value(json_object_get(object, "quant_method"));
     return method ? method : json_object_size(object) ? "unknown" : NULL;
+}
+
+static bool ends_with(const char *text, size_t length, const char *end) {
+    size_t size = strlen(end);
+    return size && size <= length && !memcmp(text + length - size, end, size);
+}
+
+// As transformers reads its lists of modules that stay what they are: an entry is the end of a module's name, or names the module
+// or one that it is part of.
+static bool is_listed(const json_t *modules, const char *tensor) {
+    static const char weight[] = ".weight";
+    size_t length = strlen(tensor), index;
+    length -= ends_with(tensor, length, weight) ? strlen(weight) : 0;
+    json_t *entry;
+    json_array_foreach(modules, index, entry) {
+        const char *text = json_is_string(entry) ? json_string_value(entry) : "";
+        size_t size = strlen(text);
+        bool whole = size && size <= length && !memcmp(tensor, text, size) && (size == length || tensor[size] == '.');
+        if (whole || ends_with(tensor, length, text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool import_quantisation_fp8(const ImportConfig *config, const char *tensor) {
+    static const char *const lists[] = {"modules_to_not_convert", "ignored_layers"};
+    const json_t *object = quantisation_object(config);
+    const char *method = import_quantisation(config);
+    bool listed = false;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        listed |= is_listed(json_object_get(object, lists[i]), tensor);
+    }
+    return method && !strcmp(method, fp8_method) && !listed;
 }
 
 static bool has_layout(const ImportFamily *family, const char *method) {
@@ -52,13 +84,38 @@ static bool fp8_is_known(const json_t *object, const ImportCheckpoint *checkpoin
     return true;
 }
 
+// What is left of a quantisation that the tensors do not have.
+static bool is_left_behind(const ImportStored *stored) {
+    static const char *const plain[] = {"F32", "F16", "BF16"};
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (stored->experts && !stored->fp8 && !strcmp(stored->experts, plain[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void remark_quantisation(const char *method, const char *reason, bool readable, const ImportStored *stored, FILE *remarks) {
+    if (method && is_left_behind(stored)) {
+        fprintf(remarks, "quantization_config says %.40s, but the experts' tensors are %s, which counts\n", method,
+                stored->experts);
+    } else if (!readable) {
+        fprintf(remarks, "the checkpoint is quantised (%.40s), %s\n", method, reason);
+    } else if (stored->fp8) {
+        fprintf(remarks,
+                "the checkpoint is in fp8: codes and scales are kept, and a weight is code * scale; activations are not "
+                "rounded to fp8\n");
+    }
+}
+
 bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
-                               bool refuse, FILE *remarks) {
+                               const ImportStored *stored, bool refuse, FILE *remarks) {
     const json_t *object = quantisation_object(config);
     const char *method = import_quantisation(config);
     char reason[160] = "a method that catena does not read";
-    bool fp8 = method && !strcmp(method, import_fp8);
-    bool readable = !method || has_layout(family, method) || (fp8 && fp8_is_known(object, checkpoint, reason, sizeof reason));
+    bool fp8 = method && !strcmp(method, fp8_method);
+    bool readable = !method || is_left_behind(stored) || has_layout(family, method) ||
+                    (fp8 && fp8_is_known(object, checkpoint, reason, sizeof reason));
     ImportConfig place = *config;
     if (!json_object_size(json_object_get(config->object, quantisation_key))) {
         place.section = NULL;  // a multimodal model's own
@@ -69,12 +126,8 @@ bool import_quantisation_check(const ImportConfig *config, const ImportFamily *f
             "the checkpoint is quantised (%.40s), %s: of %s catena reads tensors in F32, F16, BF16, F8_E4M3 with block scales%s. "
             "Save it dequantised, or see with --dry-run what is understood",
             method, reason, family->name, has_layout(family, NULL) ? ", and in MXFP4" : "");
-    } else if (!readable && remarks) {
-        fprintf(remarks, "the checkpoint is quantised (%.40s), %s\n", method, reason);
-    } else if (fp8 && remarks) {
-        fprintf(remarks,
-                "the checkpoint is in fp8: codes and scales are kept, and a weight is code * scale; activations are not rounded to "
-                "fp8\n");
+    } else if (remarks) {
+        remark_quantisation(method, reason, readable, stored, remarks);
     }
     return readable || !refuse;
 }

@@ -220,12 +220,17 @@ void import_checkpoint_close(ImportCheckpoint *checkpoint);
 bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 // How the checkpoint is quantised: quantization_config.quant_method ("unknown" if it says none), or NULL.
 const char *import_quantisation(const ImportConfig *config);
-// The method whose tensors are F8_E4M3 with block scales.
-extern const char import_fp8[];
+// Whether the configuration says that a tensor is F8_E4M3 with block scales. Where tensors are at hand, they count.
+bool import_quantisation_fp8(const ImportConfig *config, const char *tensor);
+// dtypes of the layers that were described.
+typedef struct ImportStored {
+    const char *experts;  // NULL: unknown
+    bool fp8;             // some matrices are F8_E4M3
+} ImportStored;
 // Refuses checkpoints that are quantised in a way that catena does not read: returns false with diagnostics. Without `refuse` it
 // only writes a remark and returns true.
 bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
-                               bool refuse, FILE *remarks);
+                               const ImportStored *stored, bool refuse, FILE *remarks);
 // "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones.
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint);

@@ -162,9 +162,9 @@ static const char *find_dtype(const ImportCheckpoint *checkpoint, const char *na
     return entry ? entry->dtype : tensor ? tensor->dtype : NULL;
 }
 
-// Which matrices of a checkpoint in fp8 have 8 bits, the tensors say; where they are not at hand, the experts have.
+// Which matrices of a checkpoint in fp8 have 8 bits, the tensors say; where they are not at hand, the configuration does.
 static Encoding encoding_of(const Naming *naming, const ImportTensor *tensor, const ImportRun *run,
-                            const ImportCheckpoint *checkpoint, bool fp8) {
+                            const ImportCheckpoint *checkpoint, const ImportConfig *config) {
     RoleName role = plan_tensor_role(tensor->tensor);
     char pattern[NAME_BYTES], name[NAME_BYTES];
     if (tensor->encoding != ENCODING_PLAIN || role == ROLE_COUNT) {
@@ -173,7 +173,8 @@ static Encoding encoding_of(const Naming *naming, const ImportTensor *tensor, co
     make_pattern(naming, tensor->name, pattern);
     fill_pattern(pattern, run->first, name);
     const char *dtype = find_dtype(checkpoint, name);
-    bool eight = dtype ? !strcmp(dtype, "F8_E4M3") : fp8 && !checkpoint->tensors && role != ROLE_ROUTER;
+    bool said = !checkpoint->tensors && role != ROLE_ROUTER && import_quantisation_fp8(config, name);
+    bool eight = dtype ? !strcmp(dtype, "F8_E4M3") : said;
     return eight ? ENCODING_FP8_E4M3 : ENCODING_PLAIN;
 }
 
@@ -202,15 +203,13 @@ static json_t *source_json(const Naming *naming, const ImportTensor *tensor, Enc
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint) {
     Naming naming = choose_naming(config, family, layer, run->first, checkpoint);
-    const char *method = import_quantisation(config);
-    bool fp8 = method && !strcmp(method, import_fp8);
     json_t *tensors = json_object(), *result = json_pack("{s:I}", "first_layer", (json_int_t)run->first);
     for (Tensor t = 0; t < TENSOR_COUNT; t++) {
         const ImportTensor *tensor = find_tensor(naming.layout->tensors, IMPORT_LAYOUT_TENSORS, t, layer);
         tensor = tensor ? tensor : find_tensor(family->tensors, IMPORT_OTHER_TENSORS, t, layer);
         if (tensor && layer_has_tensor(layer, t)) {
             json_object_set_new(tensors, layer_tensor_key((Tensor)t),
-                                source_json(&naming, tensor, encoding_of(&naming, tensor, run, checkpoint, fp8)));
+                                source_json(&naming, tensor, encoding_of(&naming, tensor, run, checkpoint, config)));
         }
     }
     if (run->step != 1) {

@@ -234,7 +234,7 @@ static void summarise_tensors(const ModelLayer *entry, FILE *stream) {
             continue;
         }
         fprintf(stream, "  %-18s  %s", layer_tensor_key((Tensor)t), source->pattern);
-        fputs(source->encoding == ENCODING_MXFP4 ? " (MXFP4)" : "", stream);
+        fputs(source->encoding == ENCODING_MXFP4 ? " (MXFP4)" : source->encoding == ENCODING_FP8_E4M3 ? " (F8_E4M3)" : "", stream);
         if (source->rows != ROWS_ALL) {
             fprintf(stream, ", rows: %s", tensor_rows_names[source->rows]);
         }

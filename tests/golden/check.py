@@ -6,6 +6,7 @@
 A row of FAMILIES says what the layer computes and where its tensors are; it shares nothing with the code that made the data.
 For each layer: the worst error of block_in, block_out and layer_out relative to the largest value, that of the weights, and the
 margin: how far the worst chosen expert is from the best one that was not chosen (of ReLU routing: the logits from 0).
+Of fp8 checkpoints that transformers dequantises itself, its block_out is a third opinion.
 """
 import json
 import pathlib
@@ -13,6 +14,7 @@ import sys
 
 import numpy as np
 import torch
+import transformers
 from safetensors.torch import load_file
 
 HERE = pathlib.Path(__file__).parent
@@ -90,6 +92,7 @@ GPT_OSS = dict(router="mlp.router.weight", router_bias="mlp.router.bias", expert
 GRANITE = dict(router="block_sparse_moe.router.layer.weight", expert=concatenated("block_sparse_moe"), normalise=0)
 COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
 
+# loads: transformers dequantises it; it takes rows / rows of scales for a block's height, which is wrong of partial blocks.
 # k: choices; normalise: added to the sum of the weights; groups: number, kept, rule; out = outer h + multiplier x_T.
 FAMILIES = {
     "mixtral": MIXTRAL | dict(k=2, normalise=0, eps=1e-5),
@@ -109,6 +112,11 @@ FAMILIES = {
     "llama4": dict(router="feed_forward.router.weight", expert=llama4_experts, shared=split("feed_forward.shared_expert"), k=1,
                    score="sigmoid", on_input=True, eps=1e-5),
     "phimoe": MIXTRAL | dict(k=2, jitter=0.15, layer_norm=True, eps=1e-5),
+    "deepseek_v3_fp8": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=1.3),
+    "deepseek_v3_fp8_shared_bf16": SIGMOID | dict(k=2, normalise=1e-20, scale=0.8),
+    "qwen3_moe_fp8": QWEN | dict(k=2, normalise=0),
+    "qwen3_moe_fp8_e8m0": QWEN | dict(k=2, loads=True),
+    "minimax_m2_fp8": MIXTRAL | dict(k=2, score="sigmoid", normalise=0, correction="block_sparse_moe.e_score_correction_bias"),
     "granitemoe": GRANITE | dict(k=3, multiplier=0.6),
     "granitemoeshared": GRANITE | dict(k=2, multiplier=0.8, shared=concatenated("shared_mlp")),
     "jamba": dict(norm="pre_ff_layernorm", router="feed_forward.router.weight", expert=split("feed_forward.experts.{e}"), k=3,
@@ -280,7 +288,7 @@ def check_layer(name, row, prefix, tensors, io):
         errors.append(abs(io["sparsity"][0] - (1 - active.mean())))
         errors.append(abs(io["l1"][0] / (p.shape[1] / (k * len(p) ** 2) * (p.sum(0) * active.sum(0)).sum()) - 1))
     good = max(errors) < TOLERANCE and margin > MARGIN
-    print(f"{name:20} {prefix:16} errors {' '.join(f'{e:.1e}' for e in errors)}  margin {margin:.1e}{'' if good else '  FAILED'}")
+    print(f"{name:27} {prefix:16} errors {' '.join(f'{e:.1e}' for e in errors)}  margin {margin:.1e}{'' if good else '  FAILED'}")
     return good
 
 
@@ -295,26 +303,55 @@ def check_figures(f):
                 "sequence_loss": np.mean(per_sequence), "mean_entropy": -(f["scores"] * np.log(f["scores"])).sum(-1).mean(),
                 "receive_max": mean.max(0), "receive_sum": mean.sum(0), "give_max": mean.max(1)}
     worst = max(relative(f[name], value) for name, value in expected.items())
-    print(f"{'figures':37} error {worst:.1e}{'' if worst < TOLERANCE else '  FAILED'}")
+    print(f"{'figures':44} error {worst:.1e}{'' if worst < TOLERANCE else '  FAILED'}")
     return worst < TOLERANCE
 
 
-def load(path):
-    return {name: t.double().numpy() for name, t in load_file(path).items()}
+def check_dequantised(name, layers):
+    """What transformers computes of an fp8 checkpoint that it dequantises when it loads it: to bf16, exactly by powers of two."""
+    quantisation = transformers.FineGrainedFP8Config(dequantize=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(HERE / name, experts_implementation="eager",
+                                                              quantization_config=quantisation).float()
+    good = True
+    for prefix, io in layers.items():
+        block = model.get_submodule(f"model.{prefix}.mlp")
+        with torch.no_grad():
+            out = block(torch.from_numpy(io["block_in"]).float()[None])
+        out = out[0] if isinstance(out, tuple) else out
+        error = relative(io["block_out"], out.reshape(io["block_out"].shape).numpy())
+        good &= error < TOLERANCE
+        print(f"{name:27} {prefix:16} error {error:.1e} of what transformers dequantises{'' if error < TOLERANCE else '  FAILED'}")
+    return good
+
+
+def dequantise(tensors):
+    """F8_E4M3 matrices times the scale of their 128 x 128 block, rounded to fp32 once."""
+    for name in [n.removesuffix("_scale_inv") for n in tensors if n.endswith("_scale_inv")]:
+        scales = tensors.pop(name + "_scale_inv")
+        rows, columns = (np.arange(length) // 128 for length in tensors[name].shape)
+        assert scales.shape == (rows[-1] + 1, columns[-1] + 1), name
+        tensors[name] = (tensors[name] * scales[np.ix_(rows, columns)]).astype(np.float32).astype(float)
+    return tensors
+
+
+def load(*paths):
+    return dequantise({name: t.double().numpy() for path in paths for name, t in load_file(path).items()})
 
 
 def main():
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     good = check_figures(load(HERE / "figures.safetensors"))
     for name in sys.argv[1:] or FAMILIES:
-        tensors = {}
-        for file in (HERE / name).glob("model*.safetensors"):
-            tensors |= load(file)
+        tensors = load(*(HERE / name).glob("model*.safetensors"))
         layers = {}
         for key, value in load(HERE / name / "io.safetensors").items():
             prefix, what = key.rsplit(".", 1)
             layers.setdefault(prefix, {})[what] = value
         for prefix, io in layers.items():
             good &= check_layer(name, FAMILIES[name], prefix, tensors, io)
+        if "loads" in FAMILIES[name]:
+            good &= check_dequantised(name, layers)
     sys.exit(not good)
 
 

@@ -20,6 +20,9 @@ class Family:
     shared: str = ""                         # shared experts beside the block
     residual: str = "layer"                  # what layer_out is: the decoder layer's output, or block_out with or without layer_in
     mxfp4: bool = False                      # experts are stored as blocks and scales
+    fp8: str = ""                            # matrices whose names match are stored as F8_E4M3 with a scale for 128 x 128 elements
+    scales: str = "float32"                  # dtype of these scales on disk
+    quantisation: dict = dataclasses.field(default_factory=dict)  # what quantization_config says beside the common keys of fp8
 
 
 def attention(hidden, layers, heads=4, **more):
@@ -78,6 +81,32 @@ FAMILIES = {
         moe_layer_start_index=1, moe_layer_end_index=2, moe_layer_interval=2, moe_norm_min=0.6)),
     "gpt_oss_mxfp4": Family("GptOssForCausalLM", dtype="bfloat16", mxfp4=True, config=attention(
         64, 2, head_dim=8, intermediate_size=32, num_local_experts=6, num_experts_per_tok=2)),
+    "deepseek_v3_fp8": Family(
+        "DeepseekV3ForCausalLM", dtype="bfloat16", fp8="experts", quantisation={"fmt": "e4m3"}, config={
+            **latent_attention(160, 2), **dict(
+                intermediate_size=30, moe_intermediate_size=96, n_routed_experts=6, n_shared_experts=2, num_experts_per_tok=3,
+                n_group=2, topk_group=1, routed_scaling_factor=1.3, norm_topk_prob=True, first_k_dense_replace=1)}),
+    "deepseek_v3_fp8_shared_bf16": Family(
+        "DeepseekV3ForCausalLM", dtype="bfloat16", fp8=r"\.experts", quantisation={
+            "fmt": "e4m3", "modules_to_not_convert": ["lm_head", "model.layers.1.mlp.gate", "model.layers.1.mlp.shared_experts"]},
+        config={**latent_attention(192, 2), **dict(
+            intermediate_size=30, moe_intermediate_size=72, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2,
+            n_group=1, topk_group=1, routed_scaling_factor=0.8, norm_topk_prob=True, first_k_dense_replace=1)}),
+    "qwen3_moe_fp8": Family(
+        "Qwen3MoeForCausalLM", dtype="bfloat16", shards=2, fp8="experts", quantisation={
+            "fmt": "e4m3", "modules_to_not_convert": ["lm_head", "model.layers.0.input_layernorm", "model.layers.0.mlp.gate",
+                                                      "model.layers.0.post_attention_layernorm"]}, config=attention(
+            288, 1, head_dim=8, intermediate_size=30, moe_intermediate_size=144, num_experts=4, num_experts_per_tok=2,
+            norm_topk_prob=True)),
+    "qwen3_moe_fp8_e8m0": Family(
+        "Qwen3MoeForCausalLM", dtype="bfloat16", fp8="experts", scales="float8_e8m0fnu", quantisation={
+            "scale_fmt": "ue8m0"}, config=attention(
+            256, 1, head_dim=8, intermediate_size=30, moe_intermediate_size=128, num_experts=4, num_experts_per_tok=2,
+            norm_topk_prob=False)),
+    "minimax_m2_fp8": Family(
+        "MiniMaxM2ForCausalLM", dtype="bfloat16", fp8="experts", quantisation={
+            "fmt": "float8_e4m3fn", "modules_to_not_convert": ["gate", "e_score_correction_bias", "lm_head"]}, config=attention(
+            136, 1, head_dim=8, intermediate_size=140, num_local_experts=5, num_experts_per_tok=2)),
     "llama4": Family("Llama4ForCausalLM", block="feed_forward", config=attention(
         44, 3, head_dim=8, intermediate_size=20, intermediate_size_mlp=30, num_local_experts=7, interleave_moe_layer_step=2)),
     "phimoe": Family("PhimoeForCausalLM", config=attention(

@@ -174,6 +174,32 @@ def store_mxfp4(model, tensors):
         model.get_parameter(name).data = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
 
 
+def spread_scales(scales, shape):
+    """Of every element of a matrix the scale of its 128 x 128 block, in fp32. Blocks at the edges are partial."""
+    return scales.float().repeat_interleave(128, 0).repeat_interleave(128, 1)[:shape[0], :shape[1]]
+
+
+def quantise_fp8(weight, dtype):
+    """[out, in] to F8_E4M3 codes and scales [out / 128, in / 128], rounded up, as DeepSeek-V3 and its successors have them."""
+    rows, columns = (-(-length // 128) for length in weight.shape)
+    padded = torch.zeros(rows * 128, columns * 128)
+    padded[:weight.shape[0], :weight.shape[1]] = weight
+    scales = padded.reshape(rows, 128, columns, 128).abs().amax((1, 3)) / torch.finfo(torch.float8_e4m3fn).max
+    if dtype != torch.float32:  # powers of two
+        scales = torch.exp2(torch.ceil(torch.log2(scales))).to(dtype)
+    return (weight.float() / spread_scales(scales, weight.shape)).to(torch.float8_e4m3fn), scales
+
+
+def store_fp8(family, tensors):
+    """Replaces matrices on disk by codes and scales; returns what the checkpoint would be if it were dequantised to fp32."""
+    dequantised = dict(tensors)
+    for name in [n for n in tensors if re.search(family.fp8, n)]:
+        codes, scales = quantise_fp8(tensors[name], getattr(torch, family.scales))
+        tensors[name], tensors[name + "_scale_inv"] = codes, scales
+        dequantised[name] = codes.float() * spread_scales(scales, codes.shape)
+    return dequantised
+
+
 def generate_family(name, folder):
     family = FAMILIES[name]
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + family.seed)
@@ -186,6 +212,10 @@ def generate_family(name, folder):
         model.save_pretrained(whole)
         tensors = load_file(pathlib.Path(whole) / "model.safetensors")
         config = json.loads((pathlib.Path(whole) / "config.json").read_text())
+        if family.fp8:
+            write_safetensors(pathlib.Path(whole) / "model.safetensors", store_fp8(family, tensors))
+            config["quantization_config"] = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128],
+                                             **family.quantisation}
         model = cls.from_pretrained(whole, dtype=torch.float32, experts_implementation="eager", attn_implementation="eager").eval()
     tensors = sparse_tensors(model, family, tensors)
     if family.mxfp4:
