@@ -5,6 +5,7 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "available.h"
 #include "compiler/base/npy.h"
@@ -81,24 +82,27 @@ static void expect_bits(const FixtureCheckpoint *native, int64_t instance, int64
     free(y);
 }
 
+// Both in fp32 and in the formats that the checkpoint has.
 START_TEST(import_compile_run) {
     char copy[PATH_BYTES], description[SHELL_PATH_BYTES + 32];
-    snprintf(copy, sizeof copy, "%s", folders.gl_pathv[_i]);
+    snprintf(copy, sizeof copy, "%s", folders.gl_pathv[_i / 2]);
     const char *folder = dirname(copy);
     const Target *target = fused_target();
     if (!target) {
         return;
     }
     Diagnostics diagnostics = {0};
-    shell_expect(EXIT_OK, "",
-                 "$CATENA import %s --name golden --weights fp32 -o $D/golden.json && "
-                 "$CATENA compile $D/golden.json -o $D --target %s",
-                 folder, target->name);
+    shell_expect(EXIT_OK, "", "$CATENA import %s --name golden %s -o $D/golden.json", folder, _i % 2 ? "" : "--weights fp32");
     snprintf(description, sizeof description, "%s/golden.json", shell_folder());
     Model *model = model_read_file(description, &diagnostics);
     ck_assert_msg(model, "%s", diagnostics.text);
+    if (_i % 2 && model->layers[0].layer.weights == FORMAT_FP32) {  // that was the other
+        model_free(model);
+        return;
+    }
+    shell_expect(EXIT_OK, "", "$CATENA compile $D/golden.json -o $D --target %s", target->name);
     Safetensors *tensors = NULL;
-    ck_assert_int_eq(safetensors_open(folders.gl_pathv[_i], &tensors, NULL), LIBRARY_OK);
+    ck_assert_int_eq(safetensors_open(folders.gl_pathv[_i / 2], &tensors, NULL), LIBRARY_OK);
     for (int64_t l = 0; l < model->layer_count; l++) {
         const ModelLayer *entry = &model->layers[l];
         FixtureCheckpoint *native = fixture_checkpoint_open(entry, folder);
@@ -124,6 +128,32 @@ START_TEST(import_compile_run) {
     }
     safetensors_close(tensors);
     model_free(model);
+}
+END_TEST
+
+// Weights of packed files take the bytes that the checkpoint's formats do: of fp16 half those of fp32, of fp8 33 bytes for 32
+// values.
+START_TEST(packs_as_the_checkpoint_has_it) {
+    static const struct {
+        const char *folder, *other;
+        double least, most;  // of the other's bytes
+    } rows[] = {{"olmoe", "fp32", 0.5, 0.56}, {"olmoe", "bf16", 1, 1}, {"qwen3_moe_fp8", "bf16", 0.5, 0.58}};
+    off_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        char path[SHELL_PATH_BYTES + 32], weights[32] = "";
+        struct stat facts;
+        snprintf(weights, sizeof weights, i ? "--weights %s" : "", rows[_i].other);
+        shell_expect(EXIT_OK, "",
+                     "$CATENA import tests/golden/%s --name golden %s -o $D/golden.json && $CATENA compile $D/golden.json -o $D "
+                     "--target generic && $CATENA pack $D/libgolden.so --weights tests/golden/%s -o $D/packed --check",
+                     rows[_i].folder, weights, rows[_i].folder);
+        snprintf(path, sizeof path, "%s/packed", shell_folder());
+        ck_assert_int_eq(stat(path, &facts), 0);
+        bytes[i] = facts.st_size;
+    }
+    double part = (double)bytes[0] / (double)bytes[1];
+    ck_assert_msg(part >= rows[_i].least && part <= rows[_i].most, "%s: %g of the bytes in %s", rows[_i].folder, part,
+                  rows[_i].other);
 }
 END_TEST
 
@@ -182,8 +212,9 @@ Suite *suite_imported(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_checked_fixture(cases, shell_begin, shell_end);
     if (!glob("tests/golden/*/io.safetensors", 0, NULL, &folders)) {
-        tcase_add_loop_test(cases, import_compile_run, 0, (int)folders.gl_pathc);
+        tcase_add_loop_test(cases, import_compile_run, 0, 2 * (int)folders.gl_pathc);
     }
+    tcase_add_loop_test(cases, packs_as_the_checkpoint_has_it, 0, 3);
     tcase_add_loop_test(cases, import_compile_run_megatron, 0, sizeof megatron / sizeof *megatron);
     suite_add_tcase(suite, cases);
     return suite;

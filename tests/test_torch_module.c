@@ -116,6 +116,47 @@ START_TEST(equals_compiled_layer) {
 }
 END_TEST
 
+// Checkpoints of golden folders, in the formats that they have: the program reads them as the library does. The layers' inputs are
+// random; its outputs are relative to what the layer adds to them.
+static const char *const checkpoints[] = {"deepseek_v3_fp8", "deepseek_v3_fp8_shared_bf16",
+                                          "qwen3_moe_fp8",   "qwen3_moe_fp8_e8m0",
+                                          "minimax_m2_fp8",  "gpt_oss_mxfp4",
+                                          "olmoe",           "mixtral"};
+enum { CHECKPOINTS = sizeof checkpoints / sizeof *checkpoints };
+
+START_TEST(reads_checkpoints) {
+    if (!available_torch()) {
+        return;
+    }
+    shell_expect(EXIT_OK, "",
+                 "cd $D && " AVAILABLE_PYTHON
+                 " -c 'import numpy, json, sys\n"
+                 "hidden = json.load(open(sys.argv[1]))[\"hidden_size\"]\n"
+                 "x = numpy.random.default_rng(1).standard_normal((19, hidden), numpy.float32)\n"
+                 "numpy.save(\"x.npy\", x)' $OLDPWD/tests/golden/%s/config.json",
+                 checkpoints[_i]);
+    shell_expect(EXIT_OK, "",
+                 "$CATENA import tests/golden/%s --name golden -o $D/golden.json && $CATENA compile $D/golden.json -o $D && "
+                 "$CATENA run $D/libgolden.so --weights tests/golden/%s --layer moe --input $D/x.npy --output $D/ours.npy && "
+                 "$CATENA reference --torch $D/golden.json >$D/module.py && " AVAILABLE_PYTHON
+                 " $D/module.py --weights tests/golden/%s --input $D/x.npy --output $D/y.npy",
+                 checkpoints[_i], checkpoints[_i], checkpoints[_i]);
+    Npy x = read_array("x.npy"), ours = read_array("ours.npy"), theirs = read_array("y.npy");
+    double difference = 0, norm = 0;
+    for (int64_t i = 0; i < npy_elements(&x); i++) {
+        double a = ((const float *)ours.data)[i], b = ((const float *)theirs.data)[i];
+        difference += pow(a - b, 2);
+        norm += pow(b - (double)((const float *)x.data)[i], 2);
+    }
+    ck_assert_int_eq(npy_elements(&ours), npy_elements(&theirs));
+    ck_assert_msg(norm > 0 && sqrt(difference) <= tolerance * sqrt(norm), "%s: relative error %g", checkpoints[_i],
+                  sqrt(difference / norm));
+    npy_free(&x);
+    npy_free(&ours);
+    npy_free(&theirs);
+}
+END_TEST
+
 // Where all scores are 0 and nothing is added to their norm, weights are 0, and so are gradients.
 START_TEST(zero_norms_give_zero_weights) {
     if (!available_torch()) {
@@ -272,6 +313,7 @@ Suite *suite_torch_module(void) {
     tcase_add_loop_test(cases, paths_stay_text, 0, 4);
     tcase_add_loop_test(cases, classes_have_names_of_their_own, 0, 4);
     tcase_add_loop_test(cases, counts_ways_to_choose, 0, CHOICES);
+    tcase_add_loop_test(cases, reads_checkpoints, 0, CHECKPOINTS);
     tcase_add_loop_test(cases, equals_compiled_layer, 0, RANDOM_LAYERS);
     suite_add_tcase(suite, cases);
     return suite;

@@ -102,7 +102,8 @@ static const char *const open_lines[] = {
 static const char *const plain_lines[] = {"    return lambda name, order: place[name].get_tensor(name)", "", NULL};
 
 // One scale for 128 x 128 elements; blocks at the edges are smaller.
-static const char *const fp8_lines[] = {"    def read(name, order):",
+static const char *const fp8_lines[] = {"",
+                                        "    def read(name, order):",
                                         "        value = place[name].get_tensor(name)",
                                         "        if value.dtype != torch.float8_e4m3fn:",
                                         "            return value",
