@@ -217,7 +217,7 @@ static void expect_reason(const char *text, const char *words) {
 }
 
 START_TEST(test_decision_errors) {
-    expect_reason("[]", "no object");
+    expect_reason("[]", "found decisions that are not a JSON object");
     expect_reason("{\"gate_up.colour\": 3}", "no knob 'gate_up.colour' here; expected one of: gate_up.tile, gate_up.unroll, ");
     expect_reason("{\"gate_up.colour\": 3}", ", huge_pages");
     expect_reason("{\"gate_up.unroll\": 3}", "gate_up.unroll cannot be 3 here; expected one of: 1, 2, 4, 8");
@@ -288,11 +288,12 @@ END_TEST
 // The rule is named, and the two knobs with the values that they would have, be it the default's.
 START_TEST(test_misfits) {
     expect_reason("{\"down.prefetch\": 0, \"down.prefetch_hint\": 2, \"down.prefetch_far\": 0}",
-                  "down.prefetch_hint 2 does not go together with down.prefetch 0: where nothing is prefetched");
+                  "down.prefetch_hint 2 does not go together with down.prefetch 0: without a prefetch the hint must be");
     expect_reason("{\"gate_up.prefetch\": 8192, \"gate_up.prefetch_far\": 4096}",
-                  "gate_up.prefetch_far 4096 does not go together with gate_up.prefetch 8192: where it makes no difference");
+                  "gate_up.prefetch_far 4096 does not go together with gate_up.prefetch 8192: where prefetch_far makes no "
+                  "difference it must be");
     expect_reason("{\"bind\": 1, \"threads\": 1}",
-                  "bind 1 does not go together with threads 1: one thread keeps the default's binding");
+                  "bind 1 does not go together with threads 1: with one thread the binding must be");
 }
 END_TEST
 
