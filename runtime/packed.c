@@ -8,6 +8,7 @@
 #include "templates/formats.h"
 
 _Static_assert(FORMAT_BLOCK % PACKED_MXFP4_BLOCK == 0, "blocks are read whole");
+_Static_assert((int)FORMAT_FP8_GROUP == (int)PACKED_FP8_BLOCK, "a group that takes codes over has one scale in the checkpoint");
 
 // What part of a role's columns a tensor fills: consecutive ones, or every other group of 8 (gate the even groups, up the odd
 // ones).

@@ -49,7 +49,7 @@ INLINE int64_t buckets_token(const Context *c, int64_t e, int64_t row) {
     return buckets_is_shared(e) ? row : c->rows[c->starts[e] + row];
 }
 
-// Waves --------------------------------------------------------------------------------------------------------------------
+// --- waves -------------------------------------------------------------------------------------------------------------------
 // The intermediate values of routed experts have room for wave_rows rows. Consecutive experts whose rows fit in together make a
 // wave; every thread finds the same ones. Where the plan's chunks always fit there is one wave, and no code for more.
 

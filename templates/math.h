@@ -124,7 +124,7 @@ INLINE int32_t integers_minimum(Integers v) {
     return v[0];
 }
 
-// Number formats -----------------------------------------------------------------------------------------------------------
+// --- number formats ----------------------------------------------------------------------------------------------------------
 
 INLINE uint16_t bf16_from_float(float value) {  // to nearest, ties to even; infinities stay, NaN stays NaN
     uint32_t bits;
@@ -154,7 +154,7 @@ INLINE void vector_store_bf16(uint16_t *to, Vector v) {
     __builtin_memcpy(to, &shorts, sizeof shorts);
 }
 
-// Functions ----------------------------------------------------------------------------------------------------------------
+// --- functions ---------------------------------------------------------------------------------------------------------------
 
 // e^x: x = n ln2 + r, |r| <= ln2 / 2 (Cody and Waite's two-part ln2), polynomial of Cephes' expf, 2^n by exponent bits.
 // Relative error below 2 units in the last place for results that are normal numbers; 0 below, infinity above.

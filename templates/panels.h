@@ -52,7 +52,7 @@ INLINE void panels_tile(const Walk *w, int64_t tile, int64_t height, const void 
     }
 }
 
-// Blocks of k -----------------------------------------------------------------------------------------------------------------
+// --- blocks of k -------------------------------------------------------------------------------------------------------------
 // Where more rows than fit the first-level cache meet each panel but once or twice, it is the rows that are read from further away,
 // panel after panel. Then k is cut: the rows' part of one block stays near while the panels of a group pass by, and their sums are
 // kept meanwhile. Each is still one chain over ascending k.

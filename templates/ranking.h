@@ -44,7 +44,7 @@ INLINE void ranking_cut(const Ranking *r, float threshold) {
     }
 }
 
-// Groups -------------------------------------------------------------------------------------------------------------------
+// --- groups ------------------------------------------------------------------------------------------------------------------
 
 // The best two of all lanes together: halves are merged until one lane is left.
 #define RANKING_MERGE(...) \

@@ -414,6 +414,7 @@ START_TEST(test_paths) {
     small = small_memory(&machine);
     Layer layer = layer_of(3);
     layer.weights = FORMAT_BF16;
+    layer.down_weights = layer.shared_weights = layer.shared_down_weights = 0;  // bf16, too: class bf16 has no path for fp32
     layer.compute = COMPUTE_BF16;
     layer.hidden = layer.intermediate = 448;  // sums too long to be exact
     Plan standard = plan_default(&layer, target, &small, NULL);

@@ -97,6 +97,26 @@ static void choose_effort(CommandOptions *options, const struct argp_state *stat
     tune->tiles = options->effort == EFFORT_EXHAUSTIVE;
 }
 
+static error_t parse_input(int key, char *argument, struct argp_state *state) {
+    CommandOptions *options = state->input;
+    switch (key) {
+    case ARGP_KEY_ARG:
+        if (options->input) {
+            argp_error(state, "one description, not also '%s'", argument);
+        }
+        options->input = argument;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
+    case ARGP_KEY_END:
+        if (options->topology && (options->outputs.directory || options->outputs.table_path || options->candidates_path)) {
+            argp_error(state, "--report, --table and --candidates are about measurements: there are none with --topology");
+        }
+        choose_effort(options, state);
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     static const char *const methods[] = {"race", "random", "model"};
     CommandOptions *options = state->input;
@@ -149,20 +169,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         }
         argp_error(state, "--method takes race, random or model, not '%s'", argument);
         return 0;
-    case ARGP_KEY_ARG:
-        if (options->input) {
-            argp_error(state, "one description, not also '%s'", argument);
-        }
-        options->input = argument;
-        return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "which description?"); return 0;
-    case ARGP_KEY_END:
-        if (options->topology && (options->outputs.directory || options->outputs.table_path || options->candidates_path)) {
-            argp_error(state, "--report, --table and --candidates are about measurements: there are none with --topology");
-        }
-        choose_effort(options, state);
-        return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default: return parse_input(key, argument, state);
     }
 }
 
@@ -170,9 +177,9 @@ static const struct argp argp_tune = {
     option_table,
     parse_option,
     "SPEC",
-    "Searches for the plan that this machine runs fastest.\vEvery candidate gives the bits of the default plan, or is not timed. "
-    "The "
-    "default stays unless another plan beats it beyond the noise. Ctrl-C ends the search and keeps what was found.",
+    "Searches for the plan that this machine runs fastest.\vA candidate is timed only if it gives the bits "
+    "of the default plan. The default stays unless another plan beats it beyond the noise. Ctrl-C ends the search and keeps what "
+    "was found.",
     NULL,
     NULL,
     NULL};

@@ -63,7 +63,7 @@ static const char *model_name(const VerifyCase *test) {
     return test->model == ERROR_LIKELY ? "likely" : "worst case";
 }
 
-// Markdown --------------------------------------------------------------------------------------------------------------------
+// --- markdown ----------------------------------------------------------------------------------------------------------------
 
 static void add_row(Table *table, const VerifyCase *test) {
     table_cell(table, "%s", test->name);
@@ -101,7 +101,7 @@ static void print_report(const VerifyReport *report) {
     }
 }
 
-// JSON ------------------------------------------------------------------------------------------------------------------------
+// --- json --------------------------------------------------------------------------------------------------------------------
 
 static json_t *number_or_null(double value) {
     return value < 1e300 ? json_real(value) : json_null();  // JSON has no infinity
@@ -122,7 +122,7 @@ static json_t *report_document(const VerifyReport *report) {
     return json_pack("{s:s, s:I, s:o}", "layer", report->layer, "failed", (json_int_t)report->failed, "cases", cases);
 }
 
-// The command -----------------------------------------------------------------------------------------------------------------
+// --- the command -------------------------------------------------------------------------------------------------------------
 
 typedef struct Totals {
     int64_t layers, cases, failed;

@@ -2,9 +2,10 @@
 #ifndef CATENA_LINK_H
 #define CATENA_LINK_H
 
+#include "compiler/description/model.h"
 #include "compiler/emit/emit.h"
 
-enum { LINK_MAX_OBJECTS = 2 * 32 + 2 };
+enum { LINK_MAX_OBJECTS = 2 * MODEL_MAX_LAYERS + 2 };  // tiles and skeleton of each layer; the entry; one to spare
 
 // Links `count` objects and the embedded runtime of the target's architecture to `path` (temporary name, then renamed). Exports
 // only NAME_... symbols. Returns 0, or -1 with diagnostics (lld's own words included).

@@ -3,7 +3,6 @@
 #define CATENA_PEAKS_H
 
 #include "compiler/base/diagnostic.h"
-#include "compiler/machine/bandwidth.h"
 #include "compiler/machine/machine.h"
 #include "templates/plan.h"
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "targets/target.h"
-
 int site_open(Site *site, const char *topology, Diagnostics *diagnostics) {
     site->elsewhere = topology != NULL;
     if (machine_detect(&site->host)) {

@@ -22,7 +22,7 @@ static uint64_t seed_of(uint64_t seed, uint64_t first, uint64_t second) {
     return synthetic_next(&state);
 }
 
-// Matrices --------------------------------------------------------------------------------------------------------------------
+// --- matrices ----------------------------------------------------------------------------------------------------------------
 
 // Which of a panel's 32 columns hold a weight: bit c. width: intermediate of a gated gate/up role, otherwise columns.
 static uint32_t panel_mask(const Role *role, int64_t panel, int gated, int64_t width) {
@@ -87,7 +87,7 @@ static void unite_shared_gates(const Plan *plan, uint8_t *instance) {
     }
 }
 
-// Vectors ---------------------------------------------------------------------------------------------------------------------
+// --- vectors -----------------------------------------------------------------------------------------------------------------
 
 // The t that a normal variable exceeds with probability q, by bisection.
 static double normal_quantile(double q) {
@@ -158,7 +158,7 @@ static void clear_padding(const Plan *plan, uint8_t *instance) {
     }
 }
 
-// Skew ------------------------------------------------------------------------------------------------------------------------
+// --- skew --------------------------------------------------------------------------------------------------------------------
 
 // log popularity of the n-th most popular choice, relative to the mean over the pool.
 static double log_popularity(const RoutingSkew *routing, int64_t n, int64_t choices) {
@@ -286,7 +286,7 @@ void synthetic_fill_image(const Kind *kinds, int64_t count, void *image, uint64_
     }
 }
 
-// Tokens ----------------------------------------------------------------------------------------------------------------------
+// --- tokens ------------------------------------------------------------------------------------------------------------------
 
 void synthetic_to_bf16(const float *from, int64_t count, uint16_t *to) {
     for (int64_t i = 0; i < count; i++) {

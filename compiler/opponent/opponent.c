@@ -15,7 +15,7 @@
 
 enum { TASK_OUTPUTS = 32, ROW_BLOCK = 64 };
 
-// Kernels ---------------------------------------------------------------------------------------------------------------------
+// --- kernels -----------------------------------------------------------------------------------------------------------------
 
 static inline float widen(uint16_t bits) {
     uint32_t word = (uint32_t)bits << 16;
@@ -108,7 +108,7 @@ static float round_bf16(float value) {
     return value;
 }
 
-// Routing ---------------------------------------------------------------------------------------------------------------------
+// --- routing -----------------------------------------------------------------------------------------------------------------
 
 static void norm_row(const Layer *layer, const OpponentWeights *weights, const float *h, float *x) {
     float mean = 0, squares = 0, n = (float)layer->hidden;
@@ -200,7 +200,7 @@ static void sort_tokens(const Layer *layer, OpponentWorkspace *w, int64_t tokens
     w->starts[0] = 0;
 }
 
-// Experts ---------------------------------------------------------------------------------------------------------------------
+// --- experts -----------------------------------------------------------------------------------------------------------------
 
 // act(g) * u, g at most limit, u within +-limit; a plain expert's act(u).
 static float hidden_value(const Layer *layer, float g, float u) {

@@ -5,7 +5,7 @@
 
 #include "opponent.h"
 
-// Scores ----------------------------------------------------------------------------------------------------------------------
+// --- scores ------------------------------------------------------------------------------------------------------------------
 
 #define SCORE_OPPONENT
 #include "templates/routers/list.h"
@@ -19,7 +19,7 @@ static void score_row(const Layer *layer, const float *z, float *scores) {
     }
 }
 
-// Ranking ---------------------------------------------------------------------------------------------------------------------
+// --- ranking -----------------------------------------------------------------------------------------------------------------
 
 static float group_score(const Layer *layer, const float *ranks, int64_t size) {
     float best = -INFINITY, second = -INFINITY;
@@ -66,7 +66,7 @@ static void rank_row(const Layer *layer, const float *z, const float *correction
     }
 }
 
-// Selection -------------------------------------------------------------------------------------------------------------------
+// --- selection ---------------------------------------------------------------------------------------------------------------
 
 // One row's choices while they are made, what rules of selection are written with.
 typedef struct OpponentRow {
@@ -106,7 +106,7 @@ static int64_t select_row(const Layer *layer, const OpponentRow *row) {
     return 0;
 }
 
-// Weights -----------------------------------------------------------------------------------------------------------------------
+// --- weights -----------------------------------------------------------------------------------------------------------------
 
 // (sum of s^p)^(1/p), relative to the largest, so that powers do not vanish.
 static float norm_of(const Layer *layer, int64_t count, const float *scores) {

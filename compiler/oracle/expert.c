@@ -3,7 +3,7 @@
 
 #include "steps.h"
 
-// Norms ---------------------------------------------------------------------------------------------------------------------
+// --- norms -------------------------------------------------------------------------------------------------------------------
 // rms:   x = h r w,            r = (mean h^2 + eps)^(-1/2)
 // layer: x = (h - m) r w [+ b],  r = (mean (h - m)^2 + eps)^(-1/2), m = mean h
 // A sum of n non-negative terms has relative error gamma_n (any order) and n 2^-149 for squares that underflow; r is a decreasing
@@ -67,7 +67,7 @@ void oracle_norm(const Layer *layer, const OracleWeights *weights, const float *
     }
 }
 
-// Products ------------------------------------------------------------------------------------------------------------------
+// --- products ----------------------------------------------------------------------------------------------------------------
 // worst:  |error| <= gamma_n sum (|a| + e) |w|  +  sum e |w|  +  floor
 // likely: |error| <= lambda u sqrt(n) (max |prefix| + sqrt(sum ((|a| + e) w)^2))  +  sqrt(sum (e w)^2)  +  floor
 
@@ -151,7 +151,7 @@ Bounded oracle_product(const Operand *operand, const float *w, int64_t count, co
     return bias ? bounded_add(sum, bounded_exact(*bias)) : sum;
 }
 
-// Activations ---------------------------------------------------------------------------------------------------------------
+// --- activations -------------------------------------------------------------------------------------------------------------
 
 #define ACTIVATION_ORACLE
 #include "templates/activations/list.h"
@@ -191,7 +191,7 @@ Bounded oracle_activation(Activation activation, double slope, Bounded g) {
     return bounded_make(value, input + units * unit_fp32 * (base + input) + 0x1p-118);
 }
 
-// Experts -------------------------------------------------------------------------------------------------------------------
+// --- experts -----------------------------------------------------------------------------------------------------------------
 
 // min(g, limit): monotone and exact.
 static Bounded clamp_above(Bounded g, double limit) {

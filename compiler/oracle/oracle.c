@@ -8,7 +8,7 @@
 
 #include "steps.h"
 
-// Memory ----------------------------------------------------------------------------------------------------------------------
+// --- memory ------------------------------------------------------------------------------------------------------------------
 
 static void *scratch_take(uint8_t **end, int64_t count, size_t size) {
     void *start = *end;
@@ -51,7 +51,7 @@ static size_t scratch_divide(const Layer *layer, uint8_t *base, Scratch *scratch
     return (size_t)(end - base);
 }
 
-// Forward ---------------------------------------------------------------------------------------------------------------------
+// --- forward -----------------------------------------------------------------------------------------------------------------
 
 // `first` is that of the lowest token with a violation, whatever the threads' order.
 static void merge_checks(OracleChecks *all, const OracleChecks *one, int64_t token, int64_t *first) {

@@ -4,7 +4,7 @@
 
 #include "steps.h"
 
-// Logits ----------------------------------------------------------------------------------------------------------------------
+// --- logits ------------------------------------------------------------------------------------------------------------------
 
 static int64_t gate_row(const Layer *layer, int64_t iteration, int64_t choice) {
     return (layer->gate_per_iteration ? iteration : 0) * layer_choices(layer) + choice;
@@ -40,7 +40,7 @@ void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t ite
     }
 }
 
-// Scores ----------------------------------------------------------------------------------------------------------------------
+// --- scores ------------------------------------------------------------------------------------------------------------------
 
 // What a score needs of all logits together, if its row says so.
 typedef struct Whole {
@@ -88,7 +88,7 @@ void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s) {
     }
 }
 
-// Weights -----------------------------------------------------------------------------------------------------------------------
+// --- weights -----------------------------------------------------------------------------------------------------------------
 
 // (sum of |s|^p)^(1/p). A norm: |N(s + e) - N(s)| <= N(e). Evaluation as exp(p log s) and exp(log(sum) / p): rounding an
 // argument a of exp gives relative u |a|, of which the root takes one p-th; terms count by their share of the sum. Powers are

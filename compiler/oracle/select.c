@@ -29,7 +29,7 @@ static Bounded plus(const Ranking *r, Bounded a, Bounded b) {
     return bounded_add(a, b);
 }
 
-// Groups ----------------------------------------------------------------------------------------------------------------------
+// --- groups ------------------------------------------------------------------------------------------------------------------
 
 static int is_grouped(const Layer *layer) {
     return layer->groups > 1 && layer->top_groups < layer->groups;
@@ -92,7 +92,7 @@ static void mask_groups(const Layer *layer, Ranking *r) {
     }
 }
 
-// Ranking ---------------------------------------------------------------------------------------------------------------------
+// --- ranking -----------------------------------------------------------------------------------------------------------------
 
 int oracle_ranks_by_logits(const Layer *layer) {
     int grouped = is_grouped(layer) && (layer->group_score != GROUP_MAX || layer->group_mask != MASK_MINUS_INFINITY);
@@ -123,7 +123,7 @@ void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t itera
     r->order = shortcut ? r->logits : r->rank;
 }
 
-// Rules -----------------------------------------------------------------------------------------------------------------------
+// --- rules -------------------------------------------------------------------------------------------------------------------
 
 // A rule of selection. What is not set is as usual.
 typedef struct OracleRule {

@@ -10,7 +10,7 @@
 
 #include "steps.h"
 
-// Routing ---------------------------------------------------------------------------------------------------------------------
+// --- routing -----------------------------------------------------------------------------------------------------------------
 
 static int any_unbounded(const Bounded *z, int64_t count) {
     for (int64_t e = 0; e < count; e++) {
@@ -116,7 +116,7 @@ static void note_routing(const TokenRun *run, int64_t iteration) {
     }
 }
 
-// Combination -----------------------------------------------------------------------------------------------------------------
+// --- combination -------------------------------------------------------------------------------------------------------------
 
 static void add_weighted(const TokenRun *run, const Bounded *value, Bounded weight) {
     for (int64_t i = 0; i < run->layer->hidden; i++) {

@@ -13,6 +13,7 @@
 #define CATENA_PLACEMENT_H
 
 #include "compiler/description/model.h"
+#include "compiler/machine/bandwidth.h"
 #include "compiler/machine/machine.h"
 #include "compiler/machine/peaks.h"
 

@@ -3,7 +3,7 @@
 
 #include "text.h"
 
-// Router --------------------------------------------------------------------------------------------------------------------
+// --- router ------------------------------------------------------------------------------------------------------------------
 
 static void print_logits(const Torch *torch) {
     const Layer *layer = torch->layer;
@@ -108,7 +108,7 @@ void torch_print_route(const Torch *torch) {
     torch_line(torch, 0, "%s", "");
 }
 
-// Experts -------------------------------------------------------------------------------------------------------------------
+// --- experts -----------------------------------------------------------------------------------------------------------------
 
 // act(x) by the activation's row, its {x} and {slope} filled in.
 static void activation_expression(const Layer *layer, const char *x, char *text, size_t size) {

@@ -27,7 +27,7 @@ static void fail(VerifyCase *test, const char *format, ...) {
     test->passed = 0;
 }
 
-// Interface rows --------------------------------------------------------------------------------------------------------------
+// --- interface rows ----------------------------------------------------------------------------------------------------------
 
 // x as the interface's elements, rows `stride` elements apart.
 static void encode(const VerifyRun *run, int64_t tokens, int64_t stride, uint8_t *rows) {
@@ -97,7 +97,7 @@ static Status forward_first(const VerifyRun *run, int64_t tokens) {
                                          run->weights_out);
 }
 
-// Checks of one case ------------------------------------------------------------------------------------------------------------
+// --- checks of one case ------------------------------------------------------------------------------------------------------
 
 // The tokens that the oracle rejects are counted, and the first is named. Those of which it cannot tell may be among them.
 static void check_status(const VerifyRun *run, VerifyCase *test, Status status) {
