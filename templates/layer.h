@@ -53,11 +53,12 @@ static const char *const form_names[] = {FORM_LIST(LAYER_NAME) 0};
 static const char *const router_format_names[] = {ROUTER_FORMAT_LIST(LAYER_NAME) 0};
 static const char *const compute_names[] = {COMPUTE_LIST(LAYER_NAME) 0};
 
-#define LAYER_THIRD(enumerator, name, third, ...) third,
-#define LAYER_FOURTH(enumerator, name, third, fourth) fourth,
+#define LAYER_THIRD(enumerator, name, third) third,
+#define LAYER_FORM_BYTES(enumerator, name, bytes, whole) bytes,
+#define LAYER_FORM_WHOLE(enumerator, name, bytes, whole) whole,
 static const int8_t interface_bytes[] = {INTERFACE_LIST(LAYER_THIRD)};  // of an element
-static const int8_t form_bytes[] = {FORM_LIST(LAYER_THIRD)};
-static const int8_t form_needs_rows[] = {FORM_LIST(LAYER_FOURTH)};
+static const int8_t form_bytes[] = {FORM_LIST(LAYER_FORM_BYTES)};
+static const int8_t form_needs_rows[] = {FORM_LIST(LAYER_FORM_WHOLE)};
 
 // Formats of packed weights: the files that formats/list.h names.
 typedef enum Format {

@@ -101,7 +101,7 @@ START_TEST(wrong_descriptions) {
         {"s/\"count\": 8/\"count\": 99999999999999999999/", "spec.json:11:"},
         {"s/\"count\": 8/\"count\": 65536/; s/: 64,/: 1048576,/; s/\"hidden\": 72/\"hidden\": 1048576/", "more than 64 TiB"},
         {"s/\"k\": 2/\"k\": 9/", "the pool has only 8 experts"},
-        {"s/\"compute\": \"fp32\"/\"compute\": \"bf16\"/", "fp32 weights would be rounded silently"},
+        {"s/\"compute\": \"fp32\"/\"compute\": \"bf16\"/", "no instruction path of this class reads without rounding"},
         {"$d", "spec.json:2"},
         {"2,$d", "spec.json:"},
         {"d", "spec.json:1:1"},
