@@ -15,7 +15,7 @@ static void make_kinds(Kind kinds[KINDS]) {
         strcpy(kinds[k].name, k ? "dense" : "sparse");
         kinds[k].count = 1 + k;
         kinds[k].plan.layer.hidden = 8;
-        kinds[k].plan.instance_bytes = INSTANCE_BYTES;
+        kinds[k].plan.layout.instance_bytes = INSTANCE_BYTES;
     }
 }
 
