@@ -207,7 +207,7 @@ static bool read_block(const PackedSource *source, int64_t row, int64_t rows, in
 
 // Codes that the format takes over as they are: those of the encoding that it is made for, as long as nothing is added to them.
 static bool takes_codes(Format format, const PackedSource *source) {
-    return format_facts[format].takes && source->encoding == ENCODING_FP8_E4M3 && source->number == NUMBER_E4M3 && source->add == 0;
+    return source->encoding != ENCODING_PLAIN && format_facts[format].takes == (int32_t)source->encoding && source->add == 0;
 }
 
 static void point_at_codes(const PackedSource *source, const Slice *slice, FormatRun *run) {

@@ -126,9 +126,15 @@ static bool is_beyond(const float *values, int64_t count, float limit) {
     return sign >> 31;
 }
 
+// Consecutive columns of a row have one scale up to the next block.
 static void apply_scales(const PackedSource *source, int64_t row, int64_t column, bool rows, int64_t count, float *out) {
-    for (int64_t i = 0; i < count; i++) {
-        out[i] *= packed_source_scale(source, rows ? row + i : row, rows ? column : column + i);
+    for (int64_t i = 0, end; i < count; i = end) {
+        int64_t left = rows ? 1 : PACKED_FP8_BLOCK - (column + i) % PACKED_FP8_BLOCK;
+        float scale = packed_source_scale(source, rows ? row + i : row, rows ? column : column + i);
+        end = left < count - i ? i + left : count;
+        for (int64_t j = i; j < end; j++) {
+            out[j] *= scale;
+        }
     }
 }
 

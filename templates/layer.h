@@ -60,6 +60,14 @@ static const int8_t interface_bytes[] = {INTERFACE_LIST(LAYER_THIRD)};  // of an
 static const int8_t form_bytes[] = {FORM_LIST(LAYER_FORM_BYTES)};
 static const int8_t form_needs_rows[] = {FORM_LIST(LAYER_FORM_WHOLE)};
 
+// How the numbers of a checkpoint's tensor are written. X(enumerator, name in the description)
+// mxfp4: NAME_blocks (uint8, two 4-bit floats of 32 consecutive inputs per 16 bytes) and NAME_scales (uint8 exponents).
+// fp8_e4m3: NAME (F8_E4M3) and NAME_scale_inv, a factor for 128 x 128 elements (blocks at the edges are smaller), F32, BF16 or
+// F8_E8M0.
+#define ENCODING_LIST(X) X(ENCODING_PLAIN, "plain") X(ENCODING_MXFP4, "mxfp4") X(ENCODING_FP8_E4M3, "fp8_e4m3")
+typedef enum Encoding { ENCODING_LIST(LAYER_ENUMERATOR) ENCODING_COUNT } Encoding;
+static const char *const encoding_names[] = {ENCODING_LIST(LAYER_NAME) 0};
+
 // Formats of packed weights: the files that formats/list.h names.
 typedef enum Format {
 #define FORMAT_ROW(enumerator, ...) enumerator,
@@ -75,7 +83,7 @@ typedef struct FormatFacts {
     int32_t step_bytes;      // of one step of a panel; each column has an equal, contiguous part of every k or of the whole step
     int32_t group;  // k that share what a group carries, a multiple of step, up to FORMAT_MAX_GROUP; 0: there are no groups
     int32_t group_bytes;  // that a group carries, in front of its steps; a multiple of 64
-    int32_t takes;  // 1: takes over a checkpoint's own codes and scales, those of encoding fp8_e4m3
+    int32_t takes;  // the Encoding whose codes and scales it takes over from a checkpoint; ENCODING_PLAIN: none
     float largest;  // magnitude that does not round to infinity
     // Of packing from values: an element is off by absolute_error at most, beside the greater of relative_error times its value and
     // absolute_error_of_group times the largest magnitude of its group and column.
@@ -358,16 +366,10 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
     X(ROWS_ALL, "all") \
     X(ROWS_FIRST_HALF, "first_half") X(ROWS_SECOND_HALF, "second_half") X(ROWS_EVEN, "even") X(ROWS_ODD, "odd")
 #define TENSOR_ORDER_LIST(X) X(ORDER_OUT_IN, "out_in") X(ORDER_IN_OUT, "in_out")
-// mxfp4: NAME_blocks (uint8, two 4-bit floats of 32 consecutive inputs per 16 bytes) and NAME_scales (uint8 exponents).
-// fp8_e4m3: NAME (F8_E4M3) and NAME_scale_inv, a factor for 128 x 128 elements (blocks at the edges are smaller), F32, BF16 or
-// F8_E8M0.
-#define ENCODING_LIST(X) X(ENCODING_PLAIN, "plain") X(ENCODING_MXFP4, "mxfp4") X(ENCODING_FP8_E4M3, "fp8_e4m3")
 typedef enum TensorRows { TENSOR_ROWS_LIST(LAYER_ENUMERATOR) TENSOR_ROWS_COUNT } TensorRows;
 typedef enum TensorOrder { TENSOR_ORDER_LIST(LAYER_ENUMERATOR) TENSOR_ORDER_COUNT } TensorOrder;
-typedef enum Encoding { ENCODING_LIST(LAYER_ENUMERATOR) ENCODING_COUNT } Encoding;
 static const char *const tensor_rows_names[] = {TENSOR_ROWS_LIST(LAYER_NAME) 0};
 static const char *const tensor_order_names[] = {TENSOR_ORDER_LIST(LAYER_NAME) 0};
-static const char *const encoding_names[] = {ENCODING_LIST(LAYER_NAME) 0};
 
 enum { LAYER_NAME_BYTES = 64, TENSOR_PATTERN_BYTES = 160 };
 

@@ -81,8 +81,7 @@ typedef struct Role {
     int32_t tile_columns;  // columns that are accumulated at once (a panel may take several passes): 16, 32 or 64
     int32_t unroll;  // multiply-accumulate steps per round of the tile's loop
     int32_t prefetch;  // bytes ahead at which tiles of up to wide_rows rows prefetch their weights; 0: they do not
-    int32_t
-        prefetch_far;  // bytes ahead at which they prefetch again, into the second-level cache; not above `prefetch`: they do not
+    int32_t prefetch_far;  // bytes ahead at which they prefetch again, into the second-level cache; up to `prefetch`: they do not
     int32_t prefetch_hint;  // cache that `prefetch` fills: 3 first level, 2 second, 1 third, 0 as data that is read once
     int32_t ahead_hint;  // cache that taller tiles prefetch the next panel into, as prefetch_hint; -1: they do not prefetch it
     int32_t k_blocks;  // equal blocks of k that tiles of more than wide_rows rows take one after the other; 1: all of k at once
@@ -133,6 +132,17 @@ static inline Format plan_format(const Layer *layer, RoleName role) {
     case ROLE_COUNT: break;
     }
     return (Format)layer->weights;
+}
+
+// The first role of experts whose weights no instruction path of a class reads without rounding them; ROLE_COUNT: there is none.
+static inline RoleName plan_unserved_role(const Layer *layer, Compute compute) {
+    RoleName end = layer->shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP;
+    for (RoleName role = ROLE_GATE_UP; role < end; role++) {
+        if (!path_serves(plan_format(layer, role), compute)) {
+            return role;
+        }
+    }
+    return ROLE_COUNT;
 }
 
 // The role that a tensor's matrices belong to; ROLE_COUNT: the tensor is a vector.

@@ -56,15 +56,12 @@ static void check_sizes(Spec *spec, const ModelLayer *entry, size_t index) {
                    "layers[%zu] needs more than 64 TiB of weights: %lld x %lld experts of %lld x %lld", index,
                    (long long)entry->count, (long long)layer->experts, (long long)layer->intermediate, (long long)layer->hidden);
     }
-    for (RoleName role = ROLE_GATE_UP; role < (layer->shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP); role++) {
-        Format format = plan_format(layer, role);
-        if (!path_serves(format, (Compute)layer->compute)) {
-            spec_error(spec, layer_place(&place, index, "compute", NULL), PLACE_VALUE,
-                       "layers[%zu].compute is \"%s\", but its %s weights are %s, which no instruction path of this class reads "
-                       "without rounding them",
-                       index, compute_names[layer->compute], role_names[role], format_names[format]);
-            break;
-        }
+    RoleName unserved = plan_unserved_role(layer, (Compute)layer->compute);
+    if (unserved < ROLE_COUNT) {
+        spec_error(spec, layer_place(&place, index, "compute", NULL), PLACE_VALUE,
+                   "layers[%zu].compute is \"%s\", but its %s weights are %s, which no instruction path of this class reads "
+                   "without rounding them",
+                   index, compute_names[layer->compute], role_names[unserved], format_names[plan_format(layer, unserved)]);
     }
 }
 

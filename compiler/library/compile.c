@@ -29,15 +29,14 @@ int compile_plans(const Model *model, const Target *target, const Machine *machi
     for (int64_t i = 0; i < model->layer_count; i++) {
         Layer layer = model->layers[i].layer;
         layer.compute = compute < 0 ? layer.compute : compute;
-        for (RoleName role = ROLE_GATE_UP; role < (layer.shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP); role++) {
-            Format format = plan_format(&layer, role);
-            if (!path_serves(format, (Compute)layer.compute)) {
-                diagnostics_add(diagnostics, NULL, 0, 0,
-                                "layer '%s': its %s weights are %s, which no instruction path of compute class %s reads without "
-                                "rounding them",
-                                model->layers[i].name, role_names[role], format_names[format], compute_names[layer.compute]);
-                return -1;
-            }
+        RoleName unserved = plan_unserved_role(&layer, (Compute)layer.compute);
+        if (unserved < ROLE_COUNT) {
+            diagnostics_add(diagnostics, NULL, 0, 0,
+                            "layer '%s': its %s weights are %s, which no instruction path of compute class %s reads without "
+                            "rounding them",
+                            model->layers[i].name, role_names[unserved], format_names[plan_format(&layer, unserved)],
+                            compute_names[layer.compute]);
+            return -1;
         }
         if (host && !measured && plan_needs_peaks(&layer, target)) {
             if (measure_peaks_kept(machine, target->name, (int)machine->threads, &peaks, diagnostics)) {

@@ -10,7 +10,7 @@
 // Packed from values, a group's scale is its largest magnitude / 448: half a unit in the last place is 2^-4 of a value, and below
 // 2^-6 / 448 of the largest magnitude 2^-10 / 448 of that. The scale's own rounding, 2^-24, is far below both. Products may be
 // subnormal numbers of fp32.
-FORMAT_ROW(FORMAT_FP8_E4M3, fp8_e4m3, .step = 2, .step_bytes = 64, .group = 128, .group_bytes = 128, .takes = 1,
+FORMAT_ROW(FORMAT_FP8_E4M3, fp8_e4m3, .step = 2, .step_bytes = 64, .group = 128, .group_bytes = 128, .takes = ENCODING_FP8_E4M3,
            .largest = 0x1.fffffep127, .relative_error = 0x1.001p-4, .absolute_error = 0x1p-150,
            .absolute_error_of_group = 0x1.001p-10 / 448)
 #endif

@@ -9,7 +9,7 @@
 //         the exact value of an element
 //     void format_SYMBOL_pack(uint8_t *panel, const FormatRun *run)
 //         packs values: rounds to nearest, ties to even, and derives what groups carry from the values. A format whose row
-//         says .takes = 1 takes over the codes and scales of a run that has them, bit for bit
+//         says .takes takes over the codes and scales of a run that has them, bit for bit
 //     void format_SYMBOL_random(uint8_t *panel, const FormatRandom *random)
 //         one step of a benchmark's random weights
 // How an instruction path reads a format is said by the path (targets/path_*.c).
