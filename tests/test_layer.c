@@ -164,24 +164,31 @@ static void check_single_tokens(const Kind *kind, const void *image, size_t byte
     free(y);
 }
 
-START_TEST(test_random_layer) {
-    Layer layer = fixture_layer((uint64_t)_i);
-    Kind kind = fixture_kind(&layer, "avx512");
+// All schedules give the bits of one thread with the whole call at once, which are those of single tokens and within the oracle's
+// bounds.
+static void check_kind(const Kind *kind, uint64_t seed) {
+    const Layer *layer = &kind->plan.layer;
     size_t bytes;
-    void *image = fixture_image(&kind, (uint64_t)_i + 100, &bytes);
-    char *x = fixture_tokens(&kind.plan, TOKENS, (uint64_t)_i);
-    int32_t *k = fixture_k(&layer, TOKENS, (uint64_t)_i);
-    Outcome expected = outcome_create(&layer);
-    Library *library = fixture_native(&kind, image, bytes, 1, 0);
-    ck_assert_int_eq(run(library, &layer, x, k, &expected), LIBRARY_OK);
+    void *image = fixture_image(kind, seed + 100, &bytes);
+    char *x = fixture_tokens(&kind->plan, TOKENS, seed);
+    int32_t *k = fixture_k(layer, TOKENS, seed);
+    Outcome expected = outcome_create(layer);
+    Library *library = fixture_native(kind, image, bytes, 1, 0);
+    ck_assert_int_eq(run(library, layer, x, k, &expected), LIBRARY_OK);
     instance_close(library);
-    compare_with_oracle(&kind, image, x, k, &expected);
-    check_schedules(&kind, image, bytes, x, k, &expected);
-    check_single_tokens(&kind, image, bytes, x, k, &expected);
+    compare_with_oracle(kind, image, x, k, &expected);
+    check_schedules(kind, image, bytes, x, k, &expected);
+    check_single_tokens(kind, image, bytes, x, k, &expected);
     outcome_free(&expected);
     free(image);
     free(x);
     free(k);
+}
+
+START_TEST(test_random_layer) {
+    Layer layer = fixture_layer((uint64_t)_i);
+    Kind kind = fixture_kind(&layer, "avx512");
+    check_kind(&kind, (uint64_t)_i);
 }
 END_TEST
 
@@ -198,19 +205,7 @@ START_TEST(test_whole_rows) {
     }
     plan_layout(&kind.plan);
     ck_assert_int_eq(kind.plan.roles[ROLE_DOWN].input, _i % 2 ? FORM_BF16 : FORM_FP32);
-    size_t bytes;
-    void *image = fixture_image(&kind, (uint64_t)_i + 100, &bytes);
-    char *x = fixture_tokens(&kind.plan, TOKENS, (uint64_t)_i);
-    int32_t *k = fixture_k(&layer, TOKENS, (uint64_t)_i);
-    Outcome expected = outcome_create(&layer);
-    Library *library = fixture_native(&kind, image, bytes, 1, 0);
-    ck_assert_int_eq(run(library, &layer, x, k, &expected), LIBRARY_OK);
-    instance_close(library);
-    check_schedules(&kind, image, bytes, x, k, &expected);
-    outcome_free(&expected);
-    free(image);
-    free(x);
-    free(k);
+    check_kind(&kind, (uint64_t)_i);
 }
 END_TEST
 

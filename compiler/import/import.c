@@ -249,55 +249,6 @@ static bool read_dtype(Import *import) {
     return true;
 }
 
-// Weights stay what they are in the checkpoint. What the tensors are counts before what the configuration says.
-static Format weights_format(const Import *import, const char *stored) {
-    static const struct {
-        const char *dtype;
-        Format format;
-    } kept[] = {{"BF16", FORMAT_BF16}, {"F16", FORMAT_FP16}, {"F8_E4M3", FORMAT_FP8_E4M3}};
-    const char *dtype = stored ? stored : import->dtype ? import->dtype : "BF16";
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
-        if (import->options->weights < 0 && !strcmp(dtype, kept[i].dtype)) {
-            return kept[i].format;
-        }
-    }
-    return import->options->weights < 0 ? FORMAT_FP32 : (Format)import->options->weights;
-}
-
-// The format of a role whose matrices come from these tensors (the second may be the first); fp32 holds what two dtypes hold.
-static Format role_format(const Import *import, const json_t *checkpoint, const ImportRun *run, Tensor first, Tensor second) {
-    Format format = weights_format(import, import_tensors_dtype(checkpoint, first, run, &import->checkpoint));
-    const char *other = import_tensors_dtype(checkpoint, second, run, &import->checkpoint);
-    return other && weights_format(import, other) != format ? FORMAT_FP32 : format;
-}
-
-// Formats of the packed matrices, those of down and of shared experts where they differ.
-static void set_formats(Import *import, const Layer *layer, const json_t *checkpoint, const ImportRun *run, json_t *entry) {
-    json_t *experts = json_object_get(entry, "experts"), *shared = json_object_get(entry, "shared_experts");
-    Format up = role_format(import, checkpoint, run, TENSOR_UP, layer->gated ? TENSOR_GATE : TENSOR_UP);
-    Format down = role_format(import, checkpoint, run, TENSOR_DOWN, TENSOR_DOWN);
-    import->stored.experts = import_tensors_dtype(checkpoint, TENSOR_DOWN, run, &import->checkpoint);
-    for (Tensor t = 0; t < TENSOR_COUNT; t++) {
-        const char *dtype = import_tensors_dtype(checkpoint, t, run, &import->checkpoint);
-        import->stored.fp8 |= dtype && !strcmp(dtype, "F8_E4M3");
-    }
-    json_object_set_new(entry, "weights", json_string(format_names[up]));  // keeps its place
-    if (down != up) {
-        json_object_set_new(experts, "down_weights", json_string(format_names[down]));
-    }
-    if (layer->shared_experts) {
-        Format shared_up =
-            role_format(import, checkpoint, run, TENSOR_SHARED_UP, layer->gated ? TENSOR_SHARED_GATE : TENSOR_SHARED_UP);
-        Format shared_down = role_format(import, checkpoint, run, TENSOR_SHARED_DOWN, TENSOR_SHARED_DOWN);
-        if (shared_up != up) {
-            json_object_set_new(shared, "weights", json_string(format_names[shared_up]));
-        }
-        if (shared_down != shared_up) {
-            json_object_set_new(shared, "down_weights", json_string(format_names[shared_down]));
-        }
-    }
-}
-
 // A layer as the description's own reader understands it: which tensors it has follows from that.
 static Model *read_entry(Import *import, json_t *entry) {
     json_t *alone = json_pack("{s:s, s:[O]}", "name", "model", "layers", entry);
@@ -322,14 +273,15 @@ static bool add_entry(Import *import, const ImportFamily *family, const ImportVa
     if (run->top_k) {
         json_object_set_new(json_object_get(entry, "router"), "k", json_integer((json_int_t)run->top_k));
     }
-    json_object_set_new(entry, "weights", json_string(format_names[weights_format(import, NULL)]));
+    json_object_set_new(entry, "weights", json_string(format_names[import_format(import->options->weights, import->dtype)]));
     if (import->options->compute >= 0) {
         json_object_set_new(entry, "compute", json_string(compute_name((Compute)import->options->compute)));
     }
     Model *model = read_entry(import, entry);
     if (model) {
         json_t *checkpoint = import_tensors_describe(&import->config, family, &model->layers[0].layer, run, &import->checkpoint);
-        set_formats(import, &model->layers[0].layer, checkpoint, run, entry);
+        ImportFormats formats = {import->options->weights, import->dtype, checkpoint, run, &import->checkpoint};
+        import_formats_set(&formats, &model->layers[0].layer, entry, &import->stored);
         json_object_set_new(entry, "checkpoint", checkpoint);
         json_array_append(layers, entry);
     }

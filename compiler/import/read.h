@@ -236,6 +236,18 @@ json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *
                                 const ImportCheckpoint *checkpoint);
 // dtype of a tensor of the layer run->first, by `checkpoint` as just described; NULL where it is not at hand, or in MXFP4.
 const char *import_tensors_dtype(const json_t *described, Tensor tensor, const ImportRun *run, const ImportCheckpoint *checkpoint);
+// The format that keeps a dtype's numbers (NULL: BF16's), unless another is asked for (a Format; -1: none is).
+Format import_format(int asked, const char *dtype);
+// What the formats of a layer's matrices follow from.
+typedef struct ImportFormats {
+    int asked;              // as import_format has it
+    const char *dtype;      // of tensors that are not at hand, as the configuration says; NULL: it does not
+    const json_t *described;  // by import_tensors_describe
+    const ImportRun *run;
+    const ImportCheckpoint *checkpoint;
+} ImportFormats;
+// Sets the keys of a layer's description that name formats, and notes the dtypes in `stored`.
+void import_formats_set(const ImportFormats *formats, const Layer *layer, json_t *entry, ImportStored *stored);
 // Presence, dtype and shape of every tensor that the description names.
 bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 
