@@ -96,11 +96,17 @@ typedef struct PackedHeader {
     uint64_t header_checksum;  // XXH64 of the first header_bytes bytes with this field zero
 } PackedHeader;
 
-// The formats of the expert matrices as one number: gate and up's, and in its upper bytes how the others differ from it.
+// A role's format and the revision of its layout as one number below 256.
+static inline int64_t packed_format(const Layer *layer, RoleName role) {
+    Format format = plan_format(layer, role);
+    return format | format_facts[format].revision << 5;
+}
+
+// Those of the expert matrices as one number: gate and up's, and in its upper bytes how the others differ from it.
 static inline int64_t packed_formats(const Layer *layer) {
-    int64_t first = plan_format(layer, ROLE_GATE_UP);
-    return first | (plan_format(layer, ROLE_DOWN) ^ first) << 8 | (plan_format(layer, ROLE_SHARED_GATE_UP) ^ first) << 16 |
-           (plan_format(layer, ROLE_SHARED_DOWN) ^ first) << 24;
+    int64_t first = packed_format(layer, ROLE_GATE_UP);
+    return first | (packed_format(layer, ROLE_DOWN) ^ first) << 8 | (packed_format(layer, ROLE_SHARED_GATE_UP) ^ first) << 16 |
+           (packed_format(layer, ROLE_SHARED_DOWN) ^ first) << 24;
 }
 
 // Facts of a kind that fix its layout. X(field, name in messages, expression over `const Kind *kind`)

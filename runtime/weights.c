@@ -57,8 +57,8 @@ static Piece tell_fault(const PackedSource *source, Format format, int64_t row, 
         snprintf(what, size, "%s, where a finite number is expected, as the scale of", isnan(scale) ? "a NaN" : "an infinity");
         return PIECE_SCALES;
     }
-    if (source->encoding == ENCODING_FP8_E4M3 && isinf(value)) {
-        snprintf(what, size, "a code whose product with its scale, %g, is beyond fp32's range, at", (double)scale);
+    if (source->encoding == ENCODING_FP8_E4M3 && fabsf(value) > format_facts[format].largest) {
+        snprintf(what, size, "a code whose product with its scale, %g, is beyond %s's range, at", (double)scale, name);
     } else if (!(fabsf(value) <= format_facts[format].largest)) {
         snprintf(what, size, isnan(value) ? "a NaN at" : isinf(value) ? "an infinity at" : "a value beyond %s's range at", name);
     } else {

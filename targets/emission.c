@@ -61,6 +61,17 @@ void emission_accumulate(Emission *e, Step *s, int first, int count, LLVMValueRe
     }
 }
 
+void emission_settle(Emission *e, Step *s, int first, int count) {
+    const char constraints[] = {'=', e->target->register_class, ',', '0'};
+    LLVMTypeRef type = LLVMFunctionType(e->vector, &e->vector, 1, false);
+    LLVMValueRef nothing =
+        LLVMGetInlineAsm(type, "", 0, constraints, sizeof constraints, true, false, LLVMInlineAsmDialectATT, false);
+    for (int i = 0; i < s->rows * count; i++) {
+        LLVMValueRef *accumulator = &s->accumulators[i / count * s->vectors + first + i % count];
+        *accumulator = LLVMBuildCall2(e->builder, type, nothing, accumulator, 1, "");
+    }
+}
+
 void emission_keep(Emission *e, Step *s, int first, int count, LLVMValueRef *w, int64_t k) {
     for (int v = 0; v < count && s->decoded; v++) {
         int64_t offset = k * PANEL_COLUMNS * 4 + s->decoded_offset + (first + v) * e->target->lanes * 4;

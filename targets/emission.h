@@ -67,6 +67,10 @@ void emission_accumulate(Emission *emission, Step *step, int first, int count, L
 // Stores the decoded weights of `count` vectors from vector `first` on, for the step's k-th k, where the step keeps them
 // (step->decoded). Later tiles on the same panel read them.
 void emission_keep(Emission *emission, Step *step, int first, int count, LLVMValueRef *w, int64_t k);
+// Keeps multiply-adds in front of what is built after this: pieces of assembly without instructions read and write the sums of
+// `count` vectors from vector `first` on. LLVM's scheduler otherwise moves multiply-adds behind the decoding of later weights,
+// which then spills the sums.
+void emission_settle(Emission *emission, Step *step, int first, int count);
 // Lanes [part * lanes, (part + 1) * lanes) of a vector.
 LLVMValueRef emission_part(Emission *emission, LLVMValueRef vector, int part, int lanes);
 // <n x half> as <n x i16> to <n x float>, exact; of infinities and NaN, which packing refuses, nothing is promised.

@@ -16,6 +16,8 @@ const Target target_generic = {
     .requires = "sse2",
 #endif
     .lanes = 4,
+    .registers = 16,
+    .register_class = 'v',
     .fused = false,
     .usual = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024, .prefetch_hint = 3},
     .tiles =

@@ -8,6 +8,8 @@ const Target target_neon = {
     .features = "+neon,+fp-armv8",
     .requires = "neon",
     .lanes = 4,
+    .registers = 32,
+    .register_class = 'w',
     .halves = true,
     .fused = true,
     .usual = {.max_rows = 5, .wide_rows = 1, .tile_columns = 16, .unroll = 4, .prefetch = 1024, .prefetch_hint = 3},

@@ -9,6 +9,7 @@ static void step(Emission *e, Step *s) {
     }
     emission_keep(e, s, 0, s->vectors, w, 0);
     emission_accumulate(e, s, 0, s->vectors, w, 0);
+    emission_settle(e, s, 0, s->vectors);
 }
 
 const PathEmitter path_fp16_widened = {.step = step};

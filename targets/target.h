@@ -38,6 +38,8 @@ typedef struct Target {
     const char *vector_width;   // "prefer-vector-width" of skeletons; NULL: LLVM's choice
     const char *requires;       // features the CPU must have, in runtime/cpu.c's names, space-separated
     int lanes;                  // fp32 lanes of a vector register
+    int registers;              // vector registers
+    char register_class;        // of these, as LLVM's inline assembly calls it
     bool halves;                // converts vectors of fp16 to fp32
     bool fused;                 // has fused multiply-add; otherwise it is multiplied, rounded and added
     TileShape usual;              // of paths that every target has and that have none of their own below

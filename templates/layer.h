@@ -83,6 +83,7 @@ typedef struct FormatFacts {
     int32_t step_bytes;      // of one step of a panel; each column has an equal, contiguous part of every k or of the whole step
     int32_t group;  // k that share what a group carries, a multiple of step, up to FORMAT_MAX_GROUP; 0: there are no groups
     int32_t group_bytes;  // that a group carries, in front of its steps; a multiple of 64
+    int32_t revision;  // of what the bytes of a packed panel mean, up to 7: files of another revision are refused
     int32_t takes;  // the Encoding whose codes and scales it takes over from a checkpoint; ENCODING_PLAIN: none
     float largest;  // magnitude that does not round to infinity
     // Of packing from values: an element is off by absolute_error at most, beside the greater of relative_error times its value and

@@ -30,7 +30,8 @@ static uint8_t *guarded(size_t bytes) {
 
 static Role make_role(const Target *target, Path path, int64_t depth) {
     const PathFacts *facts = &path_facts[path];
-    Role role = {.layout.matrices = 1, .layout.depth = depth, .layout.depth_padded = (depth + 1) / 2 * 2};
+    int32_t step = format_facts[facts->weights].step;
+    Role role = {.layout.matrices = 1, .layout.depth = depth, .layout.depth_padded = plan_round_up(depth, step > 2 ? step : 2)};
     target_shape_role(target, path, &role);
     role.layout.weights = facts->weights;
     role.input = facts->input;
@@ -238,16 +239,14 @@ static LLVMTypeRef integer_accumulator(Emission *e) {
 }
 
 static void integer_step(Emission *e, Step *s) {
-    LLVMTypeRef pairs = LLVMVectorType(LLVMInt16TypeInContext(e->context), (unsigned)e->target->lanes);
-    for (int i = 0; i < 2 * s->rows * s->vectors; i++) {
-        int odd = i % 2, v = i / 2 % s->vectors, r = i / 2 / s->vectors;
-        LLVMValueRef code = emission_load(e, pairs, s->w, s->weight_offsets[v], 8);
-        code = odd ? code : LLVMBuildShl(e->builder, code, emission_constant(e, pairs, 8), "");
-        code = LLVMBuildAShr(e->builder, code, emission_constant(e, pairs, 8), "");
-        LLVMValueRef a = emission_splat(e, emission_load(e, e->i32, s->a, r * s->input_stride + odd * 4, 4), e->target->lanes);
-        LLVMValueRef product = LLVMBuildMul(e->builder, a, LLVMBuildSExt(e->builder, code, e->integers, ""), "");
+    for (int i = 0; i < 4 * s->rows * s->vectors; i++) {
+        int k = i % 4, v = i / 4 % s->vectors, r = i / 4 / s->vectors;
+        LLVMValueRef code = emission_load(e, e->integers, s->w, s->weight_offsets[v], 16);
+        code = LLVMBuildShl(e->builder, code, emission_constant(e, e->integers, 24 - 8 * (unsigned)k), "");
+        code = LLVMBuildAShr(e->builder, code, emission_constant(e, e->integers, 24), "");
+        LLVMValueRef a = emission_splat(e, emission_load(e, e->i32, s->a, r * s->input_stride + k * 4, 4), e->target->lanes);
         LLVMValueRef *sum = &s->accumulators[r * s->vectors + v];
-        *sum = LLVMBuildAdd(e->builder, *sum, product, "");
+        *sum = LLVMBuildAdd(e->builder, *sum, LLVMBuildMul(e->builder, a, code, ""), "");
     }
 }
 
@@ -280,7 +279,7 @@ static float integer_output(const Role *role, const int32_t *a, const uint8_t *p
     for (int64_t first = 0; first < role->layout.depth_padded; first += 128, panel += 128 + 128 * PANEL_COLUMNS) {
         int32_t sum = 0;
         for (int64_t k = 0; k < 128 && first + k < role->layout.depth_padded; k++) {
-            sum += a[first + k] * (int8_t)panel[128 + k / 2 * 2 * PANEL_COLUMNS + column * 2 + k % 2];
+            sum += a[first + k] * (int8_t)panel[128 + k / 4 * 4 * PANEL_COLUMNS + column * 4 + k % 4];
         }
         total = total * 0.5f + (float)sum * ((const float *)(const void *)panel)[column];
     }

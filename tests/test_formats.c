@@ -85,7 +85,7 @@ START_TEST(values_are_rounded) {
             const float pair[] = {values[i], format_facts[rows[_i].format].group ? rows[_i].largest : 0};
             FormatRun run = {.depth = 2, .count = 1, .columns = &column, .values = pair, .stride = 2};
             format_pack(rows[_i].format, panel, &run);
-            const uint8_t *code = panel + (size == 1 ? 128 + 2 * column : _i == 0 ? 4 * column : 2 * column);
+            const uint8_t *code = panel + (size == 1 ? 128 + 4 * column : _i == 0 ? 4 * column : 2 * column);
             ck_assert_msg(!memcmp(code, codes + i * size, (size_t)size), "%s: %a", rows[_i].dtype, (double)values[i]);
             checked++;
         }
@@ -248,7 +248,7 @@ static int64_t block_of(Spot s) {
     return (s.matrix * BLOCK_ROWS + s.row / BLOCK) * BLOCK_COLUMNS + s.column / BLOCK;
 }
 
-// The layout that templates/formats/fp8_e4m3.h documents, spelled out once more: the code's byte is the checkpoint's, and 2^-8 of
+// The layout that templates/formats/fp8_e4m3.h documents, spelled out once more: the code's byte is the checkpoint's, and 2^-120 of
 // what stands in front of the group is the checkpoint's scale.
 static bool is_kept(const Case *c, Tensor tensor, int64_t expert, int64_t row, int64_t k, Spot s, const uint8_t *memory) {
     const Role *role = &c->kind.plan.roles[tensor == TENSOR_DOWN ? ROLE_DOWN : ROLE_GATE_UP];
@@ -256,7 +256,7 @@ static bool is_kept(const Case *c, Tensor tensor, int64_t expert, int64_t row, i
     const uint8_t *panel =
         memory + role->layout.offset + expert * role->layout.matrix_bytes + column / 32 * role->layout.panel_bytes;
     const uint8_t *group = panel + k / 128 * (32 * 4 + 32 * 128);
-    uint8_t code = group[32 * 4 + k % 128 / 2 * 64 + column % 32 * 2 + k % 2];
+    uint8_t code = group[32 * 4 + k % 128 / 4 * 128 + column % 32 * 4 + k % 4];
     const uint8_t *stored = c->scales + block_of(s) * c->scale_bytes;
     uint16_t half;
     double due = ldexp(1, *stored - 127);
@@ -269,7 +269,7 @@ static bool is_kept(const Case *c, Tensor tensor, int64_t expert, int64_t row, i
         due = (double)number;
     }
     float scale = ((const float *)(const void *)group)[column % 32];
-    return code == c->codes[(s.matrix * ROWS + s.row) * COLUMNS + s.column] && (double)scale * 0x1p-8 == due;
+    return code == c->codes[(s.matrix * ROWS + s.row) * COLUMNS + s.column] && (double)scale * 0x1p-120 == due;
 }
 
 static void check_case(const Case *c, const uint8_t *memory) {
@@ -351,7 +351,7 @@ static const struct {
     {"gate_scale_inv", 0, 0xff, 2, "tensor 'gate_scale_inv' (gate 0 of layer 'moe.0') has a NaN, where"},
     {"gate_scale_inv", 0, 0x7d000000, 0,
      "tensor 'gate' (gate 0 of layer 'moe.0') has a code whose product with its scale, 1.06338e+37"},
-    {"gate_scale_inv", 0, 254, 2, "has a code whose product with its scale, 1.70141e+38, is beyond fp32's range, at row"},
+    {"gate_scale_inv", 0, 254, 2, "has a code whose product with its scale, 1.70141e+38, is beyond fp8_e4m3's range, at row"},
 };
 enum { REFUSALS = sizeof refusals / sizeof *refusals };
 
@@ -388,15 +388,15 @@ START_TEST(refuses_a_scale_that_it_cannot_keep) {
         for (int64_t i = 0; i < 20 * 20; i++) {
             overwrite(&c, "up.1.w", i, i % 2 ? 0x80 : 0);
         }
-        overwrite(&c, "up.1.w_scale_inv", 0, 0x7b800000);  // 2^120
+        overwrite(&c, "up.1.w_scale_inv", 0, 0x43800000);  // 256
         uint8_t *memory = new_memory(&c);
         if (keeps) {
             ck_assert_msg(pack_case(&c, memory, error) == LIBRARY_OK, "%s", error);
         } else {
             expect_refusal(&c,
-                           "w.safetensors: tensor 'up.1.w_scale_inv' (up 1 of layer 'moe.0') has 1.32923e+36, which is beyond "
+                           "w.safetensors: tensor 'up.1.w_scale_inv' (up 1 of layer 'moe.0') has 256, which is beyond "
                            "fp8_e4m3's range, as the scale of row 0, column 0");
-            overwrite(&c, "up.1.w_scale_inv", 0, 0x7b7fffff);  // the number before
+            overwrite(&c, "up.1.w_scale_inv", 0, 0x437fffff);  // the number before
             ck_assert_msg(pack_case(&c, memory, error) == LIBRARY_OK, "%s", error);
         }
         free(memory);

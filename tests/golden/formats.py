@@ -121,13 +121,13 @@ def matrix_codes(generator):
 
 
 def block_scales(generator):
-    """What is stored and what it is worth: scales of usual size, one with products that are subnormal or vanish, one with huge ones."""
+    """What is stored and what it is worth: scales of usual size, one with products that are subnormal or vanish, one with the largest ones."""
     shape = (MATRICES, (ROWS + BLOCK - 1) // BLOCK, (COLUMNS + BLOCK - 1) // BLOCK)
     scales = (0.01 * generator.standard_normal(shape)).astype(np.float32)
-    scales[0, 0, 1], scales[1, 2, 0], scales[1, 1, 1] = np.float32(2.0**-131 * 1.3), np.float32(2.0**119 * 1.1), np.float32(1 / 3)
+    scales[0, 0, 1], scales[1, 2, 0], scales[1, 1, 1] = np.float32(2.0**-131 * 1.3), np.float32(255), np.float32(1 / 3)
     brain = encode("BF16", scales)
     exponents = generator.integers(110, 130, shape).astype(np.uint8)
-    exponents[0, 0, 1], exponents[1, 2, 0] = 0, 246
+    exponents[0, 0, 1], exponents[1, 2, 0] = 0, 134
     return {"F32": (scales, scales), "BF16": (brain, decode("BF16", brain)), "F8_E8M0": (exponents, e8m0(exponents))}
 
 
