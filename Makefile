@@ -66,7 +66,7 @@ $(BUILD)/native/compiler/opponent/opponent.o $(BUILD)/native/compiler/opponent/r
 
 # The skeleton is one function where inlining is a must, as in libraries. Natively it is tested, not timed, and gcc compiles several
 # functions in less than half of the time.
-$(BUILD)/native/templates/forward.o: INLINING := -Dalways_inline=unused
+$(BUILD)/native/templates/forward.o $(BUILD)/native/tests/test_routing.o: INLINING := -Dalways_inline=unused
 
 # --- what is embedded: skeletons as bitcode, the runtime as one object per architecture ----------------------------------------
 BITCODE_FLAGS := -O2 -Xclang -disable-llvm-passes -ffp-contract=off -fno-math-errno -ffreestanding -fPIC -fvisibility=hidden -emit-llvm

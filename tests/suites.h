@@ -64,6 +64,13 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
 #define SUITE_DECLARE(name, where) Suite *suite_##name(void);
 SUITE_LIST(SUITE_DECLARE)
 
+// Of cases that are drawn at random sanitizers see one in this many: they take three to five times as long.
+#ifdef __SANITIZE_ADDRESS__
+enum { ONE_CASE_IN = 3 };
+#else
+enum { ONE_CASE_IN = 1 };
+#endif
+
 // Seconds that a test case may take; sanitizers and a shared machine are slow.
 enum { TEST_TIMEOUT = 300 };
 

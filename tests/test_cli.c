@@ -181,8 +181,8 @@ START_TEST(threads_that_share_cores) {
     compile_small();
     for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
         shell_expect(0, "1\n", "%s %s --threads 2 2>&1 | grep -c '%s'", start, uses[i], words);
-        shell_expect(0, "0\n", "%s %s --threads 1 2>&1 | grep -c 'share cores' || true", start, uses[i]);
     }
+    shell_expect(0, "0\n", "%s %s --threads 1 2>&1 | grep -c 'share cores' || true", start, uses[0]);
     shell_expect(0, "0\n",
                  "for use in explain tune; do %s $use --threads 2 --topology 'pack:1 l3:1 core:2 pu:1' %s 2>&1; done "
                  "| grep -c 'share cores' || true",

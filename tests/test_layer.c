@@ -394,7 +394,7 @@ Suite *suite_layer(void) {
     Suite *suite = suite_create("layer");
     TCase *cases = tcase_create("native");
     tcase_set_timeout(cases, TEST_TIMEOUT);
-    tcase_add_loop_test(cases, test_random_layer, 0, RANDOM_LAYERS);
+    tcase_add_loop_test(cases, test_random_layer, 0, RANDOM_LAYERS / ONE_CASE_IN);
     tcase_add_loop_test(cases, test_whole_rows, 0, 6);
     tcase_add_loop_test(cases, test_every_expert_or_none, 0, 2);
     tcase_add_test(cases, test_excluded_choices);

@@ -216,7 +216,7 @@ Suite *suite_verify(void) {
     Suite *suite = suite_create("verify");
     TCase *test = tcase_create("verify");
     tcase_set_timeout(test, TEST_TIMEOUT);
-    tcase_add_loop_test(test, test_random_layers_pass, 0, 24);
+    tcase_add_loop_test(test, test_random_layers_pass, 0, 24 / ONE_CASE_IN);
     tcase_add_loop_test(test, test_none_and_all_pass, 0, 4);
     tcase_add_loop_test(test, test_faults_are_found, 0, FAULT_COUNT);
     suite_add_tcase(suite, test);

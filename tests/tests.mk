@@ -26,18 +26,18 @@ test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 	@echo "test: all suites"
 	@CATENA=$(BUILD)/catena BUILD=$(BUILD) $(BUILD)/tests
 
-# AddressSanitizer and UBSan. At -O1 gcc sees uninitialised values where its own instrumentation hides the initialisation.
+# AddressSanitizer and UBSan, with lines, but without variables, for their reports. At -O1 gcc sees uninitialised values where its own instrumentation hides the initialisation.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error=maybe-uninitialized
 # LLVM itself is not instrumented.
 SANITIZED_RUN = CATENA=$(BUILD)/sanitize/catena BUILD=$(BUILD)/sanitize
 sanitize: $(BUILD)/catena
-	@$(MAKE) $(PARALLEL) BUILD=$(BUILD)/sanitize SANITIZE="$(SANITIZERS)" CFLAGS="-O1 -g" \
+	@$(MAKE) $(PARALLEL) BUILD=$(BUILD)/sanitize SANITIZE="$(SANITIZERS)" CFLAGS="-O1 -g1" \
 		$(BUILD)/sanitize/tests $(BUILD)/sanitize/catena $(BUILD)/sanitize/runner-aarch64
 	@echo "sanitize: suites and compiler under AddressSanitizer and UBSan"
 	@$(SANITIZED_RUN) $(BUILD)/sanitize/tests
 
 # --- fuzzers: tests/fuzz_NAME.c with the sources that it exercises, seeded with real files ---------------------------------------
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 20
 FUZZERS      := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
 # What has little to explore is fuzzed for a shorter time.
 packed_SECONDS ?= 10
