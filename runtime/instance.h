@@ -29,6 +29,7 @@ struct Library {
     int *cpus;              // that this process was allowed when it opened the instance, one of each core first; only when bind
     int cpu_count;
     pthread_t *bound;       // worker that was last bound for a place in the team; only when bind
+    int32_t bound_pauses;   // how often workers had been ended then (team.c)
     char busy;              // atomic: inside a call
     int64_t nonfinite;      // of the last forward
     int64_t first_nonfinite;

@@ -1,17 +1,42 @@
 // Threads by OpenMP, so that a host program's pool (PyTorch, OpenBLAS, ...) is shared instead of doubled.
 //
 // The size of a team is what the runtime gives, not what was asked for: inside a caller's own parallel region it is usually one.
-// After fork() the child has no worker threads, and libgomp does not notice: in a child only instances with one thread may be
-// used (or the parent must not have used OpenMP before the fork).
+// After fork() a child has no worker threads, and libgomp does not notice: its next parallel region would wait for them for ever.
+// So the forking thread ends its workers first. Parent and child start new ones with their next region.
 #define _GNU_SOURCE 1
 #include "team.h"
 
 #include <omp.h>
 #include <sched.h>
+#include <string.h>
 
 struct Team {
     int64_t threads;
 };
+
+// --- fork ------------------------------------------------------------------------------------------------------------------------
+
+// libgomp has it since gcc 9, libomp since LLVM 9; without it nothing can be done.
+#pragma weak omp_pause_resource_all
+
+// pthread_atfork is not in libc.so, what it calls is.
+int __register_atfork(void (*before)(void), void (*parent)(void), void (*child)(void), void *owner);
+
+static int32_t pauses;  // how often workers were ended: later ones may have the identity of earlier ones
+
+// Within a parallel region it does nothing.
+static void end_workers(void) {
+    if (omp_pause_resource_all) {
+        omp_pause_resource_all(omp_pause_soft);
+    }
+    __atomic_add_fetch(&pauses, 1, __ATOMIC_RELAXED);
+}
+
+__attribute__((constructor)) static void prepare_for_forks(void) {
+    __register_atfork(end_workers, NULL, NULL, NULL);  // never removed: a library that was loaded stays loaded
+}
+
+// --- running ---------------------------------------------------------------------------------------------------------------------
 
 void team_barrier(Team *team) {
     if (team->threads > 1) {
@@ -81,6 +106,11 @@ void team_run(Library *library, int64_t kind, Call *call) {
     if (threads == 1) {
         run_thread(forward, call, 0, 1);
         return;
+    }
+    int32_t now = __atomic_load_n(&pauses, __ATOMIC_RELAXED);
+    if (library->bind && library->bound_pauses != now) {
+        memset(library->bound, 0, (size_t)library->threads * sizeof *library->bound);
+        library->bound_pauses = now;
     }
 #pragma omp parallel num_threads(threads)
     {

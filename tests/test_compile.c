@@ -161,6 +161,20 @@ START_TEST(test_same_bits_on_fused_targets) {
 }
 END_TEST
 
+// libgomp's workers do not survive a fork: a child that waits for them hangs.
+START_TEST(test_a_child_runs_with_all_threads) {
+    Case c = case_begin(0);
+    ck_assert_int_eq(setenv("RUNNER_FORK", "1", 1), 0);
+    compile(&c.layer, "host", c.directory);
+    expect_bits(&c, "", "runner", 2);
+    if (available_program(AVAILABLE_NEON)) {
+        compile(&c.layer, "neon", c.directory);
+        expect_bits(&c, AVAILABLE_RUN_NEON, "runner-aarch64", 2);
+    }
+    case_end(&c);
+}
+END_TEST
+
 START_TEST(test_same_bits_on_neon) {
     if (!available_program(AVAILABLE_NEON)) {
         return;
@@ -213,6 +227,7 @@ END_TEST
 static const char *const allowed_imports[] = {
     "__assert_fail",
     "__errno_location",
+    "__register_atfork",
     "__sched_cpualloc",
     "__sched_cpufree",
     "__stack_chk_fail",
@@ -278,7 +293,8 @@ static const char *const allowed_imports[] = {
     "unlink",
     "vsnprintf",
 };
-static const char *const allowed_prefixes[] = {"GOMP_", "omp_get_"};  // compilers call libgomp in their own ways
+static const char *const allowed_prefixes[] = {"GOMP_", "omp_get_",
+                                               "omp_pause_resource_all"};  // compilers call libgomp in their own ways
 
 // A function's other names: __NAME_chk (_FORTIFY_SOURCE), __NAME_2 (open in the same), __isoc99_NAME and __isoc23_NAME (newer C).
 static const struct {
@@ -400,6 +416,7 @@ Suite *suite_compile(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, test_same_bits_on_fused_targets, 0, CASES);
     tcase_add_loop_test(cases, test_same_bits_on_neon, 0, CASES);
+    tcase_add_test(cases, test_a_child_runs_with_all_threads);
     tcase_add_loop_test(cases, test_generic_is_close, 0, CASES);
     tcase_add_test(cases, test_wrong_cpu);
     tcase_add_test(cases, test_features);

@@ -507,8 +507,8 @@ static void do_nothing(Call *call, Team *team, int64_t thread, int64_t threads) 
     (void)call, (void)team, (void)thread, (void)threads;
 }
 
-// libgomp's threads do not survive a fork, and it does not notice: with one thread it must not be asked for any.
-START_TEST(child_packs_with_one_thread) {
+// libgomp's threads do not survive a fork, and it does not notice by itself.
+START_TEST(child_packs_and_runs) {
     static LayerForward *const forwards[] = {do_nothing};
     Kind kind = make_kind();
     kind.plan.schedule.chunk_tokens = kind.plan.schedule.block_rows = 1;
@@ -526,7 +526,7 @@ START_TEST(child_packs_with_one_thread) {
     pid_t child = fork();
     if (!child) {
         alarm(5);
-        options.threads = 1;
+        options.threads = _i;
         int failed = instance_open(&contents, &kind, forwards, weights, &options, &library, NULL, 0) != LIBRARY_OK;
         options.cache = cache;
         failed |= instance_open(&contents, &kind, forwards, weights, &options, &library, NULL, 0) != LIBRARY_OK;
@@ -571,7 +571,7 @@ Suite *suite_safetensors(void) {
     tcase_add_test(files, opens_checkpoints);
     tcase_add_test(files, fingerprints_tell_checkpoints);
     tcase_add_test(files, cache_is_of_its_source);
-    tcase_add_test(files, child_packs_with_one_thread);
+    tcase_add_loop_test(files, child_packs_and_runs, 1, 3);
     tcase_add_test(files, writes_only_regular_files);
     suite_add_tcase(suite, files);
     return suite;
