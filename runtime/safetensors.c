@@ -208,6 +208,10 @@ static Status parse_header(const uint8_t *data, size_t size, Shard *shard, int64
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: not a safetensors file (%zu bytes)", shard->name, size);
     }
     memcpy(&length, data, sizeof length);
+    static const char pointer[] = "version https://git-lfs.github.com/";
+    if (size >= sizeof pointer && !memcmp(data, pointer, sizeof pointer - 1)) {
+        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: a pointer of Git LFS, not weights: run 'git lfs pull'", shard->name);
+    }
     if (length > HEADER_MAX_BYTES || length > size - sizeof length) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS,
                            "%s: not a safetensors file, or truncated (header of %llu bytes, the file has %zu)", shard->name,

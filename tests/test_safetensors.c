@@ -118,6 +118,14 @@ START_TEST(refuses_hostile_headers) {
 }
 END_TEST
 
+START_TEST(knows_a_pointer_of_git_lfs) {
+    const char *text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 4976698672\n";
+    char error[512] = "";
+    ck_assert_int_eq(open_bytes((const uint8_t *)text, strlen(text), error, sizeof error), LIBRARY_BAD_WEIGHTS);
+    ck_assert_msg(strstr(error, "a pointer of Git LFS, not weights: run 'git lfs pull'"), "%s", error);
+}
+END_TEST
+
 START_TEST(refuses_lying_lengths) {
     static const uint64_t lengths[] = {0, 1, 1000, 1ull << 31, 1ull << 32, 1ull << 63, UINT64_MAX, UINT64_MAX - 7};
     uint8_t bytes[1024];
@@ -558,6 +566,7 @@ Suite *suite_safetensors(void) {
     tcase_set_timeout(memory, TEST_TIMEOUT);
     tcase_add_test(memory, reads_a_file);
     tcase_add_loop_test(memory, refuses_hostile_headers, 0, HOSTILE);
+    tcase_add_test(memory, knows_a_pointer_of_git_lfs);
     tcase_add_test(memory, refuses_lying_lengths);
     suite_add_tcase(suite, memory);
     TCase *files = tcase_create("files");
