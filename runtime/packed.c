@@ -8,7 +8,7 @@
 #include "templates/formats.h"
 
 _Static_assert(FORMAT_BLOCK % PACKED_MXFP4_BLOCK == 0, "blocks are read whole");
-_Static_assert((int)FORMAT_FP8_GROUP == (int)PACKED_FP8_BLOCK, "a group that takes codes over has one scale in the checkpoint");
+_Static_assert(FORMAT_FP8_GROUP == PACKED_FP8_BLOCK, "a group that takes codes over has one scale in the checkpoint");
 
 // What part of a role's columns a tensor fills: consecutive ones, or every other group of 8 (gate the even groups, up the odd
 // ones).
@@ -29,7 +29,8 @@ static Place place_role(const Role *role, int64_t rows) {
     return (Place){role, PART_ALL, false, rows, 0, role->layout.panels * PANEL_COLUMNS, -1};
 }
 
-static Place place_down(const Role *role, bool bias, int64_t rows) {
+// An expert's matrix, or its bias.
+static Place place_expert(const Role *role, bool bias, int64_t rows) {
     Place place = place_role(role, rows);
     place.vector = bias;
     place.offset = role->layout.bias_offset;
@@ -37,7 +38,7 @@ static Place place_down(const Role *role, bool bias, int64_t rows) {
 }
 
 static Place place_gate_up(const Plan *plan, RoleName name, bool up, bool bias, int64_t rows) {
-    Place place = place_down(&plan->roles[name], bias, rows);
+    Place place = place_expert(&plan->roles[name], bias, rows);
     place.part = !plan->layer.gated ? PART_ALL : up ? PART_UP : PART_GATE;
     return place;
 }
@@ -77,14 +78,14 @@ static Place place_of(const Plan *plan, Tensor tensor) {
     case TENSOR_GATE_BIAS: return place_gate_up(plan, ROLE_GATE_UP, false, true, layer->intermediate);
     case TENSOR_UP_BIAS: return place_gate_up(plan, ROLE_GATE_UP, true, true, layer->intermediate);
     case TENSOR_DOWN:
-    case TENSOR_DOWN_BIAS: return place_down(&plan->roles[ROLE_DOWN], tensor == TENSOR_DOWN_BIAS, layer->hidden);
+    case TENSOR_DOWN_BIAS: return place_expert(&plan->roles[ROLE_DOWN], tensor == TENSOR_DOWN_BIAS, layer->hidden);
     case TENSOR_SHARED_GATE: return place_gate_up(plan, ROLE_SHARED_GATE_UP, false, false, layer->shared_intermediate);
     case TENSOR_SHARED_UP: return place_gate_up(plan, ROLE_SHARED_GATE_UP, true, false, layer->shared_intermediate);
     case TENSOR_SHARED_GATE_BIAS: return place_gate_up(plan, ROLE_SHARED_GATE_UP, false, true, layer->shared_intermediate);
     case TENSOR_SHARED_UP_BIAS: return place_gate_up(plan, ROLE_SHARED_GATE_UP, true, true, layer->shared_intermediate);
     case TENSOR_SHARED_DOWN:
     case TENSOR_SHARED_DOWN_BIAS:
-        return place_down(&plan->roles[ROLE_SHARED_DOWN], tensor == TENSOR_SHARED_DOWN_BIAS, layer->hidden);
+        return place_expert(&plan->roles[ROLE_SHARED_DOWN], tensor == TENSOR_SHARED_DOWN_BIAS, layer->hidden);
     case TENSOR_COUNT: break;
     }
     return place_vector(-1, 0);

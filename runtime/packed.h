@@ -88,7 +88,7 @@ typedef struct PackedHeader {
     char magic[8];
     uint32_t byte_order;  // PACKED_BYTE_ORDER as the writer stores it
     uint32_t version;  // of this header
-    uint32_t layout;  // of the weights: panels, groups, formats
+    uint32_t layout;  // of the weights: sections, panels, groups; formats have revisions of their own
     uint32_t kinds;
     uint64_t header_bytes;  // header, records and checksums; the first instance follows at the next page
     uint64_t file_bytes;
@@ -97,6 +97,7 @@ typedef struct PackedHeader {
 } PackedHeader;
 
 // A role's format and the revision of its layout as one number below 256.
+_Static_assert(FORMAT_COUNT <= 1 << 5, "the revision has the bits from 5 on");
 static inline int64_t packed_format(const Layer *layer, RoleName role) {
     Format format = plan_format(layer, role);
     return format | format_facts[format].revision << 5;
@@ -121,7 +122,7 @@ static inline int64_t packed_formats(const Layer *layer) {
     X(choices, "choices", layer_choices(&kind->plan.layer)) \
     X(gates, "router matrices", layer_routers(&kind->plan.layer)) \
     X(weights, "weight format", packed_formats(&kind->plan.layer)) \
-    X(router_weights, "router weight format", kind->plan.layer.router_weights) \
+    X(router_weights, "router weight format", packed_format(&kind->plan.layer, ROLE_ROUTER)) \
     X(norm, "norm", kind->plan.layer.norm) \
     X(norm_bias, "norm bias", kind->plan.layer.norm_bias) \
     X(coe_weights, "coe weights", kind->plan.layer.coe_weight ? kind->plan.layer.iterations - 1 : 0) \

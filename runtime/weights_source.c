@@ -274,9 +274,9 @@ Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t
     }
     if (stored.encoding == ENCODING_FP8_E4M3 && shape.vector) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS,
-                           "%s: layer '%s': its %s ('%s') is a vector and cannot be fp8_e4m3, whose scales are those of 128 x 128 "
+                           "%s: layer '%s': its %s ('%s') is a vector and cannot be fp8_e4m3, whose scales are those of %d x %d "
                            "elements of a matrix; expected is encoding plain",
-                           checkpoint, kind->name, layer_tensor_key(tensor), layout->pattern);
+                           checkpoint, kind->name, layer_tensor_key(tensor), layout->pattern, PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
     }
     Status status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_DATA, checkpoint, tensors, &data, failure);
     if (status == LIBRARY_OK && stored.encoding != ENCODING_PLAIN) {

@@ -42,7 +42,8 @@ typedef struct PathEmitter {
     LLVMTypeRef (*accumulator)(Emission *emission);
     void (*group_end)(Emission *emission, Step *step);  // after the last step of a group (step->group); NULL: nothing
     void (*tile_end)(Emission *emission, Step *step);  // after the last step of a tile; NULL: nothing
-    // One register-only multiply-accumulate, acc + a * w of the path's operand type, for measuring its peak. NULL: that of fp32.
+    // One register-only multiply-accumulate, acc + a * w of the path's operand type, for measuring its peak. NULL: that of
+    // fp32_fma.
     LLVMValueRef (*operation)(Emission *emission, LLVMValueRef accumulator, LLVMValueRef a, LLVMValueRef w);
     LLVMTypeRef (*operand)(Emission *emission);  // type of a and w in operation
     int operation_depth;  // multiply-adds per lane of one operation

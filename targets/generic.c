@@ -9,15 +9,17 @@ const Target target_generic = {
     .triple = "aarch64-unknown-linux-gnu",
     .features = "+neon,+fp-armv8",
     .requires = "neon",
+    .registers = 32,
+    .register_class = 'w',
 #else
     .architecture = "x86_64",
     .triple = "x86_64-unknown-linux-gnu",
     .features = "+sse2",
     .requires = "sse2",
-#endif
-    .lanes = 4,
     .registers = 16,
     .register_class = 'v',
+#endif
+    .lanes = 4,
     .fused = false,
     .usual = {.max_rows = 3, .wide_rows = 1, .tile_columns = 16, .unroll = 2, .prefetch = 1024, .prefetch_hint = 3},
     .tiles =

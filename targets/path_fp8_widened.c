@@ -6,11 +6,12 @@
 // half after a shift by 16. A mask clears the rest. Such a number is 2^-120 of the code, and subnormal where the code is; scales
 // are stored times 2^120. Conversion by way of fp16 took 1.4 times as long at one row on Zen 3: vcvtph2ps is two operations.
 //
-// Two vectors of columns are decoded together, so that one load of an activation serves both. Scales are loaded by volatile loads,
-// so that LLVM leaves them in memory, as operands: held in registers over a whole round they spill the accumulators (AVX2 has 16).
+// Two vectors of columns are decoded together, so that one load of an activation serves both. Codes and scales are loaded by
+// volatile loads, so that LLVM leaves them in memory, as operands: held in registers over a whole round they spill the accumulators
+// (AVX2 has 16).
 #include "emission.h"
 
-enum { FLOAT_BITS = 0x87f00000 };  // sign, the four low bits of the exponent, three of the fraction
+static const uint64_t float_bits = 0x87f00000;  // sign, the four low bits of the exponent, three of the fraction
 
 static LLVMValueRef shift_left(Emission *e, LLVMValueRef bits, unsigned count) {
     return count ? LLVMBuildShl(e->builder, bits, emission_constant(e, LLVMTypeOf(bits), count), "") : bits;
@@ -35,16 +36,17 @@ static LLVMValueRef load_codes(Emission *e, const Step *s, int v) {
 
 // One vector of weights, whose codes are in their places, but for the mask.
 static LLVMValueRef weights(Emission *e, const Step *s, int v, LLVMValueRef bits) {
-    bits = LLVMBuildAnd(e->builder, bits, emission_constant(e, e->integers, FLOAT_BITS), "");
+    bits = LLVMBuildAnd(e->builder, bits, emission_constant(e, e->integers, float_bits), "");
     int64_t offset = s->panel_offsets[v] + s->columns[v] * 4;
     LLVMValueRef scale = emission_load(e, e->vector, s->group, offset, (unsigned)e->target->lanes * 4);
     LLVMSetVolatile(scale, true);
     return LLVMBuildFMul(e->builder, LLVMBuildBitCast(e->builder, bits, e->vector, ""), scale, "");
 }
 
+// Where registers are left, codes are loaded and spread once for four k; elsewhere they are loaded again for each k.
 static void step(Emission *e, Step *s) {
-    bool room =
-        s->rows * s->vectors + 7 <= e->target->registers;  // sums, four vectors of spread codes, two of weights, an activation
+    // sums, four vectors of spread codes, two of weights, an activation
+    bool room = s->rows * s->vectors + 4 + 2 + 1 <= e->target->registers;
     for (int v = 0, count; v < s->vectors; v += count) {
         LLVMValueRef spreads[2][2], w[2];
         count = v + 1 < s->vectors ? 2 : 1;

@@ -66,6 +66,9 @@ const char *path_name(Path path);
 // PATH_COUNT if there is no such path.
 Path path_find(const char *name);
 
+// The path whose rate of multiply-adds in registers is this path's: itself, or fp32_fma for paths that multiply as that does.
+Path path_peak(Path path);
+
 // What a path needs beside the target's features, as texts; "" for nothing.
 const char *path_features(const Target *target, Path path);
 const char *path_requires(const Target *target, Path path);

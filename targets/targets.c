@@ -52,6 +52,11 @@ Path path_find(const char *name) {
     return (Path)path;
 }
 
+Path path_peak(Path path) {
+    const PathEmitter *emitter = path_emitter(path);
+    return emitter->operation || emitter->peak ? path : PATH_FP32_FMA;
+}
+
 const char *path_features(const Target *target, Path path) {
     return target->needs[path].features ? target->needs[path].features : "";
 }

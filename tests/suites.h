@@ -64,7 +64,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
 #define SUITE_DECLARE(name, where) Suite *suite_##name(void);
 SUITE_LIST(SUITE_DECLARE)
 
-// Of cases that are drawn at random sanitizers see one in this many: they take three to five times as long.
+// Sanitizers see one in this many of the cases that are drawn at random: with them a case takes three to five times as long.
 #ifdef __SANITIZE_ADDRESS__
 enum { ONE_CASE_IN = 3 };
 #else

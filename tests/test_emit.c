@@ -445,6 +445,10 @@ START_TEST(test_told_prefetches) {
 END_TEST
 
 START_TEST(test_rejections) {
+    ck_assert_int_eq(path_peak(PATH_FP32_FMA), PATH_FP32_FMA);
+    ck_assert_int_eq(path_peak(PATH_FP8_WIDENED), PATH_FP32_FMA);
+    ck_assert_int_eq(path_peak(PATH_BF16_DOT), PATH_BF16_DOT);
+    ck_assert_int_eq(path_peak(PATH_BF16_AMX), PATH_BF16_AMX);
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_FP32_FMA, FORMAT_FP32, COMPUTE_FP32));
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_WIDENED, FORMAT_BF16, COMPUTE_FP32));
     ck_assert_ptr_null(path_rejection(&target_avx512, PATH_BF16_DOT, FORMAT_BF16, COMPUTE_BF16));

@@ -26,7 +26,8 @@ test: $(BUILD)/tests $(BUILD)/catena $(BUILD)/runner $(BUILD)/runner-aarch64
 	@echo "test: all suites"
 	@CATENA=$(BUILD)/catena BUILD=$(BUILD) $(BUILD)/tests
 
-# AddressSanitizer and UBSan, with lines, but without variables, for their reports. At -O1 gcc sees uninitialised values where its own instrumentation hides the initialisation.
+# AddressSanitizer and UBSan. Their reports need lines of the source, not variables: -g1. At -O1 gcc sees uninitialised values where
+# its own instrumentation hides the initialisation.
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-error=maybe-uninitialized
 # LLVM itself is not instrumented.
 SANITIZED_RUN = CATENA=$(BUILD)/sanitize/catena BUILD=$(BUILD)/sanitize

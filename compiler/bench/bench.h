@@ -127,7 +127,8 @@ extern volatile sig_atomic_t bench_stopped;
 // status; -1 if stopped.
 int bench_interleave(BenchSide *sides, int count, double seconds);
 
-// The best peak of the paths that are legal for a compute class, all measured now. Its name in `path`. Returns 0 or -1.
+// The best peak of the paths that are legal for a compute class, all measured now; *best is the path that has it. A peak that paths
+// share (path_peak) is measured once, as that of the path that they share it with. Returns 0 or -1.
 int bench_best_peak(const Machine *machine, const char *target, Compute compute, int threads, double gflops[PATH_COUNT], Path *best,
                     Diagnostics *diagnostics);
 

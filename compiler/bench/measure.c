@@ -91,17 +91,18 @@ int bench_interleave(BenchSide *sides, int count, double seconds) {
 int bench_best_peak(const Machine *machine, const char *target_name, Compute compute, int threads, double gflops[PATH_COUNT],
                     Path *best, Diagnostics *diagnostics) {
     const Target *target = target_find(target_name);
+    bool used[PATH_COUNT] = {false};
     *best = (Path)0;
     for (int p = 0; target && p < PATH_COUNT; p++) {
-        gflops[p] = 0;
-        if (paths_in_class(machine, target, (Path)p, compute)) {
-            int status = measure_peak(target_name, (Path)p, threads, &gflops[p], diagnostics);
-            if (status < 0) {
-                return -1;
-            }
-            gflops[p] = status ? 0 : gflops[p];
-            *best = gflops[p] > gflops[*best] ? (Path)p : *best;
+        used[path_peak((Path)p)] |= paths_in_class(machine, target, (Path)p, compute);
+    }
+    for (int p = 0; target && p < PATH_COUNT; p++) {
+        int status = used[p] ? measure_peak(target_name, (Path)p, threads, &gflops[p], diagnostics) : 1;
+        if (status < 0) {
+            return -1;
         }
+        gflops[p] = status ? 0 : gflops[p];
+        *best = gflops[p] > gflops[*best] ? (Path)p : *best;
     }
     if (!target) {
         diagnostics_add(diagnostics, NULL, 0, 0, "unknown target '%s'", target_name);

@@ -155,9 +155,14 @@ static Object generate(Emission *e, LLVMTargetMachineRef machine, bool optimize,
     }
     write_texts(e, machine, part, texts, diagnostics);
     Object object = NULL;
+    size_t problems = diagnostics->count;
     if (LLVMTargetMachineEmitToMemoryBuffer(machine, e->module, LLVMObjectFile, &error, &object)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "LLVM's code generator: %s", error);
         LLVMDisposeMessage(error);
+        return NULL;
+    }
+    if (diagnostics->count > problems) {  // what the handler reports LLVM does not count as a failure
+        LLVMDisposeMemoryBuffer(object);
         return NULL;
     }
     return object;

@@ -1,5 +1,5 @@
 // From plans to object files: tiles built instruction by instruction, skeletons specialised by a constant plan.
-// LLVM is known to this folder and to targets/ only.
+// Only this folder and targets/ call LLVM; who includes this header sees objects as handles.
 #ifndef CATENA_EMIT_H
 #define CATENA_EMIT_H
 
@@ -7,10 +7,10 @@
 #include "runtime/library.h"
 #include "targets/emission.h"
 
-// An object file in memory, or the text of an error. Owned by the caller: LLVMDisposeMemoryBuffer.
+// An object file in memory; NULL, with diagnostics, on failure. Owned by the caller: LLVMDisposeMemoryBuffer.
 typedef LLVMMemoryBufferRef Object;
 
-// What a tile does beside its product: see skeleton.h.
+// What a tile does beside its product: see templates/skeleton.h.
 typedef enum TileKind { TILE_PACKED, TILE_WIDENING, TILE_WIDENED, TILE_BLOCKED, TILE_KINDS } TileKind;
 
 // Where the intermediate texts of a compile go: "PREFIX.PART.ll" / "PREFIX.PART.s". All zero: nowhere.
@@ -21,7 +21,7 @@ typedef struct EmitTexts {
 } EmitTexts;
 
 // The tiles of a plan's roles (bit r: role r, if the layer has it) and the dispatchers tile_ROLE_<kind>; with bit EMIT_LEAVE also
-// tile_leave_<kind>. NULL with diagnostics on failure.
+// tile_leave_<kind>.
 enum { EMIT_LEAVE = ROLE_COUNT, EMIT_ALL = (1 << (ROLE_COUNT + 1)) - 1 };
 Object emit_tiles(const Target *target, const Plan *plan, int64_t kind, unsigned parts, const EmitTexts *texts,
                   Diagnostics *diagnostics);
@@ -39,8 +39,8 @@ Object emit_entry(const Target *target, const Contents *contents, const Kind *ki
 // An object without contents: what stands for libraries that are not here when linking for another architecture.
 Object emit_nothing(const Target *target, Diagnostics *diagnostics);
 
-// Functions for measuring, in one object: "peak" (int64 rounds, float *sink): register-only loop of `*operations` multiply-adds
-// per round; "tile_0", a TileFunction: one tile of `role`.
+// Functions for measuring, each in an object of its own. "peak" (int64 rounds, float *sink): a register-only loop of `*operations`
+// multiply-adds per round. "tile_0", a TileFunction: one tile of `role`.
 typedef void TileFunction(const void *a, const void *w, float *out, const void *ahead, int64_t advance, float *widened);
 Object emit_peak(const Target *target, Path path, int64_t *operations, Diagnostics *diagnostics);
 Object emit_single_tile(const Target *target, const Role *role, TileKind kind, int rows, int panels, Diagnostics *diagnostics);

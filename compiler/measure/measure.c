@@ -133,8 +133,10 @@ enum { MORE_ATTEMPTS = 3 };
 static int measure_once(const char *target, int threads, Peaks *peaks, Diagnostics *diagnostics) {
     memset(peaks, 0, sizeof *peaks);
     for (int p = 0; p < PATH_COUNT; p++) {
-        int status = measure_peak(target, (Path)p, threads, &peaks->gflops[p], diagnostics);
+        Path same = path_peak((Path)p);
+        int status = (int)same == p ? measure_peak(target, same, threads, &peaks->gflops[p], diagnostics) : 0;
         if (!status) {
+            peaks->gflops[p] = peaks->gflops[same];
             status = measure_tile(target, (Path)p, &peaks->tile_gflops[p], diagnostics);
         }
         if (status < 0) {

@@ -7,25 +7,29 @@
 // (2^-120 code) * (2^120 scale), rounded to fp32 once; both factors are exact, so it equals code * scale rounded to fp32. Scales
 // of 256 and more would become infinite and are refused.
 
+// k that share a scale. A macro, for this file is included several times, and both sections need it.
+#define FORMAT_FP8_GROUP 128
+
 #ifdef FORMAT_ROW
 // Packed from values, a group's scale is its largest magnitude / 448: half a unit in the last place is 2^-4 of a value, and below
 // 2^-6 / 448 of the largest magnitude 2^-10 / 448 of that. The scale's own rounding, 2^-24, is far below both. Products may be
 // subnormal numbers of fp32. The largest magnitude is just below 448 * 256.
-FORMAT_ROW(FORMAT_FP8_E4M3, fp8_e4m3, .step = 4, .step_bytes = 128, .group = 128, .group_bytes = 128, .revision = 1,
+FORMAT_ROW(FORMAT_FP8_E4M3, fp8_e4m3, .step = 4, .step_bytes = 128, .group = FORMAT_FP8_GROUP, .group_bytes = 128, .revision = 1,
            .takes = ENCODING_FP8_E4M3, .largest = 0x1.bffffep16, .relative_error = 0x1.001p-4, .absolute_error = 0x1p-150,
            .absolute_error_of_group = 0x1.001p-10 / 448)
 #endif
 
 #ifdef FORMAT_CODEC
-enum { FORMAT_FP8_GROUP = 128, FORMAT_FP8_STRIDE = 128 + FORMAT_FP8_GROUP * PANEL_COLUMNS };
+enum { FORMAT_FP8_SCALES = PANEL_COLUMNS * 4, FORMAT_FP8_STRIDE = FORMAT_FP8_SCALES + FORMAT_FP8_GROUP * PANEL_COLUMNS };
 
 static inline float *format_fp8_scales(uint8_t *panel, int64_t k) {
     return (float *)(panel + k / FORMAT_FP8_GROUP * FORMAT_FP8_STRIDE);
 }
 
 static inline uint8_t *format_fp8_code(uint8_t *panel, int64_t k, int column) {
+    uint8_t *codes = panel + k / FORMAT_FP8_GROUP * FORMAT_FP8_STRIDE + FORMAT_FP8_SCALES;
     int64_t within = k % FORMAT_FP8_GROUP;
-    return panel + k / FORMAT_FP8_GROUP * FORMAT_FP8_STRIDE + 128 + within / 4 * PANEL_COLUMNS * 4 + column * 4 + within % 4;
+    return codes + within / 4 * PANEL_COLUMNS * 4 + column * 4 + within % 4;
 }
 
 static inline double format_fp8_e4m3_value(const uint8_t *panel, int64_t k, int column) {
