@@ -16,6 +16,11 @@ INLINE void form_store(const Role *role, uint8_t *row, int64_t i, Vector v) {
     }
 }
 
+// The k-th value of a row of A, as plain C tiles read it.
+INLINE float form_value(const Role *role, const uint8_t *row, int64_t k) {
+    return role->input == FORM_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
+}
+
 // Stores lanes of a row of down's A, which gate/up writes panel by panel: in the input form, or as values where the row is made
 // from its whole row later.
 INLINE void form_leave(const Role *role, uint8_t *row, int64_t i, Vector v) {

@@ -1,7 +1,7 @@
 // Tiles in plain C, for the native build that sanitizers see: the same contract, layouts and order of accumulation as the emitted
 // ones, with the plan as a variable. Separate from the oracle (compiler/oracle/oracle.c), which knows no packed layout.
-#include "context.h"
 #include "formats.h"
+#include "forms.h"
 
 Plan layer_plan;
 
@@ -11,10 +11,6 @@ void (*tile_watch)(RoleName name, int64_t rows, int64_t panels, const void *w);
 
 static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {
     return (float)format_value((Format)role->layout.weights, panel, k, (int)column);
-}
-
-static float input_at(const Role *role, const uint8_t *row, int64_t k) {
-    return role->input == FORM_BF16 ? bf16_to_float(((const uint16_t *)row)[k]) : ((const float *)row)[k];
 }
 
 static void watched(RoleName name, int64_t rows, int64_t panels, const void *w) {
@@ -31,7 +27,7 @@ static void tile_plain(const Role *role, int64_t rows, int64_t panels, const voi
             const uint8_t *panel = (const uint8_t *)w + column / PANEL_COLUMNS * role->layout.panel_bytes;
             float sum = adds ? out[r * TILE_STRIDE + column] : 0;
             for (int64_t k = 0; k < role->layout.depth_padded; k++) {
-                sum = __builtin_fmaf(input_at(role, row, k), weight_at(role, panel, k, column % PANEL_COLUMNS), sum);
+                sum = __builtin_fmaf(form_value(role, row, k), weight_at(role, panel, k, column % PANEL_COLUMNS), sum);
             }
             out[r * TILE_STRIDE + column] = sum;
         }

@@ -18,6 +18,11 @@
 
 // --- importances -------------------------------------------------------------------------------------------------------------
 
+// How far an importance may be off: it is computed in double, exact to far less than 2^-44 here, and rounded to float once.
+static double rounded_once(double exact) {
+    return exact * 0x1.00001p-24 + 0x1p-126;  // Check asks for less than a tolerance, of 0 too
+}
+
 // "The movie was incredibly inspiring.": importances .3 .3 .3 .7 .7. The mean of these two heads gives each word just that as its
 // largest column entry; the heads alone do not.
 START_TEST(the_example_sentence) {
@@ -32,19 +37,20 @@ START_TEST(the_example_sentence) {
                                                       {0.10f, 0.00f, 0.10f, 0.00f, 0.80f},
                                                       {0.20f, 0.20f, 0.20f, 0.20f, 0.20f},
                                                       {0.30f, 0.00f, 0.00f, 0.70f, 0.00f}}};
-    static const float expected[WORDS] = {0.3f, 0.3f, 0.3f, 0.7f, 0.7f};
+    static const double expected[WORDS] = {0.3, 0.3, 0.3, 0.7, 0.7};
+    const double half_unit = 0x1p-25;  // an entry is off by at most this, and so is a mean of entries
     static const int k[WORDS] = {3, 3, 3, 6, 6}, capped[WORDS] = {3, 3, 3, 4, 4};
     Layer layer = {.experts = 8, .top_k = 8, .k_min = 1}, narrow = {.experts = 8, .top_k = 4, .k_min = 1};
     float found[WORDS];
     ck_assert_int_eq(importance_from_attention(**attention, 2, WORDS, WORDS, IMPORTANCE_RECEIVE_MAX, found), LIBRARY_OK);
     for (int t = 0; t < WORDS; t++) {
-        ck_assert_float_eq_tol(found[t], expected[t], 1e-6f);
+        ck_assert_double_eq_tol((double)found[t], expected[t], half_unit + rounded_once(expected[t]));
         ck_assert_int_eq(importance_to_k(&layer, found[t]), k[t]);
         ck_assert_int_eq(importance_to_k(&narrow, found[t]), capped[t]);
     }
     ck_assert_int_eq(importance_from_attention(**attention, 2, WORDS, WORDS, IMPORTANCE_RECEIVE_SUM, found), LIBRARY_OK);
     ck_assert_float_eq(found[0], 1);  // 1.0 + ..., clamped
-    ck_assert_float_eq_tol(found[4], 0.95f, 1e-6f);
+    ck_assert_double_eq_tol((double)found[4], 0.95, WORDS * half_unit + rounded_once(0.95));
 }
 END_TEST
 
@@ -68,7 +74,8 @@ START_TEST(recorded_attention) {
     float *found = calloc((size_t)tokens, sizeof *found), *wanted = expected.data;
     ck_assert_int_eq(importance_from_attention(attention.data, heads, tokens, tokens, _i, found), LIBRARY_OK);
     for (int64_t t = 0; t < tokens; t++) {
-        ck_assert_float_eq_tol(found[t], wanted[t], 1e-7f);
+        ck_assert_double_eq_tol((double)found[t], (double)wanted[t],
+                                2 * rounded_once((double)wanted[t]));  // NumPy rounds to float, too
     }
     free(found);
     npy_free(&attention);
@@ -100,7 +107,7 @@ START_TEST(attention_of_any_shape) {
                 sum += mean;
             }
             double expected = rule != IMPORTANCE_RECEIVE_SUM ? most : sum < 1 ? sum : 1;
-            ck_assert_float_eq_tol(found[a], (float)expected, 1e-6f);
+            ck_assert_double_eq_tol((double)found[a], expected, rounded_once(expected));
         }
     }
     free(attention);
@@ -241,7 +248,10 @@ START_TEST(importances_agree_with_pytorch) {
     float *attention = floats_of(values, shape[0] * shape[1] * shape[2]), found[64];
     ck_assert_int_eq(importance_from_attention(attention, shape[0], shape[1], shape[2], _i, found), LIBRARY_OK);
     for (int64_t i = 0; i < length[0]; i++) {
-        ck_assert_double_eq_tol((double)found[i], expected[i] < 1 ? expected[i] : 1, 1e-6);
+        // PyTorch adds up floats: over heads, then over queries or keys
+        double roundings = (double)(shape[0] + (shape[1] > shape[2] ? shape[1] : shape[2])),
+               due = expected[i] < 1 ? expected[i] : 1;
+        ck_assert_double_eq_tol((double)found[i], due, roundings * 0x1.00001p-24 * due);
     }
     free(values);
     free(expected);

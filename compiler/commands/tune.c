@@ -68,7 +68,7 @@ static const struct argp_option option_table[] = {
     {"start", OPTION_START, "default|worst", 0, "Where the search begins: worst shows whether it recovers", 0},
     {"method", OPTION_METHOD, "race|random|model", 0, "race (default); random and model are what race is compared with", 0},
     {"wisdom", OPTION_WISDOM, "FILE|none", 0,
-     "File of wisdom that is read first and that keeps the result (default: yours); none: neither", 0},
+     "File of wisdom that is read first and keeps the result (default: yours); none: nothing is read or kept", 0},
     {"topology", OPTION_TOPOLOGY, "FILE.xml|TEXT", 0,
      "Predict for another machine, without measuring: hwloc's XML or its synthetic description", 0},
     {"report", OPTION_REPORT, "DIR", 0, "Write a page that shows why the winner won (DIR/index.html) and its plots", 0},

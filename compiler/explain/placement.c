@@ -100,11 +100,14 @@ static void explain_reason(const Explanation *e, int recommended, FILE *stream) 
         fprintf(stream, "; down has %lld panels to give to threads.", (long long)e->plan->roles[ROLE_DOWN].layout.panels);
     }
     if (all.slow && recommended <= all.own) {
-        fprintf(stream, " The slower cores (%d) would be waited for: down gives every thread as many columns.", all.slow);
+        fprintf(stream,
+                " The other cores would wait for the slower ones (%d), because down gives every thread the same number of columns.",
+                all.slow);
     }
     if (all.slow && recommended > all.own + all.slow) {
         fprintf(stream,
-                " The threads of one fast core have as much each as a slower core: equal shares of the columns take equal time.");
+                " A thread of a fast core that runs several is about as fast as a slower core, so that equal shares of the "
+                "columns take equal time.");
     }
     if (all.siblings && recommended <= all.own + all.slow) {
         fprintf(stream, " Further hardware threads of a core (%d) share its arithmetic units and its way to memory.", all.siblings);

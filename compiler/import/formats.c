@@ -5,13 +5,9 @@
 #include "read.h"
 
 Format import_format(int asked, const char *dtype) {
-    static const struct {
-        const char *dtype;
-        Format format;
-    } kept[] = {{"BF16", FORMAT_BF16}, {"F16", FORMAT_FP16}, {"F8_E4M3", FORMAT_FP8_E4M3}};
-    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
-        if (asked < 0 && !strcmp(dtype ? dtype : "BF16", kept[i].dtype)) {
-            return kept[i].format;
+    for (Format f = 0; asked < 0 && f < FORMAT_COUNT; f++) {
+        if (format_facts[f].dtype && !strcmp(dtype ? dtype : "BF16", format_facts[f].dtype)) {
+            return f;
         }
     }
     return asked < 0 ? FORMAT_FP32 : (Format)asked;

@@ -36,9 +36,7 @@ static void print_table(const Torch *torch) {
         print_text(torch, source->pattern);
         fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", tensor_rows_names[source->rows],
                 source->encoding == ENCODING_MXFP4 ? "mxfp4" : tensor_order_names[source->order], TORCH_NUMBER(source->add),
-                format == FORMAT_BF16   ? "bfloat16"
-                : format == FORMAT_FP16 ? "float16"
-                                        : "float32");
+                format_facts[format].torch ? format_facts[format].torch : "float32");
     }
     torch_line(torch, 1, "}");
     torch_line(torch, 0, "%s", "");
