@@ -81,9 +81,10 @@ static Status refuse_element(const Kind *kind, Tensor tensor, int64_t instance, 
     int64_t row = position / shape.columns, column = position % shape.columns;
     char what[128];
     const SafetensorsEntry *entry = pieces[tell_fault(&source, shape.format, row, column, what, sizeof what)];
-    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s row %lld, column %lld",
+    const char *way_out = isfinite(packed_source_get(&source, row, column)) ? "; weights of format fp32 hold it" : "";
+    return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s %lld of layer '%s.%lld') has %s row %lld, column %lld%s",
                        entry->file, entry->name, layer_tensor_key(tensor), (long long)matrix, kind->name, (long long)instance, what,
-                       (long long)row, (long long)column);
+                       (long long)row, (long long)column, way_out);
 }
 
 // Packs all matrices of a tensor; returns the first that cannot be packed, or INT64_MAX.

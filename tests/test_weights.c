@@ -356,7 +356,8 @@ START_TEST(refuses_what_is_not_finite) {
                      "(norm 0 of layer 'moe.0') has an infinity at row 15, column 0");
         ck_assert_int_eq(pack_with(&kind, &store, name, index - 1, infinity, size, error), LIBRARY_OK);  // in a row of nobody's
         if (i == 2) {
-            refused_with(&kind, &store, name, index, &numbers[2], 4, "has a value beyond bf16's range at row 4, column 3");
+            refused_with(&kind, &store, name, index, &numbers[2], 4,
+                         "has a value beyond bf16's range at row 4, column 3; weights of format fp32 hold it");
             ck_assert_int_eq(pack_with(&kind, &store, name, index, &numbers[3], 4, error), LIBRARY_OK);
             Kind wide = kind;
             wide.plan.layer.weights = FORMAT_FP32;

@@ -41,13 +41,15 @@ static bool is_listed(const json_t *modules, const char *tensor) {
     return false;
 }
 
+static const char *const kept_lists[] = {"modules_to_not_convert", "ignored_layers"};
+enum { KEPT_LISTS = sizeof kept_lists / sizeof *kept_lists };
+
 bool import_quantisation_fp8(const ImportConfig *config, const char *tensor) {
-    static const char *const lists[] = {"modules_to_not_convert", "ignored_layers"};
     const json_t *object = quantisation_object(config);
     const char *method = import_quantisation(config);
     bool listed = false;
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
-        listed |= is_listed(json_object_get(object, lists[i]), tensor);
+    for (int i = 0; i < KEPT_LISTS; i++) {
+        listed |= is_listed(json_object_get(object, kept_lists[i]), tensor);
     }
     return method && !strcmp(method, fp8_method) && !listed;
 }
@@ -108,6 +110,30 @@ static void remark_quantisation(const char *method, const char *reason, bool rea
     }
 }
 
+// Whether a value is missing, null or of the type that is wanted; reports any other value.
+static bool is_typed(const ImportConfig *place, const char *name, const json_t *value, json_type type, const char *wanted) {
+    if (!value || json_is_null(value) || json_typeof(value) == type) {
+        return true;
+    }
+    char found[SPEC_TEXT_BYTES];
+    spec_describe(value, found);
+    import_error(place, quantisation_key, "%s must be %s, found %s; correct or remove it", name, wanted, found);
+    return false;
+}
+
+// Of another type, the object or a list in it would count as missing: experts of fp8 would be described as bf16, or modules that
+// stay what they are as fp8.
+static bool is_well_formed(const ImportConfig *place, const json_t *holder) {
+    const json_t *object = json_object_get(holder, quantisation_key);
+    bool right = is_typed(place, quantisation_key, object, JSON_OBJECT, "an object such as {\"quant_method\": \"fp8\"}");
+    for (int i = 0; i < KEPT_LISTS; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.%s", quantisation_key, kept_lists[i]);
+        right &= is_typed(place, name, json_object_get(object, kept_lists[i]), JSON_ARRAY, "a list of modules' names");
+    }
+    return right;
+}
+
 bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
                                const ImportStored *stored, bool refuse, FILE *remarks) {
     const json_t *object = quantisation_object(config);
@@ -119,6 +145,11 @@ bool import_quantisation_check(const ImportConfig *config, const ImportFamily *f
     ImportConfig place = *config;
     if (!json_object_size(json_object_get(config->object, quantisation_key))) {
         place.section = NULL;  // a multimodal model's own
+    }
+    ImportConfig whole = *config;
+    whole.section = NULL;
+    if (!is_well_formed(&whole, config->root) || (config->object != config->root && !is_well_formed(config, config->object))) {
+        return false;
     }
     if (!readable && refuse) {
         import_error(
