@@ -99,6 +99,15 @@ static void bind_worker(Library *library, int thread) {
     library->bound[thread] = self;
 }
 
+// Those that were ended since they were bound.
+static void forget_ended_workers(Library *library) {
+    int32_t now = __atomic_load_n(&pauses, __ATOMIC_RELAXED);
+    if (library->bound_pauses != now) {
+        memset(library->bound, 0, (size_t)library->threads * sizeof *library->bound);
+        library->bound_pauses = now;
+    }
+}
+
 void team_run(Library *library, int64_t kind, Call *call) {
     LayerForward *forward = library->forwards[kind];
     int wanted = library->threads_given ? 0 : library->kinds[kind].plan.schedule.threads;
@@ -107,10 +116,8 @@ void team_run(Library *library, int64_t kind, Call *call) {
         run_thread(forward, call, 0, 1);
         return;
     }
-    int32_t now = __atomic_load_n(&pauses, __ATOMIC_RELAXED);
-    if (library->bind && library->bound_pauses != now) {
-        memset(library->bound, 0, (size_t)library->threads * sizeof *library->bound);
-        library->bound_pauses = now;
+    if (library->bind) {
+        forget_ended_workers(library);
     }
 #pragma omp parallel num_threads(threads)
     {

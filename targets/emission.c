@@ -79,15 +79,6 @@ void emission_keep(Emission *e, Step *s, int first, int count, LLVMValueRef *w, 
     }
 }
 
-LLVMValueRef emission_part(Emission *e, LLVMValueRef vector, int part, int lanes) {
-    LLVMValueRef indices[64];
-    for (int i = 0; i < lanes; i++) {
-        indices[i] = LLVMConstInt(e->i32, (unsigned long long)(part * lanes + i), false);
-    }
-    return LLVMBuildShuffleVector(e->builder, vector, LLVMGetPoison(LLVMTypeOf(vector)), LLVMConstVector(indices, (unsigned)lanes),
-                                  "");
-}
-
 // Without an instruction for it: sign, exponent and fraction at fp32's places are 2^-112 of the value, subnormal numbers included.
 LLVMValueRef emission_half_to_float(Emission *e, LLVMValueRef halves) {
     unsigned lanes = LLVMGetVectorSize(LLVMTypeOf(halves));

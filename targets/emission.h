@@ -72,8 +72,6 @@ void emission_keep(Emission *emission, Step *step, int first, int count, LLVMVal
 // `count` vectors from vector `first` on. LLVM's scheduler otherwise moves multiply-adds behind the decoding of later weights,
 // which then spills the sums.
 void emission_settle(Emission *emission, Step *step, int first, int count);
-// Lanes [part * lanes, (part + 1) * lanes) of a vector.
-LLVMValueRef emission_part(Emission *emission, LLVMValueRef vector, int part, int lanes);
 // <n x half> as <n x i16> to <n x float>, exact; of infinities and NaN, which packing refuses, nothing is promised.
 LLVMValueRef emission_half_to_float(Emission *emission, LLVMValueRef halves);
 LLVMValueRef emission_address(Emission *emission, LLVMValueRef base, int64_t offset);
