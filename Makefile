@@ -28,7 +28,7 @@ LLVM_LIBS   := $(if $(LLVM_CONFIG),$(shell $(LLVM_CONFIG) --link-shared --libfil
 LIBS         = $(LLVM_LIBS) -lhwloc -ljansson -lzip -lelf -lm -ldl
 DEFINES      = -DCATENA_VERSION='"$(VERSION)"' -DCATENA_LLD='"$(LLD)"' -DCATENA_LLVM_MAJOR=$(LLVM_MAJOR) -DCATENA_NATIVE
 
-COMPILER  := $(wildcard compiler/*/*.c)
+COMPILER  := $(wildcard compiler/*/*.c compiler/*/*/*.c)
 TARGETS   := $(wildcard targets/*.c)
 RUNTIME   := $(filter-out runtime/entry.c,$(wildcard runtime/*.c))
 SKELETON  := templates/forward.c
@@ -153,7 +153,7 @@ install: all
 		>$(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/catena.pc
 
-SOURCES := $(wildcard $(foreach folder,compiler compiler/* templates templates/* targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
+SOURCES := $(wildcard $(foreach folder,compiler compiler/* compiler/*/* templates templates/* targets runtime tests examples examples/peers,$(folder)/*.c $(folder)/*.h))
 
 format:
 	@$(CLANG_FORMAT) -i $(SOURCES)

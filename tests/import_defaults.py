@@ -21,8 +21,8 @@ TYPES = (
     " glm4_moe dots1 ernie4_5_moe gpt_oss llama4_text phimoe granitemoe granitemoeshared jamba dbrx hunyuan_v1_moe lfm2_moe"
     " longcat_flash switch_transformers cohere2_moe"
 )
-table = pathlib.Path(__file__).parent.parent / "compiler" / "compiler/import/families.c"
-READ = {word.split(".")[0] for text in re.findall(r'"([a-z0-9_. ]+)"', table.read_text()) for word in text.split()}
+rows = "".join(file.read_text() for file in (pathlib.Path(__file__).parent.parent / "compiler/import/families").glob("*.[ch]"))
+READ = {word.split(".")[0] for text in re.findall(r'"([a-z0-9_. ]+)"', rows) for word in text.split()}
 
 cases = []
 for model_type in TYPES.split():

@@ -39,6 +39,7 @@ static const Arrows arrows[] = {
      "compiler/wisdom"},
     {"compiler/pytorch", "runtime compiler/base"},
     {"compiler/import", "templates runtime compiler/base compiler/description compiler/plan compiler/pytorch"},
+    {"compiler/import/families", "compiler/import"},
     {"compiler/print", "templates templates/routers compiler/description"},
     {"compiler/explain",
      "templates targets compiler/base compiler/description compiler/machine compiler/plan compiler/measure compiler/wisdom"},

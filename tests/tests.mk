@@ -68,7 +68,7 @@ torch_SOURCES       := tests/archive.c $(wildcard compiler/pytorch/*.c) compiler
 torch_LIBS          := -lzip
 torch_SEEDS         := tests/data/torch
 torch_LENGTH        := 16384
-import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import/*.c runtime/weights*.c runtime/packed*.c) \
+import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import/*.c compiler/import/*/*.c runtime/weights*.c runtime/packed*.c) \
 	compiler/base/temporary.c runtime/safetensors.c)
 import_LIBS         := $(torch_LIBS) $(plan_LIBS)
 import_SEEDS         = $(BUILD)/seeds_import
@@ -79,7 +79,7 @@ wisdom_LIBS         := $(LLVM_CFLAGS)  # the version that entries are compared w
 wisdom_SEEDS        := tests/data/wisdom
 wisdom_LENGTH       := 16384
 
-$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*/*.h runtime/*.h templates/*.h templates/*/*.h)
+$(BUILD)/fuzz_%: tests/fuzz_%.c $(NATIVE) $(wildcard compiler/*/*.h compiler/*/*/*.h runtime/*.h templates/*.h templates/*/*.h)
 	$(CLANG) $(FUZZ_FLAGS) -DRUNTIME_SAFETENSORS=1 -o $@ $< $($*_SOURCES) $($*_LIBS) -ljansson -lelf -lm
 
 # A library's description and its plan.

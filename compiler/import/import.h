@@ -1,6 +1,6 @@
 // From a model's own configuration (Hugging Face's config.json) to the description of its sparse layers.
 //
-// families.c is the table of the models that are known. Weights stay where they are: the description names the checkpoint's
+// families/ holds the table of the models that are known. Weights stay where they are: the description names the checkpoint's
 // tensors.
 #ifndef CATENA_IMPORT_H
 #define CATENA_IMPORT_H

@@ -1,6 +1,6 @@
 // Inside of import: shared by the files of this folder.
 //
-// Data flows one way: config.json (config.c) and a row of the table (families.c) -> values, one per setting (values.c) -> runs of
+// Data flows one way: config.json (config.c) and a row of the table (families/) -> values, one per setting (values.c) -> runs of
 // sparse layers (layers.c) -> JSON with the names of tensors (tensors.c) -> text (text.c).
 #ifndef CATENA_IMPORT_READ_H
 #define CATENA_IMPORT_READ_H

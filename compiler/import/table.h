@@ -1,4 +1,4 @@
-// How rows of the table of models are written (families.c, megatron.c).
+// How rows of the table of models are written (families/, megatron.c).
 #ifndef CATENA_IMPORT_TABLE_H
 #define CATENA_IMPORT_TABLE_H
 

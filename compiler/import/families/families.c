@@ -1,0 +1,45 @@
+// The list of all models that import knows, and the layouts that several of them have.
+#include "row.h"
+
+const ImportLayout layout_projections = {ONE_BY_ONE("gate_proj", "up_proj", "down_proj")};
+const ImportLayout layout_numbered = {ONE_BY_ONE("w1", "w3", "w2")};
+const ImportLayout layout_stacked = {STACKED(ORDER_OUT_IN)};
+const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
+
+// X(family): a row named family_FAMILY in one of the files of this folder.
+#define FAMILY_LIST(X) \
+    X(coe) \
+    X(remoe) \
+    X(da_moe) \
+    X(mixtral) \
+    X(minimax) \
+    X(minimax_m2) \
+    X(olmoe) \
+    X(qwen2_moe) \
+    X(qwen3_moe) \
+    X(qwen3_vl_moe) \
+    X(qwen3_next) \
+    X(qwen3_5_moe) \
+    X(deepseek_v2) \
+    X(deepseek_v3) \
+    X(glm4_moe) \
+    X(dots1) \
+    X(ernie4_5_moe) \
+    X(gpt_oss) \
+    X(llama4) \
+    X(phimoe) \
+    X(granitemoe) \
+    X(granitemoeshared) \
+    X(jamba) \
+    X(dbrx) \
+    X(hunyuan) \
+    X(lfm2_moe) \
+    X(longcat_flash) \
+    X(switch_encoder) \
+    X(cohere2_moe)
+
+#define FAMILY_DECLARATION(name) extern const ImportFamily family_##name;
+FAMILY_LIST(FAMILY_DECLARATION)
+
+#define FAMILY_ADDRESS(name) &family_##name,
+const ImportFamily *const import_families[] = {FAMILY_LIST(FAMILY_ADDRESS) NULL};

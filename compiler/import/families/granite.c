@@ -1,0 +1,34 @@
+// The Granite models.
+#include "row.h"
+
+static const ImportLayout granite = {.tensors = {PART(TENSOR_GATE, "@input_linear.weight", ROWS_FIRST_HALF, ORDER_OUT_IN),
+                                                 PART(TENSOR_UP, "@input_linear.weight", ROWS_SECOND_HALF, ORDER_OUT_IN),
+                                                 PLAIN(TENSOR_DOWN, "@output_linear.weight")}};
+
+#define GRANITE \
+    SIZES(4096, 32), RMS(1e-6), OUTER, SCORE("softmax"), [SETTING_RANK] = WORD("logit"), TOP_K(2), NORMALIZED(0), \
+                                                         EXPERTS(LOCAL_EXPERTS, 8), WIDTH("intermediate_size", 11008), \
+                                                         HIDDEN_ACT, [SETTING_MULTIPLIER] = KEY("residual_multiplier", 1)
+
+const ImportFamily family_granitemoe = {
+    .name = "GraniteMoE",
+    .model_types = "granitemoe",
+    .architectures = "GraniteMoeForCausalLM",
+    .rules = {GRANITE},
+    .block = "block_sparse_moe.",
+    .layouts = {&granite},
+    .tensors = {POST_NORM, ROUTER("@router.layer")},
+};
+
+const ImportFamily family_granitemoeshared = {
+    .name = "GraniteMoE with a shared expert",
+    .model_types = "granitemoeshared",
+    .architectures = "GraniteMoeSharedForCausalLM",
+    .rules = {GRANITE, [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("shared_intermediate_size", 0)},
+    .block = "block_sparse_moe.",
+    .layouts = {&granite},
+    .tensors = {POST_NORM, ROUTER("@router.layer"),
+                PART(TENSOR_SHARED_GATE, "shared_mlp.input_linear.weight", ROWS_FIRST_HALF, ORDER_OUT_IN),
+                PART(TENSOR_SHARED_UP, "shared_mlp.input_linear.weight", ROWS_SECOND_HALF, ORDER_OUT_IN),
+                PLAIN(TENSOR_SHARED_DOWN, "shared_mlp.output_linear.weight")},
+};

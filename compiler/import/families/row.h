@@ -1,0 +1,70 @@
+// What rows of different files have in common. A row says how to recognise a model, where its configuration keeps the numbers, and
+// where its checkpoints keep the tensors.
+//
+// Sources: transformers 5.23, models/*/configuration_*.py (names and defaults), modeling_*.py (what is computed) and
+// conversion_mapping.py (names on disk); CoE's own code for CoE (github.com/ZihanWang314/CoE).
+#ifndef CATENA_IMPORT_FAMILIES_ROW_H
+#define CATENA_IMPORT_FAMILIES_ROW_H
+
+#include "compiler/import/table.h"
+
+// --- rules ---
+
+// What most decoders have in common: hidden size, layers, RMS norm after attention, residual around the block.
+#define SIZES(hidden, layers) [SETTING_HIDDEN] = KEY("hidden_size", hidden), [SETTING_LAYERS] = KEY("num_hidden_layers", layers)
+#define NORM_KIND(kind, name, eps) [SETTING_NORM] = WORD(kind), [SETTING_NORM_EPS] = KEY(name, eps)
+#define RMS(eps) NORM_KIND("rms", "rms_norm_eps", eps)
+#define OUTER [SETTING_OUTER] = FIXED(1)
+#define EXPERTS(names, value) [SETTING_EXPERTS] = KEY(names, value)
+#define TOP_K(value) [SETTING_K] = KEY("num_experts_per_tok", value)
+#define WIDTH(name, value) [SETTING_INTERMEDIATE] = KEY(name, value)
+#define HIDDEN_ACT [SETTING_ACTIVATION] = KEY_WORD("hidden_act", "silu")
+#define SCORE(text) [SETTING_SCORE] = WORD(text)
+// Weights divided by their sum: always, or as the config says.
+#define NORMALIZED(eps) [SETTING_NORMALIZE] = FIXED(1), [SETTING_NORMALIZE_EPS] = FIXED(eps)
+#define NORM_TOPK(value, eps) [SETTING_NORMALIZE] = KEY("norm_topk_prob", value), [SETTING_NORMALIZE_EPS] = FIXED(eps)
+#define SCALE(value) [SETTING_SCALE] = KEY("routed_scaling_factor", value)
+#define FIRST_DENSE(value) [SETTING_FIRST] = NULLABLE("first_k_dense_replace", value)
+// moe_layer_freq: in DeepSeek's own code; transformers has no other value than 1.
+#define FREQUENCY [SETTING_STEP] = KEY("moe_layer_freq", 1), [SETTING_PHASE] = FIXED(0)
+#define DEEPSEEK_GROUPS(groups, top) \
+    [SETTING_GROUPS] = NULLABLE("n_group", groups), [SETTING_TOP_GROUPS] = NULLABLE("topk_group", top), \
+    [SETTING_GROUP_SCORE] = WORD("top2_sum")
+#define NOAUX_TC .expectations = {{"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}}
+
+#define QWEN_EXPERTS "num_experts num_local_experts"
+#define LOCAL_EXPERTS "num_local_experts num_experts"
+#define ROUTED_EXPERTS "n_routed_experts num_local_experts num_experts"
+
+// --- names of tensors ---
+
+#define NORM(name_) PLAIN(TENSOR_NORM, name_ ".weight")
+#define POST_NORM NORM("post_attention_layernorm")
+// Norms that store their weight minus one.
+#define CENTRED_NORM {.tensor = TENSOR_NORM, .name = "post_attention_layernorm.weight", .add = 1}
+#define ROUTER(name_) PLAIN(TENSOR_ROUTER, name_ ".weight")
+#define CLASSIFIER ROUTER("@router.classifier"), PLAIN(TENSOR_ROUTER_BIAS, "@router.classifier.bias")
+#define CORRECTION(name_) PLAIN(TENSOR_CORRECTION, name_)
+#define SHARED(name_) \
+    PLAIN(TENSOR_SHARED_GATE, name_ ".gate_proj.weight"), PLAIN(TENSOR_SHARED_UP, name_ ".up_proj.weight"), \
+        PLAIN(TENSOR_SHARED_DOWN, name_ ".down_proj.weight")
+#define DEEPSEEK_TENSORS POST_NORM, ROUTER("@gate"), SHARED("@shared_experts")
+#define DEEPSEEK_CORRECTION CORRECTION("@gate.e_score_correction_bias")
+
+// --- how the matrices of experts lie ---
+
+#define ONE_BY_ONE(gate, up, down) \
+    .tensors = {PLAIN(TENSOR_GATE, "@experts.{expert}." gate ".weight"), PLAIN(TENSOR_UP, "@experts.{expert}." up ".weight"), \
+                PLAIN(TENSOR_DOWN, "@experts.{expert}." down ".weight")}
+#define STACKED(order) \
+    .tensors = {PART(TENSOR_GATE, "@experts.gate_up_proj", ROWS_FIRST_HALF, order), \
+                PART(TENSOR_UP, "@experts.gate_up_proj", ROWS_SECOND_HALF, order), \
+                PART(TENSOR_DOWN, "@experts.down_proj", ROWS_ALL, order)}
+
+extern const ImportLayout layout_projections, layout_numbered;
+extern const ImportLayout layout_stacked, layout_stacked_in_out;  // the former: as transformers 5 holds them in memory
+
+#define MLP .block = "mlp.", .layouts = {&layout_projections, &layout_stacked}
+#define BLOCK_SPARSE_MOE .block = "block_sparse_moe.", .layouts = {&layout_numbered}
+
+#endif
