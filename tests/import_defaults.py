@@ -24,10 +24,16 @@ TYPES = (
 rows = "".join(file.read_text() for file in (pathlib.Path(__file__).parent.parent / "compiler/import/families").glob("*.[ch]"))
 READ = {word.split(".")[0] for text in re.findall(r'"([a-z0-9_. ]+)"', rows) for word in text.split()}
 
-cases = []
-for model_type in TYPES.split():
-    given = NEEDED.get(model_type, {})
-    full = CONFIG_MAPPING[model_type](**given).to_dict()
-    full = {key: value for key, value in sorted(full.items()) if key in READ}
-    cases.append({"model_type": model_type, "given": given, "full": full})
-print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
+
+def main():
+    cases = []
+    for model_type in TYPES.split():
+        given = NEEDED.get(model_type, {})
+        full = CONFIG_MAPPING[model_type](**given).to_dict()
+        full = {key: value for key, value in sorted(full.items()) if key in READ}
+        cases.append({"model_type": model_type, "given": given, "full": full})
+    print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")
+
+
+if __name__ == "__main__":
+    main()

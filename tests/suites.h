@@ -13,6 +13,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(cli, NATIVE_AND_SANITIZED) \
     X(compile, NATIVE) \
     X(import, NATIVE_AND_SANITIZED) \
+    X(import_evidence, NATIVE_AND_SANITIZED) \
     X(import_quantised, NATIVE_AND_SANITIZED) \
     X(recall, NATIVE) \
     X(tune, NATIVE) \

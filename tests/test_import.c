@@ -10,79 +10,12 @@
 #include "available.h"
 #include "compiler/commands/command.h"
 #include "compiler/description/model.h"
-#include "compiler/import/import.h"
 #include "compiler/import/read.h"
+#include "importing.h"
 #include "shell.h"
 #include "suites.h"
 
 static const char golden[] = "tests/golden";
-
-// --- helpers -----------------------------------------------------------------------------------------------------------------
-
-// What one import gave; freed by release.
-typedef struct Result {
-    char *text, *remarks, *summary;
-    Diagnostics diagnostics;
-    json_t *description;
-} Result;
-
-static Result import_path(const char *path) {
-    Result result = {0};
-    size_t sizes[2];
-    FILE *remarks = open_memstream(&result.remarks, &sizes[0]), *summary = open_memstream(&result.summary, &sizes[1]);
-    ImportOptions options = IMPORT_DEFAULTS;
-    options.remarks = remarks;
-    options.summary = summary;
-    Import *import = import_open(path, &options, &result.diagnostics);
-    result.text = import ? strdup(import_result(import)->description) : NULL;
-    import_close(import);
-    fclose(remarks);
-    fclose(summary);
-    result.description = result.text ? json_loads(result.text, 0, NULL) : NULL;
-    ck_assert_msg(!result.text == (result.diagnostics.count > 0), "a result or a reason, not both or neither");
-    return result;
-}
-
-static void release(Result *result) {
-    json_decref(result->description);
-    free(result->text);
-    free(result->remarks);
-    free(result->summary);
-    diagnostics_free(&result->diagnostics);
-}
-
-// Imports a configuration that has no checkpoint.
-static Result import_config(const char *config) {
-    char path[SHELL_PATH_BYTES + 16];
-    shell_write_file("$D/config.json", config, strlen(config));
-    snprintf(path, sizeof path, "%s/config.json", shell_folder());
-    return import_path(path);
-}
-
-// A value by its path: "layers.0.router.k".
-static const json_t *find(const json_t *value, const char *path) {
-    char copy[256], *rest = copy, *step;
-    snprintf(copy, sizeof copy, "%s", path);
-    while (value && (step = strsep(&rest, "."))) {
-        value = json_is_array(value) ? json_array_get(value, (size_t)atoi(step)) : json_object_get(value, step);
-    }
-    return value;
-}
-
-static void expect_value(const Result *result, const char *path, const char *wanted) {
-    ck_assert_msg(result->description, "%s: %s", path, result->diagnostics.text);
-    json_t *value = json_loads(wanted, JSON_DECODE_ANY, NULL);
-    const json_t *found = find(result->description, path);
-    bool same = json_is_number(value) ? found && json_number_value(found) == json_number_value(value)
-                : json_is_null(value) ? !found
-                                      : json_equal(found, value);
-    ck_assert_msg(same, "%s is not %s in\n%s", path, wanted, result->text);
-    json_decref(value);
-}
-
-static void expect_words(const char *text, const char *words) {
-    ck_assert_msg(text && strstr(text, words), "'%s' has no '%s'", text ? text : "", words);
-}
 
 // --- golden checkpoints ------------------------------------------------------------------------------------------------------
 
@@ -99,16 +32,16 @@ static int is_checkpoint(const struct dirent *entry) {
 START_TEST(imports_golden_checkpoints) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", golden, folders[_i]->d_name);
-    Result result = import_path(path);
+    Imported result = importing_path(path);
     ck_assert_msg(result.text, "%s", result.diagnostics.text);
     Diagnostics diagnostics = {0};
     Model *model = model_read_text(result.text, strlen(result.text), path, &diagnostics);
     ck_assert_msg(model, "%s", diagnostics.text);
-    expect_words(result.summary, "every tensor is there");
+    importing_words(result.summary, "every tensor is there");
     ck_assert_str_eq(model->name, folders[_i]->d_name);
     model_free(model);
     diagnostics_free(&diagnostics);
-    release(&result);
+    importing_free(&result);
 }
 END_TEST
 
@@ -184,9 +117,9 @@ enum { FIELDS = sizeof fields / sizeof *fields };
 START_TEST(describes_golden_checkpoints) {
     char path[512];
     snprintf(path, sizeof path, "%s/%s", golden, fields[_i].folder);
-    Result result = import_path(path);
-    expect_value(&result, fields[_i].path, fields[_i].value);
-    release(&result);
+    Imported result = importing_path(path);
+    importing_value(&result, fields[_i].path, fields[_i].value);
+    importing_free(&result);
 }
 END_TEST
 
@@ -209,7 +142,8 @@ static const struct {
      "{\"name\": \"model.language_model.layers.{layer}.mlp.experts.down_proj\", \"order\": \"in_out\"}"},
     // names of keys
     {MIXTRAL(", \"num_experts\": 12"), "layers.0.experts.count", "12"},
-    {MIXTRAL(", \"num_local_experts\": 6, \"num_experts\": 12"), "layers.0.experts.count", "6"},
+    {MIXTRAL(", \"num_local_experts\": 6, \"num_experts\": 12"), "layers.0.experts.count",
+     "12"},  // in transformers num_experts is an alias, which wins
     // dtype
     {MIXTRAL(", \"dtype\": \"bfloat16\""), "layers.0.weights", "\"bf16\""},
     {MIXTRAL(", \"torch_dtype\": \"float16\""), "layers.0.weights", "\"fp16\""},
@@ -268,9 +202,9 @@ static const struct {
 enum { CONFIGS = sizeof configs / sizeof *configs };
 
 START_TEST(describes_configurations) {
-    Result result = import_config(configs[_i].config);
-    expect_value(&result, configs[_i].path, configs[_i].value);
-    release(&result);
+    Imported result = importing_config(configs[_i].config);
+    importing_value(&result, configs[_i].path, configs[_i].value);
+    importing_free(&result);
 }
 END_TEST
 
@@ -279,27 +213,27 @@ static void expect_activation(const char *name, int activation, double slope) {
     snprintf(config, sizeof config, MIXTRAL(", \"hidden_act\": \"%s\""), name);
     snprintf(wanted, sizeof wanted, "\"%s\"", activation_names[activation]);
     snprintf(wanted_slope, sizeof wanted_slope, "%.17g", slope);
-    Result result = import_config(config);
-    expect_value(&result, "layers.0.experts.activation", wanted);
-    expect_value(&result, "layers.0.experts.slope", slope != 1 ? wanted_slope : "null");
-    release(&result);
+    Imported result = importing_config(config);
+    importing_value(&result, "layers.0.experts.activation", wanted);
+    importing_value(&result, "layers.0.experts.slope", slope != 1 ? wanted_slope : "null");
+    importing_free(&result);
 }
 
 // Every name that an activation's row has leads to it, and who uses another name is told all of them.
 START_TEST(knows_names_of_activations) {
     const ActivationFacts *facts = &activation_facts[_i];
-    Result refused = import_config(MIXTRAL(", \"hidden_act\": \"mish\""));
+    Imported refused = importing_config(MIXTRAL(", \"hidden_act\": \"mish\""));
     for (int i = 0; i < ACTIVATION_CONFIGS; i++) {
         if (facts->configs[i]) {
             expect_activation(facts->configs[i], _i, 1);
-            expect_words(refused.diagnostics.text, facts->configs[i]);
+            importing_words(refused.diagnostics.text, facts->configs[i]);
         }
         if (facts->sloped_configs[i].name) {
             expect_activation(facts->sloped_configs[i].name, _i, facts->sloped_configs[i].slope);
-            expect_words(refused.diagnostics.text, facts->sloped_configs[i].name);
+            importing_words(refused.diagnostics.text, facts->sloped_configs[i].name);
         }
     }
-    release(&refused);
+    importing_free(&refused);
 }
 END_TEST
 
@@ -311,12 +245,12 @@ START_TEST(has_the_defaults_of_transformers) {
     json_object_set(given, "model_type", json_object_get(row, "model_type"));
     json_object_set(json_object_get(row, "full"), "model_type", json_object_get(row, "model_type"));
     char *texts[2] = {json_dumps(given, 0), json_dumps(json_object_get(row, "full"), 0)};
-    Result results[2] = {import_config(texts[0]), import_config(texts[1])};
+    Imported results[2] = {importing_config(texts[0]), importing_config(texts[1])};
     ck_assert_msg(results[0].text && results[1].text, "%s%s", results[0].text ? "" : results[0].diagnostics.text,
                   results[1].text ? "" : results[1].diagnostics.text);
     ck_assert_str_eq(results[0].text, results[1].text);
     for (int i = 0; i < 2; i++) {
-        release(&results[i]);
+        importing_free(&results[i]);
         free(texts[i]);
     }
     json_decref(given);
@@ -358,20 +292,20 @@ static const struct {
 enum { LAYER_RULES = sizeof layer_rules / sizeof *layer_rules };
 
 START_TEST(finds_sparse_layers) {
-    Result result = import_config(layer_rules[_i].config);
+    Imported result = importing_config(layer_rules[_i].config);
     ck_assert_msg(result.text, "%s", result.diagnostics.text);
     char entries[256] = "";
     size_t index, used = 0;
     json_t *entry;
     json_array_foreach(json_object_get(result.description, "layers"), index, entry) {
-        const json_t *count = json_object_get(entry, "count"), *step = find(entry, "checkpoint.layer_step");
+        const json_t *count = json_object_get(entry, "count"), *step = importing_find(entry, "checkpoint.layer_step");
         used += (size_t)snprintf(entries + used, sizeof entries - used, "%s%lld+%lld*%lld", index ? " " : "",
-                                 (long long)json_integer_value(find(entry, "checkpoint.first_layer")),
+                                 (long long)json_integer_value(importing_find(entry, "checkpoint.first_layer")),
                                  step ? (long long)json_integer_value(step) : 1, count ? (long long)json_integer_value(count) : 1);
     }
     ck_assert_str_eq(entries, layer_rules[_i].entries);
-    expect_words(result.remarks, layer_rules[_i].remark);
-    release(&result);
+    importing_words(result.remarks, layer_rules[_i].remark);
+    importing_free(&result);
 }
 END_TEST
 
@@ -452,37 +386,37 @@ static const struct {
 enum { REFUSALS = sizeof refusals / sizeof *refusals };
 
 START_TEST(refuses_wrong_configurations) {
-    Result result = import_config(refusals[_i].config);
+    Imported result = importing_config(refusals[_i].config);
     ck_assert_ptr_null(result.text);
-    expect_words(result.diagnostics.text, refusals[_i].words);
-    release(&result);
+    importing_words(result.diagnostics.text, refusals[_i].words);
+    importing_free(&result);
 }
 END_TEST
 
 // A byte order mark is none of the text: columns count from behind it.
 START_TEST(passes_over_a_byte_order_mark) {
-    Result result = import_config("\xef\xbb\xbf{\"model_type\": \"mixtral\"}");
-    expect_value(&result, "layers.0.experts.count", "8");
-    release(&result);
-    result = import_config("\xef\xbb\xbf{\"model_type\": 7}");
-    expect_words(result.diagnostics.text, "config.json:1:16: error: model_type must be a text");
-    release(&result);
-    result = import_config("\xef\xbb\xbf");
-    expect_words(result.diagnostics.text, "config.json:1:1: error: ");
-    release(&result);
+    Imported result = importing_config("\xef\xbb\xbf{\"model_type\": \"mixtral\"}");
+    importing_value(&result, "layers.0.experts.count", "8");
+    importing_free(&result);
+    result = importing_config("\xef\xbb\xbf{\"model_type\": 7}");
+    importing_words(result.diagnostics.text, "config.json:1:16: error: model_type must be a text");
+    importing_free(&result);
+    result = importing_config("\xef\xbb\xbf");
+    importing_words(result.diagnostics.text, "config.json:1:1: error: ");
+    importing_free(&result);
 }
 END_TEST
 
 START_TEST(refuses_what_is_no_configuration) {
     char path[SHELL_PATH_BYTES + 16];
-    Result result = import_path(shell_folder());
-    expect_words(result.diagnostics.text, "cannot open");
-    expect_words(result.diagnostics.text, "/config.json'");
-    release(&result);
+    Imported result = importing_path(shell_folder());
+    importing_words(result.diagnostics.text, "cannot open");
+    importing_words(result.diagnostics.text, "/config.json'");
+    importing_free(&result);
     snprintf(path, sizeof path, "%s/no", shell_folder());
-    result = import_path(path);
-    expect_words(result.diagnostics.text, "cannot open");
-    release(&result);
+    result = importing_path(path);
+    importing_words(result.diagnostics.text, "cannot open");
+    importing_free(&result);
 }
 END_TEST
 
@@ -501,8 +435,8 @@ START_TEST(survives_every_wrong_value) {
         for (size_t i = (size_t)(_i % ONE_CASE_IN); i < sizeof values / sizeof *values; i += ONE_CASE_IN) {
             json_object_iter_set_new(config, at, json_loads(values[i], JSON_DECODE_ANY, NULL));
             char *text = json_dumps(config, 0);
-            Result result = import_config(text);
-            release(&result);
+            Imported result = importing_config(text);
+            importing_free(&result);
             free(text);
         }
         json_object_iter_set_new(config, at, kept);
@@ -538,10 +472,10 @@ START_TEST(compares_with_the_checkpoint) {
     char *text = json_dumps(config, 0);
     shell_write_file("$D/config.json", text, strlen(text));
     ck_assert_int_eq(shell_run("cp %s/%s/model.safetensors \"$D\"", golden, misfits[_i].folder), 0);
-    Result result = import_path(shell_folder());
+    Imported result = importing_path(shell_folder());
     ck_assert_ptr_null(result.text);
-    expect_words(result.diagnostics.text, misfits[_i].words);
-    release(&result);
+    importing_words(result.diagnostics.text, misfits[_i].words);
+    importing_free(&result);
     free(text);
     json_decref(config);
 }
@@ -557,11 +491,12 @@ START_TEST(refuses_newer_chains) {
     file[0] = (char)length;  // little-endian, less than 128
     shell_write_file("$D/model.safetensors", file, 8 + (size_t)length + 4);
     shell_write_file("$D/config.json", config, strlen(config));
-    Result result = import_path(shell_folder());
-    expect_words(result.diagnostics.text, names[_i]);
-    expect_words(result.diagnostics.text, "' is of a chain made of an MoE by x_1 = y_0, x_{t+1} = x_t + coe_weights[t - 1] * y_t");
-    expect_words(result.diagnostics.text, "understood is 'coe_weight'");
-    release(&result);
+    Imported result = importing_path(shell_folder());
+    importing_words(result.diagnostics.text, names[_i]);
+    importing_words(result.diagnostics.text,
+                    "' is of a chain made of an MoE by x_1 = y_0, x_{t+1} = x_t + coe_weights[t - 1] * y_t");
+    importing_words(result.diagnostics.text, "understood is 'coe_weight'");
+    importing_free(&result);
 }
 END_TEST
 
@@ -694,7 +629,7 @@ START_TEST(says_what_a_layer_does) {
     FILE *stream = open_memstream(&words, &size);
     import_summary_layer(&model->layers[0], stream);
     fclose(stream);
-    expect_words(words, summaries[_i].words);
+    importing_words(words, summaries[_i].words);
     free(words);
     model_free(model);
 }
@@ -719,15 +654,15 @@ START_TEST(imports_megatron) {
     size_t size;
     char *text = shell_read_file("$D/r.json", &size);
     json_t *root = json_loads(text, 0, NULL);
-    Result result = {.text = text, .description = root};
-    expect_value(&result, "layers.0.count", "2");
-    expect_value(&result, "layers.0.router", "{\"score\": \"relu\", \"select\": \"threshold\", \"expected_k\": 1}");
-    expect_value(&result, "layers.0.experts", "{\"count\": 5, \"intermediate\": 20, \"activation\": \"silu\"}");
-    expect_value(&result, "layers.0.shared_experts", "null");
-    expect_value(&result, TENSOR("gate.rows"), "\"first_half\"");
-    ck_assert_str_eq(json_string_value(find(root, TENSOR("gate.name"))), megatron[_i].gate);
+    Imported result = {.text = text, .description = root};
+    importing_value(&result, "layers.0.count", "2");
+    importing_value(&result, "layers.0.router", "{\"score\": \"relu\", \"select\": \"threshold\", \"expected_k\": 1}");
+    importing_value(&result, "layers.0.experts", "{\"count\": 5, \"intermediate\": 20, \"activation\": \"silu\"}");
+    importing_value(&result, "layers.0.shared_experts", "null");
+    importing_value(&result, TENSOR("gate.rows"), "\"first_half\"");
+    ck_assert_str_eq(json_string_value(importing_find(root, TENSOR("gate.name"))), megatron[_i].gate);
     ck_assert_int_eq(shell_run("test $(ls $D | wc -l) = 2 && test -s $D/r.safetensors"), 0);
-    release(&result);
+    importing_free(&result);
     // what exists under the tensors' name is somebody's, and neither file is written
     shell_expect(EXIT_FAILED,
                  "r.safetensors: error: ", "printf mine >$D/r.safetensors; rm $D/r.json; $CATENA import %s/%s -o $D/r.json",

@@ -116,7 +116,7 @@ static const struct {
      "\"weights\": \"bf16\""},
     {"deepseek_v3", "{\"quantization_config\": {\"quant_method\": \"gptq\"}}", "", "\"weights\": \"bf16\""},
     {"deepseek_v3", "{\"dtype\": \"float32\", \"quantization_config\": {\"quant_method\": \"fp8\"}}", "",
-     "dtype says F32, but the experts' tensors are BF16, which counts"},
+     "dtype is \"float32\", but the experts' tensors are BF16, which counts"},
 };
 enum { MIXTURES = sizeof mixtures / sizeof *mixtures };
 
@@ -132,8 +132,8 @@ END_TEST
 START_TEST(takes_the_dtype_of_the_experts) {
     static const char *const rules[] = {"experts:BF16 .:F32", "experts:F32 .:BF16"};
     static const char *const wanted[] = {"\"weights\": \"bf16\"", "\"weights\": \"fp32\""};
-    static const char *const said[] = {"dtype says F16, but the experts' tensors are BF16, which counts",
-                                       "dtype says F16, but the experts' tensors are F32, which counts"};
+    static const char *const said[] = {"dtype is \"float16\", but the experts' tensors are BF16, which counts",
+                                       "dtype is \"float16\", but the experts' tensors are F32, which counts"};
     if (!make("mixtral", "{\"torch_dtype\": null, \"dtype\": \"auto\"}", rules[_i])) {
         return;
     }

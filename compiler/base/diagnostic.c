@@ -81,6 +81,18 @@ void diagnostics_explain(Diagnostics *diagnostics, const char *lines) {
     }
 }
 
+void diagnostics_take(Diagnostics *diagnostics, Diagnostics *from) {
+    if (from->text) {
+        char *start = grow(diagnostics, from->length + 1);
+        if (start) {
+            memcpy(start, from->text, from->length + 1);
+            diagnostics->length += from->length;
+        }
+    }
+    diagnostics->count += from->count;
+    diagnostics_free(from);
+}
+
 void diagnostics_print(const Diagnostics *diagnostics, FILE *stream) {
     if (diagnostics->text) {
         fputs(diagnostics->text, stream);

@@ -21,6 +21,8 @@ void diagnostics_add(Diagnostics *diagnostics, const char *file, int line, int c
     __attribute__((format(printf, 5, 6)));
 // Adds lines to the problem that was added last, as they are: text of our own, which may have line breaks and ends with one.
 void diagnostics_explain(Diagnostics *diagnostics, const char *lines);
+// Moves the problems of `from`, which is empty afterwards, to the end of `diagnostics`.
+void diagnostics_take(Diagnostics *diagnostics, Diagnostics *from);
 void diagnostics_print(const Diagnostics *diagnostics, FILE *stream);
 void diagnostics_free(Diagnostics *diagnostics);
 

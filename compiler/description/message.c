@@ -6,7 +6,7 @@
 #include "read.h"
 
 void spec_error(Spec *spec, const Place *place, PlacePart part, const char *format, ...) {
-    Position position = {0, 0};
+    Position position = {0};
     if (spec->diagnostics->count < DIAGNOSTICS_KEPT) {  // a search of the text per message: not for messages that are not kept
         position = spec_position_find(spec->text, spec->bytes, place, part);
     }

@@ -68,42 +68,42 @@ static int key_equals(const Scanner *scanner, const char *name) {
     return equal;
 }
 
-// Moves from the start of a container to its member: 1 if it has it. `key` receives where the member's key starts.
-static int enter(Scanner *scanner, const Place *step, size_t *key) {
-    int open = step->key ? '{' : '[';
-    if (peek(scanner) != open) {
-        return 0;
+typedef struct Found {
+    size_t key, value;
+    int times;  // members of this name; 0: the path ends before the place
+} Found;
+
+// Looks for a member of the container at the scanner. Of several members of one name jansson keeps the last.
+static Found enter(Scanner *scanner, const Place *step) {
+    Found found = {scanner->at, scanner->at, 0};
+    if (peek(scanner) != (step->key ? '{' : '[')) {
+        return found;
     }
     scanner->at++;
     for (size_t index = 0;; index++) {
         skip_space(scanner);
         if (peek(scanner) < 0 || peek(scanner) == '}' || peek(scanner) == ']') {
-            return 0;
+            return found;
         }
-        int found = step->key ? key_equals(scanner, step->key) : index == step->index;
-        *key = scanner->at;
+        int same = step->key ? key_equals(scanner, step->key) : index == step->index;
+        size_t key = scanner->at;
         if (step->key) {
             skip_string(scanner);
             skip_space(scanner);
             scanner->at++;  // the colon
             skip_space(scanner);
         }
-        if (found) {
-            return 1;
+        if (same) {
+            found = (Found){key, scanner->at, found.times + 1};
         }
         skip_value(scanner);
         skip_space(scanner);
         if (peek(scanner) != ',') {
-            return 0;  // the last member: what was looked for is not there
+            return found;  // that was the last member
         }
         scanner->at++;
     }
 }
-
-typedef struct Found {
-    size_t key, value;
-    int complete;
-} Found;
 
 // Recursion goes from the place to the root and is as deep as the table of keys, not as the text.
 static Found locate(Scanner *scanner, const Place *place) {
@@ -112,12 +112,12 @@ static Found locate(Scanner *scanner, const Place *place) {
         return (Found){scanner->at, scanner->at, 1};
     }
     Found found = locate(scanner, place->parent);
-    if (found.complete) {
-        size_t key = 0;
-        found.complete = enter(scanner, place, &key);
-        if (found.complete) {
-            found.key = key;
-            found.value = scanner->at;
+    if (found.times) {
+        scanner->at = found.value;
+        Found inner = enter(scanner, place);
+        found.times = inner.times;
+        if (inner.times) {
+            found = inner;
         }
     }
     return found;
@@ -127,7 +127,7 @@ Position spec_position_find(const char *text, size_t bytes, const Place *place, 
     Scanner scanner = {text, bytes, 0};
     Found found = locate(&scanner, place);
     size_t target = part == PLACE_KEY ? found.key : found.value;
-    Position position = {1, 1};
+    Position position = {1, 1, found.times};
     for (size_t i = 0; i < target && i < bytes; i++) {
         if (text[i] == '\n') {
             position.line++;

@@ -15,6 +15,7 @@ typedef enum PlacePart { PLACE_KEY, PLACE_VALUE } PlacePart;
 
 typedef struct Position {
     int line, column;  // from 1; columns count characters, not bytes
+    int times;         // how many members of this name the object has; 0: the text does not have the path
 } Position;
 
 // Finds a value (or its key) in a text that jansson has accepted. A path that the text does not have gives its last ancestor

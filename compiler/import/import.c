@@ -16,147 +16,23 @@ static const char config_name[] = "config.json";
 struct Import {
     const ImportOptions *options;
     Diagnostics *diagnostics;
+    FILE *summary;            // NULL: not written
     char path[PATH_BYTES];    // of config.json, or of a checkpoint of Megatron-LM
     char folder[PATH_BYTES];  // that the model is named after
     char label[PATH_BYTES + 32];  // of the description in messages: their lines are not the configuration's
     ImportConfig config;
     ImportCheckpoint checkpoint;
     const ImportFamily *family;
-    char recognised[128];  // by what
+    char recognised[IMPORT_WORDS_BYTES];  // by what
     const char *dtype_key, *dtype;  // where the configuration names the checkpoint's dtype, and as safetensors does; NULL: nowhere
+    const json_t *dtype_place;
+    char dtype_found[SPEC_TEXT_BYTES];  // what it says there
     ImportStored stored;
     json_t *json;
     char *text;
     Model *model;  // what readers make of the text
     ImportResult result;
 };
-
-// --- recognising ---
-
-static bool has_word(const char *words, const char *word) {
-    size_t length = strlen(word);
-    for (const char *next = words; next && *next && length; next += strspn(next, " ")) {
-        size_t here = strcspn(next, " ");
-        if (here == length && !strncmp(next, word, length)) {
-            return true;
-        }
-        next += here;
-    }
-    return false;
-}
-
-static const ImportFamily *find_by_type(const json_t *object) {
-    const char *type = json_string_value(json_object_get(object, "model_type"));
-    for (size_t i = 0; type && import_families[i]; i++) {
-        if (has_word(import_families[i]->model_types, type)) {
-            return import_families[i];
-        }
-    }
-    return NULL;
-}
-
-static const ImportFamily *find_by_architecture(const json_t *root, const char **architecture) {
-    const json_t *list = json_object_get(root, "architectures");
-    for (size_t n = 0; n < json_array_size(list); n++) {
-        *architecture = json_string_value(json_array_get(list, n));
-        for (size_t i = 0; *architecture && import_families[i]; i++) {
-            if (has_word(import_families[i]->architectures, *architecture)) {
-                return import_families[i];
-            }
-        }
-    }
-    return NULL;
-}
-
-static int compare_words(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-// Every model_type that is known, sorted, in lines.
-static void list_types(char *text, size_t size) {
-    enum { BYTES = 4096, WORDS = 128, WIDTH = 100, INDENT = 4 };
-    char copies[BYTES];
-    const char *words[WORDS];
-    size_t count = 0, used = 0, column = WIDTH;
-    for (size_t i = 0; import_families[i]; i++) {
-        size_t room = sizeof copies - used, length = (size_t)snprintf(copies + used, room, "%s", import_families[i]->model_types);
-        char *rest = length < room ? copies + used : NULL, *word;
-        while ((word = strsep(&rest, " ")) && count < WORDS) {
-            words[count++] = word;
-        }
-        used += length < room ? length + 1 : 0;
-    }
-    qsort(words, count, sizeof *words, compare_words);
-    used = 0;
-    for (size_t i = 0; i < count && used < size; i++) {
-        bool wrap = column + strlen(words[i]) + 2 > WIDTH;
-        used += (size_t)snprintf(text + used, size - used, wrap ? "%s\n%*s%s" : "%s%*s%s", i ? "," : "", wrap ? INDENT : 1, "",
-                                 words[i]);
-        column = (wrap ? INDENT : column + 2) + strlen(words[i]);
-    }
-}
-
-static void report_unknown(const ImportConfig *config) {
-    const char *type = json_string_value(json_object_get(config->root, "model_type")), *where = type ? "model_type" : NULL;
-    const json_t *first = json_array_get(json_object_get(config->root, "architectures"), 0);
-    const char *architecture = json_string_value(first);
-    char known[2048] = "", lines[2304], found[256] = "neither model_type nor architectures";
-    if (type || architecture) {
-        snprintf(found, sizeof found, "model_type \"%.80s\", architecture \"%.80s\"", type ? type : "",
-                 architecture ? architecture : "");
-    }
-    ImportConfig root = *config;
-    root.section = NULL;
-    import_error(&root, where ? where : architecture ? "architectures" : NULL, "unknown model: found %s", found);
-    list_types(known, sizeof known);
-    snprintf(lines, sizeof lines, "  known are%s\n  for others, write the description by hand (docs/description.md)\n", known);
-    diagnostics_explain(config->diagnostics, lines);
-}
-
-// A model_type that is no text would be passed over.
-static bool check_type(const ImportConfig *config) {
-    ImportConfig root = *config;
-    root.section = NULL;
-    root.object = root.root;
-    const ImportConfig *places[] = {config, &root};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        const json_t *type = json_object_get(places[i]->object, "model_type");
-        if (type && !json_is_string(type) && !json_is_null(type)) {
-            char found[SPEC_TEXT_BYTES];
-            spec_describe(type, found);
-            import_error(places[i], "model_type", "model_type must be a text, found %s", found);
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool recognise(Import *import) {
-    const ImportConfig *config = &import->config;
-    const char *architecture = NULL;
-    if (!check_type(config)) {
-        return false;
-    }
-    const ImportFamily *type = find_by_type(config->object), *class = find_by_architecture(config->root, &architecture);
-    type = type ? type : find_by_type(config->root);
-    if (type) {
-        snprintf(import->recognised, sizeof import->recognised, "model_type");
-    } else {
-        snprintf(import->recognised, sizeof import->recognised, "architecture %.80s", architecture ? architecture : "");
-    }
-    import->family = type ? type : class;
-    if (type && class && type != class) {  // one of them would be ignored
-        ImportConfig root = *config;
-        root.section = NULL;
-        import_error(&root, "architectures", "the architecture %.80s is of %s, but the model_type is of %s: remove one of them",
-                     architecture, class->name, type->name);
-        return false;
-    }
-    if (!import->family) {
-        report_unknown(config);
-    }
-    return import->family;
-}
 
 // --- the description ---
 
@@ -218,35 +94,28 @@ static bool make_name(const Import *import, json_t *layers, char name[MODEL_NAME
     return true;
 }
 
-// What the configuration says of the checkpoint's numbers. False with diagnostics.
-static bool read_dtype(Import *import) {
+// What the configuration says of the checkpoint's numbers: the first of the keys that says something. Any word may stand there, as
+// tensors that are at hand count more (check_dtype).
+static void read_dtype(Import *import) {
     static const char *const keys[] = {"dtype", "torch_dtype", "params_dtype"}, prefix[] = "torch.";
     static const char *const names[][2] = {{"bfloat16", "BF16"}, {"float16", "F16"}, {"float32", "F32"}};
-    ImportConfig places[] = {import->config, import->config};
-    places[1].section = NULL;
-    places[1].object = places[1].root;
-    for (size_t i = 0; i < 2 * sizeof keys / sizeof *keys; i++) {
-        const ImportConfig *place = &places[i / (sizeof keys / sizeof *keys)];
+    const json_t *places[] = {import->config.object, import->config.root};
+    import->dtype_key = import->dtype = NULL;
+    for (size_t i = 0; !import->dtype_key && i < 2 * sizeof keys / sizeof *keys; i++) {
         const char *key = keys[i % (sizeof keys / sizeof *keys)];
-        const json_t *value = json_object_get(place->object, key);
+        const json_t *value = json_object_get(places[i / (sizeof keys / sizeof *keys)], key);
         const char *word = json_is_string(value) ? json_string_value(value) : "";
         if (!value || json_is_null(value) || !strcmp(word, "auto")) {
             continue;
         }
+        import->dtype_key = key;
+        import->dtype_place = places[i / (sizeof keys / sizeof *keys)];
+        spec_describe(value, import->dtype_found);
         word += strncmp(word, prefix, strlen(prefix)) ? 0 : strlen(prefix);
         for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
-            if (!strcmp(word, names[n][0])) {
-                import->dtype_key = key;
-                import->dtype = names[n][1];
-                return true;
-            }
+            import->dtype = strcmp(word, names[n][0]) ? import->dtype : names[n][1];
         }
-        char found[SPEC_TEXT_BYTES];
-        spec_describe(value, found);
-        import_error(place, key, "%s must be \"bfloat16\", \"float16\" or \"float32\", found %s", key, found);
-        return false;
     }
-    return true;
 }
 
 // A layer as the description's own reader understands it: which tensors it has follows from that.
@@ -278,60 +147,46 @@ static bool add_entry(Import *import, const ImportFamily *family, const ImportVa
         json_object_set_new(entry, "compute", json_string(compute_name((Compute)import->options->compute)));
     }
     Model *model = read_entry(import, entry);
-    if (model) {
-        json_t *checkpoint = import_tensors_describe(&import->config, family, &model->layers[0].layer, run, &import->checkpoint);
+    json_t *checkpoint =
+        model ? import_tensors_describe(&import->config, family, &model->layers[0].layer, run, &import->checkpoint) : NULL;
+    if (checkpoint) {
         ImportFormats formats = {import->options->weights, import->dtype, checkpoint, run, &import->checkpoint};
         import_formats_set(&formats, &model->layers[0].layer, entry, &import->stored);
         json_object_set_new(entry, "checkpoint", checkpoint);
         json_array_append(layers, entry);
     }
     json_decref(entry);
-    bool made = model;
     model_free(model);
-    return made;
+    return checkpoint;
 }
 
-static void remark(const Import *import, const char *text) {
-    if (text && import->options->remarks) {
-        fprintf(import->options->remarks, "%s\n", text);
-    }
-}
-
-static void remark_dtype(const Import *import) {
-    char text[128];
+// Tensors count, whatever the configuration calls them. Without tensors, a word that names no dtype says nothing. False with
+// diagnostics.
+static bool check_dtype(const Import *import) {
     const char *stored = import->stored.fp8 ? NULL : import->stored.experts;  // of fp8, dtype is that of everything else
-    if (stored && import->dtype && strcmp(stored, import->dtype)) {
-        snprintf(text, sizeof text, "%s says %s, but the experts' tensors are %s, which counts", import->dtype_key, import->dtype,
-                 stored);
-        remark(import, text);
+    if (stored && import->dtype_key && (!import->dtype || strcmp(stored, import->dtype))) {
+        import_remark(&import->config, "%s is %s, but the experts' tensors are %s, which counts", import->dtype_key,
+                      import->dtype_found, stored);
+    } else if (!import->stored.experts && import->dtype_key && !import->dtype && import->options->weights < 0) {
+        ImportConfig place = import->config;
+        place.section = import->dtype_place == place.root ? NULL : place.section;
+        import_error(&place, import->dtype_key,
+                     "%s must be \"bfloat16\", \"float16\" or \"float32\", found %s; correct it, or say the format with --weights",
+                     import->dtype_key, import->dtype_found);
+        return false;
     }
-}
-
-// What the configuration does not say.
-static void summarise_defaults(const ImportValue *values, FILE *stream) {
-    const char *separator = "not in the configuration, so by default: ";
-    for (Setting s = 0; s < SETTING_COUNT; s++) {
-        if (values[s].source == SOURCE_DEFAULT) {
-            fprintf(stream, "%s%s = ", separator, values[s].key);
-            if (values[s].word) {
-                fprintf(stream, "%s", values[s].word);
-            } else {
-                fprintf(stream, "%g", values[s].number);
-            }
-            separator = ", ";
-        }
-    }
-    fputs(*separator == ',' ? "\n" : "", stream);
+    return true;
 }
 
 // One stack of layers.
 static bool add_stack(Import *import, const ImportFamily *family, json_t *layers) {
     ImportValue values[SETTING_COUNT];
     ImportRun runs[MODEL_MAX_LAYERS];
-    if (!import_values_read(&import->config, family, values)) {
+    import->config.aliases = family->aliases;
+    if (!import_values_read(&import->config, family, values, import->summary)) {
         return false;
     }
-    int64_t count = import_layers_find(&import->config, family, values, runs, import->options->remarks);
+    int64_t count = import_layers_find(&import->config, family, values, runs);
     import->result.dense += (int64_t)values[SETTING_LAYERS].number;
     for (int64_t i = 0; i < count; i++) {
         import->result.sparse += runs[i].count;
@@ -340,9 +195,8 @@ static bool add_stack(Import *import, const ImportFamily *family, json_t *layers
             return false;
         }
     }
-    remark(import, family->remark);
-    if (import->options->summary) {
-        summarise_defaults(values, import->options->summary);
+    if (family->remark) {
+        import_remark(&import->config, "%s", family->remark);
     }
     return count >= 0 && (!family->also || add_stack(import, family->also, layers));
 }
@@ -350,30 +204,32 @@ static bool add_stack(Import *import, const ImportFamily *family, json_t *layers
 static bool describe(Import *import) {
     char name[MODEL_NAME_BYTES] = "";
     json_t *layers = json_array();
-    bool made = read_dtype(import) && add_stack(import, import->family, layers) &&
+    read_dtype(import);
+    bool made = add_stack(import, import->family, layers) &&
                 import_quantisation_check(&import->config, import->family, &import->checkpoint, &import->stored,
-                                          !import->options->unreadable, import->options->remarks);
+                                          !import->options->unreadable) &&
+                check_dtype(import);
     if (made && !json_array_size(layers)) {
-        import_error(&import->config, NULL, "all layers of this model are dense");
+        import_error(&import->config, NULL, IMPORT_DENSE);
         made = false;
     }
     made = made && make_name(import, layers, name);
-    remark_dtype(import);
     import->json = json_pack("{s:s, s:o}", "name", name, "layers", layers);
-    return made;
+    import->text = made ? import_text(import->json) : NULL;
+    return import->text;
 }
 
 // Reads the finished text as every other command will: the table must not be able to write what they refuse.
 static bool check(Import *import) {
     Model *model = import->model = model_read_text(import->text, strlen(import->text), import->label, import->diagnostics);
     bool fits = model && (!import->checkpoint.tensors || import_tensors_check(model, &import->checkpoint, import->diagnostics));
-    FILE *summary = import->options->summary;
+    FILE *summary = import->summary;
     for (int64_t i = 0; fits && summary && i < model->layer_count; i++) {
         import_summary_layer(&model->layers[i], summary);
     }
     bool unchecked = !import->checkpoint.tensors && !import->checkpoint.torch;
     if (fits && unchecked) {
-        remark(import, "no checkpoint beside the configuration: tensors were not checked");
+        import_remark(&import->config, "no checkpoint beside the configuration: tensors were not checked");
     } else if (fits && summary) {
         fprintf(summary, import->checkpoint.tensors ? "every tensor is there, in the right shape\n"
                                                     : "the tensors of these layers will be written as safetensors\n");
@@ -381,10 +237,89 @@ static bool check(Import *import) {
     return fits;
 }
 
+// --- attempts ---
+
+// What one reading of the configuration wrote: it is kept back, as the next one may fit better.
+typedef struct Attempt {
+    bool made;
+    Diagnostics problems;
+    char *remarks, *summary;
+    size_t remarks_size, summary_size;
+} Attempt;
+
+static void attempt_free(Attempt *attempt) {
+    diagnostics_free(&attempt->problems);
+    free(attempt->remarks);
+    free(attempt->summary);
+}
+
+static void forget_description(Import *import) {
+    model_free(import->model);
+    free(import->text);
+    json_decref(import->json);
+    import->model = NULL;
+    import->text = NULL;
+    import->json = NULL;
+    import->stored = (ImportStored){0};
+    import->result = (ImportResult){0};
+}
+
+// Reads the configuration with some of its disputes turned round.
+static Attempt attempt(Import *import, unsigned turned) {
+    Attempt result = {0};
+    FILE *remarks = open_memstream(&result.remarks, &result.remarks_size);
+    FILE *summary = open_memstream(&result.summary, &result.summary_size);
+    Diagnostics *const diagnostics = import->diagnostics;
+    forget_description(import);
+    json_object_clear(import->config.said);
+    import->config.turned = turned;
+    import->config.remarks = remarks;
+    import->summary = import->options->summary ? summary : NULL;
+    import->diagnostics = import->config.diagnostics = &result.problems;
+    result.made = describe(import) && check(import);
+    import->diagnostics = import->config.diagnostics = diagnostics;
+    import->config.remarks = import->summary = NULL;
+    for (int i = 0; i < 2; i++) {
+        FILE *stream = i ? summary : remarks;
+        if (stream) {
+            fclose(stream);
+        }
+    }
+    return result;
+}
+
+// Reads the configuration as transformers does. Where two of its names disagree and the checkpoint does not fit the one that
+// counts, the other one may: tensors decide if they can. Where nothing fits, the first reading's problems are told.
+static bool read_configuration(Import *import) {
+    Attempt best = attempt(import, 0);
+    size_t disputes = json_array_size(import->config.disputes);
+    unsigned choices = import->checkpoint.tensors ? 1u << (disputes < IMPORT_DISPUTES ? disputes : IMPORT_DISPUTES) : 1;
+    for (unsigned turned = 1; !best.made && turned < choices; turned++) {
+        Attempt other = attempt(import, turned), *worse = other.made ? &best : &other;
+        attempt_free(worse);
+        best = other.made ? other : best;
+    }
+    const struct {
+        FILE *stream;
+        const char *text;
+    } outputs[] = {{import->options->remarks, best.remarks}, {import->options->summary, best.summary}};
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        if (outputs[i].stream && outputs[i].text) {
+            fputs(outputs[i].text, outputs[i].stream);
+        }
+    }
+    diagnostics_take(import->diagnostics, &best.problems);
+    attempt_free(&best);
+    return best.made;
+}
+
 // Configuration and checkpoint of Hugging Face's layout.
 static bool open_folder(Import *import) {
-    return import_config_read(&import->config, import->path, import->diagnostics) && recognise(import) &&
-           import_checkpoint_open(&import->checkpoint, import->path, import->diagnostics) &&
+    if (!import_config_read(&import->config, import->path, import->diagnostics)) {
+        return false;
+    }
+    import->family = import_recognise(&import->config, import->recognised);
+    return import->family && import_checkpoint_open(&import->checkpoint, import->path, import->diagnostics) &&
            import_tensors_known(&import->checkpoint, import->diagnostics);
 }
 
@@ -438,13 +373,13 @@ static bool run(Import *import, const char *path) {
     if (import->options->summary) {
         fprintf(import->options->summary, "%s: %s, by its %s\n", import->path, import->family->name, import->recognised);
     }
-    import->text = describe(import) ? import_text(import->json) : NULL;
+    bool made = read_configuration(import);
     import->result.path = import->path;
     import->result.folder = import->folder;
     import->result.family = import->family->name;
     import->result.description = import->text;
     import->result.has_tensors = import->checkpoint.torch;
-    return import->text && check(import);
+    return made;
 }
 
 Import *import_open(const char *path, const ImportOptions *options, Diagnostics *diagnostics) {
@@ -466,9 +401,7 @@ void import_close(Import *import) {
     if (!import) {
         return;
     }
-    model_free(import->model);
-    free(import->text);
-    json_decref(import->json);
+    forget_description(import);
     import_checkpoint_close(&import->checkpoint);
     import_config_free(&import->config);
     free(import);

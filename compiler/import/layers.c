@@ -112,25 +112,25 @@ static bool mark_top_k(const ImportConfig *config, const ImportValue *top_k, Lay
     return true;
 }
 
-static void remark_dense(const LayerMap *map, const char *stack, FILE *remarks) {
+static void remark_dense(const ImportConfig *config, const LayerMap *map, const char *stack) {
     int64_t dense = 0;
-    for (int64_t i = 0; i < map->count; i++) {
-        dense += !map->top_k[i];
-    }
-    const char *separator = dense == 1 ? "layer " : "layers ";
+    char ranges[512] = "";
+    size_t length = 0;
     for (int64_t i = 0, end; i < map->count; i = end) {
         for (end = i + 1; end < map->count && !map->top_k[end] == !map->top_k[i]; end++) {
         }
-        if (!map->top_k[i]) {
-            fprintf(remarks, "%s%lld", separator, (long long)i);
-            if (end - i > 1) {
-                fprintf(remarks, "..%lld", (long long)end - 1);
-            }
-            separator = ", ";
+        if (map->top_k[i] || length >= sizeof ranges) {
+            continue;
         }
+        length += (size_t)snprintf(ranges + length, sizeof ranges - length, "%s%lld", dense ? ", " : "", (long long)i);
+        if (end - i > 1 && length < sizeof ranges) {
+            length += (size_t)snprintf(ranges + length, sizeof ranges - length, "..%lld", (long long)end - 1);
+        }
+        dense += end - i;
     }
     if (dense) {
-        fprintf(remarks, "%s%s %s dense: skipped\n", stack ? " of the " : "", stack ? stack : "", dense == 1 ? "is" : "are");
+        import_remark(config, "layer%s %s%s%s %s dense: skipped", dense == 1 ? "" : "s", ranges, stack ? " of the " : "",
+                      stack ? stack : "", dense == 1 ? "is" : "are");
     }
 }
 
@@ -173,7 +173,7 @@ static int64_t cut_into_runs(LayerMap *map, ImportRun runs[MODEL_MAX_LAYERS]) {
 }
 
 int64_t import_layers_find(const ImportConfig *config, const ImportFamily *family, const ImportValue values[SETTING_COUNT],
-                           ImportRun runs[MODEL_MAX_LAYERS], FILE *remarks) {
+                           ImportRun runs[MODEL_MAX_LAYERS]) {
     LayerMap *map = calloc(1, sizeof *map);
     int64_t count = -1;
     if (!map) {
@@ -182,9 +182,7 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
     }
     map->count = (int64_t)values[SETTING_LAYERS].number;
     if (mark_sparse(config, family, values, map) && mark_top_k(config, &values[SETTING_K], map)) {
-        if (remarks) {
-            remark_dense(map, family->entry, remarks);
-        }
+        remark_dense(config, map, family->entry);
         count = cut_into_runs(map, runs);
         if (count < 0) {
             import_error(config, NULL, "the sparse layers are so irregular that more than %d entries of \"layers\" would be needed",

@@ -15,7 +15,7 @@ static const json_t *quantisation_object(const ImportConfig *config) {
 const char *import_quantisation(const ImportConfig *config) {
     const json_t *object = quantisation_object(config);
     const char *method = json_string_value(json_object_get(object, "quant_method"));
-    return method ? method : json_object_size(object) ? "unknown" : NULL;
+    return method ? method : json_is_object(object) && json_object_size(object) ? "unknown" : NULL;
 }
 
 static bool ends_with(const char *text, size_t length, const char *end) {
@@ -97,16 +97,17 @@ static bool is_left_behind(const ImportStored *stored) {
     return false;
 }
 
-static void remark_quantisation(const char *method, const char *reason, bool readable, const ImportStored *stored, FILE *remarks) {
+static void remark_quantisation(const ImportConfig *config, const char *method, const char *reason, bool readable,
+                                const ImportStored *stored) {
     if (method && is_left_behind(stored)) {
-        fprintf(remarks, "quantization_config says %.40s, but the experts' tensors are %s, which counts\n", method,
-                stored->experts);
+        import_remark(config, "quantization_config says %.40s, but the experts' tensors are %s, which counts", method,
+                      stored->experts);
     } else if (!readable) {
-        fprintf(remarks, "the checkpoint is quantised (%.40s), %s\n", method, reason);
+        import_remark(config, "the checkpoint is quantised (%.40s), %s", method, reason);
     } else if (stored->fp8) {
-        fprintf(remarks,
-                "the checkpoint is in fp8: codes and scales are kept, and a weight is code * scale; activations are not "
-                "rounded to fp8\n");
+        import_remark(config,
+                      "the checkpoint is in fp8: codes and scales are kept, and a weight is code * scale; activations are "
+                      "not rounded to fp8");
     }
 }
 
@@ -135,7 +136,7 @@ static bool is_well_formed(const ImportConfig *place, const json_t *holder) {
 }
 
 bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
-                               const ImportStored *stored, bool refuse, FILE *remarks) {
+                               const ImportStored *stored, bool refuse) {
     const json_t *object = quantisation_object(config);
     const char *method = import_quantisation(config);
     char reason[160] = "a method that catena does not read";
@@ -148,7 +149,8 @@ bool import_quantisation_check(const ImportConfig *config, const ImportFamily *f
     }
     ImportConfig whole = *config;
     whole.section = NULL;
-    if (!is_well_formed(&whole, config->root) || (config->object != config->root && !is_well_formed(config, config->object))) {
+    if (!is_left_behind(stored) &&
+        (!is_well_formed(&whole, config->root) || (config->object != config->root && !is_well_formed(config, config->object)))) {
         return false;
     }
     if (!readable && refuse) {
@@ -157,8 +159,8 @@ bool import_quantisation_check(const ImportConfig *config, const ImportFamily *f
             "the checkpoint is quantised (%.40s), %s: of %s catena reads tensors in F32, F16, BF16, F8_E4M3 with block scales%s. "
             "Save it dequantised, or see with --dry-run what is understood",
             method, reason, family->name, has_layout(family, NULL) ? ", and in MXFP4" : "");
-    } else if (remarks) {
-        remark_quantisation(method, reason, readable, stored, remarks);
+    } else {
+        remark_quantisation(config, method, reason, readable, stored);
     }
     return readable || !refuse;
 }

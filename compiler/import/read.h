@@ -1,7 +1,7 @@
 // Inside of import: shared by the files of this folder.
 //
-// Data flows one way: config.json (config.c) and a row of the table (families/) -> values, one per setting (values.c) -> runs of
-// sparse layers (layers.c) -> JSON with the names of tensors (tensors.c) -> text (text.c).
+// Data flows one way: config.json (python_json.c, config.c) and a row of the table (families/) -> values, one per setting
+// (values.c) -> runs of sparse layers (layers.c) -> JSON with the names of tensors (tensors.c) -> text (text.c).
 #ifndef CATENA_IMPORT_READ_H
 #define CATENA_IMPORT_READ_H
 
@@ -28,19 +28,34 @@ typedef struct ImportConfig {
     const char *section;  // where the language model's keys are in a multimodal model ("text_config"); NULL: the root
     const json_t *object;
     Diagnostics *diagnostics;
+    FILE *remarks;        // NULL: not written
+    json_t *said;         // remarks that were written: each is written once
+    const char *aliases;  // names that count where the configuration has another name of the same setting too (ImportFamily)
+    json_t *disputes;     // pairs of names with different values, "counts other", in the order in which they were met
+    unsigned turned;      // bit i: of dispute i, the other one counts
 } ImportConfig;
+
+// As many disputes can be turned round.
+enum { IMPORT_DISPUTES = 4 };
 
 // Reads and parses; false with diagnostics. import_config_free in any case.
 bool import_config_read(ImportConfig *config, const char *path, Diagnostics *diagnostics);
 void import_config_free(ImportConfig *config);
 // The same for an object that is not from a JSON text: problems have no position.
 bool import_config_take(ImportConfig *config, const char *path, const json_t *object, Diagnostics *diagnostics);
-// The value of the first of some keys that is there ("num_local_experts num_experts"; a dot goes into an object), or NULL.
-// `found`, if not NULL, receives that key.
+// The value of one of some keys ("num_local_experts num_experts"; a dot goes into an object), or NULL: of those that are there an
+// alias counts, or else the first. Where they disagree, there is a remark. `found`, if not NULL, receives the key that counts.
 enum { IMPORT_KEY_BYTES = 96 };
 const json_t *import_config_get(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]);
 // Reports a problem at a key (NULL: at the object that holds the keys).
 void import_error(const ImportConfig *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+// Writes a line to config->remarks, once.
+void import_remark(const ImportConfig *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Whether a list of words, separated by blanks, has this word. NULL has none.
+bool import_has_word(const char *words, const char *word);
+// Parses a text of JSON as Python's json module reads it (python_json.c). NULL with `error`. Owned by the caller.
+json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
 
 // --- settings: what a family's row says of each, and what a config makes of it ---
 
@@ -125,7 +140,7 @@ typedef enum ImportPresence {
 
 typedef struct ImportRule {
     ImportPresence presence;
-    const char *keys;  // names in the config, the first that is there counts
+    const char *keys;  // names in the config; import_config_get says which one counts
     double number;     // value or default
     const char *word;
     bool listed;       // the config may have a list with a number for each layer
@@ -173,6 +188,7 @@ struct ImportFamily {
     const char *name;
     const char *model_types, *architectures;  // separated by blanks
     ImportRule rules[SETTING_COUNT];
+    const char *aliases;                      // in transformers, names of attribute_map: they win over the class's own names
     const char *include, *exclude, *types;    // keys that list the sparse layers, dense ones, or a word for each layer
     ImportExpectation expectations[IMPORT_EXPECTATIONS];
     const char *prefix, *nested_prefix;       // of tensors: usually; in a multimodal model
@@ -191,8 +207,14 @@ extern const ImportFamily *const import_families[];
 
 // --- steps ---
 
-// All settings of a family from a config, checked and adjusted. False with diagnostics.
-bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT]);
+enum { IMPORT_WORDS_BYTES = 128 };
+// The family that a configuration names, and `by` which of its words. NULL with diagnostics.
+const ImportFamily *import_recognise(const ImportConfig *config, char by[IMPORT_WORDS_BYTES]);
+
+#define IMPORT_DENSE "all layers of this model are dense: there is nothing to compile"
+// All settings of a family from a config, checked and adjusted. What the configuration does not say goes to `summary` (NULL: it
+// does not). False with diagnostics.
+bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT], FILE *summary);
 // Replaces a value by one that follows from others.
 void import_value_set(ImportValue *value, double number);
 void import_value_word(ImportValue *value, const char *word);
@@ -206,7 +228,7 @@ typedef struct ImportRun {
 } ImportRun;
 // Finds them; returns how many runs there are (none: an error), or -1 with diagnostics. Dense layers get a remark.
 int64_t import_layers_find(const ImportConfig *config, const ImportFamily *family, const ImportValue values[SETTING_COUNT],
-                           ImportRun runs[MODEL_MAX_LAYERS], FILE *remarks);
+                           ImportRun runs[MODEL_MAX_LAYERS]);
 
 // A checkpoint, if there is one: one of safetensors beside the config, or a file of torch.save that holds the config too.
 typedef struct ImportCheckpoint {
@@ -216,6 +238,23 @@ typedef struct ImportCheckpoint {
 } ImportCheckpoint;
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);
 void import_checkpoint_close(ImportCheckpoint *checkpoint);
+// Everything that a tensor's name is made of (naming.c).
+typedef struct ImportNaming {
+    const ImportFamily *family;
+    const char *prefix;
+    const ImportLayout *layout;
+} ImportNaming;
+enum { IMPORT_NAME_BYTES = TENSOR_PATTERN_BYTES + 64 };
+// The naming that the checkpoint has for a layer's experts, or else the usual one. Of several readings of the same tensors the
+// first counts that all of their shapes fit. False with diagnostics: the layer's experts are there under two names.
+bool import_naming_choose(const ImportConfig *config, const ImportFamily *family, const Layer *layer, int64_t number,
+                          const ImportCheckpoint *checkpoint, ImportNaming *naming);
+// The pattern of a row's name of a tensor.
+void import_naming_pattern(const ImportNaming *naming, const char *name, char pattern[IMPORT_NAME_BYTES]);
+// Replaces {layer} by a number, and every other placeholder by 0.
+void import_naming_fill(const char *pattern, int64_t layer, char name[IMPORT_NAME_BYTES]);
+// The entry of a list for a tensor of this layer, or NULL.
+const ImportTensor *import_naming_tensor(const ImportTensor *list, int count, Tensor tensor, const Layer *layer);
 // Refuses a checkpoint with tensors that say that its layers compute what no description says.
 bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagnostics);
 // How the checkpoint is quantised: quantization_config.quant_method ("unknown" if it says none), or NULL.
@@ -230,8 +269,8 @@ typedef struct ImportStored {
 // Refuses checkpoints that are quantised in a way that catena does not read: returns false with diagnostics. Without `refuse` it
 // only writes a remark and returns true.
 bool import_quantisation_check(const ImportConfig *config, const ImportFamily *family, const ImportCheckpoint *checkpoint,
-                               const ImportStored *stored, bool refuse, FILE *remarks);
-// "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones.
+                               const ImportStored *stored, bool refuse);
+// "checkpoint" of a layer's description: the names that the checkpoint has, or else the family's usual ones. NULL with diagnostics.
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint);
 // dtype of a tensor of the layer run->first, by `checkpoint` as just described; NULL where it is not at hand, or in MXFP4.
@@ -240,8 +279,8 @@ const char *import_tensors_dtype(const json_t *described, Tensor tensor, const I
 Format import_format(int asked, const char *dtype);
 // What the formats of a layer's matrices follow from.
 typedef struct ImportFormats {
-    int asked;              // as import_format has it
-    const char *dtype;      // of tensors that are not at hand, as the configuration says; NULL: it does not
+    int asked;  // as import_format has it
+    const char *dtype;  // of tensors that are not at hand, as the configuration says; NULL: it does not
     const json_t *described;  // by import_tensors_describe
     const ImportRun *run;
     const ImportCheckpoint *checkpoint;

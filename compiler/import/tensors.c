@@ -1,5 +1,4 @@
-// Names of a checkpoint's tensors. The same model lies on disk under several names (with and without the prefix of a multimodal
-// model, experts one by one or stacked): where the checkpoint is at hand, it is asked.
+// The tensors of a checkpoint that a layer's description names, and whether they are there. naming.c says what they are called.
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +8,6 @@
 #include "read.h"
 #include "runtime/weights.h"
 #include "templates/plan.h"
-
-enum { NAME_BYTES = TENSOR_PATTERN_BYTES + 64, PREFIXES = 6 };
-
-static const char usual_prefix[] = "model.", usual_nested_prefix[] = "model.language_model.", usual_stem[] = "layers.{layer}.";
-static const char blocks_suffix[] = "_blocks";  // of tensors in MXFP4
 
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics) {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
@@ -65,97 +59,6 @@ bool import_tensors_known(const ImportCheckpoint *checkpoint, Diagnostics *diagn
     return true;
 }
 
-// Everything that a tensor's name is made of.
-typedef struct Naming {
-    const ImportFamily *family;
-    const char *prefix;
-    const ImportLayout *layout;
-} Naming;
-
-static void make_pattern(const Naming *naming, const char *name, char pattern[NAME_BYTES]) {
-    bool in_block = *name == '@';
-    snprintf(pattern, NAME_BYTES, "%s%s%s%s", naming->prefix, naming->family->stem ? naming->family->stem : usual_stem,
-             in_block ? naming->family->block : "", name + in_block);
-}
-
-// Replaces every placeholder by a number.
-static void fill_pattern(const char *pattern, int64_t layer, char name[NAME_BYTES]) {
-    size_t length = 0;
-    while (*pattern && length < NAME_BYTES - 1) {
-        if (*pattern != '{') {
-            name[length++] = *pattern++;
-            continue;
-        }
-        int64_t number = strncmp(pattern, "{layer}", 7) ? 0 : layer;
-        int written = snprintf(name + length, NAME_BYTES - length, "%lld", (long long)number);
-        length += (size_t)written < NAME_BYTES - length ? (size_t)written : NAME_BYTES - 1 - length;
-        pattern += strcspn(pattern, "}") + 1;
-    }
-    name[length] = 0;
-}
-
-static const ImportTensor *find_tensor(const ImportTensor *list, int count, Tensor tensor, const Layer *layer) {
-    for (int i = 0; i < count && list[i].name; i++) {
-        bool numbered = strstr(list[i].name, "{iteration}"), several = layer->gate_per_iteration;
-        if (list[i].tensor == tensor && (!layer_tensor_per_iteration(tensor) || numbered == several)) {
-            return &list[i];
-        }
-    }
-    return NULL;
-}
-
-static const int64_t *find_shape(const ImportCheckpoint *checkpoint, const char *name, int *rank) {
-    const SafetensorsEntry *entry = checkpoint->tensors ? safetensors_find(checkpoint->tensors, name) : NULL;
-    const TorchTensor *tensor = checkpoint->torch ? torch_checkpoint_find(checkpoint->torch, name) : NULL;
-    *rank = entry ? entry->rank : tensor ? tensor->rank : 0;
-    return entry ? entry->shape : tensor ? tensor->shape : NULL;
-}
-
-// Experts are gated or not, and so are layouts.
-static bool suits(const ImportLayout *layout, const Layer *layer) {
-    return !find_tensor(layout->tensors, IMPORT_LAYOUT_TENSORS, TENSOR_GATE, layer) == !layer->gated;
-}
-
-// Whether the checkpoint has the experts of a layer under these names. Stacked experts of one name may lie in either order, which
-// only the shape tells: [experts, 2 intermediate, hidden] or [experts, hidden, 2 intermediate].
-static bool has_experts(const Naming *naming, const Layer *layer, int64_t number, const ImportCheckpoint *checkpoint) {
-    const ImportTensor *up = find_tensor(naming->layout->tensors, IMPORT_LAYOUT_TENSORS, TENSOR_UP, layer);
-    char pattern[NAME_BYTES], name[NAME_BYTES + sizeof blocks_suffix];
-    make_pattern(naming, up->name, pattern);
-    fill_pattern(pattern, number, name);
-    if (up->encoding == ENCODING_MXFP4) {
-        strcat(name, blocks_suffix);
-    }
-    int rank = 0;
-    const int64_t *shape = find_shape(checkpoint, name, &rank);
-    return shape && (rank != 3 || shape[up->order == ORDER_IN_OUT ? 1 : 2] == layer->hidden);
-}
-
-// The naming that the checkpoint has, or else the usual one.
-static Naming choose_naming(const ImportConfig *config, const ImportFamily *family, const Layer *layer, int64_t number,
-                            const ImportCheckpoint *checkpoint) {
-    const char *usual = family->prefix ? family->prefix : usual_prefix, *method = import_quantisation(config);
-    const char *nested = family->nested_prefix ? family->nested_prefix : usual_nested_prefix;
-    const char *const prefixes[PREFIXES] = {config->section ? nested : usual, usual,        usual_nested_prefix,
-                                            "language_model.model.",          usual_prefix, ""};
-    const ImportLayout *preferred = NULL;
-    for (int i = 0; i < IMPORT_LAYOUTS && family->layouts[i]; i++) {
-        const ImportLayout *layout = family->layouts[i];
-        bool same = method && layout->quantisation && !strcmp(method, layout->quantisation);
-        preferred = suits(layout, layer) && (!preferred || same) ? layout : preferred;
-    }
-    preferred = preferred ? preferred : family->layouts[0];
-    for (int p = 0; p < PREFIXES; p++) {
-        for (int i = -1; i < IMPORT_LAYOUTS && (i < 0 || family->layouts[i]); i++) {
-            Naming naming = {family, prefixes[p], i < 0 ? preferred : family->layouts[i]};
-            if (suits(naming.layout, layer) && has_experts(&naming, layer, number, checkpoint)) {
-                return naming;
-            }
-        }
-    }
-    return (Naming){family, prefixes[0], preferred};
-}
-
 static const char *find_dtype(const ImportCheckpoint *checkpoint, const char *name) {
     const SafetensorsEntry *entry = checkpoint->tensors ? safetensors_find(checkpoint->tensors, name) : NULL;
     const TorchTensor *tensor = checkpoint->torch ? torch_checkpoint_find(checkpoint->torch, name) : NULL;
@@ -163,24 +66,24 @@ static const char *find_dtype(const ImportCheckpoint *checkpoint, const char *na
 }
 
 // Which matrices of a checkpoint in fp8 have 8 bits, the tensors say; where they are not at hand, the configuration does.
-static Encoding encoding_of(const Naming *naming, const ImportTensor *tensor, const ImportRun *run,
+static Encoding encoding_of(const ImportNaming *naming, const ImportTensor *tensor, const ImportRun *run,
                             const ImportCheckpoint *checkpoint, const ImportConfig *config) {
     RoleName role = plan_tensor_role(tensor->tensor);
-    char pattern[NAME_BYTES], name[NAME_BYTES];
+    char pattern[IMPORT_NAME_BYTES], name[IMPORT_NAME_BYTES];
     if (tensor->encoding != ENCODING_PLAIN || role == ROLE_COUNT) {
         return tensor->encoding;
     }
-    make_pattern(naming, tensor->name, pattern);
-    fill_pattern(pattern, run->first, name);
+    import_naming_pattern(naming, tensor->name, pattern);
+    import_naming_fill(pattern, run->first, name);
     const char *dtype = find_dtype(checkpoint, name);
     bool said = !checkpoint->tensors && role != ROLE_ROUTER && import_quantisation_fp8(config, name);
     bool eight = dtype ? !strcmp(dtype, "F8_E4M3") : said;
     return eight ? ENCODING_FP8_E4M3 : ENCODING_PLAIN;
 }
 
-static json_t *source_json(const Naming *naming, const ImportTensor *tensor, Encoding encoding) {
-    char pattern[NAME_BYTES];
-    make_pattern(naming, tensor->name, pattern);
+static json_t *source_json(const ImportNaming *naming, const ImportTensor *tensor, Encoding encoding) {
+    char pattern[IMPORT_NAME_BYTES];
+    import_naming_pattern(naming, tensor->name, pattern);
     if (!tensor->rows && !tensor->order && !encoding && tensor->add == 0) {
         return json_string(pattern);
     }
@@ -202,11 +105,14 @@ static json_t *source_json(const Naming *naming, const ImportTensor *tensor, Enc
 
 json_t *import_tensors_describe(const ImportConfig *config, const ImportFamily *family, const Layer *layer, const ImportRun *run,
                                 const ImportCheckpoint *checkpoint) {
-    Naming naming = choose_naming(config, family, layer, run->first, checkpoint);
+    ImportNaming naming;
+    if (!import_naming_choose(config, family, layer, run->first, checkpoint, &naming)) {
+        return NULL;
+    }
     json_t *tensors = json_object(), *result = json_pack("{s:I}", "first_layer", (json_int_t)run->first);
     for (Tensor t = 0; t < TENSOR_COUNT; t++) {
-        const ImportTensor *tensor = find_tensor(naming.layout->tensors, IMPORT_LAYOUT_TENSORS, t, layer);
-        tensor = tensor ? tensor : find_tensor(family->tensors, IMPORT_OTHER_TENSORS, t, layer);
+        const ImportTensor *tensor = import_naming_tensor(naming.layout->tensors, IMPORT_LAYOUT_TENSORS, t, layer);
+        tensor = tensor ? tensor : import_naming_tensor(family->tensors, IMPORT_OTHER_TENSORS, t, layer);
         if (tensor && layer_has_tensor(layer, t)) {
             json_object_set_new(tensors, layer_tensor_key((Tensor)t),
                                 source_json(&naming, tensor, encoding_of(&naming, tensor, run, checkpoint, config)));
@@ -223,12 +129,12 @@ const char *import_tensors_dtype(const json_t *described, Tensor tensor, const I
     const json_t *source = json_object_get(json_object_get(described, "tensors"), layer_tensor_key(tensor));
     const json_t *encoding = json_is_object(source) ? json_object_get(source, "encoding") : NULL;
     const char *pattern = json_string_value(json_is_object(source) ? json_object_get(source, "name") : source);
-    char name[NAME_BYTES] = "";
+    char name[IMPORT_NAME_BYTES] = "";
     if (json_is_string(encoding) && !strcmp(json_string_value(encoding), encoding_names[ENCODING_FP8_E4M3])) {
         return "F8_E4M3";
     }
     if (pattern) {
-        fill_pattern(pattern, run->first, name);
+        import_naming_fill(pattern, run->first, name);
     }
     return find_dtype(checkpoint, name);
 }

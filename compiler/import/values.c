@@ -226,15 +226,57 @@ static void drop_needless(ImportValue *values) {
     }
 }
 
-bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT]) {
+// Reports a model whose configuration says that no layer has experts: bounds of its keys would be no help.
+static bool has_experts(const ImportConfig *config, const ImportFamily *family) {
+    char key[IMPORT_KEY_BYTES];
+    const char *keys = family->rules[SETTING_EXPERTS].keys;
+    const json_t *experts = keys ? import_config_get(config, keys, key) : NULL;
+    const json_t *include = family->include ? import_config_get(config, family->include, NULL) : NULL;
+    bool none = json_is_null(experts) || (json_is_integer(experts) && json_integer_value(experts) == 0);
+    bool listed = json_is_array(include) && !json_array_size(include);
+    if (none || listed) {
+        import_error(config, none ? key : family->include, "%s is %s: " IMPORT_DENSE, none ? key : family->include,
+                     listed                  ? "empty"
+                     : json_is_null(experts) ? "null"
+                                             : "0");
+    }
+    return !none && !listed;
+}
+
+// What the configuration does not say and the layers have: `given` are the values before anything followed from them.
+static void summarise_defaults(const ImportValue *given, const ImportValue *values, FILE *summary) {
+    const char *separator = "not in the configuration, so by default: ";
+    for (Setting s = 0; s < SETTING_COUNT; s++) {
+        if (given[s].source != SOURCE_DEFAULT || values[s].source == SOURCE_NONE) {
+            continue;
+        }
+        fprintf(summary, "%s%s = ", separator, given[s].key);
+        if (given[s].word) {
+            fprintf(summary, "%s", given[s].word);
+        } else if (key_of(s).type == KEY_FLAG) {
+            fprintf(summary, "%s", given[s].number != 0 ? "true" : "false");
+        } else {
+            fprintf(summary, "%g", given[s].number);
+        }
+        separator = ", ";
+    }
+    fputs(*separator == ',' ? "\n" : "", summary);
+}
+
+bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT], FILE *summary) {
     size_t before = config->diagnostics->count;
+    ImportValue given[SETTING_COUNT];
     memset(values, 0, SETTING_COUNT * sizeof *values);
+    if (!has_experts(config, family)) {
+        return false;
+    }
     check_expectations(config, family);
     for (Setting s = 0; s < SETTING_COUNT; s++) {
         if (family->rules[s].presence != PRESENCE_UNUSED) {
             read_setting(config, family, s, &values[s]);
         }
     }
+    memcpy(given, values, sizeof given);
     if (config->diagnostics->count > before) {
         return false;
     }
@@ -245,6 +287,9 @@ bool import_values_read(const ImportConfig *config, const ImportFamily *family, 
         return false;
     }
     drop_needless(values);
+    if (summary) {
+        summarise_defaults(given, values, summary);
+    }
     return true;
 }
 

@@ -114,7 +114,7 @@ static void report(Check *check, const Place *place, const char *format, ...) __
 
 static void report(Check *check, const Place *place, const char *format, ...) {
     const WisdomSource *source = check->source;
-    Position position = {0, 0};
+    Position position = {0};
     if (source->text && source->diagnostics->count < DIAGNOSTICS_KEPT) {  // looking a place up reads the whole text
         position = spec_position_find(source->text, source->bytes, place, PLACE_VALUE);
     }

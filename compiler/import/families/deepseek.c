@@ -5,6 +5,7 @@ const ImportFamily family_deepseek_v2 = {
     .name = "DeepSeek-V2",
     .model_types = "deepseek_v2",
     .architectures = "DeepseekV2ForCausalLM",
+    .aliases = "num_experts",
     .rules =
         {SIZES(4096, 32), RMS(1e-6), OUTER, SCORE("softmax"), [SETTING_K] = REQUIRED("num_experts_per_tok"),
          EXPERTS(ROUTED_EXPERTS, 64), WIDTH("moe_intermediate_size", 1407),
@@ -22,6 +23,7 @@ const ImportFamily family_deepseek_v3 = {
     .name = "DeepSeek-V3",
     .model_types = "deepseek_v3 deepseek_v32 kimi_k2",  // V3.2 is another attention
     .architectures = "DeepseekV3ForCausalLM DeepseekV32ForCausalLM",
+    .aliases = "num_local_experts",
     .rules = {SIZES(7168, 61), RMS(1e-6), OUTER, SCORE("sigmoid"), [SETTING_CORRECTION] = FIXED(1), DEEPSEEK_GROUPS(8, 4), TOP_K(8),
               NORM_TOPK(1, 1e-20), SCALE(2.5), EXPERTS(ROUTED_EXPERTS, 256), WIDTH("moe_intermediate_size", 2048),
               HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(3), FREQUENCY},
@@ -35,6 +37,7 @@ const ImportFamily family_glm4_moe = {
     .name = "GLM-4-MoE",
     .model_types = "glm4_moe",
     .architectures = "Glm4MoeForCausalLM",
+    .aliases = "num_local_experts",
     .rules = {SIZES(4096, 46), RMS(1e-5), OUTER, SCORE("sigmoid"), [SETTING_CORRECTION] = FIXED(1), DEEPSEEK_GROUPS(1, 1), TOP_K(8),
               NORM_TOPK(1, 1e-20), SCALE(1), EXPERTS(ROUTED_EXPERTS, 128), WIDTH("moe_intermediate_size", 1408),
               HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(1)},
@@ -47,6 +50,7 @@ const ImportFamily family_dots1 = {
     .name = "dots.llm1",
     .model_types = "dots1",
     .architectures = "Dots1ForCausalLM",
+    .aliases = "num_local_experts",
     .rules = {SIZES(4608, 62), RMS(1e-6), OUTER, SCORE("sigmoid"), [SETTING_CORRECTION] = FIXED(1),
               DEEPSEEK_GROUPS(1, 1), [SETTING_K] = REQUIRED("num_experts_per_tok"), NORM_TOPK(0, 1e-20),
               SCALE(1), [SETTING_EXPERTS] = REQUIRED(ROUTED_EXPERTS), WIDTH("moe_intermediate_size", 1408),

@@ -20,7 +20,7 @@ static bool adjust_switch(const ImportConfig *config, ImportValue *values) {
 
 static bool adjust_switch_decoder(const ImportConfig *config, ImportValue *values) {
     if (values[SETTING_LAYERS].source == SOURCE_NONE) {  // as many as in the encoder
-        const json_t *layers = import_config_get(config, "num_layers", NULL);
+        const json_t *layers = import_config_get(config, "num_layers num_hidden_layers", NULL);
         import_value_set(&values[SETTING_LAYERS], layers ? (double)json_integer_value(layers) : 12);
     }
     return adjust_switch(config, values);
@@ -34,6 +34,7 @@ static bool adjust_switch_decoder(const ImportConfig *config, ImportValue *value
 
 static const ImportFamily switch_decoder = {
     .name = "Switch Transformers, decoder",
+    .aliases = "hidden_size num_hidden_layers",
     .rules = {SWITCH("num_sparse_decoder_layers"), [SETTING_LAYERS] = NULLABLE("num_decoder_layers", 12)},
     .prefix = "decoder.",
     .stem = "block.{layer}.",
@@ -48,6 +49,7 @@ const ImportFamily family_switch_encoder = {
     .name = "Switch Transformers",
     .model_types = "switch_transformers",
     .architectures = "SwitchTransformersForConditionalGeneration",
+    .aliases = "hidden_size num_hidden_layers",
     .rules = {SWITCH("num_sparse_encoder_layers"), [SETTING_LAYERS] = KEY("num_layers num_hidden_layers", 12)},
     .prefix = "encoder.",
     .stem = "block.{layer}.",

@@ -20,6 +20,7 @@ const ImportFamily family_gpt_oss = {
     .name = "gpt-oss",
     .model_types = "gpt_oss",
     .architectures = "GptOssForCausalLM",
+    .aliases = "num_experts",
     .rules = {SIZES(2880, 36), RMS(1e-5), OUTER,
               SCORE("softmax"), [SETTING_RANK] = WORD("logit"), [SETTING_K] = KEY("num_experts_per_tok experts_per_token", 4),
               NORMALIZED(0), [SETTING_ROUTER_BIAS] = FIXED(1), EXPERTS(LOCAL_EXPERTS, 128),

@@ -37,11 +37,11 @@ static bool adjust_jamba(const ImportConfig *config, ImportValue *values) {
     return true;
 }
 
-// "num_hidden_layers" counts attentions, of which a layer has two.
+// transformers writes num_layers and num_hidden_layers, which counts attentions, of which a layer has two.
 static bool adjust_longcat(const ImportConfig *config, ImportValue *values) {
-    (void)config;
-    if (!strcmp(values[SETTING_LAYERS].key, "num_hidden_layers")) {
-        import_value_set(&values[SETTING_LAYERS], (double)((int64_t)values[SETTING_LAYERS].number / 2));
+    const json_t *attentions = import_config_get(config, "num_hidden_layers", NULL);
+    if (values[SETTING_LAYERS].source == SOURCE_DEFAULT && json_is_integer(attentions)) {
+        import_value_set(&values[SETTING_LAYERS], (double)(json_integer_value(attentions) / 2));
     }
     return true;
 }
@@ -77,6 +77,7 @@ const ImportFamily family_jamba = {
     .name = "Jamba",
     .model_types = "jamba",
     .architectures = "JambaForCausalLM",
+    .aliases = "num_local_experts",
     .rules = {SIZES(4096, 32), RMS(1e-6), OUTER, SCORE("softmax"), TOP_K(2), EXPERTS(QWEN_EXPERTS, 16),
               WIDTH("intermediate_size", 14336),
               HIDDEN_ACT, [SETTING_STEP] = KEY("expert_layer_period", 2), [SETTING_PHASE] = KEY("expert_layer_offset", 1)},
@@ -90,6 +91,7 @@ const ImportFamily family_dbrx = {
     .name = "DBRX",
     .model_types = "dbrx",
     .architectures = "DbrxForCausalLM",
+    .aliases = "hidden_size num_hidden_layers",
     .rules = {[SETTING_HIDDEN] = KEY("d_model hidden_size", 2048),
               [SETTING_LAYERS] = KEY("n_layers num_hidden_layers", 24),
               [SETTING_NORM] = WORD("layer"),
@@ -115,6 +117,7 @@ const ImportFamily family_hunyuan = {
     .name = "HunYuan-MoE",
     .model_types = "hunyuan_v1_moe",
     .architectures = "HunYuanMoEV1ForCausalLM",
+    .aliases = "num_experts_per_tok num_local_experts",
     .rules = {SIZES(4096, 32), RMS(1e-5), OUTER, SCORE("softmax"), [SETTING_K] = KEY_LISTED("moe_topk num_experts_per_tok", 1),
               NORMALIZED(0), EXPERTS(QWEN_EXPERTS, 1), WIDTH("intermediate_size", 11008),
               HIDDEN_ACT, [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("intermediate_size", 11008)},
@@ -126,6 +129,7 @@ const ImportFamily family_ernie4_5_moe = {
     .name = "ERNIE-4.5-MoE",
     .model_types = "ernie4_5_moe",
     .architectures = "Ernie4_5_MoeForCausalLM Ernie4_5_MoEForCausalLM",
+    .aliases = "num_experts num_experts_per_tok",
     .rules =
         {SIZES(2560, 28), RMS(1e-5), OUTER,
          SCORE("softmax"), [SETTING_CORRECTION] = FIXED(1), [SETTING_K] = KEY("moe_k num_experts_per_tok", 6),
@@ -161,8 +165,9 @@ const ImportFamily family_longcat_flash = {
     .name = "LongCat-Flash",
     .model_types = "longcat_flash",
     .architectures = "LongcatFlashForCausalLM",
+    .aliases = "num_local_experts num_experts_per_tok moe_intermediate_size",
     .rules = {[SETTING_HIDDEN] = KEY("hidden_size", 6144),
-              [SETTING_LAYERS] = KEY("num_layers num_hidden_layers", 28),
+              [SETTING_LAYERS] = KEY("num_layers", 28),
               RMS(1e-5),
               SCORE("softmax"),
               [SETTING_CORRECTION] = FIXED(1),

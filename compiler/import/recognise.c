@@ -1,0 +1,116 @@
+// Which family of models a configuration is of.
+#include <stdlib.h>
+#include <string.h>
+
+#include "read.h"
+
+static const ImportFamily *find_by_type(const json_t *object) {
+    const char *type = json_string_value(json_object_get(object, "model_type"));
+    for (size_t i = 0; type && import_families[i]; i++) {
+        if (import_has_word(import_families[i]->model_types, type)) {
+            return import_families[i];
+        }
+    }
+    return NULL;
+}
+
+static const ImportFamily *find_by_architecture(const json_t *root, const char **architecture) {
+    const json_t *list = json_object_get(root, "architectures");
+    for (size_t n = 0; n < json_array_size(list); n++) {
+        *architecture = json_string_value(json_array_get(list, n));
+        for (size_t i = 0; *architecture && import_families[i]; i++) {
+            if (import_has_word(import_families[i]->architectures, *architecture)) {
+                return import_families[i];
+            }
+        }
+    }
+    return NULL;
+}
+
+static int compare_words(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// Every model_type that is known, sorted, in lines.
+static void list_types(char *text, size_t size) {
+    enum { BYTES = 4096, WORDS = 128, WIDTH = 100, INDENT = 4 };
+    char copies[BYTES];
+    const char *words[WORDS];
+    size_t count = 0, used = 0, column = WIDTH;
+    for (size_t i = 0; import_families[i]; i++) {
+        size_t room = sizeof copies - used, length = (size_t)snprintf(copies + used, room, "%s", import_families[i]->model_types);
+        char *rest = length < room ? copies + used : NULL, *word;
+        while ((word = strsep(&rest, " ")) && count < WORDS) {
+            words[count++] = word;
+        }
+        used += length < room ? length + 1 : 0;
+    }
+    qsort(words, count, sizeof *words, compare_words);
+    used = 0;
+    for (size_t i = 0; i < count && used < size; i++) {
+        bool wrap = column + strlen(words[i]) + 2 > WIDTH;
+        used += (size_t)snprintf(text + used, size - used, wrap ? "%s\n%*s%s" : "%s%*s%s", i ? "," : "", wrap ? INDENT : 1, "",
+                                 words[i]);
+        column = (wrap ? INDENT : column + 2) + strlen(words[i]);
+    }
+}
+
+static void report_unknown(const ImportConfig *config) {
+    const char *type = json_string_value(json_object_get(config->root, "model_type")), *where = type ? "model_type" : NULL;
+    const json_t *first = json_array_get(json_object_get(config->root, "architectures"), 0);
+    const char *architecture = json_string_value(first);
+    char known[2048] = "", lines[2304], found[256] = "neither model_type nor architectures";
+    if (type || architecture) {
+        snprintf(found, sizeof found, "model_type \"%.80s\", architecture \"%.80s\"", type ? type : "",
+                 architecture ? architecture : "");
+    }
+    ImportConfig root = *config;
+    root.section = NULL;
+    import_error(&root, where ? where : architecture ? "architectures" : NULL, "unknown model: found %s", found);
+    list_types(known, sizeof known);
+    snprintf(lines, sizeof lines, "  known are%s\n  for others, write the description by hand (docs/description.md)\n", known);
+    diagnostics_explain(config->diagnostics, lines);
+}
+
+// A model_type that is no text would be passed over.
+static bool check_type(const ImportConfig *config) {
+    ImportConfig root = *config;
+    root.section = NULL;
+    root.object = root.root;
+    const ImportConfig *places[] = {config, &root};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const json_t *type = json_object_get(places[i]->object, "model_type");
+        if (type && !json_is_string(type) && !json_is_null(type)) {
+            char found[SPEC_TEXT_BYTES];
+            spec_describe(type, found);
+            import_error(places[i], "model_type", "model_type must be a text, found %s", found);
+            return false;
+        }
+    }
+    return true;
+}
+
+const ImportFamily *import_recognise(const ImportConfig *config, char by[IMPORT_WORDS_BYTES]) {
+    const char *architecture = NULL;
+    if (!check_type(config)) {
+        return NULL;
+    }
+    const ImportFamily *type = find_by_type(config->object), *class = find_by_architecture(config->root, &architecture);
+    type = type ? type : find_by_type(config->root);
+    if (type) {
+        snprintf(by, IMPORT_WORDS_BYTES, "model_type");
+    } else {
+        snprintf(by, IMPORT_WORDS_BYTES, "architecture %.80s", architecture ? architecture : "");
+    }
+    if (type && class && type != class) {  // one of them would be ignored
+        ImportConfig root = *config;
+        root.section = NULL;
+        import_error(&root, "architectures", "the architecture %.80s is of %s, but the model_type is of %s: remove one of them",
+                     architecture, class->name, type->name);
+        return NULL;
+    }
+    if (!type && !class) {
+        report_unknown(config);
+    }
+    return type ? type : class;
+}
