@@ -111,10 +111,6 @@ static int check_output(const char *output, Diagnostics *diagnostics) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
         return -1;
     }
-    if (holds_something_else(output)) {
-        diagnostics_add(diagnostics, output, 0, 0, "exists and is no description: it is not replaced");
-        return -1;
-    }
     return 0;
 }
 
@@ -197,6 +193,9 @@ static int write_outputs(const ImportArguments *arguments, Import *import, Diagn
     } else if (replaces_source(arguments->output, result)) {
         diagnostics_add(diagnostics, arguments->output, 0, 0, "writing the output here would replace what is read from '%s'",
                         arguments->path);
+        return -1;
+    } else if (holds_something_else(arguments->output)) {
+        diagnostics_add(diagnostics, arguments->output, 0, 0, "exists and is no description: it is not replaced");
         return -1;
     } else if (write_files(arguments->output, import, tensors, diagnostics)) {
         return -1;

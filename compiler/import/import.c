@@ -374,6 +374,7 @@ static bool check(Import *import) {
     bool unchecked = !import->checkpoint.tensors && !import->checkpoint.torch;
     if (fits && unchecked) {
         remark(import, "no checkpoint beside the configuration: tensors were not checked");
+        remark(import, import->checkpoint.absence);
     } else if (fits && summary) {
         fprintf(summary, import->checkpoint.tensors ? "every tensor is there, in the right shape\n"
                                                     : "the tensors of these layers will be written as safetensors\n");

@@ -221,17 +221,19 @@ static bool is_wanted(const char *name, void *context) {
 int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
                           Diagnostics *diagnostics) {
     char error[1024] = "";
-    ImportCheckpoint written = {strdup(path), NULL, NULL};
+    ImportCheckpoint written = {NULL};
     int status = -1;
     if (torch_checkpoint_write_safetensors(torch, is_wanted, NULL, output, diagnostics)) {
         goto cleanup;
     }
-    if (!written.path || safetensors_open(output, &written.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "%s", *error ? error : "out of memory");
+    if (safetensors_open(output, &written.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
     } else if (import_tensors_check(model, &written, diagnostics)) {
         status = 0;
+    } else {
+        diagnostics_add(diagnostics, path, 0, 0, "its tensors do not fit its arguments, so '%s' was not kept", output);
     }
-    if (status) {  // tensors that do not fit the description are of no use
+    if (status) {
         unlink(output);
     }
 cleanup:
