@@ -192,6 +192,14 @@ Status file_write(const char *path, const void *data, int64_t bytes, const Failu
     return output_commit(&output, failure);
 }
 
+int file_folder_length(const char *folder) {
+    size_t length = strlen(folder);
+    while (length && folder[length - 1] == '/') {
+        length--;
+    }
+    return (int)length;
+}
+
 // The folder that a path names a file in; false if there is none.
 static bool folder_of(const char *path, struct stat *facts) {
     const char *slash = strrchr(path, '/');

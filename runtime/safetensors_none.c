@@ -23,6 +23,15 @@ void safetensors_close(Safetensors *tensors) {
     (void)tensors;
 }
 
+Status safetensors_need(const Safetensors *tensors, const char *name, const char *use, const char *note,
+                        const SafetensorsEntry **entry, const Failure *failure) {
+    (void)use;
+    (void)note;
+    (void)failure;
+    *entry = safetensors_find(tensors, name);
+    return LIBRARY_BAD_WEIGHTS;
+}
+
 const SafetensorsEntry *safetensors_find(const Safetensors *tensors, const char *name) {
     (void)tensors;
     (void)name;

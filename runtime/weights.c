@@ -4,13 +4,33 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "file.h"
 
-static Status check_instance(const Kind *kind, int64_t instance, const char *checkpoint, const Safetensors *tensors,
-                             const Failure *failure) {
+// The tensors that were found, for a look at where they lie.
+typedef struct Found {
+    const SafetensorsEntry **entries;
+    size_t count, room;
+} Found;
+
+static bool found_add(Found *found, const SafetensorsEntry *entry) {
+    if (found->count == found->room) {
+        size_t room = found->room ? 2 * found->room : 256;
+        const SafetensorsEntry **entries = realloc(found->entries, room * sizeof *entries);
+        if (!entries) {
+            return false;
+        }
+        found->entries = entries;
+        found->room = room;
+    }
+    found->entries[found->count++] = entry;
+    return true;
+}
+
+static Status check_instance(const Kind *kind, int64_t instance, const Safetensors *tensors, Found *found, const Failure *failure) {
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
         if (!packed_shape(&kind->plan, tensor, &shape)) {
@@ -18,7 +38,13 @@ static Status check_instance(const Kind *kind, int64_t instance, const char *che
         }
         for (int64_t m = 0; m < weights_stored_tensors(kind, tensor, &shape); m++) {
             PackedSource source;
-            Status status = weights_source(kind, tensor, instance, m, checkpoint, tensors, &source, NULL, failure);
+            const SafetensorsEntry *pieces[PIECE_COUNT] = {NULL};
+            Status status = weights_source(kind, tensor, instance, m, tensors, &source, pieces, failure);
+            for (int p = 0; p < PIECE_COUNT && status == LIBRARY_OK; p++) {
+                if (pieces[p] && !found_add(found, pieces[p])) {
+                    status = failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
+                }
+            }
             if (status != LIBRARY_OK) {
                 return status;
             }
@@ -27,23 +53,51 @@ static Status check_instance(const Kind *kind, int64_t instance, const char *che
     return LIBRARY_OK;
 }
 
-Status weights_check(const Kind *kinds, int64_t count, const char *checkpoint, const Safetensors *tensors, const Failure *failure) {
-    for (int64_t k = 0; k < count; k++) {
-        for (int64_t i = 0; i < kinds[k].count; i++) {
-            Status status = check_instance(&kinds[k], i, checkpoint, tensors, failure);
-            if (status != LIBRARY_OK) {
-                return status;
-            }
+static int compare_places(const void *a, const void *b) {
+    const SafetensorsEntry *x = *(const SafetensorsEntry *const *)a, *y = *(const SafetensorsEntry *const *)b;
+    if (x->data != y->data) {
+        return x->data < y->data ? -1 : 1;
+    }
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);  // empty tensors first
+}
+
+// A tensor may be found twice, for its two halves; two tensors must not share a byte.
+static Status check_places(Found *found, const Failure *failure) {
+    const SafetensorsEntry *last = NULL;
+    if (found->count) {
+        qsort(found->entries, found->count, sizeof *found->entries, compare_places);
+    }
+    for (size_t i = 0; i < found->count; i++) {
+        const SafetensorsEntry *entry = found->entries[i];
+        if (last && entry != last && strcmp(entry->name, last->name) && entry->bytes && entry->data < last->data + last->bytes) {
+            return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: the data of tensor '%s' overlaps that of tensor '%s'",
+                               entry->file, entry->name, last->name);
         }
+        last = entry->bytes ? entry : last;
     }
     return LIBRARY_OK;
+}
+
+Status weights_check(const Kind *kinds, int64_t count, const Safetensors *tensors, const Failure *failure) {
+    Found found = {0};
+    Status status = LIBRARY_OK;
+    for (int64_t k = 0; k < count; k++) {
+        for (int64_t i = 0; i < kinds[k].count && status == LIBRARY_OK; i++) {
+            status = check_instance(&kinds[k], i, tensors, &found, failure);
+        }
+    }
+    if (status == LIBRARY_OK) {
+        status = check_places(&found, failure);
+    }
+    free(found.entries);
+    return status;
 }
 
 // Packs one matrix, whose tensor was checked before; returns the position of an element that cannot be packed, or -1.
 static int64_t pack_matrix(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Safetensors *tensors,
                            uint8_t *out) {
     PackedSource source;
-    if (weights_source(kind, tensor, instance, matrix, "", tensors, &source, NULL, NULL) != LIBRARY_OK) {
+    if (weights_source(kind, tensor, instance, matrix, tensors, &source, NULL, NULL) != LIBRARY_OK) {
         return 0;
     }
     return packed_matrix(&kind->plan, out, tensor, matrix, &source);
@@ -74,7 +128,7 @@ static Status refuse_element(const Kind *kind, Tensor tensor, int64_t instance, 
     PackedSource source;
     PackedShape shape;
     const SafetensorsEntry *pieces[PIECE_COUNT];
-    Status status = weights_source(kind, tensor, instance, matrix, "", tensors, &source, pieces, failure);
+    Status status = weights_source(kind, tensor, instance, matrix, tensors, &source, pieces, failure);
     if (status != LIBRARY_OK || !packed_shape(&kind->plan, tensor, &shape)) {
         return status;
     }
@@ -128,7 +182,7 @@ static Status open_checked(const Kind *kinds, int64_t count, const char *checkpo
                            const Failure *failure) {
     Status status = safetensors_open(checkpoint, tensors, failure);
     if (status == LIBRARY_OK) {
-        status = weights_check(kinds, count, checkpoint, *tensors, failure);
+        status = weights_check(kinds, count, *tensors, failure);
     }
     return status;
 }

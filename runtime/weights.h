@@ -4,9 +4,8 @@
 
 #include "weights_source.h"
 
-// Checks presence, dtype and shape of every tensor of every instance; the data is not read. `checkpoint` names the file or
-// directory in messages.
-Status weights_check(const Kind *kinds, int64_t count, const char *checkpoint, const Safetensors *tensors, const Failure *failure);
+// Checks presence, dtype, shape and place of every tensor of every instance; the data is not read.
+Status weights_check(const Kind *kinds, int64_t count, const Safetensors *tensors, const Failure *failure);
 
 // A number that identifies the packed weights of this checkpoint for these kinds, without reading its data: XXH64 over the
 // checkpoint's fingerprint and where each kind's description says that its tensors are; never 0.

@@ -204,23 +204,37 @@ static Number number_of(const SafetensorsEntry *entry) {
     return NUMBER_FP32;
 }
 
+// What is said of scales that are absent: of the encoding, and of what may be there instead.
+static void note_scales(Encoding encoding, const char *name, const Safetensors *tensors, char *note, size_t size) {
+    static const char inverse[] = "_inv";
+    char other[WEIGHTS_NAME_BYTES];
+    size_t length = strlen(name), tail = sizeof inverse - 1;
+    snprintf(other, sizeof other, "%.*s", (int)(length > tail ? length - tail : 0), name);
+    bool fp8 = encoding == ENCODING_FP8_E4M3, replaced = fp8 && safetensors_find(tensors, other);
+    snprintf(note, size, "; encoding %s keeps its scales there, and without them its codes are no numbers%s%s%s%s",
+             encoding_names[encoding], replaced ? "; '" : "", replaced ? other : "",
+             replaced ? "' is there, but scales other than those of blocks are not read" : "",
+             fp8 ? ": take a checkpoint with one scale for each block of 128 x 128 elements, or one in BF16" : "");
+}
+
 static Status find_piece(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Stored *stored, Piece piece,
-                         const char *checkpoint, const Safetensors *tensors, const SafetensorsEntry **entry,
-                         const Failure *failure) {
+                         const Safetensors *tensors, const SafetensorsEntry **entry, const Failure *failure) {
     const PieceFacts *facts = &piece_facts[stored->encoding][piece];
-    char name[WEIGHTS_NAME_BYTES], dtype[SAFETENSORS_DTYPE_BYTES + 2];
+    char name[WEIGHTS_NAME_BYTES], dtype[SAFETENSORS_DTYPE_BYTES + 2], use[LAYER_NAME_BYTES + 64];
+    char note[WEIGHTS_NAME_BYTES + 256] = "";
     size_t length;
     if (!weights_tensor_name(kind, tensor, instance, matrix, name, sizeof name) || !(length = strlen(name)) ||
         !append(name, sizeof name, &length, facts->suffix, strlen(facts->suffix))) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS, "layer '%s': the description names no tensor for its %s", kind->name,
                            layer_tensor_key(tensor));
     }
-    *entry = safetensors_find(tensors, name);
-    if (!*entry) {
-        const char *encoding = piece == PIECE_SCALES ? encoding_names[stored->encoding] : NULL;
-        return failure_set(failure, LIBRARY_BAD_WEIGHTS, "%s: tensor '%s' (%s of layer '%s.%lld') is not in the checkpoint%s%s%s",
-                           checkpoint, name, layer_tensor_key(tensor), kind->name, (long long)instance,
-                           encoding ? "; encoding " : "", encoding ? encoding : "", encoding ? " keeps its scales there" : "");
+    snprintf(use, sizeof use, "%s of layer '%s.%lld'", layer_tensor_key(tensor), kind->name, (long long)instance);
+    if (piece == PIECE_SCALES) {
+        note_scales(stored->encoding, name, tensors, note, sizeof note);
+    }
+    Status status = safetensors_need(tensors, name, use, note, entry, failure);
+    if (status != LIBRARY_OK) {
+        return status;
     }
     snprintf(dtype, sizeof dtype, " %s ", (*entry)->dtype);
     if (!strstr(facts->dtypes, dtype)) {
@@ -258,8 +272,8 @@ static void set_scales(const TensorSource *layout, const Stored *stored, const P
     source->scale_column_step = stored->in_out ? rows : 1;
 }
 
-Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const char *checkpoint,
-                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **pieces, const Failure *failure) {
+Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Safetensors *tensors,
+                      PackedSource *source, const SafetensorsEntry **pieces, const Failure *failure) {
     const TensorSource *layout = &kind->checkpoint.tensors[tensor];
     const SafetensorsEntry *data = NULL, *scales = NULL;
     PackedShape shape;
@@ -274,13 +288,13 @@ Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t
     }
     if (stored.encoding == ENCODING_FP8_E4M3 && shape.vector) {
         return failure_set(failure, LIBRARY_BAD_WEIGHTS,
-                           "%s: layer '%s': its %s ('%s') is a vector and cannot be fp8_e4m3, whose scales are those of %d x %d "
+                           "layer '%s': its %s ('%s') is a vector and cannot be fp8_e4m3, whose scales are those of %d x %d "
                            "elements of a matrix; expected is encoding plain",
-                           checkpoint, kind->name, layer_tensor_key(tensor), layout->pattern, PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
+                           kind->name, layer_tensor_key(tensor), layout->pattern, PACKED_FP8_BLOCK, PACKED_FP8_BLOCK);
     }
-    Status status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_DATA, checkpoint, tensors, &data, failure);
+    Status status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_DATA, tensors, &data, failure);
     if (status == LIBRARY_OK && stored.encoding != ENCODING_PLAIN) {
-        status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_SCALES, checkpoint, tensors, &scales, failure);
+        status = find_piece(kind, tensor, instance, matrix, &stored, PIECE_SCALES, tensors, &scales, failure);
     }
     if (status != LIBRARY_OK) {
         return status;

@@ -17,9 +17,9 @@ int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShap
 // The tensors of an encoding: elements, codes or blocks; and scales, which not every encoding has.
 typedef enum Piece { PIECE_DATA, PIECE_SCALES, PIECE_COUNT } Piece;
 
-// Finds a matrix and checks its tensors' dtypes and shapes; the data is not read. `checkpoint` names the file or directory in
-// messages. pieces: NULL, or room for PIECE_COUNT tensors; scales are NULL where the encoding has none.
-Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const char *checkpoint,
-                      const Safetensors *tensors, PackedSource *source, const SafetensorsEntry **pieces, const Failure *failure);
+// Finds a matrix and checks its tensors' dtypes and shapes; the data is not read. pieces: NULL, or room for PIECE_COUNT tensors;
+// scales are NULL where the encoding has none.
+Status weights_source(const Kind *kind, Tensor tensor, int64_t instance, int64_t matrix, const Safetensors *tensors,
+                      PackedSource *source, const SafetensorsEntry **pieces, const Failure *failure);
 
 #endif

@@ -47,6 +47,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(families, NATIVE_AND_SANITIZED) \
     X(packed, NATIVE_AND_SANITIZED) \
     X(safetensors, NATIVE_AND_SANITIZED) \
+    X(checkpoints, NATIVE_AND_SANITIZED) \
     X(weights, NATIVE_AND_SANITIZED) \
     X(weights_source, NATIVE_AND_SANITIZED) \
     X(formats, NATIVE_AND_SANITIZED) \

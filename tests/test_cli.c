@@ -129,9 +129,10 @@ END_TEST
 
 START_TEST(unwritable_places) {
     ck_assert_int_eq(shell_run("echo >$D/file"), 0);
-    shell_expect(EXIT_FAILED, "Not a directory", "$CATENA compile %s -o $D/file", spec);
-    shell_expect(EXIT_FAILED, "file/below: error: cannot create: Not a directory", "$CATENA compile %s -o $D/file/below", spec);
-    shell_expect(EXIT_FAILED, "/dev/full", "$CATENA compile %s -o /dev/full", spec);
+    shell_expect(EXIT_FAILED, "file' is a file where a folder is needed", "$CATENA compile %s -o $D/file", spec);
+    shell_expect(EXIT_FAILED, "file' is a file where a folder is needed", "$CATENA compile %s -o $D/file/below", spec);
+    shell_expect(EXIT_FAILED, "'/dev/full' is a file where", "$CATENA compile %s -o /dev/full", spec);
+    shell_expect(EXIT_FAILED, "cannot create the folder '/proc/new': No such", "$CATENA compile %s -o /proc/new/newer/", spec);
     shell_expect(EXIT_FAILED, "unknown target 'z80'", "$CATENA compile %s -o $D/out --target z80", spec);
     shell_expect(EXIT_FAILED, "no-such-linker", "CATENA_LLD=$D/no-such-linker $CATENA compile %s -o $D/out", spec);
     shell_expect(EXIT_FAILED, "no place for a library: pkg-config", "$CATENA compile %s -o \"$D/a\\$b/c\"", spec);
@@ -140,9 +141,42 @@ START_TEST(unwritable_places) {
     shell_expect(EXIT_FAILED, "no place for a library: pkg-config",
                  "mkdir \"$D/c\\$d\" && ln -s 'c$d' $D/link && $CATENA compile %s -o $D/link/new/newer", spec);
     shell_expect(0, "0\n", "ls $D/link | wc -l; rm -r $D/link $D/c*");
+    // folders that were made go with a compile that fails, those that were there stay
+    shell_expect(EXIT_FAILED, "no-such-linker", "mkdir $D/old; CATENA_LLD=no-such-linker $CATENA compile %s -o $D/old/new//er/",
+                 spec);
+    shell_expect(0, "0\n", "ls $D/old | wc -l");
+    shell_expect(EXIT_OK, "old/new/er/libmixtral_small.so\n", "$CATENA compile %s -o $D/old/new/er//", spec);
     compile_small();
     shell_expect(EXIT_FAILED, "'new/' is not the name of a file", "$CATENA pack %s -w %s -o new/", library, data);
     shell_expect(EXIT_FAILED, "cannot create 'no/such/packed': No such", "$CATENA pack %s -w %s -o no/such/packed", library, data);
+}
+END_TEST
+
+// What a command writes, and what it reads last, is tried before the work: here, before a linker that is not there is missed.
+START_TEST(preconditions_come_first) {
+    static const struct {
+        const char *arguments, *words;
+    } rows[] = {
+        {"bench tests/data/mixtral_small.json --layer other", "mixtral_small.json: error: there is no layer 'other'"},
+        {"bench tests/data/mixtral_small.json --against $D/none.so", "none.so: error: cannot open: No such file"},
+        {"bench tests/data/mixtral_small.json --routing trace:$D/none", "none.experts.npy: error: "},
+        {"bench tests/data/mixtral_small.json --plot $D/no/such.svg", "such.svg': No such file or directory"},
+        {"import $D/none -o $D/no/such.json", "cannot create '"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(EXIT_FAILED, rows[i].words, "CATENA_LLD=no-such-linker $CATENA %s", rows[i].arguments);
+    }
+    shell_expect(EXIT_FAILED, "cannot create a folder for what is compiled in '/proc/': No such file or directory; the environment",
+                 "TMPDIR=/proc/ $CATENA bench %s", spec);
+    // weights that are not there would be missed once they are read
+    static const char *const outputs[] = {"-o $D/no/y.npy", "-o $D/y.npy --scores $D/no/s.npy", "-o $D/y.npy --routing $D/no/r"};
+    compile_small();
+    shell_expect(0, "", "cp %s/0.layer_in.npy $D/x.npy", data);
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++) {
+        shell_expect(EXIT_FAILED, "npy': No such file or directory", "$CATENA run %s -w $D/none -l sparse -i $D/x.npy %s", library,
+                     outputs[i]);
+    }
+    shell_expect(EXIT_FAILED, "none'", "$CATENA run %s -w $D/none -l sparse -i $D/x.npy -o /dev/null", library);
 }
 END_TEST
 
@@ -798,6 +832,7 @@ Suite *suite_cli(void) {
     tcase_add_test(cases, usage_errors);
     tcase_add_test(cases, wrong_descriptions);
     tcase_add_test(cases, unwritable_places);
+    tcase_add_test(cases, preconditions_come_first);
     tcase_add_test(cases, pkgconfig_quotes_paths);
     tcase_add_test(cases, unwritable_output);
     tcase_add_test(cases, threads_that_share_cores);

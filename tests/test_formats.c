@@ -294,7 +294,7 @@ static void check_case(const Case *c, const uint8_t *memory) {
 
 static Status pack_case(const Case *c, uint8_t *memory, char error[512]) {
     Failure failure = {error, 512};
-    Status status = weights_check(&c->kind, 1, "w.safetensors", c->store.tensors, &failure);
+    Status status = weights_check(&c->kind, 1, c->store.tensors, &failure);
     memset(memory, 0xff, (size_t)c->kind.plan.layout.instance_bytes);
     return status == LIBRARY_OK ? weights_pack_instance(&c->kind, 0, c->store.tensors, 1, memory, &failure) : status;
 }

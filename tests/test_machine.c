@@ -319,6 +319,10 @@ START_TEST(peaks_are_remembered_per_target_and_threads) {
     ck_assert(read.gflops[0] == 200);
     ck_assert_int_eq(peaks_load(path, "avx2", 1, &read), 1);
     ck_assert_str_eq(read.note, "");
+    setenv("XDG_CACHE_HOME", "/proc//", 1);
+    ck_assert_int_eq(peaks_path(&machine, path), 0);
+    ck_assert_int_eq(peaks_save(path, "avx512", 1, &one), -1);
+    ck_assert_msg(strstr(one.note, "be remembered: cannot create the folder '/proc/catena': No such"), "%s", one.note);
     ck_assert_int_eq(shell_run("rm -r %s", directory), 0);
 }
 END_TEST

@@ -289,6 +289,33 @@ START_TEST(test_outputs_refused) {
 }
 END_TEST
 
+// Where wisdom is kept is tried before anything is measured; the folder that cannot be made, and what to do, are named.
+START_TEST(test_wisdom_refused) {
+    static const struct {
+        const char *variables, *options, *words;
+    } rows[] = {
+        {"HOME=/proc/", "", "error: cannot create the folder '/proc/.local': No such file or directory\n"},
+        {"HOME=/proc", "", "--wisdom FILE keeps it in another\n"},
+        {"XDG_DATA_HOME=$D/file", "", "/file' is a file where a folder is needed\n"},
+        {"XDG_DATA_HOME=$D", "--wisdom $D/folder", "/folder' exists and is not a regular file\n"},
+        {"XDG_DATA_HOME=$D", "--wisdom /proc/w.json", "/proc/w.json.lock: error: cannot be created: "},
+        {"XDG_DATA_HOME=$D", "--wisdom $D/file/w.json", "there is no directory '"},
+        {"XDG_DATA_HOME=$D", "--wisdom $(printf %05000d 0)", "--wisdom: the path is too long"},
+        {"ulimit -f 8; trap '' XFSZ; XDG_DATA_HOME=$D", "", "cannot reserve "},
+        // no home: it is said, and is no error in itself
+        {"unset HOME XDG_DATA_HOME;", "--table $D/folder",
+         "catena: there is no home to keep wisdom in, because neither XDG_DATA_HOME"},
+    };
+    shell_expect(0, "", "mkdir $D/folder && echo >$D/file");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        shell_expect(1, rows[i].words, "%s timeout 60 $CATENA tune examples/moe_8of64.json %s", rows[i].variables, rows[i].options);
+        shell_expect(0, "0\n", "(%s timeout 60 $CATENA tune examples/moe_8of64.json %s) 2>&1 | grep -c '^layer' || true",
+                     rows[i].variables, rows[i].options);
+    }
+    shell_expect(0, "wisdom.json.lock\n1\n", "ls $D/catena; ls $D/catena | wc -l");
+}
+END_TEST
+
 // Of every candidate that is none: its number and place, what was found, and what there is.
 START_TEST(test_candidates_refused) {
     static const struct {
@@ -498,6 +525,7 @@ Suite *suite_tune(void) {
     tcase_add_test(files, test_command);
     tcase_add_test(files, test_candidates_refused);
     tcase_add_test(files, test_outputs_refused);
+    tcase_add_test(files, test_wisdom_refused);
     tcase_add_test(files, test_programs_refuse);
     tcase_add_test(files, test_table_outlives);
     suite_add_tcase(suite, files);

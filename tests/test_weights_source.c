@@ -37,7 +37,7 @@ static const Shaped shapes[] = {
     {TENSOR_GATE, PLAIN, "x", "F32", 4, {3, 5, 32, 2}, "needs [3, 5, 32]"},
     {TENSOR_GATE, PLAIN, "x", "F64", 3, {3, 5, 32}, "w.safetensors: tensor 'x' has dtype F64; F32, F16 and BF16"},
     {TENSOR_GATE, PLAIN, "x", "U8", 3, {3, 5, 32}, "has dtype U8; F32, F16 and BF16 can be used"},
-    {TENSOR_GATE, PLAIN, "y", "F32", 3, {3, 5, 32}, "ckpt: tensor 'x' (gate of layer 'moe.0') is not in the checkpoint"},
+    {TENSOR_GATE, PLAIN, "y", "F32", 3, {3, 5, 32}, "w.safetensors: tensor 'x' (gate of layer 'moe.0') is not in the checkpoint"},
     {TENSOR_GATE, EVEN, "x", "F32", 3, {3, 10, 32}, NULL},
     {TENSOR_GATE, EVEN, "x", "F32", 2, {30, 32}, NULL},
     {TENSOR_GATE,
@@ -73,7 +73,7 @@ static const Shaped shapes[] = {
      "F8_E4M3",
      3,
      {3, 5, 32},
-     "ckpt: tensor 'x_scale_inv' (gate of layer 'moe.0') is not in the checkpoint; encoding fp8_e4m3 keeps"},
+     "w.safetensors: tensor 'x_scale_inv' (gate of layer 'moe.0') is not in the checkpoint; encoding fp8_e4m3 keeps"},
     {TENSOR_GATE,
      FP8,
      "x",
@@ -89,7 +89,7 @@ static const Shaped shapes[] = {
      {3, 5, 32},
      "w.safetensors: tensor 'x' has dtype F8_E5M2; of encoding fp8_e4m3 it must be F8_E4M3"},
     {TENSOR_GATE, FP8, "x", "BF16", 3, {3, 5, 32}, "has dtype BF16; of encoding fp8_e4m3 it must be F8_E4M3"},
-    {TENSOR_GATE_BIAS, FP8, "x", "F8_E4M3", 2, {3, 5}, "ckpt: layer 'moe': its gate_bias ('x') is a vector and cannot be fp8_e4m3"},
+    {TENSOR_GATE_BIAS, FP8, "x", "F8_E4M3", 2, {3, 5}, "layer 'moe': its gate_bias ('x') is a vector and cannot be fp8_e4m3"},
     {TENSOR_NORM, PLAIN, "x", "F32", 2, {1, 32}, NULL},
     {TENSOR_COE_WEIGHT, PLAIN, "x", "F32", 1, {2}, NULL},
     {TENSOR_COE_WEIGHT, PLAIN, "x", "F32", 0, {0}, "has shape [], layer 'moe' needs [2] for its coe_weight"},
@@ -126,7 +126,7 @@ static Status find_shaped(Kind *kind, const Shaped *row, const int64_t *codes, c
     strcpy(kind->checkpoint.tensors[row->tensor].pattern, "x");
     Failure failure = {error, error_size};
     PackedSource source;
-    Status status = weights_source(kind, row->tensor, 0, 0, "ckpt", store_open(&store), &source, NULL, &failure);
+    Status status = weights_source(kind, row->tensor, 0, 0, store_open(&store), &source, NULL, &failure);
     store_free(&store);
     return status;
 }

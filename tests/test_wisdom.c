@@ -575,6 +575,9 @@ START_TEST(users_path) {
     setenv("HOME", "/home/nobody", 1);
     ck_assert_int_eq(wisdom_user_path(found), 0);
     ck_assert_str_eq(found, "/home/nobody/.local/share/catena/wisdom.json");
+    setenv("HOME", "/", 1);  // as of users whom a container does not know
+    ck_assert_int_eq(wisdom_user_path(found), 0);
+    ck_assert_str_eq(found, "/.local/share/catena/wisdom.json");
     unsetenv("HOME");
     ck_assert_int_eq(wisdom_user_path(found), -1);
     snprintf(path, sizeof path, "%s/a/b/w.json", shell_folder());

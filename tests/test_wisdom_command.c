@@ -201,6 +201,8 @@ START_TEST(files_of_others) {
     shell_expect(EXIT_OK, "4\n", RUN "--system $D/other.json list | grep -c Test");
     shell_expect(EXIT_FAILED, "no entry", RUN "--system $D/other.json forget %s", ids[3]);
     shell_expect(EXIT_OK, "", RUN "--system $D/other.json forget --all && cmp $D/other.json $D/before");
+    shell_expect(EXIT_FAILED, "error: cannot create the folder '/proc/catena': No such file",
+                 "XDG_DATA_HOME=/proc// $CATENA wisdom merge $D/other.json");
     shell_expect(EXIT_OK, "2 new", "XDG_DATA_HOME=$D/home $CATENA wisdom merge $D/other.json");
     shell_expect(EXIT_OK, "", "test -s $D/home/catena/wisdom.json");
 }

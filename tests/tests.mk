@@ -51,13 +51,13 @@ FUZZ_FLAGS    = -std=gnu17 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-s
 spec_SOURCES        := $(wildcard compiler/description/*.c) compiler/base/diagnostic.c
 spec_SEEDS          := examples tests/data
 spec_LENGTH         := 16384
-safetensors_SOURCES := runtime/safetensors.c runtime/file.c runtime/failure.c
+safetensors_SOURCES := $(wildcard runtime/safetensors*.c) runtime/foreign.c runtime/file.c runtime/failure.c
 safetensors_SEEDS   :=
 safetensors_LENGTH  := 65536
 packed_SOURCES      := runtime/packed_image.c runtime/failure.c
 packed_SEEDS        :=
 packed_LENGTH       := 16384
-npy_SOURCES         := compiler/base/npy.c compiler/base/diagnostic.c runtime/file.c runtime/failure.c
+npy_SOURCES         := compiler/base/npy.c compiler/base/writable.c compiler/base/diagnostic.c runtime/file.c runtime/failure.c
 npy_SEEDS           := tests/data/mixtral_small
 npy_LENGTH          := 16384
 plan_SOURCES        := compiler/library/artifact.c compiler/wisdom/origin.c compiler/plan/text.c compiler/plan/layout.c $(TARGETS) $(spec_SOURCES)
@@ -68,13 +68,13 @@ torch_SOURCES       := tests/archive.c $(wildcard compiler/pytorch/*.c) compiler
 torch_LIBS          := -lzip
 torch_SEEDS         := tests/data/torch
 torch_LENGTH        := 16384
-import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import/*.c compiler/import/*/*.c runtime/weights*.c runtime/packed*.c) \
-	compiler/base/temporary.c runtime/safetensors.c)
+import_SOURCES      := $(sort $(torch_SOURCES) $(plan_SOURCES) $(wildcard compiler/import/*.c compiler/import/*/*.c runtime/weights*.c \
+	runtime/packed*.c runtime/safetensors*.c) compiler/base/temporary.c compiler/base/writable.c runtime/foreign.c)
 import_LIBS         := $(torch_LIBS) $(plan_LIBS)
 import_SEEDS         = $(BUILD)/seeds_import
 import_LENGTH       := 4096
 wisdom_SOURCES      := $(filter-out %/recall.c,$(wildcard compiler/wisdom/*.c)) compiler/description/position.c compiler/plan/text.c compiler/base/table.c \
-	compiler/base/diagnostic.c runtime/file.c runtime/failure.c
+	compiler/base/writable.c compiler/base/diagnostic.c runtime/file.c runtime/failure.c
 wisdom_LIBS         := $(LLVM_CFLAGS)  # the version that entries are compared with
 wisdom_SEEDS        := tests/data/wisdom
 wisdom_LENGTH       := 16384

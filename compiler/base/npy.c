@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/file.h"
+#include "writable.h"
 
 static const char magic[] = "\x93NUMPY";
 enum { MAGIC_BYTES = 6, MAX_HEADER_BYTES = 1 << 16, ELEMENT_BYTES = 4, DATA_ALIGNMENT = 64, START_BYTES = 512 };
@@ -221,6 +223,21 @@ static int write_directly(const char *path, const char *header, size_t header_by
         complete = false;
     }
     return complete ? 0 : fail(diagnostics, path, strerror(reason));
+}
+
+// A device is opened, but no pipe: its reader would see the end.
+static int try_directly(const char *path, Diagnostics *diagnostics) {
+    return access(path, W_OK) ? fail(diagnostics, path, strerror(errno)) : 0;
+}
+
+int npy_try(const char *path, const Npy *array, Diagnostics *diagnostics) {
+    char header[START_BYTES], error[512] = "";
+    int64_t bytes = (int64_t)make_header(array, header) + npy_elements(array) * ELEMENT_BYTES;
+    if (must_be_written_directly(path)) {
+        return try_directly(path, diagnostics);
+    }
+    Status status = writable_file(path, bytes, &(Failure){error, sizeof error});
+    return status == LIBRARY_OK ? 0 : fail(diagnostics, NULL, error);
 }
 
 int npy_write(const char *path, const Npy *array, Diagnostics *diagnostics) {

@@ -24,6 +24,8 @@ int64_t npy_elements(const Npy *array);
 int npy_read(const char *path, Npy *array, Diagnostics *diagnostics);
 void npy_free(Npy *array);
 
+// Whether an array of this shape could be written; its data is not looked at. Returns 0, or -1 with diagnostics.
+int npy_try(const char *path, const Npy *array, Diagnostics *diagnostics);
 // Writes through a temporary file in the same folder that is renamed when complete: a full disk leaves no half-written array.
 int npy_write(const char *path, const Npy *array, Diagnostics *diagnostics);
 

@@ -5,6 +5,7 @@
 
 #include "plot.h"
 #include "runtime/file.h"
+#include "writable.h"
 
 static bool is_ours(const char *path) {
     char head[128] = "";
@@ -21,14 +22,11 @@ enum { FILE_ROOM = 1 << 16 };  // bytes, more than a drawing takes: a disk that 
 
 int plot_check_path(const char *path, Diagnostics *diagnostics) {
     char error[512] = "";
-    const Failure failure = {error, sizeof error};
     struct stat facts;
-    Output output;
-    if (output_open(path, FILE_ROOM, &output, &failure) != LIBRARY_OK) {  // first: it refuses pipes, whose readers wait
+    if (writable_file(path, FILE_ROOM, &(Failure){error, sizeof error}) != LIBRARY_OK) {  // first: it refuses pipes, which block
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
         return -1;
     }
-    output_discard(&output);
     if (!stat(path, &facts) && !is_ours(path)) {
         diagnostics_add(diagnostics, path, 0, 0, "exists and was not written by catena: remove it or choose another name");
         return -1;

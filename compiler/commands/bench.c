@@ -1,6 +1,7 @@
 // `catena bench`: options, compiling a description first, Ctrl-C, output.
 #define _GNU_SOURCE
 #include <argp.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -13,6 +14,7 @@
 #include "compiler/library/compile.h"
 #include "compiler/machine/report.h"
 #include "input.h"
+#include "runtime/file.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -122,10 +124,46 @@ static const struct argp argp_bench = {
 
 // --- files -------------------------------------------------------------------------------------------------------------------
 
-static int make_directory(char directory[ROUTING_TEXT_BYTES]) {
-    const char *parent = getenv("TMPDIR");
-    int length = snprintf(directory, ROUTING_TEXT_BYTES, "%s/catena-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-    return length < ROUTING_TEXT_BYTES && mkdtemp(directory) ? 0 : -1;
+static int make_directory(char directory[ROUTING_TEXT_BYTES], Diagnostics *diagnostics) {
+    const char *asked = getenv("TMPDIR"), *parent = asked && *asked ? asked : "/tmp";
+    int length = snprintf(directory, ROUTING_TEXT_BYTES, "%.*s/catena-bench-XXXXXX", file_folder_length(parent), parent);
+    if (length >= ROUTING_TEXT_BYTES || !mkdtemp(directory)) {
+        diagnostics_add(
+            diagnostics, NULL, 0, 0,
+            "cannot create a folder for what is compiled in '%s': %s; the environment variable TMPDIR names another place", parent,
+            strerror(length >= ROUTING_TEXT_BYTES ? ENAMETOOLONG : errno));
+        return -1;
+    }
+    return 0;
+}
+
+// A trace that is read again for its layer: whether it can be.
+static int check_trace(const BenchOptions *bench, const Layer *layer, Diagnostics *diagnostics) {
+    RoutingTrace trace = {0};
+    int status =
+        bench->routing.is_trace ? routing_trace_read(bench->routing.text + strlen("trace:"), layer, &trace, diagnostics) : 0;
+    routing_trace_free(&trace);
+    return status;
+}
+
+// What else the command line names, before a description is compiled.
+static int check_inputs(const CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+    const BenchOptions *bench = &options->bench;
+    bool found = false, second = strcmp(bench->against, "plain") && strcmp(bench->against, "none");
+    Artifact *against = second ? artifact_read(bench->against, diagnostics) : NULL;
+    int status = second && !against ? -1 : 0;
+    for (int64_t i = 0; i < model->layer_count && !status; i++) {
+        if (!bench->layer || !strcmp(bench->layer, model->layers[i].name)) {
+            found = true;
+            status = check_trace(bench, &model->layers[i].layer, diagnostics);
+        }
+    }
+    if (!status && !found) {
+        diagnostics_add(diagnostics, options->input, 0, 0, "there is no layer '%s'", bench->layer);
+        status = -1;
+    }
+    artifact_free(against);
+    return status;
 }
 
 // The library to measure: the input itself, or what it compiles to. Returns 0 or -1 with diagnostics.
@@ -143,7 +181,8 @@ static int find_library(const CommandOptions *options, const char *directory, ch
         return snprintf(path, ROUTING_TEXT_BYTES, "%s", options->input) >= ROUTING_TEXT_BYTES || options->compute >= 0 ? -1 : 0;
     }
     Model *model = model_read_file(options->input, diagnostics);
-    int status = model ? compile_library(model, &compile, directory, diagnostics) : -1;
+    int status = model ? check_inputs(options, model, diagnostics) : -1;
+    status = status ? status : compile_library(model, &compile, directory, diagnostics);
     if (!status) {
         snprintf(path, ROUTING_TEXT_BYTES + 128, "%s/lib%s.so", directory, model->name);
     }
@@ -205,12 +244,14 @@ int command_bench(int argc, char **argv) {
         perror("catena bench: --huge-pages no");
         return EXIT_FAILED;
     }
-    if (machine_detect(&machine) || make_directory(directory)) {
+    if (machine_detect(&machine)) {
         perror("catena bench");
         return EXIT_FAILED;
     }
     BenchRun run = {.machine = &machine, .options = &options.bench, .directory = directory};
-    int status = options.plot ? plot_check_path(options.plot, &diagnostics) : 0;
+    int status = make_directory(directory, &diagnostics);
+    bool made = !status;
+    status = status || !options.plot ? status : plot_check_path(options.plot, &diagnostics);
     status = status ? status : find_library(&options, directory, path, &diagnostics);
     status = status ? status : run_layers(&run, &options, path, &diagnostics);
     if (run.row_count && options.format == OUTPUT_JSON) {
@@ -226,7 +267,9 @@ int command_bench(int argc, char **argv) {
     }
     diagnostics_print(&diagnostics, stderr);
     diagnostics_free(&diagnostics);
-    temporary_remove(directory);
+    if (made) {
+        temporary_remove(directory);
+    }
     free(run.rows);
     return status || bench_stopped ? EXIT_FAILED : EXIT_OK;
 }

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "compiler/library/compile.h"
+#include "runtime/file.h"
 
 typedef struct Arguments {
     const char *spec, *directory;
@@ -77,7 +78,7 @@ int command_compile(int argc, char **argv) {
     int failed = !model || compile_library(model, &arguments.options, arguments.directory, &diagnostics);
     diagnostics_print(&diagnostics, stderr);
     if (!failed) {
-        printf("%s/lib%s.so\n", arguments.directory, model->name);
+        printf("%.*s/lib%s.so\n", file_folder_length(arguments.directory), arguments.directory, model->name);
     }
     diagnostics_free(&diagnostics);
     model_free(model);

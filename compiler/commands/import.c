@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "compiler/base/temporary.h"
+#include "compiler/base/writable.h"
 #include "compiler/description/model.h"
 #include "compiler/import/import.h"
 #include "runtime/file.h"
@@ -85,7 +86,7 @@ static bool replaces_source(const char *output, const ImportResult *result) {
     char source[PATH_BYTES];
     bool replaces = file_replaces(output, result->path);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(source, sizeof source, "%s/%s", result->folder, names[i]);
+        snprintf(source, sizeof source, "%.*s/%s", file_folder_length(result->folder), result->folder, names[i]);
         replaces |= file_replaces(output, source);
     }
     return replaces;
@@ -101,6 +102,16 @@ static bool holds_something_else(const char *path) {
         fclose(file);
     }
     return count == 1 && first != '{';
+}
+
+// Before the model is read. What can only be known of the model is checked later.
+static int check_output(const char *output, Diagnostics *diagnostics) {
+    char error[512] = "";
+    if (writable_file(output, 0, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+        return -1;
+    }
+    return 0;
 }
 
 // Where tensors go: those of OUT.json to OUT.safetensors.
@@ -211,7 +222,8 @@ int command_import(int argc, char **argv) {
     arguments.options.remarks = stderr;
     arguments.options.summary = arguments.dry_run ? stdout : NULL;
     arguments.options.unreadable = arguments.dry_run;
-    Import *import = import_open(arguments.path, &arguments.options, &diagnostics);
+    bool ready = arguments.dry_run || !arguments.output || !check_output(arguments.output, &diagnostics);
+    Import *import = ready ? import_open(arguments.path, &arguments.options, &diagnostics) : NULL;
     int failed = !import || (!arguments.dry_run && write_outputs(&arguments, import, &diagnostics));
     diagnostics_print(&diagnostics, stderr);
     import_close(import);

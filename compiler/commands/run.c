@@ -199,6 +199,12 @@ static int compute(Run *run) {
     return 0;
 }
 
+// Before weights are read: whether all results can be written.
+static int try_outputs(Run *run) {
+    return run_extra_try(run->outputs, &run->extra, &run->diagnostics) ||
+           npy_try(run->arguments->output, &run->output, &run->diagnostics);
+}
+
 // The result comes last: where it is new, all is.
 static int write_outputs(Run *run) {
     if (run_extra_write(run->outputs, &run->extra, &run->diagnostics) ||
@@ -248,8 +254,8 @@ static int check_outputs(Run *run) {
 static int run_all(Run *run) {
     run->loaded = loaded_open(run->arguments->library, &run->diagnostics);
     // Small inputs are checked before the weights, which may take a while to read.
-    return check_outputs(run) || !run->loaded || find_layer(run) || read_input(run) || allocate_outputs(run) || open_library(run) ||
-           compute(run) || write_outputs(run);
+    return check_outputs(run) || !run->loaded || find_layer(run) || read_input(run) || allocate_outputs(run) || try_outputs(run) ||
+           open_library(run) || compute(run) || write_outputs(run);
 }
 
 int command_run(int argc, char **argv) {

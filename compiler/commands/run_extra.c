@@ -85,14 +85,24 @@ int run_extra_outputs(const RunExtraPaths *paths, char *outputs[RUN_EXTRA_OUTPUT
     return 0;
 }
 
-int run_extra_write(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics) {
+// Calls npy_try or npy_write for every output.
+static int for_each_output(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics,
+                           int (*step)(const char *path, const Npy *array, Diagnostics *diagnostics)) {
     const Npy *const written[RUN_EXTRA_OUTPUTS] = {&arrays->experts, &arrays->weights, &arrays->scores};
     for (int i = 0; i < RUN_EXTRA_OUTPUTS; i++) {
-        if (outputs[i] && npy_write(outputs[i], written[i], diagnostics)) {
+        if (outputs[i] && step(outputs[i], written[i], diagnostics)) {
             return -1;
         }
     }
     return 0;
+}
+
+int run_extra_try(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics) {
+    return for_each_output(outputs, arrays, diagnostics, npy_try);
+}
+
+int run_extra_write(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics) {
+    return for_each_output(outputs, arrays, diagnostics, npy_write);
 }
 
 static int64_t largest(const int64_t *load, int64_t choices) {

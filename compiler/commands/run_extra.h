@@ -33,6 +33,8 @@ int run_extra_outputs(const RunExtraPaths *paths, char *outputs[RUN_EXTRA_OUTPUT
 
 // Reads the inputs and makes room for the outputs of a forward of `tokens` tokens. Returns 0, or -1 with diagnostics.
 int run_extra_prepare(const RunExtraPaths *paths, const ModelLayer *layer, int64_t tokens, RunExtra *out, Diagnostics *diagnostics);
+// Before the forward: whether those files can be written. Returns 0, or -1 with diagnostics.
+int run_extra_try(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics);
 // After the forward: writes the files of run_extra_outputs. Returns 0, or -1 with diagnostics.
 int run_extra_write(char *const outputs[RUN_EXTRA_OUTPUTS], const RunExtra *arrays, Diagnostics *diagnostics);
 // Prints the figures, if wanted, to standard output.

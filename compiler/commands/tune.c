@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "command.h"
 #include "compiler/base/table.h"
@@ -14,6 +13,7 @@
 #include "compiler/tune/foresee.h"
 #include "compiler/tune/outputs.h"
 #include "compiler/tune/tune.h"
+#include "tune_wisdom.h"
 
 enum {
     OPTION_TOKENS = 256,
@@ -217,8 +217,8 @@ static void stop(int signal_number) {
 
 static void print_result(const char *layer, const TuneResult *result) {
     const SearchResult *search = &result->search;
-    json_t *decisions = space_decisions(&result->space, &search->best);
-    char *text = json_dumps(decisions, JSON_SORT_KEYS);
+    json_t *plans = json_pack("[o]", space_decisions(&result->space, &search->best));  // as --candidates reads them
+    char *text = json_dumps(plans, JSON_SORT_KEYS);
     size_t tiles = result->tile_count + (size_t)(result->rates[0].tiles_measured + result->rates[1].tiles_measured);
     printf("layer %s: space of %.3g plans, %zu tiles measured alone in %.1f s, %zu plans tried, %d unusable, %s after %.0f s\n",
            layer, space_size(&result->space), tiles, result->rate_seconds, search->trial_count, result->unusable,
@@ -249,22 +249,30 @@ static void print_result(const char *layer, const TuneResult *result) {
                              ? "nothing to compare: no candidate differs from the default plan"
                              : "nothing was compared: too little time, ask for a longer --budget; nothing is remembered");
     }
+    fflush(stdout);  // what took minutes is out, whatever comes
     free(text);
-    json_decref(decisions);
+    json_decref(plans);
 }
 
 static bool is_chosen(const CommandOptions *options, const char *layer) {
     return !options->layer || !strcmp(options->layer, layer);
 }
 
-// A trace that a layer cannot have is refused before any time is spent.
-static int read_traces(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+// A layer that is not there, and a trace that a layer cannot have, are refused before any time is spent.
+static int check_layers(CommandOptions *options, const Model *model, Diagnostics *diagnostics) {
+    bool found = false;
     int status = 0;
     for (int64_t i = 0; i < model->layer_count && !status; i++) {
         const ModelLayer *layer = &model->layers[i];
-        status = is_chosen(options, layer->name) ? recall_trace(&options->tune.workload, &layer->layer, diagnostics) : 0;
+        if (is_chosen(options, layer->name)) {
+            found = true;
+            status = recall_trace(&options->tune.workload, &layer->layer, diagnostics);
+        }
     }
-    return status;
+    if (!found) {
+        diagnostics_add(diagnostics, options->input, 0, 0, "there is no layer '%s'", options->layer);
+    }
+    return found ? status : -1;
 }
 
 // What the command line left open: the description's workload.
@@ -290,84 +298,17 @@ static int fill_options(CommandOptions *options, const Model *model, const Machi
     tune->threads = tune->threads ? tune->threads : (int)machine->threads;
     tune->progress = show_progress;
     tune->progress_tiles = show_tiles;
-    return read_traces(options, model, diagnostics);
+    return check_layers(options, model, diagnostics);
 }
 
-// --- wisdom ------------------------------------------------------------------------------------------------------------------
-
-static int wisdom_path(const CommandOptions *options, char path[WISDOM_PATH_BYTES]) {
-    if (!options->wisdom) {
-        return wisdom_user_path(path);
-    }
-    return strcmp(options->wisdom, "none") && snprintf(path, WISDOM_PATH_BYTES, "%s", options->wisdom) < WISDOM_PATH_BYTES ? 0 : -1;
-}
-
-// Before anything is measured: a file that is named must be in a directory that there is, and can be written.
-static int check_wisdom(const CommandOptions *options, Diagnostics *diagnostics) {
-    char path[WISDOM_PATH_BYTES];
-    struct stat status;
-    if (!options->wisdom || wisdom_path(options, path)) {
-        return 0;
-    }
-    char *slash = strrchr(path, '/');
-    if (slash && slash > path) {
-        *slash = 0;
-        if (stat(path, &status) || !S_ISDIR(status.st_mode)) {
-            diagnostics_add(diagnostics, options->wisdom, 0, 0, "there is no directory '%s'", path);
-            return -1;
-        }
-    }
-    return wisdom_try(options->wisdom, diagnostics);
-}
-
-// Sets the search's start from an earlier one: this very layer's decisions and measurements, or the decisions of the nearest layer.
-// Returns the gain of this layer's earlier entry, which stays unless a better plan is found; 1: there is no such entry.
-static double recall_start(TuneOptions *tune, const Wisdom *wisdom, const RecallKey *key, const char *layer) {
-    const json_t *entry = wisdom ? wisdom_find(wisdom, &key->key) : NULL;
-    double gain = entry ? json_number_value(json_object_get(entry, "gain")) : 1;
-    if (tune->workload.bits_free) {  // the path is raced anew, and all else depends on it
-        return gain;
-    }
-    tune->known = tune->method == SEARCH_TABLE ? NULL : json_object_get(entry, "measurements");  // a table is of one run
-    if (wisdom && !entry) {
-        entry = wisdom_nearest(wisdom, &key->key);
-        if (wisdom_find_outdated(wisdom, &key->key)) {
-            printf("layer %s: what another version of catena or LLVM found is not trusted, the search begins anew\n", layer);
-        }
-    }
-    tune->start = json_object_get(entry, "decisions");
-    return gain;
-}
-
-static int remember(const CommandOptions *options, const RecallKey *key, const TuneResult *result, Diagnostics *diagnostics) {
-    const SearchResult *search = &result->search;
-    char file[WISDOM_PATH_BYTES], note[WISDOM_NOTE_BYTES] = "";
-    if (wisdom_path(options, file)) {
-        return 0;
-    }
-    json_t *decisions = tune_decisions(result), *measurements = tune_measurements(result);
-    const PathVerdict *path = &result->path;
-    json_t *entry = wisdom_entry(&key->key, options->tune.machine, decisions, search->gain * path->gain, search->low * path->low,
-                                 search->high * path->high, measurements);
-    if (entry && search_tied(search) && path->gain == 1) {  // another path's gain is over another plan
-        wisdom_entry_tie(entry, search->candidate_gain, search->candidate_low, search->candidate_high);
-    }
-    int status = entry ? wisdom_update(file, &key->key, entry, note, diagnostics) : -1;
-    if (*note) {
-        fprintf(stderr, "catena: %s\n", note);
-    }
-    json_decref(decisions);
-    json_decref(measurements);
-    json_decref(entry);
-    return status;
-}
+// --- the layers --------------------------------------------------------------------------------------------------------------
 
 static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *name, const Plan *plan, Diagnostics *diagnostics) {
     RecallKey key;
     TuneResult result;
     TuneOptions *tune = &options->tune;
     recall_key(&plan->layer, tune->target, tune->machine, tune->threads, &tune->workload, &key);
-    double remembered = recall_start(tune, wisdom, &key, name);
+    double remembered = tune_wisdom_start(tune, wisdom, &key, name);
     int status = tune_layer(name, plan, tune, &result, diagnostics);
     terminal_progress(NULL);
     if (!status) {
@@ -376,7 +317,9 @@ static int tune_one(CommandOptions *options, const Wisdom *wisdom, const char *n
             printf("  compile goes on taking the plan that an earlier search found: gain %.3fx (catena wisdom forget drops it)\n",
                    remembered);
         }
-        status = search_raced(&result.search) || result.repathed ? remember(options, &key, &result, diagnostics) : 0;
+        status = search_raced(&result.search) || result.repathed
+                     ? tune_wisdom_keep(options->wisdom, tune, &key, &result, diagnostics)
+                     : 0;
         if (tune_outputs_layer(&options->outputs, name, tune, &result, diagnostics)) {
             status = -1;
         }
@@ -393,7 +336,8 @@ static int open_outputs(CommandOptions *options, const Model *model, Diagnostics
         layers[count] = model->layers[i].name;
         count += is_chosen(options, layers[count]);
     }
-    return tune_outputs_open(&options->outputs, layers, count, wisdom_path(options, wisdom) ? NULL : wisdom, diagnostics);
+    return tune_outputs_open(&options->outputs, layers, count, tune_wisdom_path(options->wisdom, wisdom) ? NULL : wisdom,
+                             diagnostics);
 }
 
 // The spaces are those of the default plans' paths: where bits are free, each search looks for itself.
@@ -413,57 +357,57 @@ static int check_candidates(const CommandOptions *options, const Model *model, c
 static int tune_layers(CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
     size_t before = diagnostics->count;
     Wisdom *wisdom = recall_open(options->wisdom, WISDOM_SET_ASIDE, diagnostics);
-    bool found = false;
     int status = 0;
     for (int64_t i = 0; i < model->layer_count && !status && !tune_stopped && diagnostics->count == before; i++) {
         if (is_chosen(options, model->layers[i].name)) {
-            found = true;
             status = tune_one(options, wisdom, model->layers[i].name, &plans[i], diagnostics);
         }
     }
     wisdom_free(wisdom);
-    if (!found && diagnostics->count == before) {
-        diagnostics_add(diagnostics, options->input, 0, 0, "there is no layer '%s'", options->layer);
-    }
     return status || diagnostics->count > before ? -1 : 0;
 }
 
 // By prediction alone, for a machine that is not there.
-static int foresee_layers(const CommandOptions *options, const Model *model, const Plan *plans, Diagnostics *diagnostics) {
+static void foresee_layers(const CommandOptions *options, const Model *model, const Plan *plans) {
     const TuneOptions *tune = &options->tune;
-    bool found = false;
     for (int64_t i = 0; i < model->layer_count; i++) {
         Foresight foresight;
         if (is_chosen(options, model->layers[i].name)) {
-            found = true;
             foresee_layer(&plans[i], tune->target, tune->machine, tune->threads, &tune->workload, &foresight);
             foresee_print(&foresight, &model->layers[i], tune->machine, tune->threads, &tune->workload, stdout);
         }
     }
-    if (!found) {
-        diagnostics_add(diagnostics, options->input, 0, 0, "there is no layer '%s'", options->layer);
+}
+
+// What will be written is tried first: even the default plans may need measurements.
+static int tune_here(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
+    Plan plans[MODEL_MAX_LAYERS];
+    TuneOptions *tune = &options->tune;
+    command_say_threads(tune->threads);
+    if (tune_wisdom_check(options->wisdom, diagnostics) || open_outputs(options, model, diagnostics)) {
+        return -1;
     }
-    return found ? 0 : -1;
+    int failed = compile_plans(model, tune->target, machine, options->compute, plans, diagnostics) ||
+                 check_candidates(options, model, plans, diagnostics) || tune_layers(options, model, plans, diagnostics);
+    return tune_outputs_close(&options->outputs, model->name, tune, diagnostics) || failed ? -1 : 0;
+}
+
+static int tune_elsewhere(CommandOptions *options, const Model *model, const Machine *machine, Diagnostics *diagnostics) {
+    Plan plans[MODEL_MAX_LAYERS];
+    if (compile_plans(model, options->tune.target, machine, options->compute, plans, diagnostics)) {
+        return -1;
+    }
+    foresee_layers(options, model, plans);
+    return 0;
 }
 
 static int tune_model(CommandOptions *options, const Model *model, const Site *site, Diagnostics *diagnostics) {
-    Plan plans[MODEL_MAX_LAYERS];
-    options->tune.machine = &site->machine;
+    const Machine *machine = options->tune.machine = &site->machine;
     options->tune.target = site_target(site, NULL, diagnostics);
-    if (!options->tune.target || fill_options(options, model, &site->machine, diagnostics) ||
-        compile_plans(model, options->tune.target, &site->machine, options->compute, plans, diagnostics)) {
+    if (!options->tune.target || fill_options(options, model, machine, diagnostics)) {
         return -1;
     }
-    if (site->elsewhere) {
-        return foresee_layers(options, model, plans, diagnostics);
-    }
-    command_say_threads(options->tune.threads);
-    if (check_wisdom(options, diagnostics) || check_candidates(options, model, plans, diagnostics) ||
-        open_outputs(options, model, diagnostics)) {
-        return -1;
-    }
-    int status = tune_layers(options, model, plans, diagnostics);
-    return tune_outputs_close(&options->outputs, model->name, &options->tune, diagnostics) || status ? -1 : 0;
+    return (site->elsewhere ? tune_elsewhere : tune_here)(options, model, machine, diagnostics);
 }
 
 int command_tune(int argc, char **argv) {

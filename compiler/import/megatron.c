@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/file.h"
 #include "table.h"
 
 enum { PATH_BYTES = 4096, NAME_BYTES = 1024 };
@@ -48,13 +49,13 @@ bool import_megatron_find(const char *path, char *file, size_t size, Diagnostics
     if (is_file(file)) {
         return length > 3 && !strcmp(path + length - 3, ".pt");
     }
-    snprintf(file, size, "%s/%s", path, rank_file);
-    snprintf(tracker, sizeof tracker, "%s/%s", path, tracker_name);
+    snprintf(file, size, "%.*s/%s", file_folder_length(path), path, rank_file);
+    snprintf(tracker, sizeof tracker, "%.*s/%s", file_folder_length(path), path, tracker_name);
     if (is_file(file) || !is_file(tracker) || !read_tracker(tracker, folder, diagnostics)) {
         return is_file(file);
     }
-    snprintf(file, size, "%s/%s/%s", path, folder, rank_file);
-    snprintf(metadata, sizeof metadata, "%s/%s/metadata.json", path, folder);
+    snprintf(file, size, "%.*s/%s/%s", file_folder_length(path), path, folder, rank_file);
+    snprintf(metadata, sizeof metadata, "%.*s/%s/metadata.json", file_folder_length(path), path, folder);
     if (is_file(metadata)) {
         diagnostics_add(diagnostics, metadata, 0, 0,
                         "a distributed checkpoint (torch_dist): save it again with Megatron's --ckpt-convert-format torch "
@@ -220,17 +221,19 @@ static bool is_wanted(const char *name, void *context) {
 int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
                           Diagnostics *diagnostics) {
     char error[1024] = "";
-    ImportCheckpoint written = {strdup(path), NULL, NULL};
+    ImportCheckpoint written = {NULL};
     int status = -1;
     if (torch_checkpoint_write_safetensors(torch, is_wanted, NULL, output, diagnostics)) {
         goto cleanup;
     }
-    if (!written.path || safetensors_open(output, &written.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "%s", *error ? error : "out of memory");
+    if (safetensors_open(output, &written.tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
     } else if (import_tensors_check(model, &written, diagnostics)) {
         status = 0;
+    } else {
+        diagnostics_add(diagnostics, path, 0, 0, "its tensors do not fit its arguments, so '%s' was not kept", output);
     }
-    if (status) {  // tensors that do not fit the description are of no use
+    if (status) {
         unlink(output);
     }
 cleanup:

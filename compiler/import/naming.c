@@ -91,9 +91,8 @@ static bool fits(const ImportNaming *naming, const Layer *layer, int64_t number,
         kind->plan.layer = *layer;
         plan_layout(&kind->plan);
         PackedSource data;
-        fitting = !layer_has_tensor(layer, tensor->tensor) ||
-                  weights_source(kind, tensor->tensor, 0, 0, checkpoint->path, checkpoint->tensors, &data, NULL,
-                                 &(Failure){error, sizeof error}) == LIBRARY_OK;
+        fitting = !layer_has_tensor(layer, tensor->tensor) || weights_source(kind, tensor->tensor, 0, 0, checkpoint->tensors, &data,
+                                                                             NULL, &(Failure){error, sizeof error}) == LIBRARY_OK;
     }
     free(kind);
     return fitting;
@@ -140,7 +139,7 @@ bool import_naming_choose(const ImportConfig *config, const ImportFamily *family
     for (int i = 0; i < count; i++) {
         up_name(&candidates[i], layer, number, i ? other : first);
         if (i && strcmp(first, other)) {
-            diagnostics_add(config->diagnostics, checkpoint->path, 0, 0,
+            diagnostics_add(config->diagnostics, config->path, 0, 0,
                             "layer %lld has its experts twice, as tensor '%s' and as tensor '%s': remove one of the two from the "
                             "checkpoint",
                             (long long)number, first, other);

@@ -232,8 +232,8 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
 
 // A checkpoint, if there is one: one of safetensors beside the config, or a file of torch.save that holds the config too.
 typedef struct ImportCheckpoint {
-    char *path;
     Safetensors *tensors;
+    char *absence;  // why there are no tensors, in words; NULL: there are some, or nobody has looked
     TorchCheckpoint *torch;
 } ImportCheckpoint;
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);

@@ -2,41 +2,11 @@
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "compiler/plan/text.h"
 #include "read.h"
 #include "runtime/weights.h"
 #include "templates/plan.h"
-
-bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics) {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
-    const char *slash = strrchr(config_path, '/');
-    bool there = false;
-    checkpoint->tensors = NULL;
-    if (asprintf(&checkpoint->path, "%.*s", slash ? (int)(slash - config_path) + 1 : 2, slash ? config_path : "./") < 0) {
-        checkpoint->path = NULL;
-        return false;
-    }
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = NULL;
-        there |= asprintf(&path, "%s%s", checkpoint->path, names[i]) > 0 && !access(path, F_OK);
-        free(path);
-    }
-    char error[1024] = "";
-    if (there && safetensors_open(checkpoint->path, &checkpoint->tensors, &(Failure){error, sizeof error}) != LIBRARY_OK) {
-        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
-        return false;
-    }
-    return true;
-}
-
-void import_checkpoint_close(ImportCheckpoint *checkpoint) {
-    safetensors_close(checkpoint->tensors);
-    free(checkpoint->path);
-    torch_checkpoint_close(checkpoint->torch);
-    *checkpoint = (ImportCheckpoint){NULL, NULL, NULL};
-}
 
 // The newest code of Chain-of-Experts turns an MoE into a chain by a sum of its iterations, weighted by vectors, where x is what an
 // iteration reads and y what its experts give: x_1 = y_0, x_{t+1} = x_t + coe_weights[t - 1] * y_t. What descriptions say, and the
@@ -152,7 +122,7 @@ bool import_tensors_check(const Model *model, const ImportCheckpoint *checkpoint
         plan_layout(&kinds[i].plan);
     }
     if (kinds) {
-        status = weights_check(kinds, model->layer_count, checkpoint->path, checkpoint->tensors, &(Failure){error, sizeof error});
+        status = weights_check(kinds, model->layer_count, checkpoint->tensors, &(Failure){error, sizeof error});
     }
     if (status != LIBRARY_OK) {
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "compiler/base/temporary.h"
+#include "compiler/base/writable.h"
 #include "compiler/emit/emit.h"
 #include "compiler/machine/site.h"
 #include "compiler/measure/measure.h"
@@ -19,6 +20,7 @@
 #include "compiler/wisdom/recall.h"
 #include "header.h"
 #include "link.h"
+#include "runtime/file.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -170,20 +172,15 @@ static int write_text(const Compilation *c, const char *suffix, Writer *writer) 
     return status;
 }
 
-// Creates the directory with its parents.
-static int make_directory(const char *directory, Diagnostics *diagnostics) {
-    char path[PATH_BYTES];
-    if ((size_t)snprintf(path, sizeof path, "%s", directory) >= sizeof path - MODEL_NAME_BYTES - 32) {
+// Creates the directory with its parents. made: as writable_folder has it.
+static int make_directory(const char *directory, size_t *made, Diagnostics *diagnostics) {
+    char error[PATH_BYTES + 256] = "";
+    if (strlen(directory) >= PATH_BYTES - MODEL_NAME_BYTES - 32) {
         diagnostics_add(diagnostics, NULL, 0, 0, "the name of the directory is too long: '%.60s...'", directory);
         return -1;
     }
-    for (char *slash = strchr(path + 1, '/'); *path && slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        mkdir(path, 0777);
-        *slash = '/';
-    }
-    if (mkdir(path, 0777) && errno != EEXIST) {
-        diagnostics_add(diagnostics, directory, 0, 0, "cannot create: %s", strerror(errno));
+    if (writable_folder(directory, 0777, made, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
         return -1;
     }
     return 0;
@@ -199,7 +196,7 @@ static int for_each_staged(const Compilation *c, int (*step)(const char *from, c
     for (struct dirent *entry; stage && !status && (entry = readdir(stage));) {
         if (entry->d_name[0] != '.' && strcmp(entry->d_name, library)) {
             snprintf(from, sizeof from, "%s/%s", c->stage, entry->d_name);
-            snprintf(to, sizeof to, "%s/%s", c->directory, entry->d_name);
+            snprintf(to, sizeof to, "%.*s/%s", file_folder_length(c->directory), c->directory, entry->d_name);
             status = step(from, to);
         }
     }
@@ -208,7 +205,7 @@ static int for_each_staged(const Compilation *c, int (*step)(const char *from, c
     }
     if (!status) {
         snprintf(from, sizeof from, "%s/%s", c->stage, library);
-        snprintf(to, sizeof to, "%s/%s", c->directory, library);
+        snprintf(to, sizeof to, "%.*s/%s", file_folder_length(c->directory), c->directory, library);
         status = step(from, to);
     }
     if (status > 0) {
@@ -281,40 +278,52 @@ static int check_place_name(const char *directory, Diagnostics *diagnostics) {
     return bad ? -1 : 0;
 }
 
-static int compile_in_stage(Compilation *c, const CompileOptions *options) {
-    snprintf(c->stage, sizeof c->stage, "%s/.%s.XXXXXX", c->directory, c->model->name);
+static int open_stage(Compilation *c) {
+    snprintf(c->stage, sizeof c->stage, "%.*s/.%s.XXXXXX", file_folder_length(c->directory), c->directory, c->model->name);
     if (!temporary_directory(c->stage)) {
         diagnostics_add(c->diagnostics, c->directory, 0, 0, "cannot write: %s", strerror(errno));
         return -1;
     }
-    int failed = make_library(c, options) || write_text(c, ".h", write_header) || write_text(c, ".pc", write_pkgconfig) ||
-                 (options->emit_plan && write_text(c, ".plan", write_plans)) || for_each_staged(c, check_place) || move_staged(c);
-    temporary_remove(c->stage);
+    return 0;
+}
+
+static int compile_in_stage(Compilation *c, const CompileOptions *options, const Machine *machine, Plan *plans) {
+    int failed = compile_plans(c->model, c->target, machine, options->compute, plans, c->diagnostics);
+    if (!failed) {
+        c->plans = plans;
+        c->origins = recall_plans(options->wisdom, options->bits_free, c->model, c->target, machine, plans, NULL, c->diagnostics);
+        failed = !c->origins || make_library(c, options) || write_text(c, ".h", write_header) ||
+                 write_text(c, ".pc", write_pkgconfig) || (options->emit_plan && write_text(c, ".plan", write_plans)) ||
+                 for_each_staged(c, check_place) || move_staged(c);
+    }
+    json_decref(c->origins);
     return failed ? -1 : 0;
 }
 
+// The directory comes first: paths may have to be measured for the plans. One that was made goes with a compile that fails.
 int compile_library(const Model *model, const CompileOptions *options, const char *directory, Diagnostics *diagnostics) {
     Machine machine;
+    size_t made = 0;
     if (machine_detect(&machine)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "cannot read this machine's topology");
         return -1;
     }
-    const Target *target = site_target_find(options->target, &machine, diagnostics);
+    Compilation compilation = {.model = model,
+                               .target = site_target_find(options->target, &machine, diagnostics),
+                               .directory = directory,
+                               .diagnostics = diagnostics};
     Plan *plans = calloc(MODEL_MAX_LAYERS, sizeof *plans);
-    json_t *origins = NULL;
     int status = -1;
-    if (target && plans && !compile_plans(model, target, &machine, options->compute, plans, diagnostics) &&
-        (origins = recall_plans(options->wisdom, options->bits_free, model, target, &machine, plans, NULL, diagnostics)) &&
-        !check_place_name(directory, diagnostics) && !make_directory(directory, diagnostics)) {
-        Compilation compilation = {.model = model,
-                                   .target = target,
-                                   .plans = plans,
-                                   .origins = origins,
-                                   .directory = directory,
-                                   .diagnostics = diagnostics};
-        status = compile_in_stage(&compilation, options);
+    if (compilation.target && plans && !check_place_name(directory, diagnostics) &&
+        !make_directory(directory, &made, diagnostics)) {
+        if (!open_stage(&compilation)) {
+            status = compile_in_stage(&compilation, options, &machine, plans);
+            temporary_remove(compilation.stage);
+        }
+        if (status) {
+            writable_forget(directory, made);
+        }
     }
-    json_decref(origins);
     free(plans);
     return status;
 }

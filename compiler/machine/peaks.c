@@ -9,9 +9,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "compiler/base/writable.h"
 #include "runtime/file.h"
 
 // Part of the file's version: bump it when what is measured changes.
@@ -42,9 +42,9 @@ int peaks_path(const Machine *machine, char path[PEAKS_PATH_BYTES]) {
     int length;
     machine_fingerprint(machine, fingerprint);
     if (cache && *cache == '/') {
-        length = snprintf(path, PEAKS_PATH_BYTES, "%s/catena/peaks-%s.json", cache, fingerprint);
+        length = snprintf(path, PEAKS_PATH_BYTES, "%.*s/catena/peaks-%s.json", file_folder_length(cache), cache, fingerprint);
     } else if (home && *home == '/') {
-        length = snprintf(path, PEAKS_PATH_BYTES, "%s/.cache/catena/peaks-%s.json", home, fingerprint);
+        length = snprintf(path, PEAKS_PATH_BYTES, "%.*s/.cache/catena/peaks-%s.json", file_folder_length(home), home, fingerprint);
     } else {
         return -1;
     }
@@ -109,17 +109,6 @@ int peaks_load(const char *path, const char *target, int threads, Peaks *peaks) 
     return status;
 }
 
-// Creates every directory on the way to a file.
-static void make_directories(const char *path) {
-    char copy[PEAKS_PATH_BYTES];
-    snprintf(copy, sizeof copy, "%s", path);
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        mkdir(copy, 0777);  // one that is missing afterwards shows when the file is opened
-        *slash = '/';
-    }
-}
-
 static json_t *entry_make(const Peaks *peaks) {
     json_t *entry = json_object();
     for (int p = 0; p < PATH_COUNT; p++) {
@@ -132,7 +121,10 @@ static json_t *entry_make(const Peaks *peaks) {
 int peaks_save(const char *path, const char *target, int threads, Peaks *peaks) {
     char name[64], error[PEAKS_NOTE_BYTES / 2] = "out of memory";
     char ignored[PEAKS_NOTE_BYTES] = "";  // a damaged file was mentioned when it was read
-    make_directories(path);
+    if (writable_folder_of(path, 0777, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        snprintf(peaks->note, sizeof peaks->note, "measured peaks cannot be remembered: %s", error);
+        return -1;
+    }
     json_t *document = document_read(path, ignored);
     if (!json_is_object(json_object_get(document, "entries"))) {
         json_decref(document);

@@ -99,7 +99,8 @@ static int save_plots(const TuneReport *report, const char *layer, const Plot *p
     for (int i = 0; i < TUNE_REPORT_PLOTS && !status; i++) {
         const Plot *plot = plots ? &plots[i] : NULL;
         char *path = NULL;
-        if (asprintf(&path, "%s/%s-%s.svg", report->directory, layer, tune_report_plot_names[i]) < 0) {
+        if (asprintf(&path, "%.*s/%s-%s.svg", file_folder_length(report->directory), report->directory, layer,
+                     tune_report_plot_names[i]) < 0) {
             diagnostics_add(diagnostics, report->directory, 0, 0, "out of memory");
             return -1;
         }
@@ -145,7 +146,7 @@ int tune_report_layer(TuneReport *report, const char *layer, const TuneOptions *
 // The page's path; owned by the caller. NULL with diagnostics.
 static char *page_path(const char *directory, Diagnostics *diagnostics) {
     char *path = NULL;
-    if (asprintf(&path, "%s/index.html", directory) < 0) {
+    if (asprintf(&path, "%.*s/index.html", file_folder_length(directory), directory) < 0) {
         diagnostics_add(diagnostics, directory, 0, 0, "out of memory");
         return NULL;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "compiler/base/writable.h"
 #include "compiler/measure/rates.h"
 #include "runtime/file.h"
 
@@ -156,12 +157,10 @@ static bool is_table(const char *path) {
 static int check_path(const char *path, int64_t room, Diagnostics *diagnostics) {
     char error[512] = "";
     struct stat facts;
-    Output output;
-    if (output_open(path, room, &output, &(Failure){error, sizeof error}) != LIBRARY_OK) {  // first: it refuses pipes
+    if (writable_file(path, room, &(Failure){error, sizeof error}) != LIBRARY_OK) {  // first: it refuses pipes
         diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
         return -1;
     }
-    output_discard(&output);
     if (!stat(path, &facts) && !is_table(path)) {
         diagnostics_add(diagnostics, path, 0, 0, "exists and is no table of catena tune: remove it or choose another name");
         return -1;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "compiler/base/writable.h"
 #include "parts.h"
 #include "runtime/file.h"
 
@@ -15,9 +16,9 @@ int wisdom_user_path(char path[WISDOM_PATH_BYTES]) {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     int length;
     if (data && *data == '/') {
-        length = snprintf(path, WISDOM_PATH_BYTES, "%s/catena/wisdom.json", data);
+        length = snprintf(path, WISDOM_PATH_BYTES, "%.*s/catena/wisdom.json", file_folder_length(data), data);
     } else if (home && *home == '/') {
-        length = snprintf(path, WISDOM_PATH_BYTES, "%s/.local/share/catena/wisdom.json", home);
+        length = snprintf(path, WISDOM_PATH_BYTES, "%.*s/.local/share/catena/wisdom.json", file_folder_length(home), home);
     } else {
         return -1;
     }
@@ -304,13 +305,24 @@ static int write_all(const char *path, const Wisdom *wisdom, Diagnostics *diagno
     return status;
 }
 
+// What comes before every change: the folder, for the user alone, as XDG asks, and the lock. target: the file that is changed.
+// Returns the lock, or -1 with diagnostics.
+static int begin_change(const char *path, char real[WISDOM_PATH_BYTES], const char **target, Diagnostics *diagnostics) {
+    char error[WISDOM_PATH_BYTES + 256] = "";
+    if (writable_folder_of(path, 0700, &(Failure){error, sizeof error}) != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+        return -1;
+    }
+    *target = wisdom_resolve(path, real);
+    return wisdom_lock(*target, diagnostics);
+}
+
 int wisdom_change(const char *path, WisdomChange *change, void *context, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics) {
     char real[WISDOM_PATH_BYTES];
+    const char *target;
     Wisdom wisdom;
     *note = 0;
-    wisdom_make_directories(path);
-    const char *target = wisdom_resolve(path, real);
-    int lock = wisdom_lock(target, diagnostics);
+    int lock = begin_change(path, real, &target, diagnostics);
     if (lock < 0) {
         return -1;
     }
@@ -337,11 +349,21 @@ int wisdom_merge(const char *path, const json_t *entries, char note[WISDOM_NOTE_
 }
 
 int wisdom_try(const char *path, Diagnostics *diagnostics) {
-    int lock = wisdom_lock(path, diagnostics);
-    if (lock >= 0) {
-        close(lock);
+    enum { ROOM = 1 << 18 };  // bytes, more than the entry of a search takes: a disk that is full is known before
+    char real[WISDOM_PATH_BYTES], error[WISDOM_PATH_BYTES + 256] = "";
+    const char *target;
+    struct stat facts;
+    int lock = begin_change(path, real, &target, diagnostics);
+    if (lock < 0) {
+        return -1;
     }
-    return lock >= 0 ? 0 : -1;
+    int64_t bytes = ROOM + (stat(target, &facts) ? 0 : (int64_t)facts.st_size);
+    Status status = writable_file(target, bytes, &(Failure){error, sizeof error});
+    if (status != LIBRARY_OK) {
+        diagnostics_add(diagnostics, NULL, 0, 0, "%s", error);
+    }
+    close(lock);
+    return status == LIBRARY_OK ? 0 : -1;
 }
 
 int wisdom_update(const char *path, const WisdomKey *key, json_t *entry, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics) {

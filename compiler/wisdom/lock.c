@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,16 +18,6 @@
 
 // A writer holds the lock for milliseconds; one that was stopped must not stop all others for ever.
 enum { LOCK_SECONDS = 30, LOCK_PAUSE_MILLISECONDS = 5, SET_ASIDE_MOST = 1000 };
-
-void wisdom_make_directories(const char *path) {
-    char copy[WISDOM_PATH_BYTES] = "";
-    snprintf(copy, sizeof copy, "%s", path);
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        mkdir(copy, 0700);
-        *slash = '/';
-    }
-}
 
 const char *wisdom_resolve(const char *path, char real[WISDOM_PATH_BYTES]) {
     _Static_assert((int)WISDOM_PATH_BYTES >= PATH_MAX, "realpath writes up to PATH_MAX bytes");
@@ -40,7 +29,7 @@ int wisdom_lock(const char *path, Diagnostics *diagnostics) {
     snprintf(name, sizeof name, "%s.lock", path);
     int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) {
-        diagnostics_add(diagnostics, name, 0, 0, "cannot be opened: %s", strerror(errno));
+        diagnostics_add(diagnostics, name, 0, 0, "cannot be created: %s", strerror(errno));
         return -1;
     }
     int left = LOCK_SECONDS * 1000 / LOCK_PAUSE_MILLISECONDS;

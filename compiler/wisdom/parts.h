@@ -73,9 +73,6 @@ int wisdom_write(const char *path, const json_t *entries, Diagnostics *diagnosti
 
 // --- lock.c ---
 enum { WISDOM_ASIDE_BYTES = WISDOM_PATH_BYTES + 32 };
-// Creates every directory on the way to a file, for the user alone, as XDG asks. One that is missing afterwards shows when the
-// file is opened.
-void wisdom_make_directories(const char *path);
 // What a symbolic link points to, or the path itself: the lock, the temporary file and what is set aside belong beside the file.
 const char *wisdom_resolve(const char *path, char real[WISDOM_PATH_BYTES]);
 // Waits for the lock. Returns a descriptor, whose closing gives the lock back, or -1 with diagnostics.

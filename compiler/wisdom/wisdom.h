@@ -71,7 +71,8 @@ json_t *wisdom_entry(const WisdomKey *key, const Machine *machine, const json_t 
 // the noise. Returns 0, or -1 when out of memory or where a number is not finite: the entry is as it was.
 int wisdom_entry_tie(json_t *entry, double gain, double low, double high);
 
-// Whether the file can be written to, before anything is measured for it. Returns 0 or -1 with diagnostics.
+// Whether the file can be written to, before anything is measured for it: makes its folder, takes the lock and tries a temporary
+// file, as an update does. Returns 0 or -1 with diagnostics.
 int wisdom_try(const char *path, Diagnostics *diagnostics);
 // Puts an entry (borrowed) into the file: lock, read, merge, temporary file, rename. Returns 0 or -1 with diagnostics.
 int wisdom_update(const char *path, const WisdomKey *key, json_t *entry, char note[WISDOM_NOTE_BYTES], Diagnostics *diagnostics);
