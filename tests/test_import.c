@@ -504,7 +504,7 @@ END_TEST
 
 START_TEST(writes_a_description) {
     shell_expect(EXIT_OK, "\"name\": \"mixtral\"", "$CATENA import %s/mixtral", golden);
-    shell_expect(EXIT_OK, "Mixtral: 2 sparse layers described, 0 dense ones skipped\n",
+    shell_expect(EXIT_OK, "Mixtral: 2 sparse layers described, 0 dense layers skipped\n",
                  "$CATENA import %s/mixtral -o $D/m.json --name other --weights bf16 --compute bf16", golden);
     shell_expect(EXIT_OK, "m.json\n", "$CATENA import %s/mixtral -o $D/m.json --name other --weights bf16 --compute bf16 2>&-",
                  golden);
@@ -521,6 +521,23 @@ START_TEST(writes_a_description) {
     model_free(model);
     diagnostics_free(&diagnostics);
     ck_assert_int_eq(shell_run("test $(ls $D | wc -l) = 1"), 0);  // no temporary file
+}
+END_TEST
+
+// A model that nobody knows, read as one that computes the same: everything that is assumed is told.
+START_TEST(reads_as_another_family) {
+    static const char config[] =
+        "{\"model_type\": \"monday\", \"num_local_experts\": 4, \"router_temperature\": 0.5, \"vocab_size\": 7}";
+    static const char *const told[] = {"by default: hidden_size = 4096, num_hidden_layers = 32", "experts     4 of width 14336",
+                                       "not read: router_temperature = 0.5\n", "read as Mixtral: compare",
+                                       "model.layers.{layer}.block_sparse_moe.gate.weight"};
+    shell_write_file("$D/config.json", config, strlen(config));
+    shell_expect(EXIT_FAILED, "say --as MODEL_TYPE", "$CATENA import $D");
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        shell_expect(EXIT_OK, told[i], "$CATENA import $D --as mixtral -o $D/m.json");
+    }
+    shell_expect(EXIT_OK, "\"count\": 4", "cat $D/m.json");
+    shell_expect(EXIT_FAILED, "--as nothing: found no such family; expected a model_type", "$CATENA import $D --as nothing");
 }
 END_TEST
 
@@ -734,6 +751,7 @@ Suite *suite_import(void) {
     tcase_add_loop_test(files, compares_with_the_checkpoint, 0, MISFITS);
     tcase_add_loop_test(files, refuses_newer_chains, 0, 2);
     tcase_add_test(files, writes_a_description);
+    tcase_add_test(files, reads_as_another_family);
     tcase_add_test(files, dry_run_writes_nothing);
     tcase_add_test(files, dry_run_tells_the_layers);
     tcase_add_test(files, replaces_nothing_that_is_read);

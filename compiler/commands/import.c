@@ -17,11 +17,13 @@ typedef struct ImportArguments {
     ImportOptions options;
 } ImportArguments;
 
-enum { OPTION_DRY_RUN = 256, PATH_BYTES = 4096 };
+enum { OPTION_DRY_RUN = 256, OPTION_AS, PATH_BYTES = 4096 };
 
 static const struct argp_option argp_options[] = {
     {"output", 'o', "OUT.json", 0, "Write the description here (default: standard output)", 0},
     {"dry-run", OPTION_DRY_RUN, NULL, 0, "Say in words what was understood and write nothing", 0},
+    {"as", OPTION_AS, "MODEL_TYPE", 0,
+     "Read the model as one of this model_type, which computes the same, and say what that assumes", 0},
     {"name", 'n', "NAME", 0, "Name of the model in the description (default: the folder's)", 0},
     {"weights", 'w', "FORMAT", 0, "Format of the packed weights, as in descriptions (default: what the checkpoint has)", 0},
     {"compute", 'c', "CLASS", 0, "Compute class, fp32 (default) or bf16", 0},
@@ -62,6 +64,7 @@ static error_t parse(int key, char *value, struct argp_state *state) {
         }
         return 0;
     case 'n': arguments->options.name = value; return 0;
+    case OPTION_AS: arguments->options.as = value; return 0;
     case OPTION_DRY_RUN: arguments->dry_run = 1; return 0;
     case 'w': arguments->options.weights = parse_format(value, state); return 0;
     case 'c': arguments->options.compute = command_parse_compute(value, state); return 0;
@@ -205,8 +208,8 @@ static int write_outputs(const ImportArguments *arguments, Import *import, Diagn
             printf("%s\n", tensors);
         }
     }
-    fprintf(stderr, "%s: %lld sparse layers described, %lld dense ones skipped\n", result->family, (long long)result->sparse,
-            (long long)result->dense);
+    fprintf(stderr, "%s: %lld sparse layer%s described, %lld dense layer%s skipped\n", result->family, (long long)result->sparse,
+            result->sparse == 1 ? "" : "s", (long long)result->dense, result->dense == 1 ? "" : "s");
     return 0;
 }
 

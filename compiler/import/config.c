@@ -32,8 +32,9 @@ static bool parse(ImportConfig *config) {
     }
     config->disputes = json_array();
     config->said = json_object();
+    config->asked = json_object();
     find_section(config);
-    return config->disputes && config->said;
+    return config->disputes && config->said && config->asked;
 }
 
 bool import_config_read(ImportConfig *config, const char *path, Diagnostics *diagnostics) {
@@ -72,6 +73,7 @@ void import_config_free(ImportConfig *config) {
     json_decref(config->root);
     json_decref(config->disputes);
     json_decref(config->said);
+    json_decref(config->asked);
     free(config->text);
     *config = (ImportConfig){0};
 }
@@ -218,6 +220,9 @@ const json_t *import_config_get(const ImportConfig *config, const char *keys, ch
     Named named[NAMES];
     int count = find_named(config->object, keys, named), chosen = choose_named(config, named, count), counts = chosen;
     for (int i = 0; i < count; i++) {
+        char top[IMPORT_KEY_BYTES];
+        snprintf(top, sizeof top, "%.*s", (int)strcspn(named[i].key, "."), named[i].key);
+        json_object_set_new(config->asked, top, json_true());
         if (!same_value(named[i].value, named[chosen].value)) {
             counts = settle(config, named, chosen, i);
         }
@@ -230,6 +235,27 @@ const json_t *import_config_get(const ImportConfig *config, const char *keys, ch
         memcpy(found, named[counts].key, IMPORT_KEY_BYTES);
     }
     return named[counts].value;
+}
+
+void import_remark_unread(const ImportConfig *config) {
+    static const char *const stems[] = {"expert", "moe",  "router", "topk",  "top_k", "group",
+                                        "scal",   "gate", "limit",  "clamp", "norm"};
+    char list[768] = "", value[SPEC_TEXT_BYTES];
+    size_t length = 0;
+    for (void *at = json_object_iter((json_t *)config->object); at; at = json_object_iter_next((json_t *)config->object, at)) {
+        const char *key = json_object_iter_key(at);
+        bool speaks = false;
+        for (size_t i = 0; i < sizeof stems / sizeof *stems; i++) {
+            speaks |= strstr(key, stems[i]) != NULL;
+        }
+        if (speaks && !json_object_get(config->asked, key) && length < sizeof list) {
+            spec_describe(json_object_iter_value(at), value);
+            length += (size_t)snprintf(list + length, sizeof list - length, "%s%.60s = %s", length ? ", " : "", key, value);
+        }
+    }
+    if (length) {
+        import_remark(config, "not read: %s", list);
+    }
 }
 
 void import_error(const ImportConfig *config, const char *key, const char *format, ...) {

@@ -237,6 +237,10 @@ static bool check(Import *import) {
         fprintf(summary, import->checkpoint.tensors ? "every tensor is there, in the right shape\n"
                                                     : "the tensors of these layers will be written as safetensors\n");
     }
+    if (import->options->as) {
+        import_remark_unread(&import->config);
+        import_remark(&import->config, "read as %s: compare with the model's own code what is said above", import->family->name);
+    }
     return fits;
 }
 
@@ -277,7 +281,8 @@ static Attempt attempt(Import *import, unsigned turned) {
     json_object_clear(import->config.said);
     import->config.turned = turned;
     import->config.remarks = remarks;
-    import->summary = import->options->summary ? summary : NULL;
+    // What is assumed of a model that nobody knows is always told.
+    import->summary = import->options->summary ? summary : import->options->as ? remarks : NULL;
     import->diagnostics = import->config.diagnostics = &result.problems;
     result.made = describe(import) && check(import);
     import->diagnostics = import->config.diagnostics = diagnostics;
@@ -321,7 +326,7 @@ static bool open_folder(Import *import) {
     if (!import_config_read(&import->config, import->path, import->diagnostics)) {
         return false;
     }
-    import->family = import_recognise(&import->config, import->recognised);
+    import->family = import_recognise(&import->config, import->options->as, import->recognised);
     return import->family && import_checkpoint_open(&import->checkpoint, import->path, import->diagnostics) &&
            import_tensors_known(&import->checkpoint, import->diagnostics);
 }
@@ -337,7 +342,7 @@ static bool open_megatron(Import *import) {
         return false;
     }
     import->family = &import_megatron;
-    snprintf(import->recognised, sizeof import->recognised, "arguments");
+    snprintf(import->recognised, sizeof import->recognised, "its arguments");
     return import_megatron_stack(import->checkpoint.torch, import->path, import->diagnostics) &&
            import_config_take(&import->config, import->path, arguments, import->diagnostics);
 }
@@ -361,7 +366,7 @@ static bool open_path(Import *import, const char *path) {
     }
     bool configured = folder && !stat(import->path, &facts);
     char file[PATH_BYTES];
-    if (!configured && import_megatron_find(path, file, sizeof file, import->diagnostics)) {
+    if (!configured && !import->options->as && import_megatron_find(path, file, sizeof file, import->diagnostics)) {
         memcpy(import->path, file, sizeof file);
         return open_megatron(import);
     }
@@ -374,7 +379,7 @@ static bool run(Import *import, const char *path) {
     }
     snprintf(import->label, sizeof import->label, "%s (the description made of it)", import->path);
     if (import->options->summary) {
-        fprintf(import->options->summary, "%s: %s, by its %s\n", import->path, import->family->name, import->recognised);
+        fprintf(import->options->summary, "%s: %s, by %s\n", import->path, import->family->name, import->recognised);
     }
     bool made = read_configuration(import);
     import->result.path = import->path;

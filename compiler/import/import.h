@@ -12,24 +12,25 @@
 #include "compiler/base/diagnostic.h"
 
 typedef struct ImportOptions {
+    const char *as;  // a model_type whose family's meanings and names count, whatever the model says; NULL: what the model says
     const char *name;  // of the model in the description; NULL: made from the folder's name
-    int weights;       // Format of the packed weights; -1: what the checkpoint's dtype asks for
-    int compute;       // Compute; -1: the description's default
-    FILE *remarks;     // what the user should know (layers that are skipped, ...); NULL: not written
-    FILE *summary;     // in words, what was understood; NULL: not written
-    bool unreadable;   // also describe quantised checkpoints that catena cannot read
+    int weights;  // Format of the packed weights; -1: what the checkpoint's dtype asks for
+    int compute;  // Compute; -1: the description's default
+    FILE *remarks;  // what the user should know (layers that are skipped, ...); NULL: not written
+    FILE *summary;  // in words, what was understood; NULL: not written
+    bool unreadable;  // also describe quantised checkpoints that catena cannot read
 } ImportOptions;
 
-#define IMPORT_DEFAULTS {NULL, -1, -1, NULL, NULL, false}
+#define IMPORT_DEFAULTS {.weights = -1, .compute = -1}
 
 // What was understood.
 typedef struct ImportResult {
-    const char *path;        // of the file that the configuration is in
-    const char *folder;      // that it was looked for in
-    const char *family;      // the model's, in words
-    const char *description; // a text that model_read_text accepts and that fits the checkpoint's tensors, if they are there
-    int64_t sparse, dense;   // layers
-    bool has_tensors;        // they are not in safetensors yet (ReMoE's checkpoints of Megatron-LM): import_write_tensors
+    const char *path;  // of the file that the configuration is in
+    const char *folder;  // that it was looked for in
+    const char *family;  // the model's, in words
+    const char *description;  // a text that model_read_text accepts and that fits the checkpoint's tensors, if they are there
+    int64_t sparse, dense;  // layers
+    bool has_tensors;  // they are not in safetensors yet (ReMoE's checkpoints of Megatron-LM): import_write_tensors
 } ImportResult;
 
 typedef struct Import Import;

@@ -32,6 +32,7 @@ typedef struct ImportConfig {
     json_t *said;         // remarks that were written: each is written once
     const char *aliases;  // names that count where the configuration has another name of the same setting too (ImportFamily)
     json_t *disputes;     // pairs of names with different values, "counts other", in the order in which they were met
+    json_t *asked;        // keys that import_config_get has found
     unsigned turned;      // bit i: of dispute i, the other one counts
 } ImportConfig;
 
@@ -52,6 +53,8 @@ void import_error(const ImportConfig *config, const char *key, const char *forma
 
 // Writes a line to config->remarks, once.
 void import_remark(const ImportConfig *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// A remark on the keys that speak of experts or routers by their names, and that nobody has asked for.
+void import_remark_unread(const ImportConfig *config);
 // Whether a list of words, separated by blanks, has this word. NULL has none.
 bool import_has_word(const char *words, const char *word);
 // Parses a text of JSON as Python's json module reads it (python_json.c). NULL with `error`. Owned by the caller.
@@ -208,8 +211,9 @@ extern const ImportFamily *const import_families[];
 // --- steps ---
 
 enum { IMPORT_WORDS_BYTES = 128 };
-// The family that a configuration names, and `by` which of its words. NULL with diagnostics.
-const ImportFamily *import_recognise(const ImportConfig *config, char by[IMPORT_WORDS_BYTES]);
+// The family that a configuration names, and `by` which of its words; or that of the model_type `meant`, unless NULL. NULL with
+// diagnostics.
+const ImportFamily *import_recognise(const ImportConfig *config, const char *meant, char by[IMPORT_WORDS_BYTES]);
 
 #define IMPORT_DENSE "all layers of this model are dense: there is nothing to compile"
 // All settings of a family from a config, checked and adjusted. What the configuration does not say goes to `summary` (NULL: it

@@ -4,14 +4,17 @@
 
 #include "read.h"
 
-static const ImportFamily *find_by_type(const json_t *object) {
-    const char *type = json_string_value(json_object_get(object, "model_type"));
+static const ImportFamily *find_type(const char *type) {
     for (size_t i = 0; type && import_families[i]; i++) {
         if (import_has_word(import_families[i]->model_types, type)) {
             return import_families[i];
         }
     }
     return NULL;
+}
+
+static const ImportFamily *find_by_type(const json_t *object) {
+    return find_type(json_string_value(json_object_get(object, "model_type")));
 }
 
 static const ImportFamily *find_by_architecture(const json_t *root, const char **architecture) {
@@ -68,7 +71,10 @@ static void report_unknown(const ImportConfig *config) {
     root.section = NULL;
     import_error(&root, where ? where : architecture ? "architectures" : NULL, "unknown model: found %s", found);
     list_types(known, sizeof known);
-    snprintf(lines, sizeof lines, "  known are%s\n  for others, write the description by hand (docs/description.md)\n", known);
+    snprintf(lines, sizeof lines,
+             "  known are%s\n  for a model that computes what one of these does, say --as MODEL_TYPE; for others, write the "
+             "description by hand (docs/description.md)\n",
+             known);
     diagnostics_explain(config->diagnostics, lines);
 }
 
@@ -90,17 +96,34 @@ static bool check_type(const ImportConfig *config) {
     return true;
 }
 
-const ImportFamily *import_recognise(const ImportConfig *config, char by[IMPORT_WORDS_BYTES]) {
+// The family that a user says to be meant, whatever the configuration calls itself.
+static const ImportFamily *find_meant(const ImportConfig *config, const char *meant) {
+    const ImportFamily *family = find_type(meant);
+    if (!family) {
+        char known[2048] = "", lines[2304];
+        diagnostics_add(config->diagnostics, NULL, 0, 0, "--as %.80s: found no such family; expected a model_type", meant);
+        list_types(known, sizeof known);
+        snprintf(lines, sizeof lines, "  known are%s\n", known);
+        diagnostics_explain(config->diagnostics, lines);
+    }
+    return family;
+}
+
+const ImportFamily *import_recognise(const ImportConfig *config, const char *meant, char by[IMPORT_WORDS_BYTES]) {
     const char *architecture = NULL;
+    if (meant) {
+        snprintf(by, IMPORT_WORDS_BYTES, "--as %.80s", meant);
+        return find_meant(config, meant);
+    }
     if (!check_type(config)) {
         return NULL;
     }
     const ImportFamily *type = find_by_type(config->object), *class = find_by_architecture(config->root, &architecture);
     type = type ? type : find_by_type(config->root);
     if (type) {
-        snprintf(by, IMPORT_WORDS_BYTES, "model_type");
+        snprintf(by, IMPORT_WORDS_BYTES, "its model_type");
     } else {
-        snprintf(by, IMPORT_WORDS_BYTES, "architecture %.80s", architecture ? architecture : "");
+        snprintf(by, IMPORT_WORDS_BYTES, "its architecture %.80s", architecture ? architecture : "");
     }
     if (type && class && type != class) {  // one of them would be ignored
         ImportConfig root = *config;
