@@ -58,6 +58,7 @@ void import_error(const ImportConfig *config, const char *key, const char *forma
     X(SETTING_MULTIPLIER, "residual.multiplier") \
     X(SETTING_COE_WEIGHT, "residual.coe_weight") \
     X(SETTING_SCORE, "router.score") \
+    X(SETTING_SOFTCAP, "router.softcap") \
     X(SETTING_SELECT, "router.select") \
     X(SETTING_RANK, "router.rank") \
     X(SETTING_CORRECTION, "router.correction") \
@@ -261,6 +262,8 @@ bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics
 int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
                           Diagnostics *diagnostics);
 
+// Whether one of some words, separated by blanks, is this one. NULL: no words.
+bool import_has_word(const char *words, const char *word);
 // JSON as a person would write it: what fits on a line is on one. Owned by the caller.
 char *import_text(const json_t *value);
 // What a layer of a description says, in words.

@@ -11,6 +11,7 @@ import dataclasses
 class Family:
     architecture: str                        # class in transformers
     config: dict                             # arguments of its configuration
+    settings: str = ""                       # class of its configuration, if not the model's own
     norm: str = "post_attention_layernorm"   # module of a layer before the sparse block
     block: str = "mlp"                       # the sparse block
     dtype: str = "float32"                   # on disk
@@ -18,6 +19,7 @@ class Family:
     seed: int = 1
     stacks: tuple = (("layers", "model.layers", ""),)  # (prefix in io, list of layers, the layer's part with norm and block)
     shared: str = ""                         # shared experts beside the block
+    factor: float = 1                        # what the model multiplies its routed experts' sum by, after their weights
     residual: str = "layer"                  # what layer_out is: the decoder layer's output, or block_out with or without layer_in
     mxfp4: bool = False                      # experts are stored as blocks and scales
     fp8: str = ""                            # matrices whose names match are stored as F8_E4M3 with a scale for 128 x 128 elements
@@ -150,4 +152,75 @@ FAMILIES = {
         40, 2, head_dim=8, intermediate_size=20, num_experts=7, num_experts_per_tok=3, num_shared_experts=2,
         expert_selection_fn="sigmoid", norm_topk_prob=True, first_k_dense_replace=1, prefix_dense_intermediate_size=30,
         sliding_window=16, layer_norm_eps=1e-3)),
+    # --- transformers 5.24 ---
+    "bailing_hybrid": Family("BailingHybridForCausalLM", config={**latent_attention(36, 2), **dict(
+        head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_local_experts=8, n_shared_experts=2, num_experts_per_tok=3,
+        n_group=4, topk_group=2, routed_scaling_factor=1.6, norm_topk_prob=False, first_k_dense_replace=1, layer_group_size=2,
+        rms_norm_eps=1e-3)}),
+    "exaone_moe": Family("ExaoneMoeForCausalLM", dtype="bfloat16", config=attention(
+        36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=6, num_shared_experts=2,
+        num_experts_per_tok=3, n_group=2, topk_group=1, routed_scaling_factor=1.7, mlp_layer_types=["sparse", "dense", "sparse"],
+        sliding_window=16)),
+    "glm4_moe_lite": Family("Glm4MoeLiteForCausalLM", config={**latent_attention(36, 3), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2,
+        routed_scaling_factor=1.4, mlp_layer_types=["dense", "dense", "sparse"])}),
+    "glm_moe_dsa": Family("GlmMoeDsaForCausalLM", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=9, n_shared_experts=1, num_experts_per_tok=2, n_group=3,
+        topk_group=2, routed_scaling_factor=1.8, index_topk=32, index_n_heads=2, index_head_dim=8,
+        mlp_layer_types=["sparse", "dense"])}),
+    "deepseek_v32": Family("DeepseekV32ForCausalLM", seed=2, config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, n_group=4,
+        topk_group=3, routed_scaling_factor=1.5, index_topk=32, index_n_heads=2, index_head_dim=8,
+        mlp_layer_types=["sparse", "dense"])}),
+    "hy_v3": Family("HYV3ForCausalLM", seed=2, config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=7, num_shared_experts=2,
+        num_experts_per_tok=3, router_scaling_factor=1.9)),
+    "kimi_linear": Family("KimiLinearForCausalLM", config={**latent_attention(36, 3), **dict(
+        head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_local_experts=7, n_shared_experts=1, num_experts_per_tok=3,
+        routed_scaling_factor=1.3, linear_num_heads=2, linear_head_dim=8, layer_types=["linear_attention", "full_attention",
+        "linear_attention"], mlp_layer_types=["dense", "sparse", "dense"])}),
+    "mimo_v2_flash": Family("MiMoV2FlashForCausalLM", config=attention(
+        36, 2, head_dim=8, v_head_dim=8, intermediate_size=28, moe_intermediate_size=16, n_routed_experts=8, num_experts_per_tok=3,
+        n_group=2, topk_group=1, routed_scaling_factor=0.7, norm_topk_prob=False, sliding_window=16)),
+    "solar_open": Family("SolarOpenForCausalLM", config=attention(
+        36, 1, head_dim=8, moe_intermediate_size=16, n_routed_experts=7, n_shared_experts=2, num_experts_per_tok=2,
+        routed_scaling_factor=1.2)),
+    "sarvam_moe": Family("Glm4MoeForCausalLM", settings="SarvamMoEConfig", config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=2,
+        num_experts_per_tok=3, n_group=3, topk_group=2, routed_scaling_factor=1.7)),
+    "sarvam_mla": Family("DeepseekV3ForCausalLM", settings="SarvamMLAConfig", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3,
+        routed_scaling_factor=0.9)}),
+    "mistral4": Family("Mistral4ForCausalLM", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3, n_group=4,
+        topk_group=2, routed_scaling_factor=1.6, norm_topk_prob=True, first_k_dense_replace=1)}),
+    "flint": Family("FlintForCausalLM", config=attention(
+        36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7,
+        num_experts_per_tok=3, norm_topk_prob=False, sliding_window=16)),
+    "lara_mini": Family("LaraMiniForCausalLM", config=attention(
+        36, 1, head_dim=8, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7, num_experts_per_tok=3,
+        norm_topk_prob=False, sliding_window=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8,
+        linear_value_head_dim=8)),
+    "laguna": Family("LagunaForCausalLM", factor=1.4, config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7,
+        num_experts_per_tok=3, moe_routed_scaling_factor=1.4, moe_router_logit_softcapping=2.5, sliding_window=16)),
+    "mellum": Family("MellumForCausalLM", config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=16, num_experts=7, num_experts_per_tok=3,
+        norm_topk_prob=False, mlp_layer_types=["sparse", "dense"], sliding_window=16)),
+    "granitemoehybrid": Family(
+        "GraniteMoeHybridForCausalLM", dtype="bfloat16", block="block_sparse_moe", shared="shared_mlp", config=attention(
+            36, 2, intermediate_size=12, num_local_experts=7, num_experts_per_tok=3, shared_intermediate_size=20,
+            residual_multiplier=0.7, layer_types=["linear_attention", "full_attention"], mamba_n_heads=2, mamba_d_state=8,
+            mamba_d_head=36, mamba_expand=2)),
+    "granitemoe_swa": Family(
+        "GraniteMoeSWAForCausalLM", block="block_sparse_moe", shared="shared_mlp", config=attention(
+            36, 1, heads=2, intermediate_size=12, num_local_experts=7, num_experts_per_tok=3, shared_intermediate_size=20,
+            residual_multiplier=0.7, sliding_window=16)),
+    "openai_privacy_filter": Family("OpenAIPrivacyFilterForTokenClassification", factor=3, config=attention(
+        36, 1, head_dim=8, intermediate_size=12, num_local_experts=6, num_experts_per_tok=3, swiglu_alpha=1.5, swiglu_limit=1.5,
+        sliding_window=16)),
+    "cohere2_moe_softmax": Family("Cohere2MoeForCausalLM", norm="input_layernorm", residual="layer_in + block", config=attention(
+        36, 2, head_dim=8, intermediate_size=12, num_experts=7, num_experts_per_tok=3, num_shared_experts=1,
+        shared_expert_combination_strategy="sum", norm_topk_prob=False, rms_norm_eps=1e-3, sliding_window=16,
+        mlp_layer_types=["sparse", "dense"], prefix_dense_intermediate_size=28)),
 }

@@ -26,6 +26,7 @@ from families import FAMILIES
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 24
+IN_OUT = ("gpt_oss", "llama4_text", "openai_privacy_filter", "aria")  # stacked experts that are multiplied from the right
 
 
 def fill_randomly(model, generator):
@@ -35,7 +36,7 @@ def fill_randomly(model, generator):
         if name.endswith(("A_log", ".D", "dt_bias")):
             continue
         noise = torch.randn(tensor.shape, generator=generator)
-        in_out = "experts." in name and model.config.model_type in ("gpt_oss", "llama4_text")
+        in_out = "experts." in name and model.config.model_type in IN_OUT
         if name in corrections or "correction" in name:
             noise *= 0.15
         elif tensor.dim() == 1 or name.endswith("_bias"):
@@ -85,7 +86,7 @@ class Recorder:
             _, experts, weights = args
             one_hot = experts.dim() == 3  # switch_transformers
             self.keep("experts", experts.argmax(-1) if one_hot else experts)
-            self.keep("weights", weights)
+            self.keep("weights", weights * self.family.factor)
 
     def keep_scores(self, module, args, out):
         best = out[0].topk(module.top_k)
@@ -116,7 +117,7 @@ def sparse_layers(model, family):
 
 def record(model, family, generator):
     recorders = {prefix: Recorder(family, layer) for prefix, _, layer in sparse_layers(model, family)}
-    ids = torch.randint(3, model.config.vocab_size, (1, TOKENS), generator=generator)
+    ids = torch.randint(3, model.config.get_text_config().vocab_size, (1, TOKENS), generator=generator)
     more = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
     with torch.no_grad():
         model(input_ids=ids, use_cache=False, **more)
@@ -205,7 +206,8 @@ def generate_family(name, folder):
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + family.seed)
     cls = getattr(transformers, family.architecture)
     torch.manual_seed(family.seed)
-    model = cls(cls.config_class(**family.config)).eval()
+    settings = getattr(transformers, family.settings) if family.settings else cls.config_class
+    model = cls(settings(**family.config)).eval()
     fill_randomly(model, generator)
     convert(model, getattr(torch, family.dtype))
     with tempfile.TemporaryDirectory() as whole:

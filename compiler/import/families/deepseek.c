@@ -25,6 +25,7 @@ const ImportFamily family_deepseek_v3 = {
     .rules = {SIZES(7168, 61), RMS(1e-6), OUTER, SCORE("sigmoid"), [SETTING_CORRECTION] = FIXED(1), DEEPSEEK_GROUPS(8, 4), TOP_K(8),
               NORM_TOPK(1, 1e-20), SCALE(2.5), EXPERTS(ROUTED_EXPERTS, 256), WIDTH("moe_intermediate_size", 2048),
               HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(3), FREQUENCY},
+    .types = "mlp_layer_types",  // of V3.2
     NOAUX_TC,
     .nested_prefix = "language_model.model.",
     MLP,

@@ -1,7 +1,6 @@
 // OLMoE and the Qwen models: softmax routers, shared experts with a gate.
 #include "row.h"
 
-#define SPARSE_STEP [SETTING_STEP] = KEY("decoder_sparse_step", 1)
 #define SHARED_EXPERT(width) \
     [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("shared_expert_intermediate_size", width), \
     [SETTING_SHARED_GATED] = FIXED(1)

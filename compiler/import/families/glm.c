@@ -1,0 +1,28 @@
+// The GLM models after GLM-4-MoE, whose router is DeepSeek-V3's.
+#include "row.h"
+
+const ImportFamily family_glm4_moe_lite = {
+    .name = "GLM-4-MoE-Lite",
+    .model_types = "glm4_moe_lite",
+    .architectures = "Glm4MoeLiteForCausalLM",
+    .rules = {SIZES(2048, 47), RMS(1e-5), OUTER, NOAUX_SCORES, DEEPSEEK_GROUPS(1, 1), TOP_K(4), NORM_TOPK(1, 1e-20), SCALE(1.8),
+              EXPERTS(ROUTED_EXPERTS, 64), WIDTH("moe_intermediate_size", 1536),
+              HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(1)},
+    .types = "mlp_layer_types",
+    NOAUX_TC,
+    MLP,
+    .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION},
+};
+
+const ImportFamily family_glm_moe_dsa = {
+    .name = "GLM-MoE-DSA",
+    .model_types = "glm_moe_dsa",
+    .architectures = "GlmMoeDsaForCausalLM",
+    .rules = {SIZES(6144, 78), RMS(1e-5), OUTER, NOAUX_SCORES, DEEPSEEK_GROUPS(1, 1), TOP_K(8), NORM_TOPK(1, 1e-20), SCALE(2.5),
+              EXPERTS(ROUTED_EXPERTS, 256), WIDTH("moe_intermediate_size", 2048),
+              HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(3), FREQUENCY},
+    .types = "mlp_layer_types",
+    NOAUX_TC,
+    MLP,
+    .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION},
+};
