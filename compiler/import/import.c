@@ -33,10 +33,22 @@ struct Import {
 
 // --- recognising ---
 
+static bool has_word(const char *words, const char *word) {
+    size_t length = strlen(word);
+    for (const char *next = words; next && *next && length; next += strspn(next, " ")) {
+        size_t here = strcspn(next, " ");
+        if (here == length && !strncmp(next, word, length)) {
+            return true;
+        }
+        next += here;
+    }
+    return false;
+}
+
 static const ImportFamily *find_by_type(const json_t *object) {
     const char *type = json_string_value(json_object_get(object, "model_type"));
     for (size_t i = 0; type && import_families[i]; i++) {
-        if (import_has_word(import_families[i]->model_types, type)) {
+        if (has_word(import_families[i]->model_types, type)) {
             return import_families[i];
         }
     }
@@ -48,7 +60,7 @@ static const ImportFamily *find_by_architecture(const json_t *root, const char *
     for (size_t n = 0; n < json_array_size(list); n++) {
         *architecture = json_string_value(json_array_get(list, n));
         for (size_t i = 0; *architecture && import_families[i]; i++) {
-            if (import_has_word(import_families[i]->architectures, *architecture)) {
+            if (has_word(import_families[i]->architectures, *architecture)) {
                 return import_families[i];
             }
         }
@@ -133,7 +145,7 @@ static bool recognise(Import *import) {
         snprintf(import->recognised, sizeof import->recognised, "architecture %.80s", architecture ? architecture : "");
     }
     import->family = type ? type : class;
-    if (type && class && type != class && !import_has_word(type->architectures, architecture)) {  // one of them would be ignored
+    if (type && class && type != class && !has_word(type->architectures, architecture)) {  // one of them would be ignored
         ImportConfig root = *config;
         root.section = NULL;
         import_error(&root, "architectures", "the architecture %.80s is of %s, but the model_type is of %s: remove one of them",

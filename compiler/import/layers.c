@@ -25,11 +25,14 @@ static int64_t number_of(const ImportValue *value, int64_t fallback) {
     return value->source == SOURCE_NONE ? fallback : (int64_t)value->number;
 }
 
-static void mark_progression(const ImportValue *values, LayerMap *map) {
-    int64_t step = number_of(&values[SETTING_STEP], 1), phase = number_of(&values[SETTING_PHASE], step - 1) % step;
+// `multiples`: layers whose number is a multiple of it; 0: as the values say.
+static void mark_progression(const ImportValue *values, int64_t multiples, LayerMap *map) {
+    int64_t step = multiples ? multiples : number_of(&values[SETTING_STEP], 1);
+    int64_t phase = multiples ? 0 : number_of(&values[SETTING_PHASE], step - 1) % step;
     int64_t last = number_of(&values[SETTING_LAST], map->count - 1);
     for (int64_t i = number_of(&values[SETTING_FIRST], 0); i < map->count && i <= last; i++) {
-        map->top_k[i] = i % step == phase;
+        map->by_table[i] = i < number_of(&values[SETTING_BY_TABLE], 0);
+        map->top_k[i] = i % step == phase && !map->by_table[i];
     }
 }
 
@@ -83,44 +86,49 @@ static bool mark_each(const ImportConfig *config, const char *key, const json_t 
     return true;
 }
 
-// Finds the list at the first of some keys that is there and not null, and that key. Without one *list is NULL. Any other value
-// that is not a list is an error, unless the key is also that of `setting`.
-static bool find_list(const ImportConfig *config, const char *keys, const char *setting, const json_t **list,
-                      char found[IMPORT_KEY_BYTES]) {
-    *list = NULL;
+// What stands at the first of some keys, separated by blanks, whose value is not null: `found` is that key.
+static const json_t *find_value(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]) {
     for (const char *next = keys; next && *next; next += strcspn(next, " "), next += strspn(next, " ")) {
         snprintf(found, IMPORT_KEY_BYTES, "%.*s", (int)strcspn(next, " "), next);
         const json_t *value = import_config_get(config, found, NULL);
-        if (json_is_array(value)) {
-            *list = value;
-            return true;
-        }
-        if (value && !json_is_null(value) && !(setting && import_has_word(setting, found))) {
-            char what[SPEC_TEXT_BYTES];
-            spec_describe(value, what);
-            import_error(config, found, "%s must be a list, found %s", found, what);
-            return false;
+        if (value && !json_is_null(value)) {
+            return value;
         }
     }
-    return true;
+    return NULL;
+}
+
+static bool is_list(const ImportConfig *config, const char *key, const json_t *value) {
+    if (!value || json_is_array(value)) {
+        return true;
+    }
+    char found[SPEC_TEXT_BYTES];
+    spec_describe(value, found);
+    import_error(config, key, "%s must be a list, found %s", key, found);
+    return false;
+}
+
+// In place of words or flags a number may stand: every layer whose number is a multiple of it is sparse.
+static bool is_step(const json_t *value) {
+    return json_is_integer(value) && json_integer_value(value) >= 1 && json_integer_value(value) <= IMPORT_MAX_LAYERS;
 }
 
 static bool mark_sparse(const ImportConfig *config, const ImportFamily *family, const ImportValue *values, LayerMap *map) {
-    const json_t *include, *exclude, *types;
-    const char *step = family->rules[SETTING_STEP].keys;
     char include_key[IMPORT_KEY_BYTES], exclude_key[IMPORT_KEY_BYTES], types_key[IMPORT_KEY_BYTES];
-    if (!find_list(config, family->include, NULL, &include, include_key) ||
-        !find_list(config, family->exclude, NULL, &exclude, exclude_key) ||
-        !find_list(config, family->types, step, &types, types_key)) {
+    const json_t *include = find_value(config, family->include, include_key);
+    const json_t *exclude = find_value(config, family->exclude, exclude_key);
+    const json_t *types = find_value(config, family->types, types_key);
+    if (!is_list(config, include_key, include) || !is_list(config, exclude_key, exclude) ||
+        !(is_step(types) || is_list(config, types_key, types))) {
         return false;
     }
-    if (types) {
+    if (json_is_array(types)) {
         return mark_each(config, types_key, types, number_of(&values[SETTING_FIRST], 0), map);
     }
     if (include) {
         return mark_listed(config, include_key, include, 1, map);
     }
-    mark_progression(values, map);
+    mark_progression(values, json_integer_value(types), map);
     return !exclude || mark_listed(config, exclude_key, exclude, 0, map);
 }
 

@@ -100,6 +100,7 @@ void import_error(const ImportConfig *config, const char *key, const char *forma
     /* which layers are sparse: from FIRST to LAST, those whose number is PHASE modulo STEP (layers.c) */ \
     X(SETTING_LAYERS, INTEGER, 1, IMPORT_MAX_LAYERS) \
     X(SETTING_SPARSE, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    X(SETTING_BY_TABLE, INTEGER, 0, IMPORT_MAX_LAYERS) /* so many choose by a table of token numbers, and come first */ \
     X(SETTING_FIRST, INTEGER, 0, IMPORT_MAX_LAYERS) \
     X(SETTING_LAST, INTEGER, -1, IMPORT_MAX_LAYERS) \
     X(SETTING_STEP, INTEGER, 1, IMPORT_MAX_LAYERS) \
@@ -262,8 +263,6 @@ bool import_megatron_stack(TorchCheckpoint *torch, const char *path, Diagnostics
 int import_megatron_write(TorchCheckpoint *torch, const char *path, const Model *model, const char *output,
                           Diagnostics *diagnostics);
 
-// Whether one of some words, separated by blanks, is this one. NULL: no words.
-bool import_has_word(const char *words, const char *word);
 // JSON as a person would write it: what fits on a line is on one. Owned by the caller.
 char *import_text(const json_t *value);
 // What a layer of a description says, in words.

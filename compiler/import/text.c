@@ -6,18 +6,6 @@
 #include "read.h"
 #include "templates/plan.h"
 
-bool import_has_word(const char *words, const char *word) {
-    size_t length = strlen(word);
-    for (const char *next = words; next && *next && length; next += strspn(next, " ")) {
-        size_t here = strcspn(next, " ");
-        if (here == length && !strncmp(next, word, length)) {
-            return true;
-        }
-        next += here;
-    }
-    return false;
-}
-
 enum { LINE_WIDTH = 120, INDENT = 2 };
 
 // Text that grows; NULL when out of memory.

@@ -35,7 +35,8 @@ def gelu(z):
     return torch.nn.functional.gelu(torch.from_numpy(z)).numpy()
 
 
-SCORES = {"softmax": softmax, "sigmoid": sigmoid, "relu": lambda z: np.maximum(z, 0)}
+SCORES = {"softmax": softmax, "sigmoid": sigmoid, "sqrtsoftplus": lambda z: np.sqrt(np.logaddexp(z, 0)),
+          "relu": lambda z: np.maximum(z, 0)}
 ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
 
 
@@ -91,6 +92,11 @@ def switch_expert(t, e):
     return [None, t[f"mlp.experts.expert_{e}.wi.weight"], t[f"mlp.experts.expert_{e}.wo.weight"]]
 
 
+def nllb_expert(t, e):
+    path = f"ffn.experts.expert_{e}"
+    return [None, t[path + ".fc1.weight"], t[path + ".fc2.weight"], 0, t[path + ".fc1.bias"], t[path + ".fc2.bias"]]
+
+
 # --- the families ----------------------------------------------------------------------------------------------------------------
 DEEPSEEK = dict(router="mlp.gate.weight", expert=split("mlp.experts.{e}"), shared=split("mlp.shared_experts"))
 SIGMOID = DEEPSEEK | dict(score="sigmoid", correction="mlp.gate.e_score_correction_bias")
@@ -101,6 +107,7 @@ GPT_OSS = dict(router="mlp.router.weight", router_bias="mlp.router.bias", expert
 GRANITE = dict(router="block_sparse_moe.router.layer.weight", expert=concatenated("block_sparse_moe"), normalise=0)
 UNGATED = QWEN | dict(shared=split("mlp.shared_expert"))
 COHERE = DEEPSEEK | dict(norm="input_layernorm", normalise=0, eps=1e-3)
+LANGUAGE = "model.language_model.layers"
 COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
 
 # loads: transformers dequantises it; it takes rows / rows of scales for a block's height, which is wrong of partial blocks.
@@ -140,7 +147,8 @@ FAMILIES = {
                      k=3, score="sigmoid", correction="feed_forward.expert_bias", normalise=1e-6, scale=1.4, eps=1e-3),
     "longcat_flash": dict(norm="post_attention_layernorm.0", router="mlp.router.classifier.weight", expert=split("mlp.experts.{e}"),
                           correction="mlp.router.e_score_correction_bias", k=4, scale=2.5, experts=8, outer=0, eps=1e-5),
-    "switch_transformers": dict(norm="layer_norm", router="mlp.router.classifier.weight", expert=switch_expert, k=1, eps=1e-3),
+    "switch_transformers": dict(norm="layer_norm", router="mlp.router.classifier.weight", expert=switch_expert, k=1, eps=1e-3,
+                                layers="{half}.block", path="{layers}.{number}.layer.{part}."),
     "cohere2_moe": COHERE | dict(layer_norm=True, score="sigmoid", k=3, average=True),
     "cohere2_moe_softmax": COHERE | dict(k=3),
     "bailing_hybrid": SIGMOID | dict(k=3, groups=(4, 2, "sum"), scale=1.6, correction="mlp.gate.expert_bias", eps=1e-3),
@@ -167,6 +175,33 @@ FAMILIES = {
     "granitemoe_swa": GRANITE | dict(router="block_sparse_moe.router.weight", expert=stacked("block_sparse_moe.experts"), k=3,
                                      multiplier=0.7, shared=concatenated("shared_mlp")),
     "openai_privacy_filter": GPT_OSS | dict(expert=stacked("mlp.experts", True), k=3, limit=1.5, slope=1.5, eps=1e-5),
+    "aria": dict(router="mlp.router.weight", expert=stacked("mlp.experts", True, ("fc1.weight", "fc2.weight")),
+                 shared=split("mlp.shared_experts"), k=3, normalise=0, layers="language_model.model.layers"),
+    "glm4v_moe": SIGMOID | dict(k=3, groups=(2, 1, "sum"), scale=1.3, eps=1e-5, layers=LANGUAGE),
+    "qwen3_5_moe": QWEN_SHARED | dict(k=3, normalise=0, norm_add=1, layers=LANGUAGE),
+    "qwen3_5_moe_text": QWEN_SHARED | dict(k=2, normalise=0, norm_add=1),
+    "qwen3_vl_moe": QWEN | dict(expert=stacked("mlp.experts", True), k=3, normalise=0, layers=LANGUAGE),
+    "qwen3_vl_moe_resaved": QWEN | dict(expert=stacked("mlp.experts"), k=2, normalise=0, layers=LANGUAGE),
+    "qwen3_omni_moe": QWEN | dict(k=3, layers="thinker.model.layers"),
+    "minimax_m3_vl": MIXTRAL | dict(shared=split("block_sparse_moe.shared_experts"), k=3, score="sigmoid", normalise=0, scale=1.4,
+                                    correction="block_sparse_moe.e_score_correction_bias", norm_add=1, limit=1.2, slope=1.5,
+                                    layers="language_model.model.layers"),
+    "mistral4_nested": DEEPSEEK | dict(expert=stacked("mlp.experts"), k=2, scale=0.8, layers="language_model.model.layers"),
+    "mistral_large4": dict(norm="ffn_norm", router="gate.weight", expert=split("experts.{e}", "w1", "w3", "w2"),
+                           shared=split("shared_experts", "w1", "w3", "w2"), k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20,
+                           scale=1.7, eps=1e-5, layers="layers"),
+    "dots3_note": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=1.6, eps=1e-5),
+    "deepseek_ocr2": DEEPSEEK | dict(k=3, groups=(4, 2, "max"), scale=1.4),
+    "unlimited_ocr": DEEPSEEK | dict(k=2, scale=0.6),
+    "deepseek_v4": dict(norm=None, outer=0, router="ffn.gate.weight", expert=split("ffn.experts.{e}", "w1", "w3", "w2"),
+                        shared=split("ffn.shared_experts", "w1", "w3", "w2"), k=3, score="sqrtsoftplus", correction="ffn.gate.bias",
+                        normalise=1e-20, scale=1.7, limit=0.9, offset=0),
+    "glm5_next": SIGMOID | dict(norm=None, outer=0, k=3, groups=(2, 1, "sum"), scale=1.6, limit=0.9, offset=0, layers=LANGUAGE),
+    "qwen4_exp": QWEN_SHARED | dict(norm=None, outer=0, k=3, layers=LANGUAGE),
+    "axk2": SIGMOID | dict(norm=None, outer=0, k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20, scale=1.5),
+    "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
+                     router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
+                     layers="model.{half}.layers"),
     "coe": COE | dict(k=3),
     "coe_inner_outer": COE | dict(k=3, outer=1, normalise=1e-20),
     "coe_outer": COE | dict(k=3, inner=False, outer=1, groups=(4, 2, "max"), router="mlp.gate.weight"),
@@ -175,11 +210,12 @@ FAMILIES = {
     "remoe": DEEPSEEK | dict(k=3, score="relu"),
     "da_moe": DEEPSEEK | dict(k=6, shared=None),
 }
-STACKS = {"encoder.layers": "encoder.block.{}.layer.1.", "decoder.layers": "decoder.block.{}.layer.2."}
 
 
 def normalise_rows(row, t, h):
     name = row.get("norm", "post_attention_layernorm")
+    if not name:
+        return h
     weight = t[name + ".weight"] + row.get("norm_add", 0)
     h = h - h.mean(-1, keepdims=True) if row.get("layer_norm") else h
     return h / np.sqrt((h * h).mean(-1, keepdims=True) + row.get("eps", 1e-6)) * weight + t.get(name + ".bias", 0)
@@ -243,13 +279,13 @@ def route(row, z, t, k):
 
 def run_expert(row, weights, x):
     gate, up, down, *biases = weights
-    if gate is None:
-        return np.maximum(x @ up.T, 0) @ down.T
     gate_bias, up_bias, down_bias = biases or (0, 0, 0)
+    if gate is None:
+        return np.maximum(x @ up.T + up_bias, 0) @ down.T + down_bias
     g, u = x @ gate.T + gate_bias, x @ up.T + up_bias
     if "limit" in row:
         g, u = np.minimum(g, row["limit"]), np.clip(u, -row["limit"], row["limit"])
-        return (g * sigmoid(row["slope"] * g) * (u + 1)) @ down.T + down_bias
+        return (g * sigmoid(row.get("slope", 1) * g) * (u + row.get("offset", 1))) @ down.T + down_bias
     return (ACTIVATIONS[row.get("act", "silu")](g) * u) @ down.T + down_bias
 
 
@@ -308,7 +344,8 @@ def check_routing(io, routings):
 
 def check_layer(name, row, prefix, tensors, io):
     stack, number = prefix.rsplit(".", 1)
-    path = STACKS.get(stack, row.get("layers", "model.layers") + ".{}.").format(number)
+    layers = row.get("layers", "model.layers").format(half=stack.split(".")[0])
+    path = row.get("path", "{layers}.{number}.").format(layers=layers, number=number, part=1 if stack == "encoder.layers" else 2)
     t = {key.removeprefix(path): value for key, value in tensors.items() if key.startswith(path)}
     k = row["k"][number] if isinstance(row["k"], dict) else row["k"]
     h = io["layer_in"]

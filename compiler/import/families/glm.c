@@ -26,3 +26,29 @@ const ImportFamily family_glm_moe_dsa = {
     MLP,
     .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION},
 };
+
+const ImportFamily family_glm4v_moe = {
+    .name = "GLM-4V-MoE",
+    .model_types = "glm4v_moe glm4v_moe_text",
+    .architectures = "Glm4vMoeForConditionalGeneration",
+    .rules = {SIZES(4096, 46), RMS(1e-5), OUTER, NOAUX_SCORES, DEEPSEEK_GROUPS(1, 1), TOP_K(8), NORM_TOPK(1, 1e-20), SCALE(1),
+              EXPERTS(ROUTED_EXPERTS, 128), WIDTH("moe_intermediate_size", 1408),
+              HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(1)},
+    NOAUX_TC,
+    MLP,
+    .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION},
+};
+
+const ImportFamily family_glm5_next = {
+    .name = "GLM-5-Next",
+    .model_types = "glm5_next glm5_next_text",
+    .architectures = "Glm5NextForConditionalGeneration",
+    .rules = {SIZES(4096, 45), NOAUX_SCORES, DEEPSEEK_GROUPS(1, 1), TOP_K(8), NORM_TOPK(1, 1e-20), SCALE(2.5),
+              EXPERTS(ROUTED_EXPERTS, 288), WIDTH("moe_intermediate_size", 2048), HIDDEN_ACT,
+              GLU_LIMIT(10), [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(3)},
+    .types = "mlp_layer_types",
+    .expectations = {{"hidden_act", "\"silu\""}},
+    MLP,
+    .tensors = {ROUTER("@gate"), SHARED("@shared_experts"), DEEPSEEK_CORRECTION},
+    .remark = HYPER_CONNECTIONS,
+};

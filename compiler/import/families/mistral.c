@@ -17,3 +17,17 @@ const ImportFamily family_mistral4 = {
     .layouts = {&layout_stacked, &layout_projections},
     .tensors = {DEEPSEEK_TENSORS},
 };
+
+const ImportFamily family_mistral_large4 = {
+    .name = "Mistral Large 4",
+    .model_types = "mistral_large4 mistral_large4_text",
+    .architectures = "MistralLarge4ForConditionalGeneration",
+    .rules = {SIZES(6144, 72), RMS(1e-5), OUTER, MISTRAL_ROUTER, NORMALIZED(1e-20), WIDTH("moe_intermediate_size", 6144),
+              FIRST_DENSE(1), FREQUENCY},
+    .types = "mlp_layer_types",
+    .prefix = "",
+    .nested_prefix = "",
+    .block = "",
+    .layouts = {&layout_numbered},
+    .tensors = {NORM("ffn_norm"), ROUTER("@gate"), SHARED_NUMBERED},
+};

@@ -107,3 +107,44 @@ const ImportFamily family_sarvam_mla = {
     MLP,
     .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION},
 };
+
+// Several shared experts of a width of their own are one that is as wide as all.
+static bool adjust_dots3(const ImportConfig *config, ImportValue *values) {
+    const json_t *count = import_config_get(config, "n_shared_experts", NULL);
+    if (json_is_integer(count)) {
+        values[SETTING_SHARED_WIDTH].number *= (double)json_integer_value(count);
+    }
+    return true;
+}
+
+const ImportFamily family_dots3_note = {
+    .name = "dots 3 Note",
+    .model_types = "dots3_note dots3_note_text",
+    .architectures = "Dots3NoteForConditionalGeneration Dots3NoteForCausalLM",
+    .rules = {SIZES(5120, 46), RMS(1e-5), OUTER, NOAUX_SCORES, DEEPSEEK_GROUPS(1, 1), TOP_K(8), NORM_TOPK(1, 1e-20), SCALE(1),
+              EXPERTS(ROUTED_EXPERTS, 256), WIDTH("moe_intermediate_size", 1536),
+              HIDDEN_ACT, [SETTING_SHARED] = KEY("n_shared_experts", 1),
+              [SETTING_SHARED_WIDTH] = KEY("moe_shared_expert_intermediate_size shared_experts_intermediate_size", 1536),
+              FIRST_DENSE(1)},
+    .types = "mlp_layer_types moe_layer_freq",
+    NOAUX_TC,
+    .nested_prefix = "model.",
+    MLP,
+    .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION},
+    .adjust = adjust_dots3,
+};
+
+const ImportFamily family_axk2 = {
+    .name = "A.X-K2",
+    .model_types = "axk2",
+    .architectures = "AXK2ForCausalLM",
+    .rules = {SIZES(2048, 48), NOAUX_SCORES, [SETTING_GROUPS] = OPTIONAL("n_group"), [SETTING_TOP_GROUPS] = OPTIONAL("topk_group"),
+              [SETTING_GROUP_SCORE] = WORD("top2_sum"), [SETTING_GROUP_MASK] = WORD("zero"), TOP_K(8), NORM_TOPK(1, 1e-20),
+              SCALE(2.5), EXPERTS(ROUTED_EXPERTS, 128), WIDTH("moe_intermediate_size", 512),
+              HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(1)},
+    .types = "mlp_layer_types moe_layer_freq",
+    NOAUX_TC,
+    MLP,
+    .tensors = {ROUTER("@gate"), SHARED("@shared_experts"), DEEPSEEK_CORRECTION},
+    .remark = BLOCK_ALONE "the model's norm before them has a gate of low rank",
+};

@@ -23,6 +23,8 @@
 #define CLAMPED_GLU \
     [SETTING_ACTIVATION] = WORD("silu"), [SETTING_SLOPE] = KEY("swiglu_alpha", 1.702), [SETTING_LIMIT] = KEY("swiglu_limit", 7), \
     [SETTING_UP_OFFSET] = FIXED(1)
+// The activation of min(gate, limit), times up within the limit.
+#define GLU_LIMIT(value) [SETTING_LIMIT] = KEY("swiglu_limit", value)
 #define SCORE(text) [SETTING_SCORE] = WORD(text)
 // Weights divided by their sum: always, or as the config says.
 #define NORMALIZED(eps) [SETTING_NORMALIZE] = FIXED(1), [SETTING_NORMALIZE_EPS] = FIXED(eps)
@@ -55,8 +57,16 @@
 #define SHARED(name_) \
     PLAIN(TENSOR_SHARED_GATE, name_ ".gate_proj.weight"), PLAIN(TENSOR_SHARED_UP, name_ ".up_proj.weight"), \
         PLAIN(TENSOR_SHARED_DOWN, name_ ".down_proj.weight")
+#define SHARED_NUMBERED \
+    PLAIN(TENSOR_SHARED_GATE, "@shared_experts.w1.weight"), PLAIN(TENSOR_SHARED_UP, "@shared_experts.w3.weight"), \
+        PLAIN(TENSOR_SHARED_DOWN, "@shared_experts.w2.weight")
 #define DEEPSEEK_TENSORS POST_NORM, ROUTER("@gate"), SHARED("@shared_experts")
 #define DEEPSEEK_CORRECTION CORRECTION("@gate.e_score_correction_bias")
+
+// --- remarks ---
+
+#define BLOCK_ALONE "the layers are the blocks alone, without norm and residual: "
+#define HYPER_CONNECTIONS BLOCK_ALONE "the model mixes several streams before and after them (hyper-connections)"
 
 // --- how the matrices of experts lie ---
 
