@@ -140,7 +140,17 @@ static const struct {
      "\"language_model.model.layers.{layer}.feed_forward.router.weight\""},
     {"{\"model_type\": \"qwen3_vl_moe\", \"text_config\": {}}", TENSOR("down"),
      "{\"name\": \"model.language_model.layers.{layer}.mlp.experts.down_proj\", \"order\": \"in_out\"}"},
+    {"{\"model_type\": \"qwen3_omni_moe\", \"thinker_config\": {\"text_config\": {\"hidden_size\": 96}}}", "layers.0.hidden", "96"},
+    {"{\"model_type\": \"qwen3_omni_moe_thinker\", \"text_config\": {\"hidden_size\": 96}}", "layers.0.hidden", "96"},
+    {"{\"model_type\": \"qwen3_omni_moe\"}", TENSOR("router"), "\"thinker.model.layers.{layer}.mlp.gate.weight\""},
+    {"{\"model_type\": \"sarvam_moe\", \"architectures\": [\"Glm4MoeForCausalLM\"]}", TENSOR("correction"),
+     "\"model.layers.{layer}.mlp.gate.expert_bias\""},
     // names of keys
+    {"{\"model_type\": \"kimi_linear\", \"num_experts_per_token\": 5, \"moe_renormalize\": false, \"num_expert_group\": 4, "
+     "\"topk_group\": 2}",
+     "layers.0.router",
+     "{\"score\": \"sigmoid\", \"correction\": true, \"groups\": {\"count\": 4, \"k\": 2, \"score\": \"top2_sum\"}, \"k\": 5, "
+     "\"scale\": 2.446}"},
     {MIXTRAL(", \"num_experts\": 12"), "layers.0.experts.count", "12"},
     {MIXTRAL(", \"num_local_experts\": 6, \"num_experts\": 12"), "layers.0.experts.count",
      "12"},  // in transformers num_experts is an alias, which wins
@@ -187,6 +197,13 @@ static const struct {
      " \"routed_scaling_factor\": 3}",
      "layers.0.router", "{\"score\": \"softmax\", \"k\": 1, \"scale\": 3, \"per_iteration\": true}"},
     {"{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"mxfp4\"}}", TENSOR("down.encoding"), "\"mxfp4\""},
+    {"{\"model_type\": \"dots3_note\", \"n_shared_experts\": 3, \"shared_experts_intermediate_size\": 10}",
+     "layers.0.shared_experts.intermediate", "30"},
+    {"{\"model_type\": \"nllb-moe\"}", "layers.0.router.scale", "0.8"},
+    {"{\"model_type\": \"nllb-moe\", \"moe_token_dropout\": 0}", "layers.0.router.scale", "null"},
+    {"{\"model_type\": \"laguna\", \"moe_router_logit_softcapping\": 2.5}", "layers.0.router.softcap", "2.5"},
+    {"{\"model_type\": \"deepseek_v4\"}", "layers.0.residual", "null"},
+    {"{\"model_type\": \"deepseek_v4\"}", "layers.0.norm", "null"},
     // a norm is at least 0 anyhow
     {"{\"model_type\": \"ernie4_5_moe\", \"moe_norm_min\": 0}", "layers.0.router",
      "{\"score\": \"softmax\", \"correction\": true, \"k\": 6, \"normalize\": true, \"normalize_eps\": 0}"},
@@ -288,6 +305,27 @@ static const struct {
     {"{\"model_type\": \"switch_transformers\", \"num_layers\": 6, \"num_decoder_layers\": null}", "1+2*3 1+2*3", "of the decoder"},
     {"{\"model_type\": \"hunyuan_v1_moe\", \"num_experts\": 4, \"num_hidden_layers\": 5, \"moe_topk\": [1, 2, 1, 2, 2]}",
      "0+2*2 1+2*2 4+1*1", ""},
+    // a list of words wins over the older keys, one of numbers does not, and null is none
+    {"{\"model_type\": \"deepseek_v32\", \"num_hidden_layers\": 2, \"first_k_dense_replace\": 3,"
+     " \"mlp_layer_types\": [\"dense\", \"sparse\"]}",
+     "1+1*1", "layer 0 is dense"},
+    {"{\"model_type\": \"mimo_v2_flash\", \"num_hidden_layers\": 4, \"first_k_dense_replace\": 2, \"mlp_layer_types\": null,"
+     " \"moe_layer_freq\": [0, 1, 1, 1]}",
+     "2+1*2", "layers 0..1 are dense"},
+    {"{\"model_type\": \"mimo_v2_flash\", \"num_hidden_layers\": 3, \"mlp_layer_types\": [\"sparse\", \"dense\", \"sparse\"],"
+     " \"moe_layer_freq\": [0, 1, 1]}",
+     "0+2*2", "layer 1 is dense"},
+    {"{\"model_type\": \"laguna\", \"num_hidden_layers\": 4}", "1+1*3", "layer 0 is dense"},
+    // a number is a step
+    {"{\"model_type\": \"dots3_note\", \"num_hidden_layers\": 7, \"moe_layer_freq\": 3}", "3+3*2", "layers 0..2, 4..5 are dense"},
+    {"{\"model_type\": \"deepseek_v4\", \"num_hidden_layers\": 5}", "3+1*2",
+     "layers 0..2 are given experts by a table of token numbers, which no description has: skipped"},
+    {"{\"model_type\": \"deepseek_v4\", \"num_hidden_layers\": 3, \"mlp_layer_types\": [\"hash_moe\", \"dense\", \"moe\"]}",
+     "2+1*1", "layer 1 is dense"},
+    {"{\"model_type\": \"nllb-moe\"}", "3+4*3 3+4*3", "layers 0..2, 4..6, 8..10 of the decoder are dense"},
+    {"{\"model_type\": \"nllb-moe\", \"encoder_sparse_step\": 0}", "3+4*3", ""},
+    {"{\"model_type\": \"flint\", \"num_hidden_layers\": 5}", "2+1*3", "layers 0..1 are dense"},
+    {"{\"model_type\": \"flint\", \"num_hidden_layers\": 5, \"mlp_only_layers\": [3]}", "0+1*3 4+1*1", "layer 3 is dense"},
 };
 enum { LAYER_RULES = sizeof layer_rules / sizeof *layer_rules };
 
@@ -317,9 +355,8 @@ static const struct {
     {"", "config.json:1:1: error: "},
     {"{\"model_type\": \"mixtral\",\n \"hidden_size\": }", "config.json:2:17: error: unexpected token"},
     {"[1]", "config.json:1:1: error: a model's configuration is an object"},
-    {"{}",
-     "config.json:1:1: error: unknown model: found neither model_type nor architectures\n  known are\n    coe, coe_deepseekv2, "
-     "cohere2_moe, da_moe, "},
+    {"{}", "config.json:1:1: error: unknown model: found neither model_type nor architectures\n  known are\n    "},
+    {"{}", "coe, coe_deepseekv2, "},
     {"{\n  \"model_type\": \"bert\"}", "config.json:2:17: error: unknown model: found model_type \"bert\""},
     {"{\n  \"model_type\": \"bert\"}", "write the description by hand (docs/description.md)"},
     {"{\"architectures\": [\"BertModel\"]}",
@@ -350,6 +387,14 @@ static const struct {
      "num_experts_per_tok must be an integer from 1 to 1024, found a list of 2"},
     {"{\"model_type\": \"deepseek_v3\", \"routed_scaling_factor\": 0}",
      "routed_scaling_factor must be a number from 0 to 1000000, not 0, found 0"},
+    {"{\"model_type\": \"cohere2_moe\", \"num_hidden_layers\": 2, \"mlp_layer_types\": [\"sparse\", \"full\"]}",
+     "mlp_layer_types[1] must be \"sparse\" or \"dense\" (or 1 or 0), found \"full\""},
+    {"{\"model_type\": \"nllb-moe\", \"moe_token_dropout\": 1}", "moe_token_dropout is 1: such a layer does not use its experts"},
+    {"{\"model_type\": \"nllb-moe\", \"second_expert_policy\": \"random\"}", "catena knows NLLB-MoE with \"all\" only"},
+    {"{\"model_type\": \"qwen3_omni_moe\",\n \"thinker_config\": {\"text_config\": {\"hidden_size\": \"x\"}}}",
+     "config.json:2:52: error: thinker_config.text_config.hidden_size must be an integer"},
+    {"{\"model_type\": \"dots3_note\", \"moe_layer_freq\": 0}", "moe_layer_freq must be a list, found 0"},
+    {"{\"model_type\": \"laguna\", \"moe_apply_router_weight_on_input\": true}", "moe_apply_router_weight_on_input is true"},
     {QWEN("\"norm_topk_prob\": 1"), "norm_topk_prob must be true or false, found 1"},
     {QWEN("\"mlp_only_layers\": 3"), "mlp_only_layers must be a list, found 3"},
     {QWEN("\"mlp_only_layers\": [-1]"), "mlp_only_layers[0] must be the number of a layer, found -1"},

@@ -107,7 +107,7 @@ START_TEST(import_compile_run) {
         const ModelLayer *entry = &model->layers[l];
         FixtureCheckpoint *native = fixture_checkpoint_open(entry, folder);
         const char *pattern = entry->checkpoint.tensors[TENSOR_DOWN].pattern;
-        const char *stack = !strncmp(pattern, "encoder.", 8) ? "encoder." : !strncmp(pattern, "decoder.", 8) ? "decoder." : "";
+        const char *stack = strstr(pattern, "encoder.") ? "encoder." : strstr(pattern, "decoder.") ? "decoder." : "";
         for (int64_t i = 0; i < entry->count; i++) {
             char prefix[64];
             snprintf(prefix, sizeof prefix, "%slayers.%lld", stack,

@@ -1,27 +1,38 @@
 // Which layers of a model are sparse, and how few entries of a description can say so.
 //
 // The rules of all families are one: layers FIRST to LAST whose number is PHASE modulo STEP, less those that a list excludes; or
-// exactly those of a list, or those that a list of words calls sparse.
+// exactly those of a list, or those that a list of words calls sparse; or those from FIRST on that a list of 0 and 1 marks.
 #include <stdlib.h>
 #include <string.h>
 
 #include "read.h"
 
-// For each layer: 0 if dense, else the experts that it chooses per token.
+// For each layer: 0 if it is left out, else the experts that it chooses per token.
 typedef struct LayerMap {
     int64_t count;
     int32_t top_k[IMPORT_MAX_LAYERS];
+    bool by_table[IMPORT_MAX_LAYERS];  // left out because a table of token numbers chooses its experts
 } LayerMap;
+
+// What configurations call a layer.
+static const struct {
+    const char *word;
+    bool sparse, by_table;
+} layer_words[] = {{"dense", false, false}, {"sparse", true, false}, {"moe", true, false}, {"hash_moe", false, true}};
+enum { LAYER_WORDS = sizeof layer_words / sizeof *layer_words };
 
 static int64_t number_of(const ImportValue *value, int64_t fallback) {
     return value->source == SOURCE_NONE ? fallback : (int64_t)value->number;
 }
 
-static void mark_progression(const ImportValue *values, LayerMap *map) {
-    int64_t step = number_of(&values[SETTING_STEP], 1), phase = number_of(&values[SETTING_PHASE], step - 1) % step;
+// `multiples`: layers whose number is a multiple of it; 0: as the values say.
+static void mark_progression(const ImportValue *values, int64_t multiples, LayerMap *map) {
+    int64_t step = multiples ? multiples : number_of(&values[SETTING_STEP], 1);
+    int64_t phase = multiples ? 0 : number_of(&values[SETTING_PHASE], step - 1) % step;
     int64_t last = number_of(&values[SETTING_LAST], map->count - 1);
     for (int64_t i = number_of(&values[SETTING_FIRST], 0); i < map->count && i <= last; i++) {
-        map->top_k[i] = i % step == phase;
+        map->by_table[i] = i < number_of(&values[SETTING_BY_TABLE], 0);
+        map->top_k[i] = i % step == phase && !map->by_table[i];
     }
 }
 
@@ -43,8 +54,12 @@ static bool mark_listed(const ImportConfig *config, const char *key, const json_
     return true;
 }
 
-// A word or a flag for each layer.
-static bool mark_each(const ImportConfig *config, const char *key, const json_t *list, LayerMap *map) {
+static bool is_number(const json_t *entry, json_int_t number) {
+    return json_is_integer(entry) && json_integer_value(entry) == number;
+}
+
+// A word, or a flag in numbers, for each layer.
+static bool mark_each(const ImportConfig *config, const char *key, const json_t *list, int64_t first, LayerMap *map) {
     if ((int64_t)json_array_size(list) != map->count) {
         import_error(config, key, "%s must say something of each of %lld layers, it has %zu entries", key, (long long)map->count,
                      json_array_size(list));
@@ -52,24 +67,39 @@ static bool mark_each(const ImportConfig *config, const char *key, const json_t 
     }
     for (int64_t i = 0; i < map->count; i++) {
         const json_t *entry = json_array_get(list, (size_t)i);
-        const char *word = json_is_string(entry) ? json_string_value(entry) : "";
-        bool one = json_is_integer(entry) && json_integer_value(entry) == 1;
-        bool none = json_is_integer(entry) && json_integer_value(entry) == 0;
-        if (strcmp(word, "sparse") && strcmp(word, "dense") && !one && !none) {
-            import_error(config, key, "%s[%lld] must be \"sparse\" or \"dense\" (or 1 or 0)", key, (long long)i);
+        int known = 0;
+        while (known < LAYER_WORDS && !(json_is_string(entry) && !strcmp(json_string_value(entry), layer_words[known].word))) {
+            known++;
+        }
+        if (known < LAYER_WORDS) {
+            map->top_k[i] = layer_words[known].sparse;
+            map->by_table[i] = layer_words[known].by_table;
+        } else if (is_number(entry, 0) || is_number(entry, 1)) {
+            map->top_k[i] = is_number(entry, 1) && i >= first;
+        } else {
+            char found[SPEC_TEXT_BYTES];
+            spec_describe(entry, found);
+            import_error(config, key, "%s[%lld] must be \"sparse\" or \"dense\" (or 1 or 0), found %s", key, (long long)i, found);
             return false;
         }
-        map->top_k[i] = one || !strcmp(word, "sparse");
     }
     return true;
 }
 
-// Finds the list at a key. Without the key, or with null, *list is NULL. Any other value that is not a list is an error, unless the
-// key is also that of a setting.
-static bool find_list(const ImportConfig *config, const char *key, bool is_setting, const json_t **list) {
-    const json_t *value = key ? import_config_get(config, key, NULL) : NULL;
-    *list = json_is_array(value) ? value : NULL;
-    if (!value || json_is_null(value) || *list || is_setting) {
+// What stands at the first of some keys, separated by blanks, whose value is not null: `found` is that key.
+static const json_t *find_value(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]) {
+    for (const char *next = keys; next && *next; next += strcspn(next, " "), next += strspn(next, " ")) {
+        snprintf(found, IMPORT_KEY_BYTES, "%.*s", (int)strcspn(next, " "), next);
+        const json_t *value = import_config_get(config, found, NULL);
+        if (value && !json_is_null(value)) {
+            return value;
+        }
+    }
+    return NULL;
+}
+
+static bool is_list(const ImportConfig *config, const char *key, const json_t *value) {
+    if (!value || json_is_array(value)) {
         return true;
     }
     char found[SPEC_TEXT_BYTES];
@@ -78,22 +108,28 @@ static bool find_list(const ImportConfig *config, const char *key, bool is_setti
     return false;
 }
 
+// In place of words or flags a number may stand: every layer whose number is a multiple of it is sparse.
+static bool is_step(const json_t *value) {
+    return json_is_integer(value) && json_integer_value(value) >= 1 && json_integer_value(value) <= IMPORT_MAX_LAYERS;
+}
+
 static bool mark_sparse(const ImportConfig *config, const ImportFamily *family, const ImportValue *values, LayerMap *map) {
-    const json_t *include, *exclude, *types;
-    const char *step = family->rules[SETTING_STEP].keys;
-    bool shared = family->types && step && !strcmp(family->types, step);
-    if (!find_list(config, family->include, false, &include) || !find_list(config, family->exclude, false, &exclude) ||
-        !find_list(config, family->types, shared, &types)) {
+    char include_key[IMPORT_KEY_BYTES], exclude_key[IMPORT_KEY_BYTES], types_key[IMPORT_KEY_BYTES];
+    const json_t *include = find_value(config, family->include, include_key);
+    const json_t *exclude = find_value(config, family->exclude, exclude_key);
+    const json_t *types = find_value(config, family->types, types_key);
+    if (!is_list(config, include_key, include) || !is_list(config, exclude_key, exclude) ||
+        !(is_step(types) || is_list(config, types_key, types))) {
         return false;
     }
-    if (types) {
-        return mark_each(config, family->types, types, map);
+    if (json_is_array(types)) {
+        return mark_each(config, types_key, types, number_of(&values[SETTING_FIRST], 0), map);
     }
     if (include) {
-        return mark_listed(config, family->include, include, 1, map);
+        return mark_listed(config, include_key, include, 1, map);
     }
-    mark_progression(values, map);
-    return !exclude || mark_listed(config, family->exclude, exclude, 0, map);
+    mark_progression(values, json_integer_value(types), map);
+    return !exclude || mark_listed(config, exclude_key, exclude, 0, map);
 }
 
 // Where k is a list, one number per layer, sparse layers carry theirs.
@@ -112,25 +148,32 @@ static bool mark_top_k(const ImportConfig *config, const ImportValue *top_k, Lay
     return true;
 }
 
-static void remark_dense(const ImportConfig *config, const LayerMap *map, const char *stack) {
-    int64_t dense = 0;
+static bool is_left_out(const LayerMap *map, int64_t layer, bool by_table) {
+    return !map->top_k[layer] && map->by_table[layer] == by_table;
+}
+
+// Says of the layers that are left out which they are: those that a table chooses for, or the dense ones.
+static void remark_left_out(const ImportConfig *config, const LayerMap *map, bool by_table, const char *stack) {
+    int64_t count = 0;
     char ranges[512] = "";
     size_t length = 0;
     for (int64_t i = 0, end; i < map->count; i = end) {
-        for (end = i + 1; end < map->count && !map->top_k[end] == !map->top_k[i]; end++) {
+        bool out = is_left_out(map, i, by_table);
+        for (end = i + 1; end < map->count && is_left_out(map, end, by_table) == out; end++) {
         }
-        if (map->top_k[i] || length >= sizeof ranges) {
+        if (!out || length >= sizeof ranges) {
             continue;
         }
-        length += (size_t)snprintf(ranges + length, sizeof ranges - length, "%s%lld", dense ? ", " : "", (long long)i);
+        length += (size_t)snprintf(ranges + length, sizeof ranges - length, "%s%lld", count ? ", " : "", (long long)i);
         if (end - i > 1 && length < sizeof ranges) {
             length += (size_t)snprintf(ranges + length, sizeof ranges - length, "..%lld", (long long)end - 1);
         }
-        dense += end - i;
+        count += end - i;
     }
-    if (dense) {
-        import_remark(config, "layer%s %s%s%s %s dense: skipped", dense == 1 ? "" : "s", ranges, stack ? " of the " : "",
-                      stack ? stack : "", dense == 1 ? "is" : "are");
+    if (count) {
+        import_remark(config, "layer%s %s%s%s %s %s: skipped", count == 1 ? "" : "s", ranges, stack ? " of the " : "",
+                      stack ? stack : "", count == 1 ? "is" : "are",
+                      by_table ? "given experts by a table of token numbers, which no description has" : "dense");
     }
 }
 
@@ -182,7 +225,8 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
     }
     map->count = (int64_t)values[SETTING_LAYERS].number;
     if (mark_sparse(config, family, values, map) && mark_top_k(config, &values[SETTING_K], map)) {
-        remark_dense(config, map, family->entry);
+        remark_left_out(config, map, false, family->entry);
+        remark_left_out(config, map, true, family->entry);
         count = cut_into_runs(map, runs);
         if (count < 0) {
             import_error(config, NULL, "the sparse layers are so irregular that more than %d entries of \"layers\" would be needed",

@@ -76,6 +76,7 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_MULTIPLIER, "residual.multiplier") \
     X(SETTING_COE_WEIGHT, "residual.coe_weight") \
     X(SETTING_SCORE, "router.score") \
+    X(SETTING_SOFTCAP, "router.softcap") \
     X(SETTING_SELECT, "router.select") \
     X(SETTING_RANK, "router.rank") \
     X(SETTING_CORRECTION, "router.correction") \
@@ -117,6 +118,7 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     /* which layers are sparse: from FIRST to LAST, those whose number is PHASE modulo STEP (layers.c) */ \
     X(SETTING_LAYERS, INTEGER, 1, IMPORT_MAX_LAYERS) \
     X(SETTING_SPARSE, INTEGER, 0, IMPORT_MAX_LAYERS) \
+    X(SETTING_BY_TABLE, INTEGER, 0, IMPORT_MAX_LAYERS) /* so many choose by a table of token numbers, and come first */ \
     X(SETTING_FIRST, INTEGER, 0, IMPORT_MAX_LAYERS) \
     X(SETTING_LAST, INTEGER, -1, IMPORT_MAX_LAYERS) \
     X(SETTING_STEP, INTEGER, 1, IMPORT_MAX_LAYERS) \

@@ -36,7 +36,7 @@ static int compare_words(const void *a, const void *b) {
 
 // Every model_type that is known, sorted, in lines.
 static void list_types(char *text, size_t size) {
-    enum { BYTES = 4096, WORDS = 128, WIDTH = 100, INDENT = 4 };
+    enum { BYTES = 8192, WORDS = 256, WIDTH = 100, INDENT = 4 };
     char copies[BYTES];
     const char *words[WORDS];
     size_t count = 0, used = 0, column = WIDTH;
@@ -62,7 +62,7 @@ static void report_unknown(const ImportConfig *config) {
     const char *type = json_string_value(json_object_get(config->root, "model_type")), *where = type ? "model_type" : NULL;
     const json_t *first = json_array_get(json_object_get(config->root, "architectures"), 0);
     const char *architecture = json_string_value(first);
-    char known[2048] = "", lines[2304], found[256] = "neither model_type nor architectures";
+    char known[4096] = "", lines[4352], found[256] = "neither model_type nor architectures";
     if (type || architecture) {
         snprintf(found, sizeof found, "model_type \"%.80s\", architecture \"%.80s\"", type ? type : "",
                  architecture ? architecture : "");
@@ -100,7 +100,7 @@ static bool check_type(const ImportConfig *config) {
 static const ImportFamily *find_meant(const ImportConfig *config, const char *meant) {
     const ImportFamily *family = find_type(meant);
     if (!family) {
-        char known[2048] = "", lines[2304];
+        char known[4096] = "", lines[4352];
         diagnostics_add(config->diagnostics, NULL, 0, 0, "--as %.80s: found no such family; expected a model_type", meant);
         list_types(known, sizeof known);
         snprintf(lines, sizeof lines, "  known are%s\n", known);
@@ -125,7 +125,7 @@ const ImportFamily *import_recognise(const ImportConfig *config, const char *mea
     } else {
         snprintf(by, IMPORT_WORDS_BYTES, "its architecture %.80s", architecture ? architecture : "");
     }
-    if (type && class && type != class) {  // one of them would be ignored
+    if (type && class && type != class && !import_has_word(type->architectures, architecture)) {  // one of them would be ignored
         ImportConfig root = *config;
         root.section = NULL;
         import_error(&root, "architectures", "the architecture %.80s is of %s, but the model_type is of %s: remove one of them",

@@ -35,7 +35,8 @@ def gelu(z):
     return torch.nn.functional.gelu(torch.from_numpy(z)).numpy()
 
 
-SCORES = {"softmax": softmax, "sigmoid": sigmoid, "relu": lambda z: np.maximum(z, 0)}
+SCORES = {"softmax": softmax, "sigmoid": sigmoid, "sqrtsoftplus": lambda z: np.sqrt(np.logaddexp(z, 0)),
+          "relu": lambda z: np.maximum(z, 0)}
 ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
 
 
@@ -78,8 +79,22 @@ def gpt_oss_experts(t, e):
     return [pair[0::2], pair[1::2], down, bias[0::2], bias[1::2], t[path + "down_proj_bias"][e]]
 
 
+def stacked(path, transposed=False, names=("gate_up_proj", "down_proj")):
+    """Gate above up in one tensor of all experts, and their biases where there are any."""
+    def find(t, e):
+        pair, down = (t[f"{path}.{n}"][e].T if transposed else t[f"{path}.{n}"][e] for n in names)
+        biases = [t[f"{path}.{n}_bias"][e] for n in names if f"{path}.{n}_bias" in t]
+        return [*np.split(pair, 2), down] + ([*np.split(biases[0], 2), biases[1]] if biases else [])
+    return find
+
+
 def switch_expert(t, e):
     return [None, t[f"mlp.experts.expert_{e}.wi.weight"], t[f"mlp.experts.expert_{e}.wo.weight"]]
+
+
+def nllb_expert(t, e):
+    path = f"ffn.experts.expert_{e}"
+    return [None, t[path + ".fc1.weight"], t[path + ".fc2.weight"], 0, t[path + ".fc1.bias"], t[path + ".fc2.bias"]]
 
 
 # --- the families ----------------------------------------------------------------------------------------------------------------
@@ -90,6 +105,9 @@ QWEN = dict(router="mlp.gate.weight", expert=split("mlp.experts.{e}"))
 QWEN_SHARED = QWEN | dict(shared=split("mlp.shared_expert"), shared_gate="mlp.shared_expert_gate.weight")
 GPT_OSS = dict(router="mlp.router.weight", router_bias="mlp.router.bias", expert=gpt_oss_experts, normalise=0)
 GRANITE = dict(router="block_sparse_moe.router.layer.weight", expert=concatenated("block_sparse_moe"), normalise=0)
+UNGATED = QWEN | dict(shared=split("mlp.shared_expert"))
+COHERE = DEEPSEEK | dict(norm="input_layernorm", normalise=0, eps=1e-3)
+LANGUAGE = "model.language_model.layers"
 COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
 
 # loads: transformers dequantises it; it takes rows / rows of scales for a block's height, which is wrong of partial blocks.
@@ -129,9 +147,61 @@ FAMILIES = {
                      k=3, score="sigmoid", correction="feed_forward.expert_bias", normalise=1e-6, scale=1.4, eps=1e-3),
     "longcat_flash": dict(norm="post_attention_layernorm.0", router="mlp.router.classifier.weight", expert=split("mlp.experts.{e}"),
                           correction="mlp.router.e_score_correction_bias", k=4, scale=2.5, experts=8, outer=0, eps=1e-5),
-    "switch_transformers": dict(norm="layer_norm", router="mlp.router.classifier.weight", expert=switch_expert, k=1, eps=1e-3),
-    "cohere2_moe": DEEPSEEK | dict(norm="input_layernorm", layer_norm=True, score="sigmoid", k=3, normalise=0, eps=1e-3,
-                                   average=True),
+    "switch_transformers": dict(norm="layer_norm", router="mlp.router.classifier.weight", expert=switch_expert, k=1, eps=1e-3,
+                                layers="{half}.block", path="{layers}.{number}.layer.{part}."),
+    "cohere2_moe": COHERE | dict(layer_norm=True, score="sigmoid", k=3, average=True),
+    "cohere2_moe_softmax": COHERE | dict(k=3),
+    "bailing_hybrid": SIGMOID | dict(k=3, groups=(4, 2, "sum"), scale=1.6, correction="mlp.gate.expert_bias", eps=1e-3),
+    "exaone_moe": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=1.7, correction="mlp.e_score_correction_bias",
+                                 eps=1e-5),
+    "glm4_moe_lite": SIGMOID | dict(k=2, normalise=1e-20, scale=1.4, eps=1e-5),
+    "glm_moe_dsa": SIGMOID | dict(k=2, groups=(3, 2, "sum"), normalise=1e-20, scale=1.8, eps=1e-5),
+    "deepseek_v32": SIGMOID | dict(k=3, groups=(4, 3, "sum"), normalise=1e-20, scale=1.5),
+    "hy_v3": dict(router="mlp.router.gate.weight", expert=split("mlp.experts.{e}"), shared=split("mlp.shared_mlp"), k=3,
+                  score="sigmoid", correction="mlp.expert_bias", normalise=1e-20, scale=1.9, eps=1e-5),
+    "kimi_linear": MIXTRAL | dict(shared=split("block_sparse_moe.shared_experts"), score="sigmoid", k=3, normalise=1e-20,
+                                  correction="block_sparse_moe.gate.e_score_correction_bias", scale=1.3, eps=1e-5),
+    "mimo_v2_flash": SIGMOID | dict(shared=None, k=3, groups=(2, 1, "sum"), scale=0.7, eps=1e-5),
+    "solar_open": SIGMOID | dict(k=2, normalise=1e-20, scale=1.2, eps=1e-5),
+    "sarvam_moe": SIGMOID | dict(k=3, groups=(3, 2, "sum"), normalise=1e-20, scale=1.7, correction="mlp.gate.expert_bias"),
+    "sarvam_mla": SIGMOID | dict(k=3, normalise=1e-20, scale=0.9),
+    "mistral4": DEEPSEEK | dict(expert=stacked("mlp.experts"), k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20, scale=1.6),
+    "flint": UNGATED | dict(k=3, score="sigmoid"),
+    "lara_mini": UNGATED | dict(expert=stacked("mlp.experts"), k=3),
+    "laguna": UNGATED | dict(k=3, score="sigmoid", softcap=2.5, correction="mlp.experts.e_score_correction_bias", normalise=0,
+                             scale=1.4),
+    "mellum": QWEN | dict(k=3),
+    "granitemoehybrid": GRANITE | dict(k=3, multiplier=0.7, shared=concatenated("shared_mlp")),
+    "granitemoe_swa": GRANITE | dict(router="block_sparse_moe.router.weight", expert=stacked("block_sparse_moe.experts"), k=3,
+                                     multiplier=0.7, shared=concatenated("shared_mlp")),
+    "openai_privacy_filter": GPT_OSS | dict(expert=stacked("mlp.experts", True), k=3, limit=1.5, slope=1.5, eps=1e-5),
+    "aria": dict(router="mlp.router.weight", expert=stacked("mlp.experts", True, ("fc1.weight", "fc2.weight")),
+                 shared=split("mlp.shared_experts"), k=3, normalise=0, layers="language_model.model.layers"),
+    "glm4v_moe": SIGMOID | dict(k=3, groups=(2, 1, "sum"), scale=1.3, eps=1e-5, layers=LANGUAGE),
+    "qwen3_5_moe": QWEN_SHARED | dict(k=3, normalise=0, norm_add=1, layers=LANGUAGE),
+    "qwen3_5_moe_text": QWEN_SHARED | dict(k=2, normalise=0, norm_add=1),
+    "qwen3_vl_moe": QWEN | dict(expert=stacked("mlp.experts", True), k=3, normalise=0, layers=LANGUAGE),
+    "qwen3_vl_moe_resaved": QWEN | dict(expert=stacked("mlp.experts"), k=2, normalise=0, layers=LANGUAGE),
+    "qwen3_omni_moe": QWEN | dict(k=3, layers="thinker.model.layers"),
+    "minimax_m3_vl": MIXTRAL | dict(shared=split("block_sparse_moe.shared_experts"), k=3, score="sigmoid", normalise=0, scale=1.4,
+                                    correction="block_sparse_moe.e_score_correction_bias", norm_add=1, limit=1.2, slope=1.5,
+                                    layers="language_model.model.layers"),
+    "mistral4_nested": DEEPSEEK | dict(expert=stacked("mlp.experts"), k=2, scale=0.8, layers="language_model.model.layers"),
+    "mistral_large4": dict(norm="ffn_norm", router="gate.weight", expert=split("experts.{e}", "w1", "w3", "w2"),
+                           shared=split("shared_experts", "w1", "w3", "w2"), k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20,
+                           scale=1.7, eps=1e-5, layers="layers"),
+    "dots3_note": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=1.6, eps=1e-5),
+    "deepseek_ocr2": DEEPSEEK | dict(k=3, groups=(4, 2, "max"), scale=1.4),
+    "unlimited_ocr": DEEPSEEK | dict(k=2, scale=0.6),
+    "deepseek_v4": dict(norm=None, outer=0, router="ffn.gate.weight", expert=split("ffn.experts.{e}", "w1", "w3", "w2"),
+                        shared=split("ffn.shared_experts", "w1", "w3", "w2"), k=3, score="sqrtsoftplus", correction="ffn.gate.bias",
+                        normalise=1e-20, scale=1.7, limit=0.9, offset=0),
+    "glm5_next": SIGMOID | dict(norm=None, outer=0, k=3, groups=(2, 1, "sum"), scale=1.6, limit=0.9, offset=0, layers=LANGUAGE),
+    "qwen4_exp": QWEN_SHARED | dict(norm=None, outer=0, k=3, layers=LANGUAGE),
+    "axk2": SIGMOID | dict(norm=None, outer=0, k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20, scale=1.5),
+    "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
+                     router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
+                     layers="model.{half}.layers"),
     "coe": COE | dict(k=3),
     "coe_inner_outer": COE | dict(k=3, outer=1, normalise=1e-20),
     "coe_outer": COE | dict(k=3, inner=False, outer=1, groups=(4, 2, "max"), router="mlp.gate.weight"),
@@ -140,11 +210,12 @@ FAMILIES = {
     "remoe": DEEPSEEK | dict(k=3, score="relu"),
     "da_moe": DEEPSEEK | dict(k=6, shared=None),
 }
-STACKS = {"encoder.layers": "encoder.block.{}.layer.1.", "decoder.layers": "decoder.block.{}.layer.2."}
 
 
 def normalise_rows(row, t, h):
     name = row.get("norm", "post_attention_layernorm")
+    if not name:
+        return h
     weight = t[name + ".weight"] + row.get("norm_add", 0)
     h = h - h.mean(-1, keepdims=True) if row.get("layer_norm") else h
     return h / np.sqrt((h * h).mean(-1, keepdims=True) + row.get("eps", 1e-6)) * weight + t.get(name + ".bias", 0)
@@ -162,7 +233,7 @@ def rank_groups(c, groups):
     best = members[..., -1] if rule == "max" else members[..., -2:].sum(-1)
     order = np.sort(best, -1)
     lost = np.repeat(best < order[:, -kept, None], members.shape[-1], -1)
-    return np.where(lost, 0 if rule == "max" else -np.inf, c), gap(order[:, -kept], order[:, -kept - 1])
+    return np.where(lost, -np.inf if rule == "sum" else 0, c), gap(order[:, -kept], order[:, -kept - 1])
 
 
 def sparsemixer(z, k, jitter):
@@ -208,19 +279,21 @@ def route(row, z, t, k):
 
 def run_expert(row, weights, x):
     gate, up, down, *biases = weights
-    if gate is None:
-        return np.maximum(x @ up.T, 0) @ down.T
     gate_bias, up_bias, down_bias = biases or (0, 0, 0)
+    if gate is None:
+        return np.maximum(x @ up.T + up_bias, 0) @ down.T + down_bias
     g, u = x @ gate.T + gate_bias, x @ up.T + up_bias
     if "limit" in row:
         g, u = np.minimum(g, row["limit"]), np.clip(u, -row["limit"], row["limit"])
-        return (g * sigmoid(row["slope"] * g) * (u + 1)) @ down.T + down_bias
+        return (g * sigmoid(row.get("slope", 1) * g) * (u + row.get("offset", 1))) @ down.T + down_bias
     return (ACTIVATIONS[row.get("act", "silu")](g) * u) @ down.T + down_bias
 
 
 def run_block(row, t, x, iteration, k):
     router = t[row["router"].format(t=iteration)]
-    w, chosen, margin = route(row, x @ router.T + t.get(row.get("router_bias"), 0), t, k)
+    z = x @ router.T + t.get(row.get("router_bias"), 0)
+    z = row["softcap"] * np.tanh(z / row["softcap"]) if "softcap" in row else z
+    w, chosen, margin = route(row, z, t, k)
     y = np.zeros_like(x)
     for e in range(w.shape[1]):
         n = chosen[:, e]
@@ -271,7 +344,8 @@ def check_routing(io, routings):
 
 def check_layer(name, row, prefix, tensors, io):
     stack, number = prefix.rsplit(".", 1)
-    path = STACKS.get(stack, row.get("layers", "model.layers") + ".{}.").format(number)
+    layers = row.get("layers", "model.layers").format(half=stack.split(".")[0])
+    path = row.get("path", "{layers}.{number}.").format(layers=layers, number=number, part=1 if stack == "encoder.layers" else 2)
     t = {key.removeprefix(path): value for key, value in tensors.items() if key.startswith(path)}
     k = row["k"][number] if isinstance(row["k"], dict) else row["k"]
     h = io["layer_in"]

@@ -11,14 +11,21 @@ import dataclasses
 class Family:
     architecture: str                        # class in transformers
     config: dict                             # arguments of its configuration
+    settings: str = ""                       # class of its configuration, if not the model's own
     norm: str = "post_attention_layernorm"   # module of a layer before the sparse block
     block: str = "mlp"                       # the sparse block
     dtype: str = "float32"                   # on disk
     shards: int = 1
     seed: int = 1
     stacks: tuple = (("layers", "model.layers", ""),)  # (prefix in io, list of layers, the layer's part with norm and block)
+    disk: str = ""                           # the list of layers on disk, if that has another name there
+    names: str = ""                          # what a layer's tensors begin with there, as alternatives of a pattern
+    called: str = ""                         # the module that is run, if not the model
+    in_out: bool = False                     # stacked experts are written [in, out]
     shared: str = ""                         # shared experts beside the block
-    residual: str = "layer"                  # what layer_out is: the decoder layer's output, or block_out with or without layer_in
+    factor: float = 1                        # what the model multiplies its routed experts' sum by, after their weights
+    residual: str = "layer"                  # what layer_out is: the decoder layer's output, or block_out with or without layer_in;
+                                             # "block alone": layer_in is block_in too
     mxfp4: bool = False                      # experts are stored as blocks and scales
     fp8: str = ""                            # matrices whose names match are stored as F8_E4M3 with a scale for 128 x 128 elements
     scales: str = "float32"                  # dtype of these scales on disk
@@ -37,6 +44,14 @@ def latent_attention(hidden, layers):
     return attention(hidden, layers, num_key_value_heads=4, q_lora_rank=12, kv_lora_rank=12, qk_nope_head_dim=8,
                      qk_rope_head_dim=4, v_head_dim=8)
 
+
+LANGUAGE = (("layers", "model.language_model.layers", ""),)
+MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+QWEN_VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=36, patch_size=14)
+PIXTRAL = dict(model_type="pixtral", hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+               image_size=28, patch_size=14)
+SAM = dict(hidden_size=16, output_channels=8, num_hidden_layers=1, num_attention_heads=2, image_size=64, window_size=2,
+           global_attn_indexes=[0], downsample_channels=[8, 16])
 
 FAMILIES = {
     "mixtral": Family("MixtralForCausalLM", dtype="bfloat16", config=attention(
@@ -150,4 +165,179 @@ FAMILIES = {
         40, 2, head_dim=8, intermediate_size=20, num_experts=7, num_experts_per_tok=3, num_shared_experts=2,
         expert_selection_fn="sigmoid", norm_topk_prob=True, first_k_dense_replace=1, prefix_dense_intermediate_size=30,
         sliding_window=16, layer_norm_eps=1e-3)),
+    # --- transformers 5.24 ---
+    "bailing_hybrid": Family("BailingHybridForCausalLM", config={**latent_attention(36, 2), **dict(
+        head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_local_experts=8, n_shared_experts=2, num_experts_per_tok=3,
+        n_group=4, topk_group=2, routed_scaling_factor=1.6, norm_topk_prob=False, first_k_dense_replace=1, layer_group_size=2,
+        rms_norm_eps=1e-3)}),
+    "exaone_moe": Family("ExaoneMoeForCausalLM", dtype="bfloat16", config=attention(
+        36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=6, num_shared_experts=2,
+        num_experts_per_tok=3, n_group=2, topk_group=1, routed_scaling_factor=1.7, mlp_layer_types=["sparse", "dense", "sparse"],
+        sliding_window=16)),
+    "glm4_moe_lite": Family("Glm4MoeLiteForCausalLM", config={**latent_attention(36, 3), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2,
+        routed_scaling_factor=1.4, mlp_layer_types=["dense", "dense", "sparse"])}),
+    "glm_moe_dsa": Family("GlmMoeDsaForCausalLM", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=9, n_shared_experts=1, num_experts_per_tok=2, n_group=3,
+        topk_group=2, routed_scaling_factor=1.8, index_topk=32, index_n_heads=2, index_head_dim=8,
+        mlp_layer_types=["sparse", "dense"])}),
+    "deepseek_v32": Family("DeepseekV32ForCausalLM", seed=2, config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, n_group=4,
+        topk_group=3, routed_scaling_factor=1.5, index_topk=32, index_n_heads=2, index_head_dim=8,
+        mlp_layer_types=["sparse", "dense"])}),
+    "hy_v3": Family("HYV3ForCausalLM", seed=2, config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=7, num_shared_experts=2,
+        num_experts_per_tok=3, router_scaling_factor=1.9)),
+    "kimi_linear": Family("KimiLinearForCausalLM", config={**latent_attention(36, 3), **dict(
+        head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_local_experts=7, n_shared_experts=1, num_experts_per_tok=3,
+        routed_scaling_factor=1.3, linear_num_heads=2, linear_head_dim=8, layer_types=["linear_attention", "full_attention",
+        "linear_attention"], mlp_layer_types=["dense", "sparse", "dense"])}),
+    "mimo_v2_flash": Family("MiMoV2FlashForCausalLM", config=attention(
+        36, 2, head_dim=8, v_head_dim=8, intermediate_size=28, moe_intermediate_size=16, n_routed_experts=8, num_experts_per_tok=3,
+        n_group=2, topk_group=1, routed_scaling_factor=0.7, norm_topk_prob=False, sliding_window=16)),
+    "solar_open": Family("SolarOpenForCausalLM", config=attention(
+        36, 1, head_dim=8, moe_intermediate_size=16, n_routed_experts=7, n_shared_experts=2, num_experts_per_tok=2,
+        routed_scaling_factor=1.2)),
+    "sarvam_moe": Family("Glm4MoeForCausalLM", settings="SarvamMoEConfig", config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=2,
+        num_experts_per_tok=3, n_group=3, topk_group=2, routed_scaling_factor=1.7)),
+    "sarvam_mla": Family("DeepseekV3ForCausalLM", settings="SarvamMLAConfig", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=3,
+        routed_scaling_factor=0.9)}),
+    "mistral4": Family("Mistral4ForCausalLM", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3, n_group=4,
+        topk_group=2, routed_scaling_factor=1.6, norm_topk_prob=True, first_k_dense_replace=1)}),
+    "flint": Family("FlintForCausalLM", config=attention(
+        36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7,
+        num_experts_per_tok=3, norm_topk_prob=False, sliding_window=16)),
+    "lara_mini": Family("LaraMiniForCausalLM", config=attention(
+        36, 1, head_dim=8, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7, num_experts_per_tok=3,
+        norm_topk_prob=False, sliding_window=16, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8,
+        linear_value_head_dim=8)),
+    "laguna": Family("LagunaForCausalLM", factor=1.4, config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7,
+        num_experts_per_tok=3, moe_routed_scaling_factor=1.4, moe_router_logit_softcapping=2.5, sliding_window=16)),
+    "mellum": Family("MellumForCausalLM", config=attention(
+        36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=16, num_experts=7, num_experts_per_tok=3,
+        norm_topk_prob=False, mlp_layer_types=["sparse", "dense"], sliding_window=16)),
+    "granitemoehybrid": Family(
+        "GraniteMoeHybridForCausalLM", dtype="bfloat16", block="block_sparse_moe", shared="shared_mlp", config=attention(
+            36, 2, intermediate_size=12, num_local_experts=7, num_experts_per_tok=3, shared_intermediate_size=20,
+            residual_multiplier=0.7, layer_types=["linear_attention", "full_attention"], mamba_n_heads=2, mamba_d_state=8,
+            mamba_d_head=36, mamba_expand=2)),
+    "granitemoe_swa": Family(
+        "GraniteMoeSWAForCausalLM", block="block_sparse_moe", shared="shared_mlp", config=attention(
+            36, 1, heads=2, intermediate_size=12, num_local_experts=7, num_experts_per_tok=3, shared_intermediate_size=20,
+            residual_multiplier=0.7, sliding_window=16)),
+    "openai_privacy_filter": Family("OpenAIPrivacyFilterForTokenClassification", factor=3, config=attention(
+        36, 1, head_dim=8, intermediate_size=12, num_local_experts=6, num_experts_per_tok=3, swiglu_alpha=1.5, swiglu_limit=1.5,
+        sliding_window=16)),
+    "cohere2_moe_softmax": Family("Cohere2MoeForCausalLM", norm="input_layernorm", residual="layer_in + block", config=attention(
+        36, 2, head_dim=8, intermediate_size=12, num_experts=7, num_experts_per_tok=3, num_shared_experts=1,
+        shared_expert_combination_strategy="sum", norm_topk_prob=False, rms_norm_eps=1e-3, sliding_window=16,
+        mlp_layer_types=["sparse", "dense"], prefix_dense_intermediate_size=28)),
+    # Multimodal models: the text model's layers, under the names that the whole model has on disk.
+    "aria": Family("AriaForConditionalGeneration", stacks=LANGUAGE, disk="language_model.model.layers", config=dict(
+        text_config=attention(36, 1, heads=2, intermediate_size=12, moe_num_experts=7, moe_topk=3, moe_num_shared_experts=2),
+        vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28,
+                           patch_size=14), projector_patch_to_query_dict={"4": 2})),
+    "glm4v_moe": Family("Glm4vMoeForConditionalGeneration", stacks=LANGUAGE, config=dict(
+        text_config=attention(36, 2, head_dim=16, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=6,
+                              n_shared_experts=2, num_experts_per_tok=3, n_group=2, topk_group=1, routed_scaling_factor=1.3,
+                              norm_topk_prob=False, first_k_dense_replace=1, rope_parameters=MROPE),
+        vision_config=dict(QWEN_VISION, image_size=28))),
+    "qwen3_5_moe": Family("Qwen3_5MoeForConditionalGeneration", stacks=LANGUAGE, config=dict(
+        text_config=attention(36, 1, head_dim=8, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7,
+                              num_experts_per_tok=3, layer_types=["full_attention"], rope_parameters=MROPE),
+        vision_config=QWEN_VISION)),
+    "qwen3_5_moe_text": Family("Qwen3_5MoeForCausalLM", dtype="bfloat16", config=attention(
+        36, 1, head_dim=8, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=6, num_experts_per_tok=2,
+        layer_types=["full_attention"], rope_parameters=MROPE)),
+    "qwen3_vl_moe": Family("Qwen3VLMoeForConditionalGeneration", stacks=LANGUAGE, in_out=True, config=dict(
+        text_config=attention(36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=7,
+                              num_experts_per_tok=3, mlp_only_layers=[0], rope_parameters=MROPE),
+        vision_config=dict(QWEN_VISION, deepstack_visual_indexes=[0]))),
+    # As transformers 5 saves it: the other order under the same names.
+    "qwen3_vl_moe_resaved": Family("Qwen3VLMoeForConditionalGeneration", stacks=LANGUAGE, config=dict(
+        text_config=attention(36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=14, num_experts=6,
+                              num_experts_per_tok=2, decoder_sparse_step=2, rope_parameters=MROPE),
+        vision_config=dict(QWEN_VISION, deepstack_visual_indexes=[0]))),
+    "qwen3_omni_moe": Family("Qwen3OmniMoeForConditionalGeneration", called="thinker", disk="thinker.model.layers",
+                             stacks=(("layers", "thinker.model.language_model.layers", ""),),
+                             config=dict(enable_audio_output=False, thinker_config=dict(
+        text_config=attention(36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=7,
+                              num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[1], rope_parameters=MROPE),
+        vision_config=dict(QWEN_VISION, deepstack_visual_indexes=[0]),
+        audio_config=dict(d_model=16, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=16, output_dim=36,
+                          num_mel_bins=16, downsample_hidden_size=8)))),
+    "minimax_m3_vl": Family("MiniMaxM3SparseForConditionalGeneration", stacks=LANGUAGE, factor=1.4,
+                            disk="language_model.model.layers", config=dict(
+        text_config=attention(36, 2, head_dim=8, intermediate_size=12, shared_intermediate_size=20, dense_intermediate_size=28,
+                              num_local_experts=7, num_experts_per_tok=3, routed_scaling_factor=1.4, swiglu_alpha=1.5,
+                              swiglu_limit=1.2, rotary_dim=4, mlp_layer_types=["sparse", "dense"]),
+        vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28),
+        projector_hidden_size=36)),
+    "mistral4_nested": Family("Mistral3ForConditionalGeneration", stacks=LANGUAGE, disk="language_model.model.layers",
+                              dtype="bfloat16", config=dict(
+        text_config=dict(latent_attention(36, 1), model_type="mistral4", intermediate_size=28, moe_intermediate_size=12,
+                         n_routed_experts=7, n_shared_experts=1, num_experts_per_tok=2, routed_scaling_factor=0.8,
+                         norm_topk_prob=False),
+        vision_config=PIXTRAL)),
+    "mistral_large4": Family("MistralLarge4ForConditionalGeneration", stacks=LANGUAGE, disk="layers",
+                             names="gate|experts|shared_experts|ffn_norm", config=dict(
+        text_config=dict(latent_attention(36, 2), intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8,
+                         n_shared_experts=2, num_experts_per_tok=3, n_group=4, topk_group=2, routed_scaling_factor=1.7,
+                         index_topk=32, index_n_heads=2, index_head_dim=8, mlp_layer_types=["sparse", "dense"]),
+        vision_config=PIXTRAL)),
+    "dots3_note": Family("Dots3NoteForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", config=dict(
+        text_config=dict(latent_attention(36, 2), intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8,
+                         n_shared_experts=2, shared_experts_intermediate_size=10, num_experts_per_tok=3, n_group=2, topk_group=1,
+                         routed_scaling_factor=1.6, index_topk=32, index_n_heads=2, index_head_dim=8,
+                         mlp_layer_types=["sparse", "dense"]),
+        vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                           mlp_layer_types=["dense"], adapter_in_dim=16, adapter_out_dim=36),
+        audio_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, adapter_input_size=16,
+                          downsample_hidden_size=8, feature_size=16, adapter_out_dim=36))),
+    "deepseek_ocr2": Family("DeepseekOcr2ForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", config=dict(
+        text_config=attention(36, 2, heads=2, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8,
+                              n_shared_experts=2, num_experts_per_tok=3, topk_method="group_limited_greedy", n_group=4, topk_group=2,
+                              routed_scaling_factor=1.4, mlp_layer_types=["dense", "sparse"]),
+        vision_config=dict(sam_config=SAM, encoder_config=dict(
+            vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            num_key_value_heads=2)))),
+    "unlimited_ocr": Family("UnlimitedOcrForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", config=dict(
+        text_config=attention(36, 2, heads=2, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=7,
+                              n_shared_experts=1, num_experts_per_tok=2, routed_scaling_factor=0.6, mlp_layer_types=["sparse", "dense"],
+                              sliding_window=16),
+        vision_config=dict(sam_config=dict(SAM, mlp_dim=16), encoder_config=dict(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28)))),
+    # The block alone: what the model does around it is not the layer's.
+    "deepseek_v4": Family("DeepseekV4ForCausalLM", residual="block alone", names="ffn", config=attention(
+        36, 2, head_dim=8, num_key_value_heads=1, moe_intermediate_size=12, n_routed_experts=7, n_shared_experts=1,
+        num_experts_per_tok=3, routed_scaling_factor=1.7, swiglu_limit=0.9, mlp_layer_types=["hash_moe", "moe"], q_lora_rank=12,
+        o_lora_rank=8, o_groups=2, index_n_heads=2, index_head_dim=8, hc_mult=2, sliding_window=16,
+        layer_types=["sliding_attention", "sliding_attention"])),
+    "glm5_next": Family("Glm5NextForConditionalGeneration", stacks=LANGUAGE, residual="block alone", config=dict(
+        text_config=dict(latent_attention(36, 2), intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8,
+                         n_shared_experts=2, num_experts_per_tok=3, n_group=2, topk_group=1, routed_scaling_factor=1.6,
+                         norm_topk_prob=False, swiglu_limit=0.9, mlp_layer_types=["sparse", "dense"], hc_mult=2, qk_rope_head_dim=0,
+                         linear_num_heads=2, linear_head_dim=8, layer_types=["linear_attention", "linear_attention"]),
+        vision_config=dict(QWEN_VISION, image_size=28, projection_intermediate_size=16))),
+    "qwen4_exp": Family("Qwen4ExpForConditionalGeneration", stacks=LANGUAGE, norm="", residual="block alone", config=dict(
+        text_config=attention(36, 1, head_dim=8, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7,
+                              num_experts_per_tok=3, norm_topk_prob=False, hc_count=2, hc_lowrank=4,
+                              layer_types=["linear_attention"], linear_num_key_heads=2, linear_num_value_heads=4,
+                              linear_key_head_dim=8, linear_value_head_dim=8, rope_parameters=MROPE),
+        vision_config=QWEN_VISION)),
+    "axk2": Family("AXK2ForCausalLM", residual="block alone", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, n_group=4,
+        topk_group=2, routed_scaling_factor=1.5, index_topk=32, index_n_heads=2, index_head_dim=8, gated_norm_rank=4,
+        mlp_layer_types=["sparse", "dense"])}),
+    # Encoder and decoder, as of switch_transformers.
+    "nllb_moe": Family(
+        "NllbMoeForConditionalGeneration", seed=2, norm="ff_layer_norm", block="ffn", factor=0.7,
+        stacks=(("encoder.layers", "model.encoder.layers", ""), ("decoder.layers", "model.decoder.layers", "")), config=dict(
+            vocab_size=48, d_model=36, encoder_layers=2, decoder_layers=3, encoder_ffn_dim=12, decoder_ffn_dim=14,
+            encoder_attention_heads=2, decoder_attention_heads=2, num_experts=6, encoder_sparse_step=2, decoder_sparse_step=3,
+            moe_token_dropout=0.3, router_bias=True, max_position_embeddings=64, decoder_start_token_id=2)),
 }

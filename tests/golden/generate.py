@@ -19,6 +19,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers.integrations.mxfp4 import FP4_VALUES, convert_moe_packed_tensors
+from transformers.models.nllb_moe.modeling_nllb_moe import NllbMoeExperts
 
 import figures
 import papers
@@ -26,6 +27,7 @@ from families import FAMILIES
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 24
+IN_OUT = ("gpt_oss", "llama4_text", "openai_privacy_filter", "aria")  # stacked experts that are multiplied from the right
 
 
 def fill_randomly(model, generator):
@@ -35,7 +37,7 @@ def fill_randomly(model, generator):
         if name.endswith(("A_log", ".D", "dt_bias")):
             continue
         noise = torch.randn(tensor.shape, generator=generator)
-        in_out = "experts." in name and model.config.model_type in ("gpt_oss", "llama4_text")
+        in_out = "experts." in name and model.config.model_type in IN_OUT
         if name in corrections or "correction" in name:
             noise *= 0.15
         elif tensor.dim() == 1 or name.endswith("_bias"):
@@ -56,13 +58,23 @@ def convert(model, dtype):
             tensor.data = tensor.data.to(dtype)
 
 
+def run_nllb_experts(experts, hidden_states, mask, weights):
+    """The experts' sum of transformers 4.57. That of 5.24 takes the mask of the first choices for their numbers."""
+    out = torch.zeros_like(hidden_states)
+    for number in range(experts.num_experts):
+        chosen = weights[:, number] != 0
+        result = experts[f"expert_{number}"](hidden_states[chosen])
+        out[chosen] += weights[chosen, number, None] * result * (1 - experts.moe_token_dropout)
+    return out
+
+
 class Recorder:
     """Hooks that keep what one decoder layer's sparse part reads, decides and writes."""
 
     def __init__(self, family, layer):
         self.seen = {}
         self.family = family
-        norm, block = layer.get_submodule(family.norm), layer.get_submodule(family.block)
+        norm, block = layer.get_submodule(family.norm), layer.get_submodule(family.block)  # without a norm: the layer itself
         self.handles = [
             norm.register_forward_pre_hook(lambda module, args: self.keep("layer_in", args[0])),
             block.register_forward_pre_hook(lambda module, args: self.keep("block_in", args[0])),
@@ -83,9 +95,11 @@ class Recorder:
     def keep_routing(self, module, args):
         if len(args) == 3:
             _, experts, weights = args
+            if "nllb" in self.family.architecture.lower():  # its experts see a weight for each of them
+                weights, experts = weights.topk(2)
             one_hot = experts.dim() == 3  # switch_transformers
             self.keep("experts", experts.argmax(-1) if one_hot else experts)
-            self.keep("weights", weights)
+            self.keep("weights", weights * self.family.factor)
 
     def keep_scores(self, module, args, out):
         best = out[0].topk(module.top_k)
@@ -98,7 +112,9 @@ class Recorder:
         seen = self.seen
         if "shared" in seen:
             seen["block_out"] = seen["block_out"] + seen.pop("shared")
-        if self.family.residual == "block":
+        if self.family.residual == "block alone":
+            seen["layer_in"], seen["layer_out"] = seen["block_in"].clone(), seen["block_out"].clone()
+        elif self.family.residual == "block":
             seen["layer_out"] = seen["block_out"].clone()
         elif self.family.residual == "layer_in + block":
             seen["layer_out"] = seen["layer_in"] + seen["block_out"]
@@ -110,16 +126,17 @@ def sparse_layers(model, family):
     for prefix, stack, part in family.stacks:
         for number, layer in enumerate(model.get_submodule(stack)):
             layer = layer.get_submodule(part)
-            if hasattr(layer.get_submodule(family.block), "experts"):
+            block = layer.get_submodule(family.block)
+            if hasattr(block, "experts") and not hasattr(block.gate if hasattr(block, "gate") else block, "tid2eid"):
                 yield f"{prefix}.{number}", ".".join(filter(None, [stack, str(number), part])), layer
 
 
 def record(model, family, generator):
     recorders = {prefix: Recorder(family, layer) for prefix, _, layer in sparse_layers(model, family)}
-    ids = torch.randint(3, model.config.vocab_size, (1, TOKENS), generator=generator)
+    ids = torch.randint(3, model.config.get_text_config().vocab_size, (1, TOKENS), generator=generator)
     more = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
     with torch.no_grad():
-        model(input_ids=ids, use_cache=False, **more)
+        model.get_submodule(family.called)(input_ids=ids, use_cache=False, **more)
     out = {}
     for prefix, recorder in recorders.items():
         for name, value in recorder.finish().items():
@@ -129,8 +146,12 @@ def record(model, family, generator):
 
 def sparse_tensors(model, family, tensors):
     """Of the tensors on disk those that the sparse layers need."""
-    names = "|".join(filter(None, [family.block, "block_sparse_moe", family.norm, family.shared])).replace(".", r"\.")
-    paths = "|".join(path for _, path, _ in sparse_layers(model, family)).replace(".", r"\.")
+    modules = [family.block, "block_sparse_moe", family.norm, family.shared]
+    names = family.names or "|".join(filter(None, modules)).replace(".", r"\.")
+    paths = [path for _, path, _ in sparse_layers(model, family)]
+    if family.disk:
+        paths = [f"{family.disk}.{path.rsplit('.', 1)[1]}" for path in paths]
+    paths = "|".join(paths).replace(".", r"\.")
     return {name: t for name, t in tensors.items() if re.match(rf"({paths})\.({names})\.", name)}
 
 
@@ -205,7 +226,8 @@ def generate_family(name, folder):
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + family.seed)
     cls = getattr(transformers, family.architecture)
     torch.manual_seed(family.seed)
-    model = cls(cls.config_class(**family.config)).eval()
+    settings = getattr(transformers, family.settings) if family.settings else cls.config_class
+    model = cls(settings(**family.config)).eval()
     fill_randomly(model, generator)
     convert(model, getattr(torch, family.dtype))
     with tempfile.TemporaryDirectory() as whole:
@@ -218,6 +240,8 @@ def generate_family(name, folder):
                                              **family.quantisation}
         model = cls.from_pretrained(whole, dtype=torch.float32, experts_implementation="eager", attn_implementation="eager").eval()
     tensors = sparse_tensors(model, family, tensors)
+    for key in [key for key in tensors if family.in_out and key.endswith(("gate_up_proj", "down_proj"))]:
+        tensors[key] = tensors[key].transpose(1, 2).contiguous()
     if family.mxfp4:
         store_mxfp4(model, tensors)
         config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": [
@@ -236,6 +260,7 @@ def generate_paper(name, folder):
 
 def main():
     torch.set_num_threads(1)
+    NllbMoeExperts.forward = run_nllb_experts
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     known = [*FAMILIES, *papers.PAPERS]

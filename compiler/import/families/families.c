@@ -35,6 +35,37 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(hunyuan) \
     X(lfm2_moe) \
     X(longcat_flash) \
+    X(bailing_hybrid) \
+    X(kimi_linear) \
+    X(exaone_moe) \
+    X(hy_v3) \
+    X(mimo_v2_flash) \
+    X(solar_open) \
+    X(sarvam_moe) \
+    X(sarvam_mla) \
+    X(glm4_moe_lite) \
+    X(glm_moe_dsa) \
+    X(mistral4) \
+    X(flint) \
+    X(lara_mini) \
+    X(laguna) \
+    X(mellum) \
+    X(granitemoehybrid) \
+    X(granitemoe_swa) \
+    X(openai_privacy_filter) \
+    X(glm4v_moe) \
+    X(glm5_next) \
+    X(mistral_large4) \
+    X(dots3_note) \
+    X(axk2) \
+    X(deepseek_ocr2) \
+    X(unlimited_ocr) \
+    X(deepseek_v4) \
+    X(qwen3_omni_moe) \
+    X(qwen4_exp) \
+    X(minimax_m3_vl) \
+    X(aria) \
+    X(nllb_encoder) \
     X(switch_encoder) \
     X(cohere2_moe)
 

@@ -16,6 +16,14 @@ static const ImportLayout interleaved_blocks = {
     .tensors = {BLOCKS(TENSOR_GATE, "@experts.gate_up_proj", ROWS_EVEN), BLOCKS(TENSOR_UP, "@experts.gate_up_proj", ROWS_ODD),
                 BLOCKS(TENSOR_DOWN, "@experts.down_proj", ROWS_ALL), GPT_OSS_BIASES}};
 
+// Gate and up in contiguous halves.
+static const ImportLayout halves = {.tensors = {PART(TENSOR_GATE, "@experts.gate_up_proj", ROWS_FIRST_HALF, ORDER_IN_OUT),
+                                                PART(TENSOR_UP, "@experts.gate_up_proj", ROWS_SECOND_HALF, ORDER_IN_OUT),
+                                                PART(TENSOR_DOWN, "@experts.down_proj", ROWS_ALL, ORDER_IN_OUT),
+                                                PART(TENSOR_GATE_BIAS, "@experts.gate_up_proj_bias", ROWS_FIRST_HALF, ORDER_OUT_IN),
+                                                PART(TENSOR_UP_BIAS, "@experts.gate_up_proj_bias", ROWS_SECOND_HALF, ORDER_OUT_IN),
+                                                PLAIN(TENSOR_DOWN_BIAS, "@experts.down_proj_bias")}};
+
 const ImportFamily family_gpt_oss = {
     .name = "gpt-oss",
     .model_types = "gpt_oss",
@@ -23,10 +31,22 @@ const ImportFamily family_gpt_oss = {
     .aliases = "num_experts",
     .rules = {SIZES(2880, 36), RMS(1e-5), OUTER,
               SCORE("softmax"), [SETTING_RANK] = WORD("logit"), [SETTING_K] = KEY("num_experts_per_tok experts_per_token", 4),
-              NORMALIZED(0), [SETTING_ROUTER_BIAS] = FIXED(1), EXPERTS(LOCAL_EXPERTS, 128),
-              WIDTH("intermediate_size", 2880), [SETTING_ACTIVATION] = WORD("silu"), [SETTING_SLOPE] = KEY("swiglu_alpha", 1.702),
-              [SETTING_LIMIT] = KEY("swiglu_limit", 7), [SETTING_UP_OFFSET] = FIXED(1), [SETTING_EXPERT_BIAS] = FIXED(1)},
+              NORMALIZED(0), [SETTING_ROUTER_BIAS] = FIXED(1), EXPERTS(LOCAL_EXPERTS, 128), WIDTH("intermediate_size", 2880),
+              CLAMPED_GLU, [SETTING_EXPERT_BIAS] = FIXED(1)},
     .block = "mlp.",
     .layouts = {&interleaved, &interleaved_blocks},
+    .tensors = {POST_NORM, ROUTER("@router"), PLAIN(TENSOR_ROUTER_BIAS, "@router.bias")},
+};
+
+const ImportFamily family_openai_privacy_filter = {
+    .name = "OpenAI privacy filter",
+    .model_types = "openai_privacy_filter",
+    .architectures = "OpenAIPrivacyFilterForTokenClassification",
+    .aliases = "num_experts",
+    .rules = {SIZES(640, 8), RMS(1e-5), OUTER, SCORE("softmax"), [SETTING_RANK] = WORD("logit"), TOP_K(4),
+              NORMALIZED(0), [SETTING_ROUTER_BIAS] = FIXED(1), EXPERTS(LOCAL_EXPERTS, 128), WIDTH("intermediate_size", 640),
+              CLAMPED_GLU, [SETTING_EXPERT_BIAS] = FIXED(1)},
+    .block = "mlp.",
+    .layouts = {&halves},
     .tensors = {POST_NORM, ROUTER("@router"), PLAIN(TENSOR_ROUTER_BIAS, "@router.bias")},
 };

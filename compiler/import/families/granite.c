@@ -10,6 +10,13 @@ static const ImportLayout granite = {.tensors = {PART(TENSOR_GATE, "@input_linea
                                                          EXPERTS(LOCAL_EXPERTS, 8), WIDTH("intermediate_size", 11008), \
                                                          HIDDEN_ACT, [SETTING_MULTIPLIER] = KEY("residual_multiplier", 1)
 
+// The shared expert stands beside the block.
+#define GRANITE_SHARED(width) [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("shared_intermediate_size", width)
+#define SHARED_MLP \
+    PART(TENSOR_SHARED_GATE, "shared_mlp.input_linear.weight", ROWS_FIRST_HALF, ORDER_OUT_IN), \
+        PART(TENSOR_SHARED_UP, "shared_mlp.input_linear.weight", ROWS_SECOND_HALF, ORDER_OUT_IN), \
+        PLAIN(TENSOR_SHARED_DOWN, "shared_mlp.output_linear.weight")
+
 const ImportFamily family_granitemoe = {
     .name = "GraniteMoE",
     .model_types = "granitemoe",
@@ -24,11 +31,28 @@ const ImportFamily family_granitemoeshared = {
     .name = "GraniteMoE with a shared expert",
     .model_types = "granitemoeshared",
     .architectures = "GraniteMoeSharedForCausalLM",
-    .rules = {GRANITE, [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("shared_intermediate_size", 0)},
+    .rules = {GRANITE, GRANITE_SHARED(0)},
     .block = "block_sparse_moe.",
     .layouts = {&granite},
-    .tensors = {POST_NORM, ROUTER("@router.layer"),
-                PART(TENSOR_SHARED_GATE, "shared_mlp.input_linear.weight", ROWS_FIRST_HALF, ORDER_OUT_IN),
-                PART(TENSOR_SHARED_UP, "shared_mlp.input_linear.weight", ROWS_SECOND_HALF, ORDER_OUT_IN),
-                PLAIN(TENSOR_SHARED_DOWN, "shared_mlp.output_linear.weight")},
+    .tensors = {POST_NORM, ROUTER("@router.layer"), SHARED_MLP},
+};
+
+const ImportFamily family_granitemoehybrid = {
+    .name = "GraniteMoE hybrid",
+    .model_types = "granitemoehybrid",
+    .architectures = "GraniteMoeHybridForCausalLM",
+    .rules = {GRANITE, GRANITE_SHARED(1024)},
+    .block = "block_sparse_moe.",
+    .layouts = {&granite},
+    .tensors = {POST_NORM, ROUTER("@router.layer"), SHARED_MLP},
+};
+
+const ImportFamily family_granitemoe_swa = {
+    .name = "GraniteMoE with a sliding window",
+    .model_types = "granitemoe_swa",
+    .architectures = "GraniteMoeSWAForCausalLM",
+    .rules = {GRANITE, GRANITE_SHARED(0)},
+    .block = "block_sparse_moe.",
+    .layouts = {&layout_stacked},
+    .tensors = {POST_NORM, ROUTER("@router"), SHARED_MLP},
 };

@@ -72,3 +72,18 @@ const ImportFamily family_phimoe = {
     .tensors = {POST_NORM, PLAIN(TENSOR_NORM_BIAS, "post_attention_layernorm.bias"), ROUTER("@gate")},
     .adjust = adjust_phimoe,
 };
+
+const ImportFamily family_minimax_m3_vl = {
+    .name = "MiniMax-M3-VL",
+    .model_types = "minimax_m3_vl minimax_m3_vl_text",
+    .architectures = "MiniMaxM3SparseForConditionalGeneration MiniMaxM3VLForCausalLM",
+    .aliases = "num_experts",
+    .rules = {SIZES(6144, 60), RMS(1e-6), OUTER, NOAUX_SCORES, TOP_K(4), NORMALIZED(0), SCALE(2), EXPERTS(LOCAL_EXPERTS, 128),
+              WIDTH("intermediate_size", 3072),
+              CLAMPED_GLU, [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("shared_intermediate_size", 3072)},
+    .types = "mlp_layer_types moe_layer_freq",
+    .expectations = {{"scoring_func", "\"sigmoid\""}},
+    .nested_prefix = "language_model.model.",
+    BLOCK_SPARSE_MOE,
+    .tensors = {CENTRED_NORM, ROUTER("@gate"), CORRECTION("@e_score_correction_bias"), SHARED("@shared_experts")},
+};

@@ -7,6 +7,10 @@
 static const ImportLayout dbrx_experts = {.tensors = {PLAIN(TENSOR_GATE, "@experts.mlp.w1"), PLAIN(TENSOR_UP, "@experts.mlp.v1"),
                                                       PART(TENSOR_DOWN, "@experts.mlp.w2", ROWS_ALL, ORDER_IN_OUT)}};
 
+static const ImportLayout aria_experts = {.tensors = {PART(TENSOR_GATE, "@experts.fc1.weight", ROWS_FIRST_HALF, ORDER_IN_OUT),
+                                                      PART(TENSOR_UP, "@experts.fc1.weight", ROWS_SECOND_HALF, ORDER_IN_OUT),
+                                                      PART(TENSOR_DOWN, "@experts.fc2.weight", ROWS_ALL, ORDER_IN_OUT)}};
+
 // An exponent of null leaves the weights as they are.
 static bool adjust_dbrx(const ImportConfig *config, ImportValue *values) {
     (void)config;
@@ -200,4 +204,18 @@ const ImportFamily family_cohere2_moe = {
     .tensors = {NORM("input_layernorm"), ROUTER("@gate"), SHARED("@shared_experts")},
     .adjust = adjust_cohere2,
     .remark = "attention runs beside this block on the same normed input: the model adds its result to the layer's",
+};
+
+const ImportFamily family_aria = {
+    .name = "Aria",
+    .model_types = "aria aria_text",
+    .architectures = "AriaForConditionalGeneration AriaTextForCausalLM",
+    .rules = {SIZES(4096, 32), RMS(1e-6), OUTER, SCORE("softmax"), [SETTING_RANK] = WORD("logit"), [SETTING_K] = KEY("moe_topk", 2),
+              NORMALIZED(0), EXPERTS("moe_num_experts", 8), WIDTH("intermediate_size", 4096),
+              HIDDEN_ACT, [SETTING_SHARED] = KEY("moe_num_shared_experts", 2)},
+    .expectations = {{"hidden_act", "\"silu\""}, {"mlp_bias", "false"}},
+    .nested_prefix = "language_model.model.",
+    .block = "mlp.",
+    .layouts = {&aria_experts},
+    .tensors = {POST_NORM, ROUTER("@router"), SHARED("@shared_experts")},
 };

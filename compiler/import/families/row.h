@@ -1,7 +1,7 @@
 // What rows of different files have in common. A row says how to recognise a model, where its configuration keeps the numbers, and
 // where its checkpoints keep the tensors.
 //
-// Sources: transformers 5.23, models/*/configuration_*.py (names and defaults), modeling_*.py (what is computed) and
+// Sources: transformers 5.24, models/*/configuration_*.py (names and defaults), modeling_*.py (what is computed) and
 // conversion_mapping.py (names on disk); CoE's own code for CoE (github.com/ZihanWang314/CoE).
 #ifndef CATENA_IMPORT_FAMILIES_ROW_H
 #define CATENA_IMPORT_FAMILIES_ROW_H
@@ -19,6 +19,12 @@
 #define TOP_K(value) [SETTING_K] = KEY("num_experts_per_tok", value)
 #define WIDTH(name, value) [SETTING_INTERMEDIATE] = KEY(name, value)
 #define HIDDEN_ACT [SETTING_ACTIVATION] = KEY_WORD("hidden_act", "silu")
+// (clamp(up) + 1) g sigmoid(alpha g) with g = min(gate, limit), whatever hidden_act says.
+#define CLAMPED_GLU \
+    [SETTING_ACTIVATION] = WORD("silu"), [SETTING_SLOPE] = KEY("swiglu_alpha", 1.702), [SETTING_LIMIT] = KEY("swiglu_limit", 7), \
+    [SETTING_UP_OFFSET] = FIXED(1)
+// The activation of min(gate, limit), times up within the limit.
+#define GLU_LIMIT(value) [SETTING_LIMIT] = KEY("swiglu_limit", value)
 #define SCORE(text) [SETTING_SCORE] = WORD(text)
 // Weights divided by their sum: always, or as the config says.
 #define NORMALIZED(eps) [SETTING_NORMALIZE] = FIXED(1), [SETTING_NORMALIZE_EPS] = FIXED(eps)
@@ -27,9 +33,12 @@
 #define FIRST_DENSE(value) [SETTING_FIRST] = NULLABLE("first_k_dense_replace", value)
 // moe_layer_freq: in DeepSeek's own code; transformers has no other value than 1.
 #define FREQUENCY [SETTING_STEP] = KEY("moe_layer_freq", 1), [SETTING_PHASE] = FIXED(0)
+#define SPARSE_STEP [SETTING_STEP] = KEY("decoder_sparse_step", 1)
 #define DEEPSEEK_GROUPS(groups, top) \
     [SETTING_GROUPS] = NULLABLE("n_group", groups), [SETTING_TOP_GROUPS] = NULLABLE("topk_group", top), \
     [SETTING_GROUP_SCORE] = WORD("top2_sum")
+// Scores of DeepSeek-V3 and its kin.
+#define NOAUX_SCORES SCORE("sigmoid"), [SETTING_CORRECTION] = FIXED(1)
 #define NOAUX_TC .expectations = {{"scoring_func", "\"sigmoid\""}, {"topk_method", "\"noaux_tc\""}}
 
 #define QWEN_EXPERTS "num_experts num_local_experts"
@@ -48,8 +57,16 @@
 #define SHARED(name_) \
     PLAIN(TENSOR_SHARED_GATE, name_ ".gate_proj.weight"), PLAIN(TENSOR_SHARED_UP, name_ ".up_proj.weight"), \
         PLAIN(TENSOR_SHARED_DOWN, name_ ".down_proj.weight")
+#define SHARED_NUMBERED \
+    PLAIN(TENSOR_SHARED_GATE, "@shared_experts.w1.weight"), PLAIN(TENSOR_SHARED_UP, "@shared_experts.w3.weight"), \
+        PLAIN(TENSOR_SHARED_DOWN, "@shared_experts.w2.weight")
 #define DEEPSEEK_TENSORS POST_NORM, ROUTER("@gate"), SHARED("@shared_experts")
 #define DEEPSEEK_CORRECTION CORRECTION("@gate.e_score_correction_bias")
+
+// --- remarks ---
+
+#define BLOCK_ALONE "the layers are the blocks alone, without norm and residual: "
+#define HYPER_CONNECTIONS BLOCK_ALONE "the model mixes several streams before and after them (hyper-connections)"
 
 // --- how the matrices of experts lie ---
 
