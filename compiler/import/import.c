@@ -307,6 +307,14 @@ static void remark_dtype(const Import *import) {
     }
 }
 
+static void remark_absence(const Import *import) {
+    char text[PATH_BYTES];
+    const char *absence = import->checkpoint.absence;
+    snprintf(text, sizeof text, "no checkpoint beside the configuration: tensors were not checked%s%s%s", absence ? " (" : "",
+             absence ? absence : "", absence ? ")" : "");
+    remark(import, text);
+}
+
 // What the configuration does not say.
 static void summarise_defaults(const ImportValue *values, FILE *stream) {
     const char *separator = "not in the configuration, so by default: ";
@@ -373,8 +381,7 @@ static bool check(Import *import) {
     }
     bool unchecked = !import->checkpoint.tensors && !import->checkpoint.torch;
     if (fits && unchecked) {
-        remark(import, "no checkpoint beside the configuration: tensors were not checked");
-        remark(import, import->checkpoint.absence);
+        remark_absence(import);
     } else if (fits && summary) {
         fprintf(summary, import->checkpoint.tensors ? "every tensor is there, in the right shape\n"
                                                     : "the tensors of these layers will be written as safetensors\n");
