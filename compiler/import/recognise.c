@@ -74,8 +74,6 @@ static void report_unknown(const ImportConfig *config) {
     snprintf(lines, sizeof lines,
              "  known are%s\n  for others, say --as MODEL_TYPE if one of these computes the same, or write the "
              "description by hand (docs/description.md)\n",
-             known); for others, write the "
-             "description by hand (docs/description.md)\n",
              known);
     diagnostics_explain(config->diagnostics, lines);
 }
