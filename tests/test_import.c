@@ -142,7 +142,8 @@ static const struct {
      "{\"name\": \"model.language_model.layers.{layer}.mlp.experts.down_proj\", \"order\": \"in_out\"}"},
     {"{\"model_type\": \"qwen3_omni_moe\", \"thinker_config\": {\"text_config\": {\"hidden_size\": 96}}}", "layers.0.hidden", "96"},
     {"{\"model_type\": \"qwen3_omni_moe_thinker\", \"text_config\": {\"hidden_size\": 96}}", "layers.0.hidden", "96"},
-    {"{\"model_type\": \"qwen3_omni_moe\"}", TENSOR("router"), "\"thinker.model.layers.{layer}.mlp.gate.weight\""},
+    {"{\"model_type\": \"qwen3_omni_moe\", \"thinker_config\": {\"text_config\": {}}}", TENSOR("router"),
+     "\"thinker.model.layers.{layer}.mlp.gate.weight\""},
     {"{\"model_type\": \"sarvam_moe\", \"architectures\": [\"Glm4MoeForCausalLM\"]}", TENSOR("correction"),
      "\"model.layers.{layer}.mlp.gate.expert_bias\""},
     // names of keys
@@ -392,7 +393,7 @@ static const struct {
     {"{\"model_type\": \"nllb-moe\", \"moe_token_dropout\": 1}", "moe_token_dropout is 1: such a layer does not use its experts"},
     {"{\"model_type\": \"nllb-moe\", \"second_expert_policy\": \"random\"}", "catena knows NLLB-MoE with \"all\" only"},
     {"{\"model_type\": \"qwen3_omni_moe\",\n \"thinker_config\": {\"text_config\": {\"hidden_size\": \"x\"}}}",
-     "config.json:2:52: error: thinker_config.text_config.hidden_size must be an integer"},
+     "config.json:2:52: error: hidden_size must be an integer"},
     {"{\"model_type\": \"dots3_note\", \"moe_layer_freq\": 0}", "moe_layer_freq must be a list, found 0"},
     {"{\"model_type\": \"laguna\", \"moe_apply_router_weight_on_input\": true}", "moe_apply_router_weight_on_input is true"},
     {QWEN("\"norm_topk_prob\": 1"), "norm_topk_prob must be true or false, found 1"},

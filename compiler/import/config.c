@@ -7,15 +7,35 @@
 #include "runtime/file.h"
 
 // Tokeniser tables in a config can be large; nothing is larger than this.
-enum { CONFIG_MAX_BYTES = 1 << 24, CONFIG_MAX_STEPS = 6 };
+enum { CONFIG_MAX_BYTES = 1 << 24, CONFIG_MAX_STEPS = 8 };
 
-static const char text_section[] = "text_config";
+// Follows one key with dots from the object that holds the keys.
+static const json_t *follow(const json_t *object, const char *key, size_t length) {
+    char step[IMPORT_KEY_BYTES];
+    for (size_t start = 0; object && start < length;) {
+        size_t end = start;
+        while (end < length && key[end] != '.') {
+            end++;
+        }
+        snprintf(step, sizeof step, "%.*s", (int)(end - start), key + start);
+        object = json_object_get(object, step);
+        start = end + 1;
+    }
+    return object;
+}
 
 // The language model of a multimodal one has its keys in an object of its own.
 static void find_section(ImportConfig *config) {
-    const json_t *inner = json_object_get(config->root, text_section);
-    config->section = json_is_object(inner) ? text_section : NULL;
-    config->object = config->section ? inner : config->root;
+    static const char *const sections[] = {"text_config", "thinker_config.text_config"};
+    config->section = NULL;
+    config->object = config->root;
+    for (size_t i = 0; i < sizeof sections / sizeof *sections && !config->section; i++) {
+        const json_t *inner = follow(config->root, sections[i], strlen(sections[i]));
+        if (json_is_object(inner)) {
+            config->section = sections[i];
+            config->object = inner;
+        }
+    }
 }
 
 static bool parse(ImportConfig *config) {
@@ -78,32 +98,13 @@ void import_config_free(ImportConfig *config) {
     *config = (ImportConfig){0};
 }
 
-// Follows one key with dots from the object that holds the keys.
-static const json_t *follow(const json_t *object, const char *key, size_t length) {
-    char step[IMPORT_KEY_BYTES];
-    for (size_t start = 0; object && start < length;) {
-        size_t end = start;
-        while (end < length && key[end] != '.') {
-            end++;
-        }
-        snprintf(step, sizeof step, "%.*s", (int)(end - start), key + start);
-        object = json_object_get(object, step);
-        start = end + 1;
-    }
-    return object;
-}
-
 // The place of a key with dots, as a chain of steps from the root.
 static Position position_of(const ImportConfig *config, const char *key) {
     Place steps[CONFIG_MAX_STEPS];
-    char copy[IMPORT_KEY_BYTES], *rest = copy, *word;
+    char copy[2 * IMPORT_KEY_BYTES], *rest = copy, *word;
     int last = 0;
-    snprintf(copy, sizeof copy, "%s", key ? key : "");
+    snprintf(copy, sizeof copy, "%s%s%s", config->section ? config->section : "", config->section ? "." : "", key ? key : "");
     steps[0] = (Place){NULL, NULL, 0};
-    if (config->section) {
-        steps[1] = (Place){&steps[0], config->section, 0};
-        last = 1;
-    }
     while ((word = strsep(&rest, ".")) && *word && last + 1 < CONFIG_MAX_STEPS) {
         steps[last + 1] = (Place){&steps[last], word, 0};
         last++;

@@ -25,7 +25,8 @@ typedef struct ImportConfig {
     char *text;
     size_t bytes;
     json_t *root;
-    const char *section;  // where the language model's keys are in a multimodal model ("text_config"); NULL: the root
+    const char *section;  // where the language model's keys are in a multimodal model ("text_config", or further in, with dots);
+                          // NULL: the root
     const json_t *object;
     Diagnostics *diagnostics;
     FILE *remarks;        // NULL: not written

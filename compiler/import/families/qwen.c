@@ -75,28 +75,15 @@ const ImportFamily family_qwen3_5_moe = {
     .tensors = {CENTRED_NORM, ROUTER("@gate"), SHARED_WITH_GATE},
 };
 
-// The thinker's text model; a thinker on its own has the keys in its text_config.
-#define THINKER(key) "thinker_config.text_config." key " " key
-
+// The thinker's text model.
 const ImportFamily family_qwen3_omni_moe = {
     .name = "Qwen3-Omni-MoE",
     .model_types = "qwen3_omni_moe qwen3_omni_moe_thinker qwen3_omni_moe_text",
     .architectures = "Qwen3OmniMoeForConditionalGeneration Qwen3OmniMoeThinkerForConditionalGeneration",
-    .rules = {[SETTING_HIDDEN] = KEY(THINKER("hidden_size"), 2048),
-              [SETTING_LAYERS] = KEY(THINKER("num_hidden_layers"), 28),
-              NORM_KIND("rms", THINKER("rms_norm_eps"), 1e-6),
-              OUTER,
-              SCORE("softmax"),
-              [SETTING_K] = KEY(THINKER("num_experts_per_tok"), 8),
-              [SETTING_NORMALIZE] = KEY(THINKER("norm_topk_prob"), 1),
-              [SETTING_NORMALIZE_EPS] = FIXED(0),
-              EXPERTS(THINKER("num_experts") " " THINKER("num_local_experts"), 128),
-              WIDTH(THINKER("moe_intermediate_size"), 768),
-              [SETTING_ACTIVATION] = KEY_WORD(THINKER("hidden_act"), "silu"),
-              [SETTING_STEP] = KEY(THINKER("decoder_sparse_step"), 1)},
-    .exclude = THINKER("mlp_only_layers"),
-    .prefix = "thinker.model.",
-    .nested_prefix = "model.",
+    .rules = {SIZES(2048, 28), RMS(1e-6), OUTER, SCORE("softmax"), TOP_K(8), NORM_TOPK(1, 0), EXPERTS(QWEN_EXPERTS, 128),
+              WIDTH("moe_intermediate_size", 768), HIDDEN_ACT, SPARSE_STEP},
+    .exclude = "mlp_only_layers",
+    .nested_prefix = "thinker.model.",
     MLP,
     .tensors = {POST_NORM, ROUTER("@gate")},
     .remark = "the layers are the thinker's: the talker has experts of its own, which are left out",
