@@ -411,7 +411,7 @@ static void expect_canonical(const char *text) {
 }
 
 START_TEST(explain_gives_the_same_text_of_both) {
-    int status;
+    int status, roles = 0;
     compile_small();
     char *of_spec = shell_read(&status, "$CATENA explain --text %s", spec);
     ck_assert_int_eq(status, EXIT_OK);
@@ -424,6 +424,18 @@ START_TEST(explain_gives_the_same_text_of_both) {
     ck_assert_ptr_nonnull(end);
     ck_assert_str_eq(strstr(end, "# layer"), of_spec);
     ck_assert_ptr_nonnull(strstr(whole, "reads another weight format"));  // rejected paths, and why
+    for (int r = 0; r < ROLE_COUNT; r++) {  // none of which is the chosen one
+        char chosen[64], start[32], again[96];
+        snprintf(start, sizeof start, "\n%s: ", role_names[r]);
+        const char *line = strstr(whole, start);
+        if (line && sscanf(line + strlen(start), "%63[a-z0-9_]", chosen) == 1) {
+            snprintf(again, sizeof again, "; %s: ", chosen);
+            const char *found = strstr(line + 1, again), *next = strchr(line + 1, '\n');
+            ck_assert_msg(!found || found > next, "%s", line);
+            roles++;
+        }
+    }
+    ck_assert_int_ge(roles, 3);
     shell_expect(EXIT_OK, "",
                  "$CATENA compile %s -o $D --emit plan,asm,ir && $CATENA explain --text %s | cmp - $D/mixtral_small.plan", spec,
                  library);
@@ -658,7 +670,7 @@ START_TEST(damaged_checkpoints) {
         shell_expect(EXIT_FAILED, "cut.safetensors", "$CATENA pack %s --weights $D/cut.safetensors -o $D/packed", library);
         ck_assert_int_ne(shell_run("test -e $D/packed"), 0);
     }
-    shell_expect(EXIT_FAILED, "(truncated?)", "$CATENA pack %s --weights $D/cut.safetensors -o $D/packed", library);
+    shell_expect(EXIT_FAILED, "it is truncated, so download it again", "$CATENA pack %s --weights $D/cut.safetensors -o $D/packed", library);
 #define FIRST "model.layers.0.block_sparse_moe.experts.0.w1.weight"
     expect_lie("\"shape\":[64,72]", "\"shape\":[64,73]", "lying.safetensors: tensor '" FIRST "'");
     expect_lie("\"shape\":[64,72]", "\"shape\":[72,64]", "lying.safetensors: tensor '" FIRST "' has shape [72, 64]");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compiler/verify/input.h"
 #include "compiler/verify/verify.h"
 #include "fixture.h"
 #include "suites.h"
@@ -212,12 +213,41 @@ START_TEST(test_faults_are_found) {
 }
 END_TEST
 
+// Runs of four tokens aim at one choice after the other: ties and choices of every number are met.
+START_TEST(test_aims_at_every_choice) {
+    enum { HIDDEN = 8, CHOICES = 6, RUN = 4, TOKENS = CHOICES * RUN };
+    Plan plan = {.layer = {.hidden = HIDDEN, .experts = CHOICES, .intermediate = 4, .top_k = 1, .iterations = 1, .logit_scale = 1}};
+    OracleWeights weights;
+    int64_t count;
+    const VerifyInput *inputs = verify_inputs(&count), *aimed = NULL;
+    for (int64_t i = 0; i < count; i++) {
+        aimed = strstr(inputs[i].name, "aimed") ? &inputs[i] : aimed;
+    }
+    ck_assert_ptr_nonnull(aimed);
+    ck_assert_int_eq(oracle_weights_allocate(&plan.layer, &weights), 0);
+    for (int c = 0; c < CHOICES; c++) {
+        weights.router[c * HIDDEN + c] = 1;
+    }
+    float x[TOKENS * HIDDEN];
+    aimed->fill(&plan, &weights, TOKENS, 7, x);
+    for (int token = 0; token < TOKENS; token++) {
+        int largest = 0;
+        for (int i = 1; i < HIDDEN; i++) {
+            largest = x[token * HIDDEN + i] > x[token * HIDDEN + largest] ? i : largest;
+        }
+        ck_assert_int_eq(largest, token / RUN);
+    }
+    oracle_weights_free(&weights);
+}
+END_TEST
+
 Suite *suite_verify(void) {
     Suite *suite = suite_create("verify");
     TCase *test = tcase_create("verify");
     tcase_set_timeout(test, TEST_TIMEOUT);
     tcase_add_loop_test(test, test_random_layers_pass, 0, 24 / ONE_CASE_IN);
     tcase_add_loop_test(test, test_none_and_all_pass, 0, 4);
+    tcase_add_test(test, test_aims_at_every_choice);
     tcase_add_loop_test(test, test_faults_are_found, 0, FAULT_COUNT);
     suite_add_tcase(suite, test);
     return suite;

@@ -168,6 +168,23 @@ START_TEST(nearest_shape_is_found) {
 }
 END_TEST
 
+// Two shapes that are equally far: the lower id is taken, whichever entry was written first.
+START_TEST(equally_near_shapes_are_told_apart) {
+    WisdomKey wanted = make_key(4), keys[2] = {make_key(4), make_key(4)};
+    char ids[2][WISDOM_ID_BYTES];
+    Layer wide = layer, narrow = layer;
+    wide.hidden *= 2, narrow.hidden /= 2;
+    keys[0].layer = &wide, keys[1].layer = &narrow;
+    for (int i = 0; i < 2; i++) {
+        wisdom_id(&keys[i], ids[i]);
+    }
+    int lower = strcmp(ids[0], ids[1]) < 0 ? 0 : 1, first = _i ? lower : !lower;
+    put(&keys[first], first + 1, 1.1, 1);
+    put(&keys[!first], !first + 1, 1.1, 1);
+    ck_assert_int_eq(nearest_rows(&wanted), lower + 1);
+}
+END_TEST
+
 START_TEST(nearest_shape_is_of_the_same_kind) {
     WisdomKey wanted = make_key(4), keys[8];
     Layer fp32 = layer, dot = layer, plain = layer;
@@ -712,6 +729,7 @@ Suite *suite_wisdom(void) {
     tcase_add_test(cases, entries_are_found);
     tcase_add_test(cases, recorded_file_is_read);
     tcase_add_test(cases, nearest_shape_is_found);
+    tcase_add_loop_test(cases, equally_near_shapes_are_told_apart, 0, 2);
     tcase_add_test(cases, nearest_shape_is_of_the_same_kind);
     tcase_add_test(cases, better_lower_bound_wins);
     tcase_add_test(cases, ties_are_kept);

@@ -1,6 +1,7 @@
 // The layout of packed weights, which follows from the layer alone, and the forms of activations, which follow from the paths.
 // Layout: norm, norm bias, coe weights, router matrices, router biases, corrections, gate/up of every expert, its biases, down, its
-// biases, then the same for the shared experts, then the weights of the norm of x_T. Every section and every panel starts at a multiple of WEIGHTS_ALIGNMENT.
+// biases, then the same for the shared experts, then the weights of the norm of x_T. Every section and every panel starts at a
+// multiple of WEIGHTS_ALIGNMENT.
 #include <string.h>
 
 #include "targets/target.h"
