@@ -200,6 +200,8 @@ static const struct {
     {"{\"model_type\": \"gpt_oss\", \"quantization_config\": {\"quant_method\": \"mxfp4\"}}", TENSOR("down.encoding"), "\"mxfp4\""},
     {"{\"model_type\": \"dots3_note\", \"n_shared_experts\": 3, \"shared_experts_intermediate_size\": 10}",
      "layers.0.shared_experts.intermediate", "30"},
+    {"{\"model_type\": \"axk2\", \"n_group\": 4, \"topk_group\": 2}", "layers.0.router.groups.mask", "\"zero\""},
+    {"{\"model_type\": \"mistral4\", \"n_group\": 4, \"topk_group\": 2}", "layers.0.router.groups.mask", "\"zero\""},
     {"{\"model_type\": \"nllb-moe\"}", "layers.0.router.scale", "0.8"},
     {"{\"model_type\": \"nllb-moe\", \"moe_token_dropout\": 0}", "layers.0.router.scale", "null"},
     {"{\"model_type\": \"laguna\", \"moe_router_logit_softcapping\": 2.5}", "layers.0.router.softcap", "2.5"},
