@@ -141,6 +141,7 @@ static const struct {
     {"{\"model_type\": \"qwen3_vl_moe\", \"text_config\": {}}", TENSOR("down"),
      "{\"name\": \"model.language_model.layers.{layer}.mlp.experts.down_proj\", \"order\": \"in_out\"}"},
     {"{\"model_type\": \"qwen3_omni_moe\", \"thinker_config\": {\"text_config\": {\"hidden_size\": 96}}}", "layers.0.hidden", "96"},
+    {"{\"model_type\": \"unlimited_ocr\", \"language_config\": {\"hidden_size\": 96}}", "layers.0.hidden", "96"},
     {"{\"model_type\": \"qwen3_omni_moe_thinker\", \"text_config\": {\"hidden_size\": 96}}", "layers.0.hidden", "96"},
     {"{\"model_type\": \"qwen3_omni_moe\", \"thinker_config\": {\"text_config\": {}}}", TENSOR("router"),
      "\"thinker.model.layers.{layer}.mlp.gate.weight\""},
