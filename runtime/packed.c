@@ -86,6 +86,7 @@ static Place place_of(const Plan *plan, Tensor tensor) {
     case TENSOR_SHARED_DOWN:
     case TENSOR_SHARED_DOWN_BIAS:
         return place_expert(&plan->roles[ROLE_SHARED_DOWN], tensor == TENSOR_SHARED_DOWN_BIAS, layer->hidden);
+    case TENSOR_POST_NORM: return place_vector(plan->layout.post_norm_offset, layer->hidden);
     case TENSOR_COUNT: break;
     }
     return place_vector(-1, 0);

@@ -158,11 +158,6 @@ const SafetensorsEntry *safetensors_entry(const Safetensors *tensors, int64_t in
 
 // --- opening -----------------------------------------------------------------------------------------------------------------
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && !strcmp(text + length - tail, end);
-}
-
 static Status add_path(Safetensors *tensors, const char *path, const Failure *failure) {
     struct stat facts;
     if (stat(path, &facts)) {
@@ -171,8 +166,8 @@ static Status add_path(Safetensors *tensors, const char *path, const Failure *fa
     if (S_ISDIR(facts.st_mode)) {
         return safetensors_add_folder(tensors, path, failure);
     }
-    return ends_with(path, ".index.json") ? safetensors_add_index(tensors, path, failure)
-                                          : safetensors_add_file(tensors, path, failure);
+    return safetensors_ends_with(path, ".index.json") ? safetensors_add_index(tensors, path, failure)
+                                                      : safetensors_add_file(tensors, path, failure);
 }
 
 static Safetensors *create(const char *path) {

@@ -2,6 +2,7 @@
 //     safetensors.c         a checkpoint's files and their tensors, found by name
 //     safetensors_header.c  one file's header
 //     safetensors_folder.c  which files a checkpoint has: a folder, an index, shards
+//     safetensors_shards.c  sets of shards by their files' names
 //     safetensors_need.c    tensors that are asked for, and why one cannot be read
 // The headers are read whole, but judged by what is asked for: a tensor that nobody reads may be of any dtype and lie anywhere, and
 // a shard that nobody needs may be absent.
@@ -55,13 +56,45 @@ Status safetensors_add_index(Safetensors *tensors, const char *path, const Failu
 const char *safetensors_place(const Safetensors *tensors, const char *tensor);
 // The path of a file beside the index; to free(). NULL: out of memory.
 char *safetensors_beside(const Safetensors *tensors, const char *name);
-// Whether a path's name is that of one shard of several, "model-00001-of-00003.safetensors".
+
+// --- safetensors_shards.c ---
+// "model-00002-of-00003.safetensors": stem "model-", number 2, total 3, rest "-of-00003.safetensors".
+typedef struct ShardName {
+    char *name;
+    size_t stem, digits;
+    long number, total;
+} ShardName;
+
+// What a folder has: names of shards, sorted by set and number; and one of a file of weights in another format, or of no usual
+// name.
+typedef struct Folder {
+    ShardName *shards;
+    size_t count, room;
+    char *other;
+} Folder;
+// A folder that cannot be listed has none: an index may still name files that can be read. A failure leaves nothing to free.
+Status safetensors_folder_read(Folder *folder, const char *path, const Failure *failure);
+void safetensors_folder_free(Folder *folder);
+// The number of shards in the set that begins at `first`.
+size_t safetensors_set_size(const Folder *folder, size_t first);
+// The set that is meant where there is no index: the only one, or the only one whose names begin with "model-". Its size; 0: there
+// are several.
+size_t safetensors_set_choose(const Folder *folder, size_t *first);
+// What follows a shard's number in its name.
+const char *safetensors_shard_rest(const ShardName *shard);
+// Whether a path's name is that of one shard of several.
 bool safetensors_is_shard(const char *path);
 
+// --- safetensors_parts.h ---
 // A path's last part.
 static inline const char *safetensors_base(const char *path) {
     const char *slash = __builtin_strrchr(path, '/');
     return slash ? slash + 1 : path;
+}
+
+static inline bool safetensors_ends_with(const char *text, const char *end) {
+    size_t length = __builtin_strlen(text), tail = __builtin_strlen(end);
+    return length >= tail && !__builtin_strcmp(text + length - tail, end);
 }
 
 // What stands where something else should: "a number".

@@ -3,6 +3,7 @@
 #include "weights.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,8 +173,15 @@ Status weights_pack_instance(const Kind *kind, int64_t instance, const Safetenso
 
 uint64_t weights_fingerprint(const Kind *kinds, int64_t count, const Safetensors *tensors) {
     uint64_t hash = safetensors_fingerprint(tensors);
-    for (int64_t k = 0; k < count; k++) {  // a Checkpoint has no padding, and its texts are zero to the end
-        hash = XXH64(&kinds[k].checkpoint, sizeof kinds[k].checkpoint, hash);
+    // A Checkpoint has no padding, and its texts are zero to the end. Tensors that were not there in the first version count only
+    // where they are named: files that were packed before still belong to their checkpoints.
+    for (int64_t k = 0; k < count; k++) {
+        const Checkpoint *checkpoint = &kinds[k].checkpoint;
+        hash = XXH64(checkpoint, offsetof(Checkpoint, tensors[TENSOR_SHARED_DOWN_BIAS + 1]), hash);
+        for (Tensor tensor = TENSOR_SHARED_DOWN_BIAS + 1; tensor < TENSOR_COUNT; tensor++) {
+            const TensorSource *source = &checkpoint->tensors[tensor];
+            hash = *source->pattern ? XXH64(source, sizeof *source, hash + tensor) : hash;
+        }
     }
     return hash ? hash : 1;
 }

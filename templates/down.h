@@ -92,28 +92,32 @@ INLINE void down_identity(const Context *c, int64_t iteration, int64_t first, in
     }
 }
 
-// out = alpha h + multiplier x_T, without h where there is no outer residual.
+// out = alpha h + multiplier x, without h where there is no outer residual; x is x_T, or its norm.
 INLINE float down_result(float h, float x) {
     const Layer *layer = &layer_plan.layer;
     return layer->outer_residual ? __builtin_fmaf(layer->alpha, h, x * layer->multiplier) : x * layer->multiplier;
 }
 
-// Columns [first, last) of the result; NaN for tokens that were routed nowhere.
-INLINE void down_finish(const Context *c, int64_t first, int64_t last) {
+// Columns [first, last) of a token's result; NaN where it was routed nowhere.
+INLINE void down_finish_row(const Context *c, int64_t token, int64_t first, int64_t last) {
     const Layer *layer = &layer_plan.layer;
     const Call *call = c->call;
-    for (int64_t token = 0; token < call->tokens; token++) {
-        const float *from = context_state(c, layer->iterations, token);
-        for (int64_t i = first; i < minimum(last, layer->hidden); i++) {
-            float value = c->rejected[token] ? __builtin_nanf("") : from[i];
-            if (layer->activations == INTERFACE_BF16) {
-                const uint16_t *x = (const uint16_t *)call->x + token * call->x_stride;
-                ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(down_result(bf16_to_float(x[i]), value));
-            } else {
-                const float *x = (const float *)call->x + token * call->x_stride;
-                ((float *)call->y + token * call->y_stride)[i] = down_result(x[i], value);
-            }
+    const float *from = context_state(c, layer->iterations, token);
+    for (int64_t i = first; i < minimum(last, layer->hidden); i++) {
+        float value = c->rejected[token] ? __builtin_nanf("") : from[i];
+        if (layer->activations == INTERFACE_BF16) {
+            const uint16_t *x = (const uint16_t *)call->x + token * call->x_stride;
+            ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(down_result(bf16_to_float(x[i]), value));
+        } else {
+            const float *x = (const float *)call->x + token * call->x_stride;
+            ((float *)call->y + token * call->y_stride)[i] = down_result(x[i], value);
         }
+    }
+}
+
+INLINE void down_finish(const Context *c, int64_t first, int64_t last) {
+    for (int64_t token = 0; token < c->call->tokens; token++) {
+        down_finish_row(c, token, first, last);
     }
 }
 
@@ -151,7 +155,7 @@ INLINE void down_phase(Context *c, int64_t iteration) {
             m.blocked = tile_shared_down_blocked;
             down_panels(c, iteration, e, &m, first);
         }
-        if (iteration == layer->iterations - 1) {
+        if (iteration == layer->iterations - 1 && layer->post_norm == NORM_NONE) {
             down_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         }
     }

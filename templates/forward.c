@@ -1,7 +1,7 @@
 // The skeleton of a layer: one thread's way through all iterations.
 //
 //     x_0 = norm(h);  for t: route(x_t); x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t);
-//     out = (outer ? alpha h : 0) + multiplier x_T
+//     out = (outer ? alpha h : 0) + multiplier post_norm(x_T)
 //
 // Compiled to bitcode and specialised by a constant plan in libraries; compiled natively, with the plan as a variable and plain C
 // tiles, for the sanitizers.
@@ -46,6 +46,10 @@ void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads) {
         }
     }
     tile_leave();
+    if (layer_plan.layer.post_norm != NORM_NONE) {
+        team_barrier(team);  // a norm needs whole rows
+        norm_finish_rows(&c, first, last);
+    }
     if (c.few && thread == 0) {
         for (int64_t token = 0; token < tokens; token++) {
             shared_rejected[token] = c.rejected[token];

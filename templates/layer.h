@@ -225,7 +225,7 @@ enum { LAYER_MAX_ITERATIONS = 16 };
 //     x_0 = norm(h);  for t:  z = softcap(logit_scale W_t x_t + b);  s = score(z);  c = (s or z) + correction;
 //         chosen = select(c);  w = scale s / norm of the chosen s;  y = sum of w_e E_e(x_t) + shared_scale sum of g_j S_j(x_t);
 //         x_{t+1} = (inner ? inner_alpha x_t : 0) + y
-//     out = (outer ? alpha h : 0) + multiplier x_T
+//     out = (outer ? alpha h : 0) + multiplier post_norm(x_T)
 typedef struct Layer {
     int64_t hidden;  // width of a token's hidden state
     int64_t iterations;  // 1..16; more than one makes a Chain-of-Experts
@@ -246,6 +246,8 @@ typedef struct Layer {
     int32_t outer_residual;
     float alpha;
     float multiplier;
+    int32_t post_norm;  // Norm, without a bias, of x_T
+    float post_norm_eps;
     int32_t coe_weight;  // a converted MoE: x_{t+1} = x_t + coe_weight_t y before the last iteration, x_T = y
     int32_t score;  // Score
     float logit_scale;
@@ -302,7 +304,8 @@ static inline int64_t layer_routers(const Layer *layer) {
     return layer->gate_per_iteration ? layer->iterations : 1;
 }
 
-// Tensors that a layer reads from a checkpoint. X(enumerator, key in "tensors", what it holds)
+// Tensors that a layer reads from a checkpoint. New ones come last, as synthetic weights depend on a tensor's number.
+// X(enumerator, key in "tensors", what it holds)
 #define TENSOR_LIST(X) \
     X(TENSOR_NORM, "norm", "[hidden]") \
     X(TENSOR_NORM_BIAS, "norm_bias", "[hidden]") \
@@ -322,7 +325,8 @@ static inline int64_t layer_routers(const Layer *layer) {
     X(TENSOR_SHARED_DOWN, "shared_down", "[hidden, shared intermediate]") \
     X(TENSOR_SHARED_GATE_BIAS, "shared_gate_bias", "[shared intermediate]") \
     X(TENSOR_SHARED_UP_BIAS, "shared_up_bias", "[shared intermediate]") \
-    X(TENSOR_SHARED_DOWN_BIAS, "shared_down_bias", "[hidden]")
+    X(TENSOR_SHARED_DOWN_BIAS, "shared_down_bias", "[hidden]") \
+    X(TENSOR_POST_NORM, "post_norm", "[hidden]")
 typedef enum Tensor { TENSOR_LIST(LAYER_ENUMERATOR) TENSOR_COUNT } Tensor;
 
 // A tensor's key in "tensors".
@@ -358,6 +362,7 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
     case TENSOR_SHARED_GATE_BIAS:
     case TENSOR_SHARED_UP_BIAS:
     case TENSOR_SHARED_DOWN_BIAS:
+    case TENSOR_POST_NORM:
     case TENSOR_COUNT: break;
     }
     return 0;
@@ -397,6 +402,12 @@ static inline int layer_tensor_per_iteration(Tensor tensor) {
     return tensor == TENSOR_ROUTER || tensor == TENSOR_ROUTER_BIAS || tensor == TENSOR_CORRECTION;
 }
 
+// Whether it is one tensor whatever the numbers of experts and iterations.
+static inline int layer_tensor_single(Tensor tensor) {
+    return tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS || tensor == TENSOR_COE_WEIGHT ||
+           tensor == TENSOR_SHARED_EXPERT_GATE || tensor == TENSOR_POST_NORM;
+}
+
 // Whether the layer has a tensor of this kind at all (a plain expert has no gate, ...).
 static inline int layer_has_tensor(const Layer *layer, Tensor tensor) {
     switch (tensor) {
@@ -419,6 +430,7 @@ static inline int layer_has_tensor(const Layer *layer, Tensor tensor) {
     case TENSOR_SHARED_GATE_BIAS: return layer->gated && layer->shared_experts > 0 && layer->shared_bias;
     case TENSOR_SHARED_UP_BIAS:
     case TENSOR_SHARED_DOWN_BIAS: return layer->shared_experts > 0 && layer->shared_bias;
+    case TENSOR_POST_NORM: return layer->post_norm != NORM_NONE;
     case TENSOR_COUNT: break;
     }
     return 0;

@@ -1,8 +1,9 @@
-// A token's way in: its row at the interface becomes x_0 = norm(h). NORM_LIST (layer.h) names the norms.
+// A token's way in: its row at the interface becomes x_0 = norm(h); and its way out where the layer has a norm of x_T. NORM_LIST
+// (layer.h) names the norms.
 #ifndef CATENA_NORM_H
 #define CATENA_NORM_H
 
-#include "context.h"
+#include "down.h"
 
 // The interface's row as fp32, zero-padded to the state's stride.
 INLINE void norm_load_row(const Context *c, int64_t token) {
@@ -49,29 +50,41 @@ INLINE float norm_mean(const float *x, int64_t hidden) {
 }
 
 // RMS: x / sqrt(mean(x^2) + eps) * w (Zhang and Sennrich, 2019). Layer: (x - mean) / sqrt(var + eps) * w + b (Ba et al., 2016),
-// with or without b.
-INLINE void norm_apply_row(const Context *c, int64_t token) {
-    const Layer *layer = &layer_plan.layer;
-    float *x = context_state(c, 0, token);
-    const float *weight = (const float *)(c->call->weights + layer_plan.layout.norm_offset);
-    const float *bias = (const float *)(c->call->weights + layer_plan.layout.norm_bias_offset);
-    float mean = layer->norm == NORM_LAYER ? norm_mean(x, layer->hidden) : 0.0f;
-    float variance = norm_square_sum(x, layer->hidden, mean) / (float)layer->hidden;
-    float inverse = 1.0f / __builtin_sqrtf(variance + layer->norm_eps);
-    for (int64_t i = 0; i < layer->hidden; i++) {
+// with or without b. The offsets are those of w and b in the packed weights, -1: none.
+INLINE void norm_apply_row(const Context *c, Norm norm, float eps, int64_t weight_offset, int64_t bias_offset, float *x) {
+    int64_t hidden = layer_plan.layer.hidden;
+    const float *weight = (const float *)(c->call->weights + weight_offset);
+    const float *bias = (const float *)(c->call->weights + bias_offset);
+    float mean = norm == NORM_LAYER ? norm_mean(x, hidden) : 0.0f;
+    float variance = norm_square_sum(x, hidden, mean) / (float)hidden;
+    float inverse = 1.0f / __builtin_sqrtf(variance + eps);
+    for (int64_t i = 0; i < hidden; i++) {
         float normal = (x[i] - mean) * inverse;
-        x[i] = layer_plan.layout.norm_bias_offset >= 0 ? __builtin_fmaf(normal, weight[i], bias[i]) : normal * weight[i];
+        x[i] = bias_offset >= 0 ? __builtin_fmaf(normal, weight[i], bias[i]) : normal * weight[i];
     }
 }
 
 // x_0 of tokens [first, last), none of which is rejected so far.
 INLINE void norm_prepare_rows(const Context *c, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    const Layout *layout = &layer_plan.layout;
     for (int64_t token = first; token < last; token++) {
         c->rejected[token] = 0;
         norm_load_row(c, token);
-        if (layer_plan.layer.norm != NORM_NONE) {
-            norm_apply_row(c, token);
+        if (layer->norm != NORM_NONE) {
+            norm_apply_row(c, (Norm)layer->norm, layer->norm_eps, layout->norm_offset, layout->norm_bias_offset,
+                           context_state(c, 0, token));
         }
+    }
+}
+
+// The result of tokens [first, last) from x_T, whose columns all threads have made by now.
+INLINE void norm_finish_rows(const Context *c, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    for (int64_t token = first; token < last; token++) {
+        norm_apply_row(c, (Norm)layer->post_norm, layer->post_norm_eps, layer_plan.layout.post_norm_offset, -1,
+                       context_state(c, layer->iterations, token));
+        down_finish_row(c, token, 0, layer->hidden);
     }
 }
 

@@ -64,6 +64,7 @@ typedef struct Layout {
     int64_t norm_bias_offset;  // fp32 [hidden]; -1: none
     int64_t coe_weight_offset;  // fp32 [iterations - 1]; -1: none
     int64_t correction_offset;  // fp32 [routers][router panels * 32]; -1: none
+    int64_t post_norm_offset;  // fp32 [hidden]; -1: none
 } Layout;
 
 // One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.

@@ -175,6 +175,12 @@ static void draw_weights(uint64_t *state, Layer *layer) {
     layer->weight_on = rarely(state) ? WEIGHT_ON_INPUT : WEIGHT_ON_OUTPUT;
 }
 
+static void draw_post_norm(uint64_t *state, Layer *layer) {
+    layer->post_norm = rarely(state) ? 1 + (int32_t)below(state, NORM_COUNT - 1) : NORM_NONE;
+    layer->post_norm_eps = layer->post_norm == NORM_NONE ? 1e-6f : PICK_REAL(state, 1e-6f, 1e-5f, 0.125f);
+}
+
+// What a later version draws comes last: the layers of a seed stay as they were otherwise.
 Layer fixture_layer(uint64_t seed) {
     uint64_t state = seed * 2654435761u + 1;
     Layer layer;
@@ -185,6 +191,7 @@ Layer fixture_layer(uint64_t seed) {
     draw_selection(&state, &layer);
     draw_groups(&state, &layer);
     draw_weights(&state, &layer);
+    draw_post_norm(&state, &layer);
     return layer;
 }
 

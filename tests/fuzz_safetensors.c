@@ -22,7 +22,10 @@ static void read_safetensors(const uint8_t *bytes, size_t size) {
         for (int64_t b = 0; b < entry->bytes; b++) {
             sum += entry->data[b];
         }
-        if (safetensors_find(tensors, entry->name) != entry || sum > 255u * (unsigned)entry->bytes) {
+        const SafetensorsEntry *needed = NULL;
+        Status status = safetensors_need(tensors, entry->name, "use", "", &needed, &failure);
+        if (safetensors_find(tensors, entry->name) != entry || needed != entry || sum > 255u * (unsigned)entry->bytes ||
+            (status == LIBRARY_OK) == (entry->damaged || entry->also)) {
             abort();
         }
     }

@@ -80,6 +80,7 @@ Kind store_kind(int64_t hidden, int64_t intermediate, Format format) {
                               .shared_intermediate = intermediate,
                               .norm = NORM_LAYER,
                               .norm_bias = 1,
+                              .post_norm = NORM_RMS,
                               .coe_weight = 1,
                               .correction = 1,
                               .router_bias = 1,

@@ -362,7 +362,7 @@ static const struct {
     {"{}", "config.json:1:1: error: unknown model: found neither model_type nor architectures\n  known are\n    "},
     {"{}", "coe, coe_deepseekv2, "},
     {"{\n  \"model_type\": \"bert\"}", "config.json:2:17: error: unknown model: found model_type \"bert\""},
-    {"{\n  \"model_type\": \"bert\"}", "write the description by hand (docs/description.md)"},
+    {"{\n  \"model_type\": \"bert\"}", "or write the description by hand (docs/description.md)"},
     {"{\"architectures\": [\"BertModel\"]}",
      "config.json:1:19: error: unknown model: found model_type \"\", architecture \"BertModel\""},
     {"{\"model_type\": 7, \"architectures\": [\"MixtralForCausalLM\"]}",

@@ -21,6 +21,7 @@ static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, in
                               .shared_intermediate = intermediate + 1,
                               .norm = NORM_LAYER,
                               .norm_bias = 1,
+                              .post_norm = NORM_RMS,
                               .coe_weight = 1,
                               .correction = 1,
                               .null_experts = 1,
@@ -148,6 +149,8 @@ START_TEST(places_elements) {
     ck_assert_float_eq(((float *)(memory + plan->layout.coe_weight_offset))[0], 7.5f);
     packed_set(plan, memory, TENSOR_NORM_BIAS, 0, 3, 0, 4.5f);
     ck_assert_float_eq(((float *)(memory + plan->layout.norm_bias_offset))[3], 4.5f);
+    packed_set(plan, memory, TENSOR_POST_NORM, 0, 39, 0, 8.5f);
+    ck_assert_float_eq(((float *)(memory + plan->layout.post_norm_offset))[39], 8.5f);
     free(memory);
 }
 END_TEST

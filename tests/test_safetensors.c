@@ -306,6 +306,7 @@ static const Change changes[] = {
     {"l.3.e.0.g", "BF16", 1, {30}, "has shape [30], layer 'sparse' needs [5, 6]"},
     {"l.5.up", "F32", 2, {12, 5}, "needs [2, 5, 6] for its up"},
     {"l.5.up", "I16", 3, {2, 5, 6}, "has dtype I16"},
+    {"l.5.up", "F8_E4M3FNUZ", 3, {2, 5, 6}, "tensor 'l.5.up' has dtype F8_E4M3FNUZ; F32, F16 and BF16 can be used"},
 };
 enum { CHANGES = sizeof changes / sizeof *changes };
 

@@ -160,7 +160,21 @@ static const Shaped scales[] = {
      "w.safetensors: tensor 'x_scale_inv' has shape [3, 3, 2], layer 'moe' needs [3, 2, 3] for the scales of its gate (fp8_e4m3)"},
     {TENSOR_GATE, FP8, "x_scale_inv", "F32", 3, {3, 1, 3}, "needs [3, 2, 3] for the scales of its gate"},
     {TENSOR_GATE, FP8, "x_scale_inv", "F32", 1, {3}, "needs [3, 2, 3] for the scales of its gate"},
-    {TENSOR_GATE, FP8, "x_scales", "F32", 3, {3, 2, 3}, "tensor 'x_scale_inv' (gate of layer 'moe.0') is not in the checkpoint"},
+    {TENSOR_GATE,
+     FP8,
+     "x_scales",
+     "F32",
+     3,
+     {3, 2, 3},
+     "tensor 'x_scale_inv' (gate of layer 'moe.0') is not in the checkpoint; encoding fp8_e4m3 keeps its scales there, and without "
+     "them its codes are no numbers: take a checkpoint with one scale for each block of 128 x 128 elements, or one in BF16"},
+    {TENSOR_GATE,
+     FP8,
+     "x_scale",
+     "F32",
+     3,
+     {3, 2, 3},
+     "its codes are no numbers; 'x_scale' is there, but scales other than those of blocks are not read: take a checkpoint"},
 };
 enum { SCALES = sizeof scales / sizeof *scales };
 

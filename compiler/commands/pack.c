@@ -14,7 +14,7 @@ typedef struct PackArguments {
 } PackArguments;
 
 static const struct argp_option options[] = {
-    {"weights", 'w', "FILE", 0, "checkpoint: .safetensors, or a directory with model.safetensors or an index", 0},
+    {"weights", 'w', "FILE", 0, "checkpoint: .safetensors, or a directory with model.safetensors, an index or shards", 0},
     {"output", 'o', "PACKED", 0, "packed file to write (replaced when complete)", 0},
     {"check", 'c', NULL, 0, "read the file back and compare its checksums; without --weights, check an existing PACKED", 0},
     {0},

@@ -21,7 +21,7 @@ typedef struct RunArguments {
 enum { OPTION_SCORES = 256, OPTION_K, OPTION_IMPORTANCE, OPTION_FIGURES, OPTION_SEQUENCE, OPTION_FORMAT };
 
 static const struct argp_option options[] = {
-    {"weights", 'w', "FILE", 0, "packed file, .safetensors, or a directory with model.safetensors or an index", 0},
+    {"weights", 'w', "FILE", 0, "packed file, .safetensors, or a directory with model.safetensors, an index or shards", 0},
     {"layer", 'l', "NAME[.INDEX]", 0, "a layer of the description and which of its instances (0 when left out)", 0},
     {"input", 'i', "X.npy", 0, "activations, float32 [tokens, hidden]", 0},
     {"output", 'o', "Y.npy", 0, "the layer's output, float32 [tokens, hidden]", 0},

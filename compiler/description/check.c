@@ -131,9 +131,7 @@ enum { PLACEHOLDERS = 3 };
 
 static void placeholders_of(const ModelLayer *entry, Tensor tensor, Placeholder list[PLACEHOLDERS]) {
     const Layer *layer = &entry->layer;
-    bool single =
-        tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS || tensor == TENSOR_COE_WEIGHT || tensor == TENSOR_SHARED_EXPERT_GATE;
-    bool router = layer_tensor_per_iteration(tensor);
+    bool single = layer_tensor_single(tensor), router = layer_tensor_per_iteration(tensor);
     list[0] = (Placeholder){"{layer}", true, entry->count > 1};
     list[1] = (Placeholder){"{iteration}", router && layer->gate_per_iteration, router && layer_routers(layer) > 1};
     list[2] = (Placeholder){"{expert}", !single && !router, false};  // without it: one tensor for all, see runtime/weights_source.c

@@ -16,6 +16,7 @@ const char *spec_idle_reason(const Layer *layer, const char *section, const char
     bool nobody_loses = layer->top_groups == layer->groups;
     const IdleKey keys[] = {
         {"norm", "eps", layer->norm == NORM_NONE, "means nothing without a norm"},
+        {"post_norm", "eps", layer->post_norm == NORM_NONE, "means nothing without a norm after the chain"},
         {"residual", "inner_alpha", !layer->inner_residual, "means nothing without inner"},
         {"residual", "alpha", !layer->outer_residual, "means nothing without outer"},
         {"router", "rank", selection->logits_alone, "means nothing with this rule of selection, which ranks by logits"},

@@ -34,12 +34,19 @@ static const Key norm_rows[] = {
 };
 SECTION_DEFINE(norm_section, "norm", norm_rows);
 
+static const Key post_norm_rows[] = {
+    CHOICE("kind", "Kind of norm.", layer.post_norm, norm_names, DEFAULT(NORM_NONE)),
+    REAL("eps", "Added to the variance; of kind rms to the mean square.", layer.post_norm_eps, 0, 1, DEFAULT(1e-6)),
+};
+SECTION_DEFINE(post_norm_section, "post_norm", post_norm_rows);
+
 static const Key residual_rows[] = {
     FLAG("inner", "x_{t+1} = inner_alpha x_t + y in every iteration.", layer.inner_residual, DEFAULT(0)),
     REAL("inner_alpha", "Factor of x_t in the inner residual.", layer.inner_alpha, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     FLAG("outer", "The layer's input, times alpha, is added to the result.", layer.outer_residual, DEFAULT(0)),
     REAL("alpha", "Factor of the layer's input in the outer residual.", layer.alpha, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
-    REAL("multiplier", "Factor of x_T in the result.", layer.multiplier, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
+    REAL("multiplier", "Factor of x_T, or of its norm, in the result.", layer.multiplier, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR,
+         DEFAULT(1)),
     FLAG("coe_weight",
          "A converted MoE: x_{t+1} = x_t + coe_weight y before the last iteration, whose y stands alone. A learnt number.",
          layer.coe_weight, DEFAULT(0)),
@@ -192,6 +199,7 @@ static const Key layer_rows[] = {
     INTEGER("iterations", "Passes of a token through the pool; more than one makes a Chain-of-Experts.", layer.iterations, 1,
             LAYER_MAX_ITERATIONS, DEFAULT(1)),
     SECTION("norm", "Applied once, before the chain.", norm_section, false),
+    SECTION("post_norm", "Applied once, to x_T: after the chain, before residual.multiplier.", post_norm_section, false),
     SECTION("residual", "What is added to the experts' sum.", residual_section, false),
     SECTION("router", "How experts are chosen and weighted.", spec_router, true),
     SECTION("experts", "The pool of routed experts.", expert_section, true),

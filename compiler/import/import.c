@@ -229,10 +229,9 @@ static bool check(Import *import) {
     }
     bool unchecked = !import->checkpoint.tensors && !import->checkpoint.torch;
     if (fits && unchecked) {
-        import_remark(&import->config, "no checkpoint beside the configuration: tensors were not checked");
-        if (import->checkpoint.absence) {
-            import_remark(&import->config, "%s", import->checkpoint.absence);
-        }
+        const char *absence = import->checkpoint.absence;
+        import_remark(&import->config, "no checkpoint beside the configuration: tensors were not checked%s%s%s",
+                      absence ? " (" : "", absence ? absence : "", absence ? ")" : "");
     } else if (fits && summary) {
         fprintf(summary, import->checkpoint.tensors ? "every tensor is there, in the right shape\n"
                                                     : "the tensors of these layers will be written as safetensors\n");

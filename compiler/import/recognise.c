@@ -72,7 +72,7 @@ static void report_unknown(const ImportConfig *config) {
     import_error(&root, where ? where : architecture ? "architectures" : NULL, "unknown model: found %s", found);
     list_types(known, sizeof known);
     snprintf(lines, sizeof lines,
-             "  known are%s\n  for a model that computes what one of these does, say --as MODEL_TYPE; for others, write the "
+             "  known are%s\n  for others, say --as MODEL_TYPE if one of these computes the same, or write the "
              "description by hand (docs/description.md)\n",
              known);
     diagnostics_explain(config->diagnostics, lines);

@@ -134,7 +134,8 @@ static void fill_vectors(const Plan *plan, uint8_t *instance, uint64_t seed) {
             continue;
         }
         uint64_t state = seed_of(seed, 0, (uint64_t)tensor);
-        float middle = tensor == TENSOR_NORM ? 1.0f : tensor == TENSOR_COE_WEIGHT ? 0.5f : 0.0f;
+        bool norm = tensor == TENSOR_NORM || tensor == TENSOR_POST_NORM;
+        float middle = norm ? 1.0f : tensor == TENSOR_COE_WEIGHT ? 0.5f : 0.0f;
         float size = tensor == TENSOR_CORRECTION ? correction_size(&plan->layer) : 0.1f;
         for (int64_t matrix = 0; matrix < shape.matrices; matrix++) {
             for (int64_t row = 0; row < shape.rows; row++) {

@@ -42,6 +42,7 @@ static void **array_of(OpponentWeights *weights, Tensor tensor) {
     case TENSOR_SHARED_GATE_BIAS: return (void **)&weights->shared.gate_bias;
     case TENSOR_SHARED_UP_BIAS: return (void **)&weights->shared.up_bias;
     case TENSOR_SHARED_DOWN_BIAS: return (void **)&weights->shared.down_bias;
+    case TENSOR_POST_NORM: return (void **)&weights->post_norm;
     case TENSOR_COUNT: break;
     }
     return NULL;

@@ -110,19 +110,19 @@ static float round_bf16(float value) {
 
 // --- routing -----------------------------------------------------------------------------------------------------------------
 
-static void norm_row(const Layer *layer, const OpponentWeights *weights, const float *h, float *x) {
-    float mean = 0, squares = 0, n = (float)layer->hidden;
-    for (int64_t i = 0; i < layer->hidden && layer->norm == NORM_LAYER; i++) {
+// x = norm(h) of one row, which may be h itself. weight and bias: [hidden], NULL where there is none.
+static void norm_row(int64_t hidden, Norm norm, float eps, const float *weight, const float *bias, const float *h, float *x) {
+    float mean = 0, squares = 0, n = (float)hidden;
+    for (int64_t i = 0; i < hidden && norm == NORM_LAYER; i++) {
         mean += h[i];
     }
     mean /= n;
-    for (int64_t i = 0; i < layer->hidden; i++) {
+    for (int64_t i = 0; i < hidden; i++) {
         squares += (h[i] - mean) * (h[i] - mean);
     }
-    float scale = 1 / sqrtf(squares / n + layer->norm_eps);
-    for (int64_t i = 0; i < layer->hidden; i++) {
-        float bias = weights->norm_bias ? weights->norm_bias[i] : 0;
-        x[i] = layer->norm == NORM_NONE ? h[i] : (h[i] - mean) * scale * weights->norm[i] + bias;
+    float scale = 1 / sqrtf(squares / n + eps);
+    for (int64_t i = 0; i < hidden; i++) {
+        x[i] = norm == NORM_NONE ? h[i] : (h[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0);
     }
 }
 
@@ -378,7 +378,8 @@ void opponent_forward(const Layer *layer, const OpponentWeights *weights, Oppone
     memset(w->rejected, 0, (size_t)tokens);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
-        norm_row(layer, weights, x + token * hidden, w->memory[0] + token * hidden);
+        norm_row(hidden, (Norm)layer->norm, layer->norm_eps, weights->norm, weights->norm_bias, x + token * hidden,
+                 w->memory[0] + token * hidden);
     }
     for (int64_t t = 0; t < layer->iterations; t++) {
         iterate(layer, weights, w, tokens, t);
@@ -392,6 +393,10 @@ void opponent_forward(const Layer *layer, const OpponentWeights *weights, Oppone
     float alpha = layer->outer_residual ? layer->alpha : 0;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
+        float *last = w->memory[0] + token * hidden;
+        if (layer->post_norm != NORM_NONE) {
+            norm_row(hidden, (Norm)layer->post_norm, layer->post_norm_eps, weights->post_norm, NULL, last, last);
+        }
         for (int64_t i = token * hidden; i < (token + 1) * hidden; i++) {
             float value = layer->multiplier * w->memory[0][i];
             y[i] = w->rejected[token] ? NAN : alpha != 0 ? alpha * x[i] + value : value;

@@ -20,7 +20,7 @@ typedef struct OpponentPool {
 } OpponentPool;
 
 typedef struct OpponentWeights {
-    float *norm, *norm_bias;  // [hidden]
+    float *norm, *norm_bias, *post_norm;  // [hidden]
     float *coe_weight;  // [iterations - 1]
     void *router;  // [routers][choices][hidden]
     Number router_number;  // of both

@@ -6,64 +6,72 @@
 // --- norms -------------------------------------------------------------------------------------------------------------------
 // rms:   x = h r w,            r = (mean h^2 + eps)^(-1/2)
 // layer: x = (h - m) r w [+ b],  r = (mean (h - m)^2 + eps)^(-1/2), m = mean h
-// A sum of n non-negative terms has relative error gamma_n (any order) and n 2^-149 for squares that underflow; r is a decreasing
-// function of it, so its interval is the image of the sum's interval; 4 more roundings: division, eps, square root, reciprocal.
+// A sum of n non-negative terms has relative error gamma_n (any order) and n 2^-149 for squares that underflow. What errors e of h
+// add to it is 2 |h| e + e^2 for each term: in the worst case as a sum, where errors are independent the first part as the root of
+// a sum of squares. r is a decreasing function of the sum, so its interval is the image of the sum's interval, which ends at 0: no
+// sum of squares is below it. 4 more roundings: division, eps, square root, reciprocal.
 
 // 1 / sqrt(sum / n + eps) for a sum of squares within [sum - error, sum + error].
 static Bounded inverse_root(double sum, double error, double n, double eps) {
     Bounded mean = bounded_make(sum / n + eps, error / n);
-    if (!(mean.value - mean.error > 0)) {
+    double least = fmax(mean.value - mean.error, eps);
+    if (!(least > 0)) {
         return (Bounded){0, INFINITY};
     }
-    double value = 1 / sqrt(mean.value), most = 1 / sqrt(mean.value - mean.error);
+    double value = 1 / sqrt(mean.value), most = 1 / sqrt(least);
     return bounded_rounded(value, most - value, 4);
 }
 
-static void norm_rms(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x) {
-    double n = (double)layer->hidden, sum = 0;
-    for (int64_t i = 0; i < layer->hidden; i++) {
-        sum += (double)h[i] * h[i];
+static void norm_rms(const OracleNorm *norm, int64_t count, ErrorModel model, Bounded *x) {
+    double n = (double)count, sum = 0, reach = 0, linear = 0, squares = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double first = 2 * fabs(x[i].value) * x[i].error;
+        sum += x[i].value * x[i].value;
+        reach += (fabs(x[i].value) + x[i].error) * (fabs(x[i].value) + x[i].error);
+        linear += model == ERROR_LIKELY ? first * first : first;
+        squares += x[i].error * x[i].error;
     }
-    double error = error_gamma(n + 3, model) * sum + (sum > 0 ? n * tiny_fp32 : 0);
-    Bounded r = bounded_make(sum, error).error == INFINITY ? (Bounded){0, INFINITY} : inverse_root(sum, error, n, layer->norm_eps);
-    for (int64_t i = 0; i < layer->hidden; i++) {
-        Bounded scaled = bounded_multiply(bounded_exact(h[i]), r);
-        x[i] = bounded_multiply(scaled, bounded_exact(weights->norm[i]));
+    double error = (model == ERROR_LIKELY ? sqrt(linear) : linear) + squares;
+    error += error_gamma(n + 3, model) * reach + (reach > 0 ? n * tiny_fp32 : 0);
+    Bounded r = bounded_make(sum, error).error == INFINITY ? (Bounded){0, INFINITY} : inverse_root(sum, error, n, norm->eps);
+    for (int64_t i = 0; i < count; i++) {
+        Bounded scaled = bounded_multiply(x[i], r);
+        x[i] = bounded_multiply(scaled, bounded_exact(norm->weight[i]));
     }
 }
 
-static void norm_layer(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x) {
-    double n = (double)layer->hidden, sum = 0, magnitude = 0, squares = 0, error = 0;
-    for (int64_t i = 0; i < layer->hidden; i++) {
-        sum += h[i];
-        magnitude += fabs((double)h[i]);
+static void norm_layer(const OracleNorm *norm, int64_t count, ErrorModel model, Bounded *x) {
+    double n = (double)count, sum = 0, magnitude = 0, inputs = 0, squares = 0, error = 0;
+    for (int64_t i = 0; i < count; i++) {
+        sum += x[i].value;
+        magnitude += fabs(x[i].value) + x[i].error;
+        inputs += model == ERROR_LIKELY ? x[i].error * x[i].error : x[i].error;
     }
-    Bounded mean = bounded_make(sum / n, (error_gamma(n + 3, model) * magnitude + (magnitude > 0 ? tiny_fp32 : 0)) / n);
-    for (int64_t i = 0; i < layer->hidden; i++) {
-        x[i] = bounded_rounded(h[i] - mean.value, mean.error, 1);
+    inputs = model == ERROR_LIKELY ? sqrt(inputs) : inputs;
+    double rounding = error_gamma(n + 3, model) * magnitude + (magnitude > 0 ? tiny_fp32 : 0);
+    Bounded mean = bounded_make(sum / n, (rounding + inputs) / n);
+    for (int64_t i = 0; i < count; i++) {
+        x[i] = bounded_rounded(x[i].value - mean.value, x[i].error + mean.error, 1);
         double reach = fabs(x[i].value) + x[i].error;
         squares += x[i].value * x[i].value;
         error += reach * reach * (1 + error_gamma(n + 3, model)) - x[i].value * x[i].value + (reach > 0 ? tiny_fp32 : 0);
     }
     Bounded all = bounded_make(squares, error);
     Bounded r =
-        all.error == INFINITY || magnitude > FLT_MAX ? (Bounded){0, INFINITY} : inverse_root(squares, error, n, layer->norm_eps);
-    for (int64_t i = 0; i < layer->hidden; i++) {
+        all.error == INFINITY || !(magnitude <= FLT_MAX) ? (Bounded){0, INFINITY} : inverse_root(squares, error, n, norm->eps);
+    for (int64_t i = 0; i < count; i++) {
         Bounded scaled = bounded_multiply(x[i], r);
-        x[i] = bounded_multiply(scaled, bounded_exact(weights->norm[i]));
-        x[i] = weights->norm_bias ? bounded_add(x[i], bounded_exact(weights->norm_bias[i])) : x[i];
+        x[i] = bounded_multiply(scaled, bounded_exact(norm->weight[i]));
+        x[i] = norm->bias ? bounded_add(x[i], bounded_exact(norm->bias[i])) : x[i];
     }
 }
 
-void oracle_norm(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x) {
-    switch ((Norm)layer->norm) {
-    case NORM_RMS: norm_rms(layer, weights, h, model, x); return;
-    case NORM_LAYER: norm_layer(layer, weights, h, model, x); return;
+void oracle_norm(const OracleNorm *norm, int64_t count, ErrorModel model, Bounded *x) {
+    switch (norm->kind) {
+    case NORM_RMS: norm_rms(norm, count, model, x); return;
+    case NORM_LAYER: norm_layer(norm, count, model, x); return;
     case NORM_NONE:
     case NORM_COUNT: break;
-    }
-    for (int64_t i = 0; i < layer->hidden; i++) {
-        x[i] = bounded_exact(h[i]);
     }
 }
 

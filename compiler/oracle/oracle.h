@@ -21,6 +21,7 @@ typedef struct OracleExperts {
 
 typedef struct OracleWeights {
     float *norm, *norm_bias;    // [hidden]
+    float *post_norm;           // [hidden]
     float *coe_weight;          // [iterations - 1]
     float *router;              // [routers][choices][hidden]
     float *router_bias;         // [routers][choices]

@@ -68,8 +68,13 @@ typedef struct TokenRun {
 // All of it: fills the token's rows of run->out and what checks find (token.c).
 void oracle_token(TokenRun *run, const float *h);
 
-// x_0 = norm(h).
-void oracle_norm(const Layer *layer, const OracleWeights *weights, const float *h, ErrorModel model, Bounded *x);
+// A norm of `count` values, in place.
+typedef struct OracleNorm {
+    Norm kind;
+    double eps;
+    const float *weight, *bias;  // bias NULL: none
+} OracleNorm;
+void oracle_norm(const OracleNorm *norm, int64_t count, ErrorModel model, Bounded *x);
 // Prepares a for products of a compute class (class bf16 rounds it); operand->model is set by the caller.
 void oracle_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand);
 // sum over k of operand[k] w[k], + bias if not NULL.

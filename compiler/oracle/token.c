@@ -2,7 +2,7 @@
 //
 //     x_0 = norm(h);  for t: z = softcap(scale W_t x_t + b); scores, selection, weights;
 //                            x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t) + shared experts
-//     out = (outer ? alpha h : 0) + multiplier x_T                                       (docs/description.md)
+//     out = (outer ? alpha h : 0) + multiplier post_norm(x_T)                            (docs/description.md)
 //
 // With given routing the weights are taken as exact, since the library's own weights are replayed, and errors of the router do
 // not reach the output; they count where choices are checked (check.c).
@@ -199,9 +199,11 @@ static void iterate(TokenRun *run, int64_t iteration) {
     scratch->next = done;
 }
 
-// out = (outer ? alpha h : 0) + multiplier x_T.
+// out = (outer ? alpha h : 0) + multiplier post_norm(x_T).
 static void finish(const TokenRun *run, const float *h) {
     const Layer *layer = run->layer;
+    const OracleNorm norm = {(Norm)layer->post_norm, layer->post_norm_eps, run->weights->post_norm, NULL};
+    oracle_norm(&norm, layer->hidden, run->scratch->operand.model, run->scratch->state);
     for (int64_t i = 0; i < layer->hidden; i++) {
         Bounded value = bounded_scale(run->scratch->state[i], layer->multiplier);
         if (layer->outer_residual) {
@@ -223,8 +225,10 @@ void oracle_token(TokenRun *run, const float *h) {
     run->input_finite = 1;
     for (int64_t i = 0; i < run->layer->hidden; i++) {
         run->input_finite &= isfinite(h[i]) != 0;
+        run->scratch->state[i] = bounded_exact(h[i]);
     }
-    oracle_norm(run->layer, run->weights, h, run->scratch->operand.model, run->scratch->state);
+    const OracleNorm norm = {(Norm)run->layer->norm, run->layer->norm_eps, run->weights->norm, run->weights->norm_bias};
+    oracle_norm(&norm, run->layer->hidden, run->scratch->operand.model, run->scratch->state);
     for (int64_t t = 0; t < run->layer->iterations; t++) {
         iterate(run, t);
     }

@@ -28,6 +28,7 @@ static float **array_of(OracleWeights *weights, Tensor tensor) {
     case TENSOR_SHARED_GATE_BIAS: return &weights->shared.gate_bias;
     case TENSOR_SHARED_UP_BIAS: return &weights->shared.up_bias;
     case TENSOR_SHARED_DOWN_BIAS: return &weights->shared.down_bias;
+    case TENSOR_POST_NORM: return &weights->post_norm;
     case TENSOR_COUNT: break;
     }
     return NULL;
@@ -38,7 +39,8 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
     int64_t shared = layer->shared_experts, shared_width = layer->shared_intermediate;
     switch (tensor) {
     case TENSOR_NORM:
-    case TENSOR_NORM_BIAS: return hidden;
+    case TENSOR_NORM_BIAS:
+    case TENSOR_POST_NORM: return hidden;
     case TENSOR_COE_WEIGHT: return layer->iterations - 1;
     case TENSOR_ROUTER: return layer_routers(layer) * layer_choices(layer) * hidden;
     case TENSOR_ROUTER_BIAS:

@@ -1,6 +1,6 @@
 // The layout of packed weights, which follows from the layer alone, and the forms of activations, which follow from the paths.
 // Layout: norm, norm bias, coe weights, router matrices, router biases, corrections, gate/up of every expert, its biases, down, its
-// biases, then the same for the shared experts. Every section and every panel starts at a multiple of WEIGHTS_ALIGNMENT.
+// biases, then the same for the shared experts, then the weights of the norm of x_T. Every section and every panel starts at a multiple of WEIGHTS_ALIGNMENT.
 #include <string.h>
 
 #include "targets/target.h"
@@ -65,6 +65,7 @@ static void lay_out_weights(Plan *plan) {
         memset(&plan->roles[ROLE_SHARED_GATE_UP], 0, 2 * sizeof(Role));
         plan->roles[ROLE_SHARED_GATE_UP].layout.bias_offset = plan->roles[ROLE_SHARED_DOWN].layout.bias_offset = -1;
     }
+    layout->post_norm_offset = layer->post_norm == NORM_NONE ? -1 : take(&end, hidden * 4);
     layout->instance_bytes = plan_round_up(end, 4096);
 }
 

@@ -15,24 +15,28 @@ typedef struct Field {
     size_t offset;
     FieldType type;
     const char *const *names;  // FIELD_NAME: zero-terminated, by enumerator
-    bool optional;             // FIELD_NAME: a line is there only where the value is not 0
+    bool optional;             // a line is there only where the value is not the one below
+    double absent;
 } Field;
 
 #define NAME(enumerator, symbol, ...) #symbol,
 static const char *const paths[] = {PATH_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
 
-#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL, false},
+#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL, false, 0},
 // A field whose text keeps an older name, so that texts of plans stay as they are.
-#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL, false},
-#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL, false},
-#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, false},
-#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, false},
-#define OPTION(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, true},
+#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL, false, 0},
+#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL, false, 0},
+#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, false, 0},
+#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, false, 0},
+// Fields that texts of plans leave out at their usual value, so that texts from before them stay as they are.
+#define OPTION(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, true, 0},
+#define WIDE_UNLESS(owner, field, usual) {#field, offsetof(owner, field), FIELD_INT64, NULL, true, usual},
+#define REAL_UNLESS(owner, field, usual) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, true, usual},
 
 // Of a role's layout.
-#define LAID(field) {#field, offsetof(Role, layout.field), FIELD_INT64, NULL, false},
-#define LAID_CHOICE(field, names) {#field, offsetof(Role, layout.field), FIELD_NAME, names, false},
+#define LAID(field) {#field, offsetof(Role, layout.field), FIELD_INT64, NULL, false, 0},
+#define LAID_CHOICE(field, names) {#field, offsetof(Role, layout.field), FIELD_NAME, names, false, 0},
 
 // clang-format off
 static const Field layer_fields[] = {
@@ -59,10 +63,12 @@ static const Field layer_fields[] = {
     CHOICE(Layer, weights, format_names) CHOICE(Layer, router_weights, router_format_names)
     CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, interface_names)
     OPTION(Layer, down_weights, own_format_names) OPTION(Layer, shared_weights, own_format_names)
-    OPTION(Layer, shared_down_weights, own_format_names)};
+    OPTION(Layer, shared_down_weights, own_format_names)
+    OPTION(Layer, post_norm, norm_names) REAL_UNLESS(Layer, post_norm_eps, 1e-6)};
 static const Field layout_fields[] = {
     WIDE(Layout, instance_bytes)
-    WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)};
+    WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)
+    WIDE_UNLESS(Layout, post_norm_offset, -1)};
 static const Field schedule_fields[] = {
     WIDE(Schedule, wave_rows) WIDE(Schedule, chunk_tokens) WIDE(Schedule, block_rows) WIDE(Schedule, few_tokens)
     WIDE(Schedule, up_tasks) WIDE(Schedule, down_tasks) WIDE(Schedule, few_up_tasks) WIDE(Schedule, few_down_tasks) WIDE(Schedule, floor_rows)
@@ -125,12 +131,23 @@ static void print_value(FILE *stream, const Field *field, const char *value) {
     }
 }
 
+static size_t value_bytes(const Field *field) {
+    return field->type == FIELD_INT64 ? sizeof(int64_t) : sizeof(int32_t);
+}
+
+// The bytes of an optional field's usual value.
+static void usual_value(const Field *field, char bytes[sizeof(int64_t)]) {
+    int64_t wide = (int64_t)field->absent;
+    int32_t narrow = (int32_t)field->absent;
+    float real = (float)field->absent;
+    const void *from = field->type == FIELD_INT64 ? (void *)&wide : field->type == FIELD_FLOAT ? (void *)&real : (void *)&narrow;
+    memcpy(bytes, from, value_bytes(field));
+}
+
 static bool is_left_out(const Field *field, const char *value) {
-    int32_t narrow = 0;
-    if (field->optional) {
-        memcpy(&narrow, value, sizeof narrow);
-    }
-    return field->optional && narrow == 0;
+    char usual[sizeof(int64_t)];
+    usual_value(field, usual);
+    return field->optional && !memcmp(usual, value, value_bytes(field));
 }
 
 char *plan_print(const Plan *plan) {
@@ -194,6 +211,7 @@ int plan_parse(const char *text, const char *name, Plan *plan, Diagnostics *diag
             size_t length = strcspn(text, "\n"), prefix;
             prefix = (size_t)snprintf(key, sizeof key, "%s.%s ", group.prefix, field->name);
             if (field->optional && strncmp(text, key, prefix)) {
+                usual_value(field, (char *)plan + group.base + field->offset);
                 continue;
             }
             line++;

@@ -9,12 +9,13 @@
 // Shape of a tensor's parameter as Python text.
 static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_t size) {
     long long gates = layer_routers(layer), choices = layer_choices(layer), hidden = layer->hidden;
-    int shared = tensor >= TENSOR_SHARED_GATE;
+    int shared = tensor >= TENSOR_SHARED_GATE && tensor <= TENSOR_SHARED_DOWN_BIAS;
     long long count = shared ? layer->shared_experts : layer->experts;
     long long width = shared ? layer->shared_intermediate : layer->intermediate;
     switch (tensor) {
     case TENSOR_NORM:
-    case TENSOR_NORM_BIAS: snprintf(text, size, "%lld", hidden); return;
+    case TENSOR_NORM_BIAS:
+    case TENSOR_POST_NORM: snprintf(text, size, "%lld", hidden); return;
     case TENSOR_COE_WEIGHT: snprintf(text, size, "%lld", (long long)layer->iterations - 1); return;
     case TENSOR_ROUTER: snprintf(text, size, "%lld, %lld, %lld", gates, choices, hidden); return;
     case TENSOR_ROUTER_BIAS:
@@ -53,23 +54,23 @@ static void print_parameters(const Torch *torch) {
             torch_line(torch, 2, "self.%s = nn.Parameter(torch.randn(%s) * %lld**-0.5)", layer_tensor_key((Tensor)t), shape, width);
         } else {
             torch_line(torch, 2, "self.%s = nn.Parameter(torch.%s(%s))", layer_tensor_key((Tensor)t),
-                       t == TENSOR_NORM ? "ones" : "zeros", shape);
+                       t == TENSOR_NORM || t == TENSOR_POST_NORM ? "ones" : "zeros", shape);
         }
     }
     torch_line(torch, 0, "%s", "");
 }
 
-static void print_norm(const Torch *torch) {
-    const Layer *layer = torch->layer;
-    switch ((Norm)layer->norm) {
-    case NORM_NONE: torch_line(torch, 2, "x = h"); return;
+// x = norm(from); weight and bias are parameters' names.
+static void print_norm(const Torch *torch, Norm norm, float eps, const char *from, const char *weight, const char *bias) {
+    switch (norm) {
+    case NORM_NONE: torch_line(torch, 2, "x = %s", from); return;
     case NORM_RMS:
-        torch_line(torch, 2, "x = h * torch.rsqrt(h.square().mean(-1, keepdim=True) + %s) * self.norm",
-                   TORCH_NUMBER(layer->norm_eps));
+        torch_line(torch, 2, "x = %s * torch.rsqrt(%s.square().mean(-1, keepdim=True) + %s) * %s", from, from, TORCH_NUMBER(eps),
+                   weight);
         return;
     case NORM_LAYER:
-        torch_line(torch, 2, "x = F.layer_norm(h, (%lld,), self.norm, %s, %s)", (long long)layer->hidden,
-                   layer->norm_bias ? "self.norm_bias" : "None", TORCH_NUMBER(layer->norm_eps));
+        torch_line(torch, 2, "x = F.layer_norm(%s, (%lld,), %s, %s, %s)", from, (long long)torch->layer->hidden, weight, bias,
+                   TORCH_NUMBER(eps));
         return;
     case NORM_COUNT: return;
     }
@@ -138,13 +139,16 @@ static void print_forward(const Torch *torch) {
         torch_line(torch, 2, "if importance is not None:");
         torch_line(torch, 3, "k = torch.ceil(importance.float() * %lld).clamp(self.k_min, self.k)", (long long)layer->experts);
     }
-    print_norm(torch);
+    print_norm(torch, (Norm)layer->norm, layer->norm_eps, "h", "self.norm", layer->norm_bias ? "self.norm_bias" : "None");
     torch_line(torch, 2, "routing = []");
     torch_line(torch, 2, "for t in range(%lld):", (long long)layer->iterations);
     torch_line(torch, 3, "experts, weights, scores = self.route(x, t%s)", layer->k_per_token ? ", k" : "");
     torch_line(torch, 3, "routing.append((experts, weights, scores))");
     print_combination(torch, 3);
     print_step(torch, 3);
+    if (layer->post_norm != NORM_NONE) {
+        print_norm(torch, (Norm)layer->post_norm, layer->post_norm_eps, "x", "self.post_norm", "None");
+    }
     print_result(torch);
     torch_line(torch, 0, "%s", "");
 }
