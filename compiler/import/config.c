@@ -26,7 +26,7 @@ static const json_t *follow(const json_t *object, const char *key, size_t length
 
 // The language model of a multimodal one has its keys in an object of its own.
 static void find_section(ImportConfig *config) {
-    static const char *const sections[] = {"text_config", "thinker_config.text_config"};
+    static const char *const sections[] = {"text_config", "thinker_config.text_config", "language_config"};
     config->section = NULL;
     config->object = config->root;
     for (size_t i = 0; i < sizeof sections / sizeof *sections && !config->section; i++) {

@@ -13,7 +13,7 @@
 const ImportFamily family_bailing_hybrid = {
     .name = "Bailing hybrid (Ling)",
     .model_types = "bailing_hybrid",
-    .architectures = "BailingHybridForCausalLM BailingMoeV2_5ForCausalLM",
+    .architectures = "BailingHybridForCausalLM",
     .aliases = "moe_renormalize num_expert_group num_experts num_experts_per_token num_shared_experts",
     .rules = {SIZES(2560, 42), RMS(1e-6), OUTER, KIMI_KEYS(8, 4, 8, 1, 2.5, 512), WIDTH("moe_intermediate_size", 768),
               FIRST_DENSE(2)},
