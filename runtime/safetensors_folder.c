@@ -67,7 +67,7 @@ static Status check_read(Safetensors *tensors, const char *path, const Failure *
 
 // Notes the first shard of a set that is not there. They are counted from 1, or from 0.
 static Status note_absent(Safetensors *tensors, const char *path, const ShardName *shards, size_t count, const Failure *failure) {
-    long next = shards[0].number ? 1 : 0, last = shards[0].total - (shards[0].number ? 0 : 1);
+    long next = 1, last = shards[0].total - (shards[0].number ? 0 : 1);
     for (size_t i = 0; i < count && shards[i].number <= next; i++) {
         next = shards[i].number + 1;
     }

@@ -226,6 +226,7 @@ void torch_module_print(const Model *model, const ModelLayer *entry, const char 
     torch_line(&torch, 0, "\"\"\"");
     torch_line(&torch, 0, "%s", "");
     if (loads) {
+        torch_line(&torch, 0, "import glob");
         torch_line(&torch, 0, "import json");
         torch_line(&torch, 0, "import os");
         torch_line(&torch, 0, "%s", "");
