@@ -19,6 +19,8 @@
 #define GROUP_MASK_LIST(X) X(MASK_MINUS_INFINITY, "minus_infinity") X(MASK_ZERO, "zero")
 // What the routing weight multiplies: w E(x), or E(w x).
 #define WEIGHT_ON_LIST(X) X(WEIGHT_ON_OUTPUT, "output") X(WEIGHT_ON_INPUT, "input")
+// Where a gate is limited: before the activation min(gate, limit), or after it min(act(gate), limit).
+#define LIMIT_PLACE_LIST(X) X(LIMIT_BEFORE_ACTIVATION, "before_activation") X(LIMIT_AFTER_ACTIVATION, "after_activation")
 // Formats of x and y at a library's C interface. X(enumerator, name, bytes per element)
 #define INTERFACE_LIST(X) X(INTERFACE_FP32, "fp32", 4) X(INTERFACE_BF16, "bf16", 2)
 // Forms of prepared activations, which tiles read (forms.h makes them). X(enumerator, name, bytes per element, 1: a row
@@ -35,6 +37,7 @@ typedef enum Rank { RANK_LIST(LAYER_ENUMERATOR) RANK_COUNT } Rank;
 typedef enum GroupScore { GROUP_SCORE_LIST(LAYER_ENUMERATOR) GROUP_SCORE_COUNT } GroupScore;
 typedef enum GroupMask { GROUP_MASK_LIST(LAYER_ENUMERATOR) GROUP_MASK_COUNT } GroupMask;
 typedef enum WeightOn { WEIGHT_ON_LIST(LAYER_ENUMERATOR) WEIGHT_ON_COUNT } WeightOn;
+typedef enum LimitPlace { LIMIT_PLACE_LIST(LAYER_ENUMERATOR) LIMIT_PLACE_COUNT } LimitPlace;
 typedef enum Interface { INTERFACE_LIST(LAYER_ENUMERATOR) INTERFACE_COUNT } Interface;
 typedef enum Form { FORM_LIST(LAYER_ENUMERATOR) FORM_COUNT } Form;
 typedef enum RouterFormat { ROUTER_FORMAT_LIST(LAYER_ENUMERATOR) ROUTER_FORMAT_COUNT } RouterFormat;
@@ -48,6 +51,7 @@ static const char *const rank_names[] = {RANK_LIST(LAYER_NAME) 0};
 static const char *const group_score_names[] = {GROUP_SCORE_LIST(LAYER_NAME) 0};
 static const char *const group_mask_names[] = {GROUP_MASK_LIST(LAYER_NAME) 0};
 static const char *const weight_on_names[] = {WEIGHT_ON_LIST(LAYER_NAME) 0};
+static const char *const limit_place_names[] = {LIMIT_PLACE_LIST(LAYER_NAME) 0};
 static const char *const interface_names[] = {INTERFACE_LIST(LAYER_NAME) 0};
 static const char *const form_names[] = {FORM_LIST(LAYER_NAME) 0};
 static const char *const router_format_names[] = {ROUTER_FORMAT_LIST(LAYER_NAME) 0};
@@ -173,6 +177,7 @@ typedef struct SlopedConfig {
 // evaluation of f(x) may be from the exact one, where x carries an error itself.
 typedef struct ActivationFacts {
     int takes_slope;  // the description's "slope" is a parameter of it
+    int sigmoid;  // it is x sigmoid(slope x), of which the description's "gate_softcap" caps the first x
     // bounds, of x's error
     int rises;  // f falls nowhere, so that ends of an interval go to ends; `steepest` is not needed
     double steepest;  // no |f'(x)| is larger, whatever the slope
@@ -274,7 +279,11 @@ typedef struct Layer {
     int32_t gated;  // down(act(gate x) * (up x)) instead of down(act(up x))
     int32_t activation;  // Activation
     float slope;  // silu becomes x sigmoid(slope x)
-    float limit;  // gate at most limit, up within +-limit; 0: none
+    float limit;  // gate, or act(gate), at most limit, up within +-limit; 0: none
+    float shared_limit;  // the same of shared experts; what it is where there are none is that of the routed ones
+    int32_t limit_place;  // LimitPlace
+    float gate_softcap;  // act(gate) becomes softcap tanh(gate / softcap) sigmoid(slope gate); 0: none
+    float up_softcap;  // up becomes softcap tanh(up / softcap); 0: none
     float up_offset;  // act(gate) * (up + up_offset)
     int32_t expert_bias;  // routed experts have biases on gate, up and down
     int32_t shared_bias;  // shared experts have biases

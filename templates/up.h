@@ -18,22 +18,45 @@ INLINE void up_prepare(const Role *role, const float *from, float weight, uint8_
     }
 }
 
-// act(gate) * up with both clamped and up shifted where the layer asks for it; NaN stays.
-INLINE Vector up_gate(Vector gate, Vector up) {
+// min(v, limit); NaN stays.
+INLINE Vector up_limit(Vector v, float limit) {
+    return vector_select(v > limit, vector_set(limit), v);
+}
+
+// cap tanh(v / cap). A NaN does not come out of vector_tanh as one.
+INLINE Vector up_softcap(Vector v, float cap) {
+    return vector_select(v == v, vector_tanh(v / cap) * cap, v);
+}
+
+// act(gate), or with a soft cap: cap tanh(gate / cap) sigmoid(slope gate).
+INLINE Vector up_activated(Vector gate) {
     const Layer *layer = &layer_plan.layer;
-    if (layer->limit != 0.0f) {
-        Vector limit = vector_set(layer->limit);
-        gate = vector_select(gate > limit, limit, gate);
-        up = vector_select(up > limit, limit, vector_select(up < -limit, -limit, up));
+    if (layer->gate_softcap != 0.0f) {
+        return up_softcap(gate, layer->gate_softcap) * vector_sigmoid(gate * layer->slope);
+    }
+    return activation_apply(layer->activation, layer->slope, gate);
+}
+
+// act(gate) * up with both limited or capped, and up shifted, where the layer asks for it; NaN stays.
+INLINE Vector up_gate(Vector gate, Vector up, float limit) {
+    const Layer *layer = &layer_plan.layer;
+    int after = layer->limit_place == LIMIT_AFTER_ACTIVATION;
+    if (limit != 0.0f) {
+        gate = after ? gate : up_limit(gate, limit);
+        up = vector_select(up > limit, vector_set(limit), vector_select(up < -limit, vector_set(-limit), up));
+    }
+    if (layer->up_softcap != 0.0f) {
+        up = up_softcap(up, layer->up_softcap);
     }
     if (layer->up_offset != 0.0f) {
         up += layer->up_offset;
     }
-    return activation_apply(layer->activation, layer->slope, gate) * up;
+    Vector activated = up_activated(gate);
+    return (limit != 0.0f && after ? up_limit(activated, limit) : activated) * up;
 }
 
 // h = act(gate) * up (or act(up)) of one row and one panel, from a tile's output; written as down's input.
-INLINE void up_activate(const float *out, const float *bias, const Role *down, uint8_t *row, int64_t panel) {
+INLINE void up_activate(const float *out, const float *bias, const Role *down, float limit, uint8_t *row, int64_t panel) {
     int64_t values = layer_plan.layer.gated ? PANEL_COLUMNS / 2 : PANEL_COLUMNS;
     Vector low = vector_load(out), high = vector_load(out + LANES);
     if (bias) {
@@ -44,7 +67,7 @@ INLINE void up_activate(const float *out, const float *bias, const Role *down, u
     if (layer_plan.layer.gated) {  // groups of 8: gate, up, gate, up
         Vector gate = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
         Vector up = __builtin_shufflevector(low, high, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-        h[0] = up_gate(gate, up);
+        h[0] = up_gate(gate, up, limit);
     } else {
         h[0] = activation_apply(layer_plan.layer.activation, layer_plan.layer.slope, low);
         h[1] = activation_apply(layer_plan.layer.activation, layer_plan.layer.slope, high);
@@ -54,8 +77,9 @@ INLINE void up_activate(const float *out, const float *bias, const Role *down, u
     }
 }
 
-// Panels [first, m->last) of gate/up for all rows of pool entry e.
-INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, int64_t first) {
+// Panels [first, m->last) of gate/up for all rows of pool entry e, whose gate and up have this limit.
+INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matrix *m, const Role *down, float limit,
+                      int64_t first) {
     const Role *role = m->role;
     uint8_t *prepared = context_private(c, c->space.prepared);
     int64_t rows = buckets_rows(c, e), blocks = (rows + layer_tuned.schedule.block_rows - 1) / layer_tuned.schedule.block_rows;
@@ -74,7 +98,7 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
             panels_blocks(m, count, prepared, panel, taken, sums);
             for (int64_t i = 0; i < taken * count; i++) {
                 int64_t p = i / count, r = i % count;
-                up_activate(panels_sums(sums, count, p, r), m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0, down,
+                up_activate(panels_sums(sums, count, p, r), m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0, down, limit,
                             panels_intermediate(c, e, begin + r), panel + p);
             }
         }
@@ -87,7 +111,7 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
                     uint8_t *h = panels_intermediate(c, e, begin + row + r);
                     for (int64_t p = 0; p < walk.panels; p++) {
                         up_activate(out + r * TILE_STRIDE + p * PANEL_COLUMNS, m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0,
-                                    down, h, panel + p);
+                                    down, limit, h, panel + p);
                     }
                 }
             }
@@ -134,11 +158,11 @@ INLINE void up_phase(Context *c, int64_t iteration) {
             if (shared) {
                 m.tile = tile_shared_gate_up, m.widening = tile_shared_gate_up_widening, m.widened = tile_shared_gate_up_widened,
                 m.blocked = tile_shared_gate_up_blocked;
-                up_panels(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], first * 2);
+                up_panels(c, iteration, e, &m, &roles[ROLE_SHARED_DOWN], layer_plan.layer.shared_limit, first * 2);
             } else {
                 m.tile = tile_gate_up, m.widening = tile_gate_up_widening, m.widened = tile_gate_up_widened,
                 m.blocked = tile_gate_up_blocked;
-                up_panels(c, iteration, e, &m, &roles[ROLE_DOWN], first * 2);
+                up_panels(c, iteration, e, &m, &roles[ROLE_DOWN], layer_plan.layer.limit, first * 2);
             }
         }
     }

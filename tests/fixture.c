@@ -180,6 +180,18 @@ static void draw_post_norm(uint64_t *state, Layer *layer) {
     layer->post_norm_eps = layer->post_norm == NORM_NONE ? 1e-6f : PICK_REAL(state, 1e-6f, 1e-5f, 0.125f);
 }
 
+static void draw_limits(uint64_t *state, Layer *layer) {
+    layer->shared_limit = layer->limit;
+    if (!layer->gated) {
+        return;
+    }
+    layer->shared_limit = layer->shared_experts && rarely(state) ? PICK_REAL(state, 0, 0.5f, 3) : layer->limit;
+    bool limited = layer->limit != 0 || layer->shared_limit != 0;
+    layer->limit_place = limited && flip(state) ? LIMIT_AFTER_ACTIVATION : LIMIT_BEFORE_ACTIVATION;
+    layer->gate_softcap = activation_facts[layer->activation].sigmoid && flip(state) ? PICK_REAL(state, 0.5f, 2, 30) : 0;
+    layer->up_softcap = rarely(state) ? PICK_REAL(state, 0.25f, 2, 30) : 0;
+}
+
 // What a later version draws comes last: the layers of a seed stay as they were otherwise.
 Layer fixture_layer(uint64_t seed) {
     uint64_t state = seed * 2654435761u + 1;
@@ -192,6 +204,7 @@ Layer fixture_layer(uint64_t seed) {
     draw_groups(&state, &layer);
     draw_weights(&state, &layer);
     draw_post_norm(&state, &layer);
+    draw_limits(&state, &layer);
     return layer;
 }
 

@@ -125,8 +125,8 @@ START_TEST(test_by_hand_norms) {
 END_TEST
 
 // act(gate x) * (up x + offset) of one number, clamped, through a down matrix of 0.5.
-static double clamped_expert(double x) {
-    double g = fmin(2 * x, 0.75), u = fmax(fmin(-3 * x, 0.75), -0.75);
+static double clamped_expert(double x, double limit) {
+    double g = fmin(2 * x, limit), u = fmax(fmin(-3 * x, limit), -limit);
     return 0.5 * (g / (1 + exp(-(double)1.702f * g))) * (u + 1);
 }
 
@@ -155,6 +155,7 @@ START_TEST(test_by_hand_combination) {
                                           .activation = ACTIVATION_SILU,
                                           .slope = 1.702f,
                                           .limit = 0.75f,
+                                          .shared_limit = 0.5f,
                                           .up_offset = 1});
     OracleWeights weights;
     ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
@@ -168,8 +169,8 @@ START_TEST(test_by_hand_combination) {
     double x = h;
     for (int t = 0; t < 2; t++) {
         double w = t ? 2 : 0.5, identity = t ? 0.125 : 0.25;
-        double expert = _i ? clamped_expert(w * x) : w * clamped_expert(x);
-        double y = expert + identity * x - 2 / (1 + exp(1.5 * x)) * clamped_expert(x);
+        double expert = _i ? clamped_expert(w * x, 0.75) : w * clamped_expert(x, 0.75);
+        double y = expert + identity * x - 2 / (1 + exp(1.5 * x)) * clamped_expert(x, 0.5);
         x = t ? y : 0.5 * x + 0.375 * y;
     }
     OracleGiven given = {.experts = experts, .weights = given_weights};
@@ -178,6 +179,38 @@ START_TEST(test_by_hand_combination) {
     ck_assert_double_eq_tol(out.y[0], 3 * h + 0.25 * x, 1e-14);
     ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
     free_output(&out);
+    oracle_weights_free(&weights);
+}
+END_TEST
+
+// Soft caps and a limit behind the activation, of one expert of one number: gate 2 x, up -3 x, down 0.5.
+START_TEST(test_by_hand_caps) {
+    Layer layer = fixture_neutral((Layer){.hidden = 1,
+                                          .iterations = 1,
+                                          .experts = 1,
+                                          .intermediate = 1,
+                                          .top_k = 1,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU,
+                                          .slope = 1.5f,
+                                          .limit = 0.375f,
+                                          .limit_place = LIMIT_AFTER_ACTIVATION,
+                                          .gate_softcap = _i ? 0.5f : 0,
+                                          .up_softcap = _i ? 0.25f : 0,
+                                          .up_offset = 1});
+    OracleWeights weights;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
+    *weights.routed.gate = 2, *weights.routed.up = -3, *weights.routed.down = 0.5f;
+    for (int i = -8; i <= 8; i++) {
+        float h = (float)i / 8;
+        double g = 2.0 * h, u = fmax(fmin(-3.0 * h, 0.375), -0.375), sigmoid = 1 / (1 + exp(-1.5 * g));
+        double activated = fmin((_i ? 0.5 * tanh(g / 0.5) : g) * sigmoid, 0.375);
+        OracleOutput out = make_output(&layer, 1);
+        ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &h, NULL, ERROR_WORST, &out), 0);
+        ck_assert_double_eq_tol(out.y[0], 0.5 * activated * ((_i ? 0.25 * tanh(u / 0.25) : u) + 1), 1e-14);
+        ck_assert(out.bound[0] < 1e-5);
+        free_output(&out);
+    }
     oracle_weights_free(&weights);
 }
 END_TEST
@@ -555,6 +588,7 @@ Suite *suite_oracle(void) {
     tcase_add_test(hand, test_by_hand_chain);
     tcase_add_loop_test(hand, test_by_hand_norms, 0, 2);
     tcase_add_loop_test(hand, test_by_hand_combination, 0, WEIGHT_ON_COUNT);
+    tcase_add_loop_test(hand, test_by_hand_caps, 0, 2);
     tcase_add_loop_test(hand, test_exact_integers, 0, 10);
     tcase_add_test(hand, test_bf16_rounding);
     tcase_add_loop_test(bounds, test_activation_bounds, 0, ACTIVATION_COUNT);

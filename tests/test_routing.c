@@ -332,14 +332,22 @@ START_TEST(test_zero_norm) {
 }
 END_TEST
 
+static float gated(float gate, float up) {
+    return up_gate(vector_set(gate), vector_set(up), 2)[5];
+}
+
 START_TEST(test_clamps_keep_nan) {
-    layer_plan.layer.activation = ACTIVATION_RELU;
-    layer_plan.layer.limit = 2;
-    layer_plan.layer.up_offset = 1;
-    ck_assert(up_gate(vector_set(9), vector_set(9))[5] == 6 && up_gate(vector_set(9), vector_set(-9))[5] == -2);
-    layer_plan.layer.activation = ACTIVATION_SILU;
-    layer_plan.layer.slope = 1;
-    ck_assert(isnan(up_gate(vector_set(NAN), vector_set(1))[5]) && isnan(up_gate(vector_set(1), vector_set(NAN))[5]));
+    Layer *layer = &layer_plan.layer;
+    layer->activation = ACTIVATION_RELU;
+    layer->up_offset = 1;
+    ck_assert(gated(9, 9) == 6 && gated(9, -9) == -2);
+    layer->activation = ACTIVATION_SILU;
+    layer->slope = 1;
+    ck_assert(isnan(gated(NAN, 1)) && isnan(gated(1, NAN)));
+    layer->gate_softcap = layer->up_softcap = 1.5f;
+    ck_assert(isnan(gated(NAN, 1)) && isnan(gated(1, NAN)));
+    layer->limit_place = LIMIT_AFTER_ACTIVATION;
+    ck_assert(isnan(gated(NAN, 1)) && isnan(gated(1, NAN)));
 }
 END_TEST
 

@@ -13,6 +13,7 @@ typedef struct IdleKey {
 
 const char *spec_idle_reason(const Layer *layer, const char *section, const char *key) {
     const SelectionFacts *selection = &selection_facts[layer->selection];
+    bool limited = layer->limit != 0 || (layer->shared_experts && layer->shared_limit != 0);
     bool nobody_loses = layer->top_groups == layer->groups;
     const IdleKey keys[] = {
         {"norm", "eps", layer->norm == NORM_NONE, "means nothing without a norm"},
@@ -31,7 +32,13 @@ const char *spec_idle_reason(const Layer *layer, const char *section, const char
         {"router", "normalize_clamp", !layer->normalize, "means nothing without normalize"},
         {"experts", "slope", !activation_facts[layer->activation].takes_slope, "means nothing with this activation"},
         {"experts", "limit", !layer->gated, "clamps gate and up: the experts must be gated"},
+        {"experts", "limit_place", !limited, "means nothing without a limit"},
+        {"experts", "gate_softcap", !layer->gated, "caps gate: the experts must be gated"},
+        {"experts", "gate_softcap", !activation_facts[layer->activation].sigmoid,
+         "means nothing with this activation: it caps the gate of silu, but not within the sigmoid"},
+        {"experts", "up_softcap", !layer->gated, "caps up beside a gate: the experts must be gated"},
         {"experts", "up_offset", !layer->gated, "is added to up: the experts must be gated"},
+        {"shared_experts", "limit", !layer->gated, "clamps gate and up: the experts must be gated"},
         {"shared_experts", NULL, !layer->shared_experts, "means nothing without shared experts: their count is 0"},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {

@@ -112,6 +112,12 @@ static const Key expert_rows[] = {
     REAL("slope", "silu becomes x sigmoid(slope x).", layer.slope, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     REAL("limit", "Gate is clamped to at most this, up to within +- this; 0: neither.", layer.limit, 0, SPEC_MAX_FACTOR,
          DEFAULT(0)),
+    CHOICE("limit_place", "Where the gate is clamped: gate itself, or act(gate).", layer.limit_place, limit_place_names,
+           DEFAULT(LIMIT_BEFORE_ACTIVATION)),
+    REAL("gate_softcap", "act(gate) becomes softcap tanh(gate / softcap) sigmoid(slope gate); 0: it stays. Only with silu.",
+         layer.gate_softcap, 0, SPEC_MAX_FACTOR, DEFAULT(0)),
+    REAL("up_softcap", "up becomes softcap tanh(up / softcap), before up_offset is added; 0: it stays.", layer.up_softcap, 0,
+         SPEC_MAX_FACTOR, DEFAULT(0)),
     REAL("up_offset", "act(gate) (up + up_offset).", layer.up_offset, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(0)),
     FLAG("bias", "Gate, up and down have biases.", layer.expert_bias, DEFAULT(0)),
     INTEGER("identity", "Choices that return their input and compute nothing; they follow the experts.", layer.identity_experts, 0,
@@ -122,13 +128,15 @@ static const Key expert_rows[] = {
 };
 SECTION_DEFINE(expert_section, "experts", expert_rows);
 
-// An absent intermediate is the routed experts' (value.c: 0 stands for it until the layer is complete).
+// An absent intermediate and limit are the routed experts' (value.c: 0 and -1 stand for them until the layer is complete).
 static const Key shared_rows[] = {
     INTEGER("count", "How many; several that are stored as one wide MLP count as one.", layer.shared_experts, 0, MAX_SHARED,
             REQUIRED),
     INTEGER("intermediate", "Width of a shared expert; that of a routed expert when absent.", layer.shared_intermediate, 1,
             MAX_WIDTH, DEFAULT(0)),
     FLAG("bias", "Gate, up and down have biases.", layer.shared_bias, DEFAULT(0)),
+    REAL("limit", "As experts.limit, for shared experts; that of the routed experts when absent.", layer.shared_limit, 0,
+         SPEC_MAX_FACTOR, DEFAULT(-1)),
     FLAG("gated", "Each is weighted by the sigmoid of a product of its own with x.", layer.shared_gated, DEFAULT(0)),
     REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     CHOICE("weights", "Format of the packed matrices; same: that of the layer's weights.", layer.shared_weights, own_format_names,

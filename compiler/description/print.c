@@ -83,6 +83,7 @@ static void make_implicit(Layer *layer) {
     bool limits_itself = !selection_facts[layer->selection].takes_k;
     layer->expected_k = layer->expected_k == layer->top_k ? 0 : layer->expected_k;
     layer->top_k = limits_itself && layer->top_k == layer_choices(layer) ? 0 : layer->top_k;
+    layer->shared_limit = layer->shared_limit == layer->limit ? -1 : layer->shared_limit;
     layer->shared_intermediate = layer->shared_intermediate == layer->intermediate ? 0 : layer->shared_intermediate;
 }
 

@@ -182,6 +182,7 @@ static void complete_layer(Layer *layer) {
     if (layer->shared_experts && !layer->shared_intermediate) {
         layer->shared_intermediate = layer->intermediate;
     }
+    layer->shared_limit = layer->shared_limit < 0 ? layer->limit : layer->shared_limit;
     bool limits_itself = !selection_facts[layer->selection].takes_k;
     layer->top_k = layer->top_k || !limits_itself ? layer->top_k : layer_choices(layer);
     layer->expected_k = layer->expected_k ? layer->expected_k : layer->top_k;

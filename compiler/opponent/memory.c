@@ -67,6 +67,8 @@ int opponent_weights_unpack(const Plan *plan, const uint8_t *instance, OpponentW
     memset(weights, 0, sizeof *weights);
     weights->routed.count = plan->layer.experts;
     weights->routed.intermediate = plan->layer.intermediate;
+    weights->routed.limit = plan->layer.limit;
+    weights->shared.limit = plan->layer.shared_limit;
     weights->shared.count = plan->layer.shared_experts;
     weights->shared.intermediate = plan->layer.shared_intermediate;
     weights->router_number = opponent_number(plan_format(&plan->layer, ROLE_ROUTER));

@@ -202,17 +202,21 @@ static void sort_tokens(const Layer *layer, OpponentWorkspace *w, int64_t tokens
 
 // --- experts -----------------------------------------------------------------------------------------------------------------
 
-// act(g) * u, g at most limit, u within +-limit; a plain expert's act(u).
-static float hidden_value(const Layer *layer, float g, float u) {
+// act(g) * u, g or act(g) at most limit, u within +-limit, both softly capped where the layer says so; a plain expert's act(u).
+static float hidden_value(const Layer *layer, float limit, float g, float u) {
+    int after = layer->limit_place == LIMIT_AFTER_ACTIVATION;
+    float gate_cap = layer->gate_softcap, up_cap = layer->up_softcap;
     if (!layer->gated) {
         return activate(layer, u);
     }
-    if (layer->limit != 0) {
-        g = g < layer->limit ? g : layer->limit;
-        u = u < layer->limit ? u : layer->limit;
-        u = u > -layer->limit ? u : -layer->limit;
+    if (limit != 0) {
+        g = after || g < limit ? g : limit;
+        u = u < limit ? u : limit;
+        u = u > -limit ? u : -limit;
     }
-    return activate(layer, g) * (u + layer->up_offset);
+    float activated = gate_cap != 0 ? gate_cap * tanhf(g / gate_cap) / (1 + expf(-layer->slope * g)) : activate(layer, g);
+    activated = limit != 0 && after && activated > limit ? limit : activated;
+    return activated * ((up_cap != 0 ? up_cap * tanhf(u / up_cap) : u) + layer->up_offset);
 }
 
 // One task: a block of outputs of expert e for its rows [first, last). down: values, otherwise hidden.
@@ -238,7 +242,7 @@ static void expert_task(const Layer *layer, const OpponentPool *pool, OpponentWo
         for (int64_t r = 0; r < rows && !down; r++) {
             for (int64_t o = 0; o < count; o++) {
                 float *h = out + r * outputs + o;
-                float value = hidden_value(layer, layer->gated ? gates[r * TASK_OUTPUTS + o] : 0, *h);
+                float value = hidden_value(layer, pool->limit, layer->gated ? gates[r * TASK_OUTPUTS + o] : 0, *h);
                 *h = layer->compute == COMPUTE_BF16 ? round_bf16(value) : value;
             }
         }

@@ -12,6 +12,7 @@
 // A pool of experts; biases are fp32. NULL where the layer has none.
 typedef struct OpponentPool {
     int64_t count, intermediate;
+    float limit;  // of gate and up; 0: none
     Number gate_up_number, down_number;  // of the matrices: opponent_number of their packed formats
     void *gate, *up;  // [count][intermediate][hidden]
     void *down;  // [count][hidden][intermediate]

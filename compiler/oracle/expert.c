@@ -211,26 +211,33 @@ static Bounded negative(Bounded g) {
     return (Bounded){-g.value, g.error};
 }
 
-// act(gate) * (up + up_offset), gate at most limit, up within +-limit.
-static Bounded gated_value(const Layer *layer, Bounded gate, Bounded up) {
-    if (layer->limit != 0) {
-        gate = clamp_above(gate, layer->limit);
-        up = negative(clamp_above(negative(clamp_above(up, layer->limit)), layer->limit));
+// act(gate) * (softcap(up) + up_offset), gate or act(gate) at most limit, up within +-limit. With a soft cap of its own act(gate)
+// is softcap(gate) sigmoid(slope gate); errors of the gate count in both factors.
+static Bounded gated_value(const Layer *layer, double limit, Bounded gate, Bounded up) {
+    int after = layer->limit_place == LIMIT_AFTER_ACTIVATION;
+    if (limit != 0) {
+        gate = after ? gate : clamp_above(gate, limit);
+        up = negative(clamp_above(negative(clamp_above(up, limit)), limit));
     }
+    up = oracle_softcap(up, layer->up_softcap);
     if (layer->up_offset != 0) {
         up = bounded_add(up, bounded_exact(layer->up_offset));
     }
-    return bounded_multiply(oracle_activation((Activation)layer->activation, layer->slope, gate), up);
+    Bounded activated = oracle_activation((Activation)layer->activation, layer->slope, gate);
+    if (layer->gate_softcap != 0) {
+        activated = bounded_multiply(oracle_softcap(gate, layer->gate_softcap), oracle_sigmoid(bounded_scale(gate, layer->slope)));
+    }
+    return bounded_multiply(limit != 0 && after ? clamp_above(activated, limit) : activated, up);
 }
 
-void oracle_expert(const Layer *layer, const OracleExperts *pool, int64_t e, const Operand *x, Scratch *scratch) {
+void oracle_expert(const Layer *layer, const OracleExperts *pool, double limit, int64_t e, const Operand *x, Scratch *scratch) {
     int64_t hidden = layer->hidden, width = pool->intermediate;
     for (int64_t f = 0; f < width; f++) {
         int64_t row = e * width + f;
         Bounded up = oracle_product(x, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
         if (layer->gated) {
             const float *bias = pool->gate_bias ? pool->gate_bias + row : NULL;
-            scratch->hidden[f] = gated_value(layer, oracle_product(x, pool->gate + row * hidden, hidden, bias), up);
+            scratch->hidden[f] = gated_value(layer, limit, oracle_product(x, pool->gate + row * hidden, hidden, bias), up);
         } else {
             scratch->hidden[f] = oracle_activation((Activation)layer->activation, layer->slope, up);
         }

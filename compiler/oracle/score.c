@@ -16,7 +16,7 @@ const float *oracle_router_row(const Layer *layer, const OracleWeights *weights,
 
 // c tanh(z / c): monotone, slope at most 1. Rounding z / c by u shifts tanh by u |t| (1 - tanh^2 t) < u / 2; where it underflows,
 // c times that.
-static Bounded softcap(Bounded z, double cap) {
+Bounded oracle_softcap(Bounded z, double cap) {
     if (cap == 0 || !isfinite(z.error)) {
         return z;
     }
@@ -33,7 +33,7 @@ void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t ite
         if (layer->router_bias) {
             z[e] = bounded_add(z[e], bounded_exact(weights->router_bias[gate_row(layer, iteration, e)]));
         }
-        z[e] = softcap(z[e], layer->softcap);
+        z[e] = oracle_softcap(z[e], layer->softcap);
     }
     for (int64_t j = 0; j < layer->shared_experts && layer->shared_gated; j++) {
         z[choices + j] = oracle_product(x, weights->shared_expert_gate + j * layer->hidden, layer->hidden, NULL);

@@ -79,8 +79,8 @@ void oracle_norm(const OracleNorm *norm, int64_t count, ErrorModel model, Bounde
 void oracle_operand(const Bounded *a, int64_t count, Compute compute, Operand *operand);
 // sum over k of operand[k] w[k], + bias if not NULL.
 Bounded oracle_product(const Operand *operand, const float *w, int64_t count, const float *bias);
-// One expert of a pool on a prepared x: scratch->output = E_e(x).
-void oracle_expert(const Layer *layer, const OracleExperts *pool, int64_t e, const Operand *x, Scratch *scratch);
+// One expert of a pool on a prepared x: scratch->output = E_e(x). limit: of the pool's gate and up, 0: none.
+void oracle_expert(const Layer *layer, const OracleExperts *pool, double limit, int64_t e, const Operand *x, Scratch *scratch);
 // Activation with its error, from the bounds of its row (templates/activations/).
 Bounded oracle_activation(Activation activation, double slope, Bounded g);
 
@@ -90,6 +90,7 @@ void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t ite
 const float *oracle_router_row(const Layer *layer, const OracleWeights *weights, int64_t iteration, int64_t choice);
 void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s);
 Bounded oracle_sigmoid(Bounded z);
+Bounded oracle_softcap(Bounded z, double cap);  // cap 0: z stays
 // Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled.
 void oracle_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count, Bounded *weights);
 

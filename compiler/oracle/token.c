@@ -144,7 +144,7 @@ static void add_choice(const TokenRun *run, int64_t e, Bounded weight, double fa
         x = &scratch->own;
         weight = bounded_exact(1);
     }
-    oracle_expert(layer, &run->weights->routed, e, x, scratch);
+    oracle_expert(layer, &run->weights->routed, layer->limit, e, x, scratch);
     add_weighted(run, scratch->output, bounded_scale(weight, factor));
 }
 
@@ -172,7 +172,7 @@ static void combine(TokenRun *run, int64_t iteration) {
         }
     }
     for (int64_t j = 0; j < layer->shared_experts; j++) {
-        oracle_expert(layer, &run->weights->shared, j, &scratch->operand, scratch);
+        oracle_expert(layer, &run->weights->shared, layer->shared_limit, j, &scratch->operand, scratch);
         add_weighted(run, scratch->output, bounded_scale(shared_weight(run, j), factor));
     }
 }

@@ -17,26 +17,29 @@ typedef struct Field {
     const char *const *names;  // FIELD_NAME: zero-terminated, by enumerator
     bool optional;             // a line is there only where the value is not the one below
     double absent;
+    size_t like;  // not 0: the value below is that of a field that ends at this offset
 } Field;
 
 #define NAME(enumerator, symbol, ...) #symbol,
 static const char *const paths[] = {PATH_LIST(NAME) NULL};
 static const char *const booleans[] = {"no", "yes", NULL};
 
-#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL, false, 0},
+#define WIDE(owner, field) {#field, offsetof(owner, field), FIELD_INT64, NULL, false, 0, 0},
 // A field whose text keeps an older name, so that texts of plans stay as they are.
-#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL, false, 0},
-#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL, false, 0},
-#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, false, 0},
-#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, false, 0},
+#define WIDE_AS(owner, field, name) {name, offsetof(owner, field), FIELD_INT64, NULL, false, 0, 0},
+#define NARROW(owner, field) {#field, offsetof(owner, field), FIELD_INT32, NULL, false, 0, 0},
+#define REAL(owner, field) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, false, 0, 0},
+#define CHOICE(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, false, 0, 0},
 // Fields that texts of plans leave out at their usual value, so that texts from before them stay as they are.
-#define OPTION(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, true, 0},
-#define WIDE_UNLESS(owner, field, usual) {#field, offsetof(owner, field), FIELD_INT64, NULL, true, usual},
-#define REAL_UNLESS(owner, field, usual) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, true, usual},
+#define OPTION(owner, field, names) {#field, offsetof(owner, field), FIELD_NAME, names, true, 0, 0},
+#define WIDE_UNLESS(owner, field, usual) {#field, offsetof(owner, field), FIELD_INT64, NULL, true, usual, 0},
+#define REAL_UNLESS(owner, field, usual) {#field, offsetof(owner, field), FIELD_FLOAT, NULL, true, usual, 0},
+#define REAL_UNLESS_AS(owner, field, other) \
+    {#field, offsetof(owner, field), FIELD_FLOAT, NULL, true, 0, offsetof(owner, other) + sizeof(float)},
 
 // Of a role's layout.
-#define LAID(field) {#field, offsetof(Role, layout.field), FIELD_INT64, NULL, false, 0},
-#define LAID_CHOICE(field, names) {#field, offsetof(Role, layout.field), FIELD_NAME, names, false, 0},
+#define LAID(field) {#field, offsetof(Role, layout.field), FIELD_INT64, NULL, false, 0, 0},
+#define LAID_CHOICE(field, names) {#field, offsetof(Role, layout.field), FIELD_NAME, names, false, 0, 0},
 
 // clang-format off
 static const Field layer_fields[] = {
@@ -64,7 +67,9 @@ static const Field layer_fields[] = {
     CHOICE(Layer, compute, compute_names) CHOICE(Layer, activations, interface_names)
     OPTION(Layer, down_weights, own_format_names) OPTION(Layer, shared_weights, own_format_names)
     OPTION(Layer, shared_down_weights, own_format_names)
-    OPTION(Layer, post_norm, norm_names) REAL_UNLESS(Layer, post_norm_eps, 1e-6)};
+    OPTION(Layer, post_norm, norm_names) REAL_UNLESS(Layer, post_norm_eps, 1e-6)
+    REAL_UNLESS_AS(Layer, shared_limit, limit) OPTION(Layer, limit_place, limit_place_names)
+    REAL_UNLESS(Layer, gate_softcap, 0) REAL_UNLESS(Layer, up_softcap, 0)};
 static const Field layout_fields[] = {
     WIDE(Layout, instance_bytes)
     WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)
@@ -135,19 +140,23 @@ static size_t value_bytes(const Field *field) {
     return field->type == FIELD_INT64 ? sizeof(int64_t) : sizeof(int32_t);
 }
 
-// The bytes of an optional field's usual value.
-static void usual_value(const Field *field, char bytes[sizeof(int64_t)]) {
+// The bytes of the usual value of an optional field of the structure at `owner`.
+static void usual_value(const Field *field, const char *owner, char *bytes) {
     int64_t wide = (int64_t)field->absent;
     int32_t narrow = (int32_t)field->absent;
     float real = (float)field->absent;
+    if (field->like) {
+        memcpy(bytes, owner + field->like - value_bytes(field), value_bytes(field));
+        return;
+    }
     const void *from = field->type == FIELD_INT64 ? (void *)&wide : field->type == FIELD_FLOAT ? (void *)&real : (void *)&narrow;
     memcpy(bytes, from, value_bytes(field));
 }
 
-static bool is_left_out(const Field *field, const char *value) {
+static bool is_left_out(const Field *field, const char *owner) {
     char usual[sizeof(int64_t)];
-    usual_value(field, usual);
-    return field->optional && !memcmp(usual, value, value_bytes(field));
+    usual_value(field, owner, usual);
+    return field->optional && !memcmp(usual, owner + field->offset, value_bytes(field));
 }
 
 char *plan_print(const Plan *plan) {
@@ -160,10 +169,10 @@ char *plan_print(const Plan *plan) {
     for (int g = 0; g < GROUPS; g++) {
         Group group = group_at(g);
         for (size_t f = 0; f < group.count; f++) {
-            const char *value = (const char *)plan + group.base + group.fields[f].offset;
-            if (!is_left_out(&group.fields[f], value)) {
+            const char *owner = (const char *)plan + group.base;
+            if (!is_left_out(&group.fields[f], owner)) {
                 fprintf(stream, "%s.%s ", group.prefix, group.fields[f].name);
-                print_value(stream, &group.fields[f], value);
+                print_value(stream, &group.fields[f], owner + group.fields[f].offset);
             }
         }
     }
@@ -211,7 +220,7 @@ int plan_parse(const char *text, const char *name, Plan *plan, Diagnostics *diag
             size_t length = strcspn(text, "\n"), prefix;
             prefix = (size_t)snprintf(key, sizeof key, "%s.%s ", group.prefix, field->name);
             if (field->optional && strncmp(text, key, prefix)) {
-                usual_value(field, (char *)plan + group.base + field->offset);
+                usual_value(field, (char *)plan + group.base, (char *)plan + group.base + field->offset);
                 continue;
             }
             line++;

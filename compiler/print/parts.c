@@ -123,17 +123,44 @@ static void activation_expression(const Layer *layer, const char *x, char *text,
     }
 }
 
-// One expert's way, on parameters that begin with `prefix`.
-static void print_expert(const Torch *torch, const char *prefix, int biased, const char *index, int level) {
+// hidden = act(g) * (u + up_offset), limited and softly capped where the layer says so.
+static void print_gated(const Torch *torch, float limit, int level) {
+    const Layer *layer = torch->layer;
+    const char *number = TORCH_NUMBER(limit), *cap = TORCH_NUMBER(layer->gate_softcap), *up_cap = TORCH_NUMBER(layer->up_softcap);
+    bool after = layer->limit_place == LIMIT_AFTER_ACTIVATION;
+    char activation[256];
+    activation_expression(layer, "g", activation, sizeof activation);
+    if (limit != 0 && after) {
+        torch_line(torch, level, "u = u.clamp(min=-%s, max=%s)", number, number);
+    } else if (limit != 0) {
+        torch_line(torch, level, "g, u = g.clamp(max=%s), u.clamp(min=-%s, max=%s)", number, number, number);
+    }
+    if (layer->up_softcap != 0) {
+        torch_line(torch, level, "u = %s * torch.tanh(u / %s)", up_cap, up_cap);
+    }
+    if (layer->gate_softcap != 0) {  // the sigmoid sees the gate as it was
+        snprintf(activation, sizeof activation, "%s * torch.tanh(g / %s) * torch.sigmoid(%s * g)", cap, cap,
+                 TORCH_NUMBER(layer->slope));
+    }
+    if (limit != 0 && after) {
+        torch_line(torch, level, "a = (%s).clamp(max=%s)", activation, number);
+        snprintf(activation, sizeof activation, "a");
+    }
+    if (layer->up_offset != 0) {
+        torch_line(torch, level, "hidden = %s * (u + %s)", activation, TORCH_NUMBER(layer->up_offset));
+    } else {
+        torch_line(torch, level, "hidden = %s * u", activation);
+    }
+}
+
+// One expert's way, on parameters that begin with `prefix`; limit: of gate and up.
+static void print_expert(const Torch *torch, const char *prefix, int biased, float limit, const char *index, int level) {
     const Layer *layer = torch->layer;
     bool rounds = layer->compute == COMPUTE_BF16;
     const char *x = rounds ? "rounded(x)" : "x", *hidden = rounds ? "rounded(hidden)" : "hidden";
     char activation[256];
     if (layer->gated) {
-        activation_expression(layer, "g", activation, sizeof activation);
         torch_line(torch, level, "g = F.linear(%s, self.%sgate[%s])", x, prefix, index);
-    } else {
-        activation_expression(layer, "u", activation, sizeof activation);
     }
     torch_line(torch, level, "u = F.linear(%s, self.%sup[%s])", x, prefix, index);
     if (biased && layer->gated) {
@@ -142,14 +169,11 @@ static void print_expert(const Torch *torch, const char *prefix, int biased, con
     if (biased) {
         torch_line(torch, level, "u = u + self.%sup_bias[%s]", prefix, index);
     }
-    if (layer->limit != 0) {
-        torch_line(torch, level, "g, u = g.clamp(max=%s), u.clamp(min=-%s, max=%s)", TORCH_NUMBER(layer->limit),
-                   TORCH_NUMBER(layer->limit), TORCH_NUMBER(layer->limit));
-    }
-    if (layer->gated && layer->up_offset != 0) {
-        torch_line(torch, level, "hidden = %s * (u + %s)", activation, TORCH_NUMBER(layer->up_offset));
+    if (layer->gated) {
+        print_gated(torch, limit, level);
     } else {
-        torch_line(torch, level, layer->gated ? "hidden = %s * u" : "hidden = %s", activation);
+        activation_expression(layer, "u", activation, sizeof activation);
+        torch_line(torch, level, "hidden = %s", activation);
     }
     torch_line(torch, level, "output = F.linear(%s, self.%sdown[%s])", hidden, prefix, index);
     if (biased) {
@@ -160,7 +184,7 @@ static void print_expert(const Torch *torch, const char *prefix, int biased, con
 void torch_print_experts(const Torch *torch) {
     const Layer *layer = torch->layer;
     torch_line(torch, 1, "def expert(self, e, x):");
-    print_expert(torch, "", layer->expert_bias, "e", 2);
+    print_expert(torch, "", layer->expert_bias, layer->limit, "e", 2);
     torch_line(torch, 2, "return output");
     torch_line(torch, 0, "%s", "");
     if (!layer->shared_experts) {
@@ -169,7 +193,7 @@ void torch_print_experts(const Torch *torch) {
     torch_line(torch, 1, "def shared(self, x):");
     torch_line(torch, 2, "y = torch.zeros_like(x)");
     torch_line(torch, 2, "for e in range(%lld):", (long long)layer->shared_experts);
-    print_expert(torch, "shared_", layer->shared_bias, "e", 3);
+    print_expert(torch, "shared_", layer->shared_bias, layer->shared_limit, "e", 3);
     if (layer->shared_gated) {
         torch_line(torch, 3, "output = torch.sigmoid(F.linear(x, self.shared_expert_gate[e : e + 1])) * output");
     }

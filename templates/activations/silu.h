@@ -3,8 +3,8 @@
 #ifdef ACTIVATION_ROW
 // max |silu'| = 1.0998, whatever the slope a: the derivative of x sigmoid(a x) is silu'(a x). Units: exp within 2 ulp = 4u, 1 +
 // exp, division, product: 8; doubled for safety. Of configurations' names, quick_gelu is silu with a slope.
-ACTIVATION_ROW(ACTIVATION_SILU, silu, .takes_slope = 1, .steepest = 1.1, .units = 16, .exponent = 1, .torch = "F.silu({x})",
-               .torch_slope = "{x} * torch.sigmoid({slope} * {x})", .configs = {"silu", "swish"},
+ACTIVATION_ROW(ACTIVATION_SILU, silu, .takes_slope = 1, .sigmoid = 1, .steepest = 1.1, .units = 16, .exponent = 1,
+               .torch = "F.silu({x})", .torch_slope = "{x} * torch.sigmoid({slope} * {x})", .configs = {"silu", "swish"},
                .sloped_configs = {{"quick_gelu", 1.702}})
 #endif
 
