@@ -300,14 +300,16 @@ FAMILIES = {
                           downsample_hidden_size=8, feature_size=16, adapter_out_dim=36))),
     "deepseek_ocr2": Family("DeepseekOcr2ForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", config=dict(
         text_config=attention(36, 2, heads=2, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8,
-                              n_shared_experts=2, num_experts_per_tok=3, topk_method="group_limited_greedy", n_group=4, topk_group=2,
+                              n_shared_experts=2, num_experts_per_tok=3, topk_method="group_limited_greedy", n_group=4,
+                              topk_group=2,
                               routed_scaling_factor=1.4, mlp_layer_types=["dense", "sparse"]),
         vision_config=dict(sam_config=SAM, encoder_config=dict(
             vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
             num_key_value_heads=2)))),
     "unlimited_ocr": Family("UnlimitedOcrForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", config=dict(
         text_config=attention(36, 2, heads=2, intermediate_size=28, moe_intermediate_size=12, n_routed_experts=7,
-                              n_shared_experts=1, num_experts_per_tok=2, routed_scaling_factor=0.6, mlp_layer_types=["sparse", "dense"],
+                              n_shared_experts=1, num_experts_per_tok=2, routed_scaling_factor=0.6,
+                              mlp_layer_types=["sparse", "dense"],
                               sliding_window=16),
         vision_config=dict(sam_config=dict(SAM, mlp_dim=16), encoder_config=dict(
             hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28)))),
