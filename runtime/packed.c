@@ -87,6 +87,15 @@ static Place place_of(const Plan *plan, Tensor tensor) {
     case TENSOR_SHARED_DOWN_BIAS:
         return place_expert(&plan->roles[ROLE_SHARED_DOWN], tensor == TENSOR_SHARED_DOWN_BIAS, layer->hidden);
     case TENSOR_POST_NORM: return place_vector(plan->layout.post_norm_offset, layer->hidden);
+    case TENSOR_EXPERT_SCALE: return place_vector(plan->layout.expert_scale_offset, layer->experts);
+    case TENSOR_OUTPUT_BIAS: {  // added to whole panels
+        Place place = place_vector(plan->layout.output_bias_offset, layer->hidden);
+        place.end = plan->roles[ROLE_DOWN].layout.panels * PANEL_COLUMNS;
+        return place;
+    }
+    case TENSOR_OUTPUT_SCALE: return place_vector(plan->layout.output_scale_offset, layer->hidden);
+    case TENSOR_RESIDUAL_BIAS: return place_vector(plan->layout.residual_bias_offset, layer->hidden);
+    case TENSOR_RESIDUAL_SCALE: return place_vector(plan->layout.residual_scale_offset, layer->hidden);
     case TENSOR_COUNT: break;
     }
     return place_vector(-1, 0);

@@ -3,7 +3,8 @@
 //
 // The layout is that of templates/plan.h and compiler/plan/layout.c. A matrix is [rows = out][columns = in]; a vector (norm, bias)
 // has its elements as rows and column 0. `matrix` is the expert (routed or shared), the router's iteration (router, router bias,
-// correction), or 0 (norms, coe weight, and the shared experts' gates, which stand beside the router of every iteration).
+// correction), or 0 (norms and other vectors, coe weight, and the shared experts' gates, which stand beside the router of every
+// iteration).
 //
 // Image: PackedHeader, one PackedRecord per kind, one XXH64 per instance, zeros up to a page; then the instances, kind by kind,
 // each `instance_bytes` long (a multiple of 4096). All numbers are little-endian.
@@ -110,9 +111,10 @@ static inline int64_t packed_formats(const Layer *layer) {
            (packed_format(layer, ROLE_SHARED_DOWN) ^ first) << 24;
 }
 
-// The norms as one number: that before the chain, and in the next byte that after it.
-static inline int64_t packed_norms(const Layer *layer) {
-    return layer->norm | layer->post_norm << 8;
+// The norms as one number: that before the chain, and in the next byte that after it; then a bit for each further vector.
+static inline int64_t packed_vectors(const Layer *layer) {
+    return layer->norm | layer->post_norm << 8 | layer->expert_scale << 16 | layer->output_bias << 17 | layer->output_scale << 18 |
+           layer->residual_bias << 19 | layer->residual_scale << 20;
 }
 
 // Facts of a kind that fix its layout. What came later shares a field, in which 0 stands for a layer that has none of it.
@@ -129,7 +131,7 @@ static inline int64_t packed_norms(const Layer *layer) {
     X(gates, "router matrices", layer_routers(&kind->plan.layer)) \
     X(weights, "weight format", packed_formats(&kind->plan.layer)) \
     X(router_weights, "router weight format", packed_format(&kind->plan.layer, ROLE_ROUTER)) \
-    X(norm, "norm", packed_norms(&kind->plan.layer)) \
+    X(norm, "norms and other vectors", packed_vectors(&kind->plan.layer)) \
     X(norm_bias, "norm bias", kind->plan.layer.norm_bias) \
     X(coe_weights, "coe weights", kind->plan.layer.coe_weight ? kind->plan.layer.iterations - 1 : 0) \
     X(correction, "correction", kind->plan.layer.correction) \

@@ -15,9 +15,14 @@ INLINE void down_combine(const float *out, const float *bias, float weight, int6
     }
 }
 
+// A learnt vector.
+INLINE const float *down_vector(const Context *c, int64_t offset) {
+    return (const float *)(c->call->weights + offset);
+}
+
 // A weight in the sum y; in a converted MoE y counts coe_weight_t times before the last iteration.
 INLINE float down_weight(const Context *c, int64_t iteration, float weight) {
-    const float *coe_weight = (const float *)(c->call->weights + layer_plan.layout.coe_weight_offset);
+    const float *coe_weight = down_vector(c, layer_plan.layout.coe_weight_offset);
     return layer_plan.layer.coe_weight && iteration < layer_plan.layer.iterations - 1 ? weight * coe_weight[iteration] : weight;
 }
 
@@ -67,16 +72,19 @@ INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Ma
     }
 }
 
-// Columns [first, last) of x_{t+1} before any expert: inner_alpha x_t where there is an inner residual, else 0. A converted MoE's
-// last iteration stands alone.
+// Columns [first, last) of x_{t+1} before any expert: inner_alpha x_t where there is an inner residual, else 0, and the bias of y.
+// A converted MoE's last iteration stands alone.
 INLINE void down_start(const Context *c, int64_t iteration, int64_t first, int64_t last) {
     const Layer *layer = &layer_plan.layer;
     int inner = layer->inner_residual && !(layer->coe_weight && iteration == layer->iterations - 1);
+    const float *bias = down_vector(c, layer_plan.layout.output_bias_offset);
+    float factor = down_weight(c, iteration, 1.0f);
     for (int64_t token = 0; token < c->call->tokens; token++) {
         const float *from = context_state(c, iteration, token);
         float *to = context_state(c, iteration + 1, token);
         for (int64_t i = first; i < last; i += LANES) {
-            vector_store(to + i, inner ? vector_load(from + i) * layer->inner_alpha : vector_set(0));
+            Vector start = inner ? vector_load(from + i) * layer->inner_alpha : vector_set(0);
+            vector_store(to + i, layer->output_bias ? vector_fma(vector_set(factor), vector_load(bias + i), start) : start);
         }
     }
 }
@@ -92,9 +100,20 @@ INLINE void down_identity(const Context *c, int64_t iteration, int64_t first, in
     }
 }
 
-// out = alpha h + multiplier x, without h where there is no outer residual; x is x_T, or its norm.
-INLINE float down_result(float h, float x) {
+// out = alpha h + multiplier x in column i, without h where there is no outer residual; x is x_T, or its norm. Before that both
+// have what is learnt for the column: (h + bias) scale, and x scale.
+INLINE float down_result(const Context *c, int64_t i, float h, float x) {
     const Layer *layer = &layer_plan.layer;
+    const Layout *layout = &layer_plan.layout;
+    if (layer->residual_bias) {
+        h += down_vector(c, layout->residual_bias_offset)[i];
+    }
+    if (layer->residual_scale) {
+        h *= down_vector(c, layout->residual_scale_offset)[i];
+    }
+    if (layer->output_scale) {
+        x *= down_vector(c, layout->output_scale_offset)[i];
+    }
     return layer->outer_residual ? __builtin_fmaf(layer->alpha, h, x * layer->multiplier) : x * layer->multiplier;
 }
 
@@ -107,10 +126,10 @@ INLINE void down_finish_row(const Context *c, int64_t token, int64_t first, int6
         float value = c->rejected[token] ? __builtin_nanf("") : from[i];
         if (layer->activations == INTERFACE_BF16) {
             const uint16_t *x = (const uint16_t *)call->x + token * call->x_stride;
-            ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(down_result(bf16_to_float(x[i]), value));
+            ((uint16_t *)call->y + token * call->y_stride)[i] = bf16_from_float(down_result(c, i, bf16_to_float(x[i]), value));
         } else {
             const float *x = (const float *)call->x + token * call->x_stride;
-            ((float *)call->y + token * call->y_stride)[i] = down_result(x[i], value);
+            ((float *)call->y + token * call->y_stride)[i] = down_result(c, i, x[i], value);
         }
     }
 }

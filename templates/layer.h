@@ -228,9 +228,10 @@ enum { LAYER_MAX_ITERATIONS = 16 };
 // One sparse-expert layer. Enumerated fields hold the enumerators above; flags hold 0 or 1.
 //
 //     x_0 = norm(h);  for t:  z = softcap(logit_scale W_t x_t + b);  s = score(z);  c = (s or z) + correction;
-//         chosen = select(c);  w = scale s / norm of the chosen s;  y = sum of w_e E_e(x_t) + shared_scale sum of g_j S_j(x_t);
+//         chosen = select(c);  w = scale s / norm of the chosen s, times expert_scale;
+//         y = output_bias + sum of w_e E_e(x_t) + shared_scale sum of g_j S_j(x_t);
 //         x_{t+1} = (inner ? inner_alpha x_t : 0) + y
-//     out = (outer ? alpha h : 0) + multiplier post_norm(x_T)
+//     out = (outer ? alpha (h + residual_bias) residual_scale : 0) + multiplier post_norm(x_T) output_scale
 typedef struct Layer {
     int64_t hidden;  // width of a token's hidden state
     int64_t iterations;  // 1..16; more than one makes a Chain-of-Experts
@@ -253,6 +254,9 @@ typedef struct Layer {
     float multiplier;
     int32_t post_norm;  // Norm, without a bias, of x_T
     float post_norm_eps;
+    int32_t residual_bias;  // h + a learnt vector in the outer residual
+    int32_t residual_scale;  // ... times a learnt vector
+    int32_t output_scale;  // x_T, or its norm, times a learnt vector
     int32_t coe_weight;  // a converted MoE: x_{t+1} = x_t + coe_weight_t y before the last iteration, x_T = y
     int32_t score;  // Score
     float logit_scale;
@@ -273,6 +277,7 @@ typedef struct Layer {
     float normalize_eps;
     int32_t normalize_clamp;  // ... at least normalize_eps, instead of plus normalize_eps
     float scale;  // then multiplied by this
+    int32_t expert_scale;  // ... and by a learnt number of the expert; choices that compute nothing have none
     int32_t weight_on;  // WeightOn
     int32_t router_bias;
     int32_t gate_per_iteration;  // a router matrix per iteration instead of one for all
@@ -285,6 +290,7 @@ typedef struct Layer {
     float gate_softcap;  // act(gate) becomes softcap tanh(gate / softcap) sigmoid(slope gate); 0: none
     float up_softcap;  // up becomes softcap tanh(up / softcap); 0: none
     float up_offset;  // act(gate) * (up + up_offset)
+    int32_t output_bias;  // y has a learnt vector added
     int32_t expert_bias;  // routed experts have biases on gate, up and down
     int32_t shared_bias;  // shared experts have biases
     int32_t shared_gated;  // each shared expert is weighted by a sigmoid of its own: g_j = sigmoid(G_j x_t), else 1
@@ -335,7 +341,12 @@ static inline int64_t layer_routers(const Layer *layer) {
     X(TENSOR_SHARED_GATE_BIAS, "shared_gate_bias", "[shared intermediate]") \
     X(TENSOR_SHARED_UP_BIAS, "shared_up_bias", "[shared intermediate]") \
     X(TENSOR_SHARED_DOWN_BIAS, "shared_down_bias", "[hidden]") \
-    X(TENSOR_POST_NORM, "post_norm", "[hidden]")
+    X(TENSOR_POST_NORM, "post_norm", "[hidden]") \
+    X(TENSOR_EXPERT_SCALE, "expert_scale", "[experts]") \
+    X(TENSOR_OUTPUT_BIAS, "output_bias", "[hidden]") \
+    X(TENSOR_OUTPUT_SCALE, "output_scale", "[hidden]") \
+    X(TENSOR_RESIDUAL_BIAS, "residual_bias", "[hidden]") \
+    X(TENSOR_RESIDUAL_SCALE, "residual_scale", "[hidden]")
 typedef enum Tensor { TENSOR_LIST(LAYER_ENUMERATOR) TENSOR_COUNT } Tensor;
 
 // A tensor's key in "tensors".
@@ -372,6 +383,11 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
     case TENSOR_SHARED_UP_BIAS:
     case TENSOR_SHARED_DOWN_BIAS:
     case TENSOR_POST_NORM:
+    case TENSOR_EXPERT_SCALE:
+    case TENSOR_OUTPUT_BIAS:
+    case TENSOR_OUTPUT_SCALE:
+    case TENSOR_RESIDUAL_BIAS:
+    case TENSOR_RESIDUAL_SCALE:
     case TENSOR_COUNT: break;
     }
     return 0;
@@ -414,7 +430,13 @@ static inline int layer_tensor_per_iteration(Tensor tensor) {
 // Whether it is one tensor whatever the numbers of experts and iterations.
 static inline int layer_tensor_single(Tensor tensor) {
     return tensor == TENSOR_NORM || tensor == TENSOR_NORM_BIAS || tensor == TENSOR_COE_WEIGHT ||
-           tensor == TENSOR_SHARED_EXPERT_GATE || tensor == TENSOR_POST_NORM;
+           tensor == TENSOR_SHARED_EXPERT_GATE || tensor >= TENSOR_POST_NORM;
+}
+
+// Whether it consists of factors: 1 stands for nothing.
+static inline int layer_tensor_factors(Tensor tensor) {
+    return tensor == TENSOR_NORM || tensor == TENSOR_POST_NORM || tensor == TENSOR_EXPERT_SCALE || tensor == TENSOR_OUTPUT_SCALE ||
+           tensor == TENSOR_RESIDUAL_SCALE;
 }
 
 // Whether the layer has a tensor of this kind at all (a plain expert has no gate, ...).
@@ -440,6 +462,11 @@ static inline int layer_has_tensor(const Layer *layer, Tensor tensor) {
     case TENSOR_SHARED_UP_BIAS:
     case TENSOR_SHARED_DOWN_BIAS: return layer->shared_experts > 0 && layer->shared_bias;
     case TENSOR_POST_NORM: return layer->post_norm != NORM_NONE;
+    case TENSOR_EXPERT_SCALE: return layer->expert_scale;
+    case TENSOR_OUTPUT_BIAS: return layer->output_bias;
+    case TENSOR_OUTPUT_SCALE: return layer->output_scale;
+    case TENSOR_RESIDUAL_BIAS: return layer->residual_bias;
+    case TENSOR_RESIDUAL_SCALE: return layer->residual_scale;
     case TENSOR_COUNT: break;
     }
     return 0;

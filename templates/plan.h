@@ -65,6 +65,11 @@ typedef struct Layout {
     int64_t coe_weight_offset;  // fp32 [iterations - 1]; -1: none
     int64_t correction_offset;  // fp32 [routers][router panels * 32]; -1: none
     int64_t post_norm_offset;  // fp32 [hidden]; -1: none
+    int64_t expert_scale_offset;  // fp32 [experts]; -1: none
+    int64_t output_bias_offset;  // fp32 [down panels * 32]; -1: none
+    int64_t output_scale_offset;  // fp32 [hidden]; -1: none, like the two that follow
+    int64_t residual_bias_offset;
+    int64_t residual_scale_offset;
 } Layout;
 
 // One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.

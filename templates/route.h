@@ -113,13 +113,15 @@ INLINE Ranking route_ranking(const Context *c, int64_t iteration, int64_t token,
         Integers real = integers_from(e) < (int32_t)layer_choices(layer);
         vector_store(ranks + e, vector_select(real, rank, vector_set(-__builtin_inff())));
     }
-    return (Ranking){.logits = logits,
-                     .scores = scores,
-                     .ranks = ranks,
-                     .width = route_width(),
-                     .most = layer->k_per_token && c->call->k_in ? c->call->k_in[token] : layer->top_k,
-                     .experts = c->experts + token * layer->top_k,
-                     .weights = c->weights + token * layer->top_k};
+    return (Ranking){
+        .logits = logits,
+        .scores = scores,
+        .ranks = ranks,
+        .width = route_width(),
+        .most = layer->k_per_token && c->call->k_in ? c->call->k_in[token] : layer->top_k,
+        .experts = c->experts + token * layer->top_k,
+        .weights = c->weights + token * layer->top_k,
+        .expert_scale = layer->expert_scale ? (const float *)(c->call->weights + layer_plan.layout.expert_scale_offset) : 0};
 }
 
 // One token's choices and weights from its logits.

@@ -1,4 +1,5 @@
-// From chosen choices to their weights: scores, divided by their norm where the layer asks for it, scaled.
+// From chosen choices to their weights: scores, divided by their norm where the layer asks for it, scaled by the layer's number and
+// the expert's.
 #ifndef CATENA_WEIGH_H
 #define CATENA_WEIGH_H
 
@@ -77,6 +78,9 @@ INLINE void weigh_chosen(const Ranking *r, const Layer *layer, ScoreWhole whole,
     }
     for (int64_t s = 0; s < count; s++) {
         r->weights[s] *= layer->scale;
+    }
+    for (int64_t s = 0; r->expert_scale && s < count; s++) {
+        r->weights[s] *= r->experts[s] < layer->experts ? r->expert_scale[r->experts[s]] : 1.0f;
     }
     for (int64_t s = count; s < layer->top_k; s++) {
         r->experts[s] = -1;

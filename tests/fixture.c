@@ -192,6 +192,14 @@ static void draw_limits(uint64_t *state, Layer *layer) {
     layer->up_softcap = rarely(state) ? PICK_REAL(state, 0.25f, 2, 30) : 0;
 }
 
+static void draw_vectors(uint64_t *state, Layer *layer) {
+    layer->expert_scale = rarely(state);
+    layer->output_bias = rarely(state);
+    layer->output_scale = rarely(state);
+    layer->residual_bias = layer->outer_residual && rarely(state);
+    layer->residual_scale = layer->outer_residual && rarely(state);
+}
+
 // What a later version draws comes last: the layers of a seed stay as they were otherwise.
 Layer fixture_layer(uint64_t seed) {
     uint64_t state = seed * 2654435761u + 1;
@@ -205,6 +213,7 @@ Layer fixture_layer(uint64_t seed) {
     draw_weights(&state, &layer);
     draw_post_norm(&state, &layer);
     draw_limits(&state, &layer);
+    draw_vectors(&state, &layer);
     return layer;
 }
 

@@ -90,10 +90,15 @@ START_TEST(test_by_hand_norms) {
                                           .activation = ACTIVATION_RELU2,
                                           .expert_bias = 1,
                                           .shared_bias = 1,
-                                          .scale = 3});
+                                          .scale = 3,
+                                          .expert_scale = 1,
+                                          .post_norm = _i ? NORM_RMS : NORM_LAYER,
+                                          .post_norm_eps = 0.75f});
     OracleWeights weights;
     ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
     memcpy(weights.norm, (float[]){2, 0.5f}, 2 * sizeof(float));
+    memcpy(weights.post_norm, (float[]){-3, 0.25f}, 2 * sizeof(float));
+    memcpy(weights.expert_scale, (float[]){9, 0.5f, -2}, 3 * sizeof(float));
     memcpy(weights.router_bias, (float[]){0, 2, 1}, 3 * sizeof(float));  // rows are zero: experts 1 and 2
     memcpy(weights.routed.up, (float[]){0, 0, 1, 0, 0, 2}, 6 * sizeof(float));
     memcpy(weights.routed.up_bias, (float[]){0, 0.5f, 4}, 3 * sizeof(float));
@@ -112,13 +117,18 @@ START_TEST(test_by_hand_norms) {
     double r = 1 / sqrt(((x0 - mean) * (x0 - mean) + (x1 - mean) * (x1 - mean)) / 2 + 0.5);
     x0 = (x0 - mean) * r * 2 + (_i ? 0.125 : 0);
     x1 = (x1 - mean) * r * 0.5 - (_i ? 0.75 : 0);
-    double sum = 1 + exp(2) + exp(1), p1 = exp(2) / sum, p2 = exp(1) / sum, w1 = 3 * p1 / (p1 + p2 + 0.25),
-           w2 = 3 * p2 / (p1 + p2 + 0.25);
+    double sum = 1 + exp(2) + exp(1), p1 = exp(2) / sum, p2 = exp(1) / sum, w1 = 3 * p1 / (p1 + p2 + 0.25) * 0.5,
+           w2 = 3 * p2 / (p1 + p2 + 0.25) * -2;
     double h1 = fmax(x0 + 0.5, 0), h2 = fmax(2 * x1 + 4, 0), hs = fmax(x0 + x1 + 5, 0);
     OracleOutput out = make_output(&layer, 1);
     ck_assert_int_eq(oracle_forward(&layer, &weights, 1, h, NULL, ERROR_WORST, &out), 0);
-    assert_near(out.y[0], w1 * (h1 * h1 + 10) + w2 * (2 * h2 * h2 + 30) - hs * hs + 0.5);
-    assert_near(out.y[1], w1 * (20 - h1 * h1) + w2 * (3 * h2 * h2 + 40) + hs * hs + 0.25);
+    double y0 = w1 * (h1 * h1 + 10) + w2 * (2 * h2 * h2 + 30) - hs * hs + 0.5;
+    double y1 = w1 * (20 - h1 * h1) + w2 * (3 * h2 * h2 + 40) + hs * hs + 0.25;
+    mean = _i ? 0 : (y0 + y1) / 2;
+    r = 1 / sqrt(((y0 - mean) * (y0 - mean) + (y1 - mean) * (y1 - mean)) / 2 + 0.75);
+    assert_near(out.y[0], (y0 - mean) * r * -3);
+    assert_near(out.y[1], (y1 - mean) * r * 0.25);
+    ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-3 && out.bound[1] < 1e-3);
     free_output(&out);
     oracle_weights_free(&weights);
 }
@@ -156,9 +166,17 @@ START_TEST(test_by_hand_combination) {
                                           .slope = 1.702f,
                                           .limit = 0.75f,
                                           .shared_limit = 0.5f,
-                                          .up_offset = 1});
+                                          .up_offset = 1,
+                                          .output_bias = 1,
+                                          .output_scale = 1,
+                                          .residual_bias = 1,
+                                          .residual_scale = 1});
     OracleWeights weights;
     ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
+    *weights.output_bias = 0.125f;
+    *weights.output_scale = -0.5f;
+    *weights.residual_bias = 0.0625f;
+    *weights.residual_scale = 1.25f;
     *weights.coe_weight = 0.375f;
     *weights.shared_expert_gate = -1.5f;
     *weights.routed.gate = *weights.shared.gate = 2;
@@ -170,13 +188,13 @@ START_TEST(test_by_hand_combination) {
     for (int t = 0; t < 2; t++) {
         double w = t ? 2 : 0.5, identity = t ? 0.125 : 0.25;
         double expert = _i ? clamped_expert(w * x, 0.75) : w * clamped_expert(x, 0.75);
-        double y = expert + identity * x - 2 / (1 + exp(1.5 * x)) * clamped_expert(x, 0.5);
+        double y = 0.125 + expert + identity * x - 2 / (1 + exp(1.5 * x)) * clamped_expert(x, 0.5);
         x = t ? y : 0.5 * x + 0.375 * y;
     }
     OracleGiven given = {.experts = experts, .weights = given_weights};
     OracleOutput out = make_output(&layer, 1);
     ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &h, &given, ERROR_WORST, &out), 0);
-    ck_assert_double_eq_tol(out.y[0], 3 * h + 0.25 * x, 1e-14);
+    ck_assert_double_eq_tol(out.y[0], 3 * (h + 0.0625) * 1.25 + 0.25 * x * -0.5, 1e-14);
     ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
     free_output(&out);
     oracle_weights_free(&weights);

@@ -22,6 +22,11 @@ static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, in
                               .norm = NORM_LAYER,
                               .norm_bias = 1,
                               .post_norm = NORM_RMS,
+                              .expert_scale = 1,
+                              .output_bias = 1,
+                              .output_scale = 1,
+                              .residual_bias = 1,
+                              .residual_scale = 1,
                               .coe_weight = 1,
                               .correction = 1,
                               .null_experts = 1,
@@ -78,6 +83,7 @@ static void check_matrices(const Plan *plan, bool backwards) {
         memset(fast + role->layout.offset, 0xff, (size_t)(role->layout.matrices * role->layout.matrix_bytes));
         memset(fast + role->layout.bias_offset, 0xff, (size_t)(role->layout.matrices * role->layout.panels * PANEL_COLUMNS * 4));
     }
+    memset(fast + plan->layout.output_bias_offset, 0xff, (size_t)(plan->roles[ROLE_DOWN].layout.panels * PANEL_COLUMNS * 4));
     memset(fast + plan->layout.correction_offset, 0xff,
            (size_t)(plan->roles[ROLE_ROUTER].layout.panels * plan->roles[ROLE_ROUTER].layout.matrices * 4 * 32));
     for (int i = 0; i < TENSOR_COUNT; i++) {

@@ -153,6 +153,8 @@ static const Refused refusals[] = {
     {POOL("\"threshold\", \"score\": \"relu\""), 1, "router.k is missing: without it a token may choose the whole pool"},
     {POOL("\"top_p\""), 1, "router.k is missing: without it a token may choose the whole pool"},
     {MODEL("\"residual\": {\"inner\": true, \"coe_weight\": true}, "), 1, "residual.coe_weight weighs what one iteration"},
+    {MODEL("\"residual\": {\"bias\": true}, "), 1, "residual.bias needs outer"},
+    {MODEL("\"residual\": {\"outer\": false, \"scale\": true}, "), 1, "residual.scale needs outer"},
     {MODEL("\"iterations\": 2, \"residual\": {\"coe_weight\": true}, "), 1, "residual.coe_weight needs inner"},
     // keys that mean nothing, each with its default
     {MODEL("\n\"norm\": {\"eps\": 1e-6}, "), 1, "spec.json:2:10: error: layers[0].norm.eps means nothing without a norm"},
@@ -227,6 +229,7 @@ START_TEST(accepts_edges) {
         MODEL("\"norm\": {\"kind\": \"none\", \"bias\": false}, \"residual\": {\"inner\": false, \"outer\": false}, "),
         MODEL("\"residual\": {\"inner\": true, \"inner_alpha\": 1, \"outer\": true, \"alpha\": 1}, "),
         MODEL("\"shared_experts\": {\"count\": 0}, "),
+        MODEL("\"residual\": {\"bias\": false, \"scale\": false, \"output_scale\": true}, "),
         EXPERTS("\"limit\": 7, \"limit_place\": \"after_activation\", \"gate_softcap\": 2, \"up_softcap\": 3"),
         MODEL("\"shared_experts\": {\"count\": 1, \"limit\": 0}, "),
         EXPERTS("\"gated\": true, \"limit\": 0, \"up_offset\": 0, \"slope\": 1"),

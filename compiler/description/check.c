@@ -107,6 +107,8 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
          "is above every score, which is at most 1: no expert would ever be chosen"},
         {"router", "normalize_clamp", layer->normalize_clamp && layer->normalize_eps == 0,
          "needs a normalize_eps above 0: no norm is below 0"},
+        {"residual", "bias", layer->residual_bias && !layer->outer_residual, "needs outer: it is added to the layer's input there"},
+        {"residual", "scale", layer->residual_scale && !layer->outer_residual, "needs outer: it scales the layer's input there"},
         {"residual", "coe_weight", layer->coe_weight && layer->iterations < 2, "weighs what one iteration hands to the next"},
         {"residual", "coe_weight", layer->coe_weight && !layer->inner_residual,
          "needs inner: a converted MoE hands x + coe_weight y to the next iteration"},

@@ -134,8 +134,7 @@ static void fill_vectors(const Plan *plan, uint8_t *instance, uint64_t seed) {
             continue;
         }
         uint64_t state = seed_of(seed, 0, (uint64_t)tensor);
-        bool norm = tensor == TENSOR_NORM || tensor == TENSOR_POST_NORM;
-        float middle = norm ? 1.0f : tensor == TENSOR_COE_WEIGHT ? 0.5f : 0.0f;
+        float middle = layer_tensor_factors(tensor) ? 1.0f : tensor == TENSOR_COE_WEIGHT ? 0.5f : 0.0f;
         float size = tensor == TENSOR_CORRECTION ? correction_size(&plan->layer) : 0.1f;
         for (int64_t matrix = 0; matrix < shape.matrices; matrix++) {
             for (int64_t row = 0; row < shape.rows; row++) {
@@ -152,6 +151,9 @@ static void clear_padding(const Plan *plan, uint8_t *instance) {
         size_t bytes = (size_t)(role->layout.matrices * role->layout.panels * PANEL_COLUMNS) * sizeof(float);
         if (role->layout.matrices && role->layout.bias_offset >= 0) {
             memset(instance + role->layout.bias_offset, 0, bytes);
+        }
+        if (r == ROLE_DOWN && plan->layout.output_bias_offset >= 0) {
+            memset(instance + plan->layout.output_bias_offset, 0, bytes / (size_t)role->layout.matrices);
         }
         if (r == ROLE_ROUTER && plan->layout.correction_offset >= 0) {
             memset(instance + plan->layout.correction_offset, 0, bytes);

@@ -43,6 +43,11 @@ static void **array_of(OpponentWeights *weights, Tensor tensor) {
     case TENSOR_SHARED_UP_BIAS: return (void **)&weights->shared.up_bias;
     case TENSOR_SHARED_DOWN_BIAS: return (void **)&weights->shared.down_bias;
     case TENSOR_POST_NORM: return (void **)&weights->post_norm;
+    case TENSOR_EXPERT_SCALE: return (void **)&weights->expert_scale;
+    case TENSOR_OUTPUT_BIAS: return (void **)&weights->output_bias;
+    case TENSOR_OUTPUT_SCALE: return (void **)&weights->output_scale;
+    case TENSOR_RESIDUAL_BIAS: return (void **)&weights->residual_bias;
+    case TENSOR_RESIDUAL_SCALE: return (void **)&weights->residual_scale;
     case TENSOR_COUNT: break;
     }
     return NULL;

@@ -149,6 +149,9 @@ static void route_row(const Layer *layer, const OpponentWeights *weights, Oppone
     }
     opponent_choose_row(layer, logits, weights->correction ? weights->correction + gate * choices : NULL, w->k ? w->k[token] : k,
                         w->ranks + omp_get_thread_num() * 3 * choices, experts, w->weights + token * k);
+    for (int64_t s = 0; weights->expert_scale && s < k; s++) {
+        w->weights[token * k + s] *= experts[s] >= 0 && experts[s] < layer->experts ? weights->expert_scale[experts[s]] : 1;
+    }
 }
 
 static void route(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, int64_t iteration) {
@@ -367,6 +370,7 @@ static void iterate(const Layer *layer, const OpponentWeights *weights, Opponent
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t i = 0; i < tokens * layer->hidden; i++) {
         next[i] = residual != 0 ? residual * state[i] : 0;
+        next[i] += weights->output_bias ? factor * weights->output_bias[i % layer->hidden] : 0;
     }
     combine(layer, w, tokens, factor, next);
     for (int64_t e = 0; e < layer->shared_experts; e++) {  // every token visits it
@@ -374,6 +378,18 @@ static void iterate(const Layer *layer, const OpponentWeights *weights, Opponent
     }
     w->memory[0] = next;
     w->memory[1] = state;
+}
+
+// y = alpha (h + bias) scale + multiplier x scale, without h where there is no outer residual.
+static void result_row(const Layer *layer, const OpponentWeights *weights, const float *h, const float *x, float *y) {
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        float residual = 0, value = layer->multiplier * x[i] * (weights->output_scale ? weights->output_scale[i] : 1);
+        if (layer->outer_residual) {
+            float biased = h[i] + (weights->residual_bias ? weights->residual_bias[i] : 0);
+            residual = layer->alpha * biased * (weights->residual_scale ? weights->residual_scale[i] : 1);
+        }
+        y[i] = residual + value;
+    }
 }
 
 void opponent_forward(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, const float *x,
@@ -394,16 +410,15 @@ void opponent_forward(const Layer *layer, const OpponentWeights *weights, Oppone
             memcpy(weights_out + t * slots, w->weights, (size_t)slots * sizeof *weights_out);
         }
     }
-    float alpha = layer->outer_residual ? layer->alpha : 0;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
         float *last = w->memory[0] + token * hidden;
         if (layer->post_norm != NORM_NONE) {
             norm_row(hidden, (Norm)layer->post_norm, layer->post_norm_eps, weights->post_norm, NULL, last, last);
         }
-        for (int64_t i = token * hidden; i < (token + 1) * hidden; i++) {
-            float value = layer->multiplier * w->memory[0][i];
-            y[i] = w->rejected[token] ? NAN : alpha != 0 ? alpha * x[i] + value : value;
+        result_row(layer, weights, x + token * hidden, last, y + token * hidden);
+        for (int64_t i = token * hidden; i < (token + 1) * hidden && w->rejected[token]; i++) {
+            y[i] = NAN;
         }
     }
 }

@@ -22,6 +22,8 @@ typedef struct OpponentPool {
 
 typedef struct OpponentWeights {
     float *norm, *norm_bias, *post_norm;  // [hidden]
+    float *output_bias, *output_scale, *residual_bias, *residual_scale;  // [hidden]
+    float *expert_scale;  // [experts]
     float *coe_weight;  // [iterations - 1]
     void *router;  // [routers][choices][hidden]
     Number router_number;  // of both

@@ -168,7 +168,7 @@ static void check_ranking(const Choice *c, int by_logits, OracleChecks *checks) 
 }
 
 static void check_weights(const Choice *c, const float *given, Bounded *due, OracleChecks *checks) {
-    oracle_weigh(c->layer, c->r->logits, c->r->scores, c->chosen, c->count, due);
+    oracle_weigh(c->layer, c->weights->expert_scale, c->r->logits, c->r->scores, c->chosen, c->count, due);
     for (int64_t s = 0; s < c->count; s++) {
         double error = fabs(given[s] - due[s].value);
         if (!isfinite(due[s].error)) {

@@ -22,6 +22,8 @@ typedef struct OracleExperts {
 typedef struct OracleWeights {
     float *norm, *norm_bias;    // [hidden]
     float *post_norm;           // [hidden]
+    float *expert_scale;        // [experts]
+    float *output_bias, *output_scale, *residual_bias, *residual_scale;  // [hidden]
     float *coe_weight;          // [iterations - 1]
     float *router;              // [routers][choices][hidden]
     float *router_bias;         // [routers][choices]

@@ -136,7 +136,8 @@ static void normalise(const Layer *layer, int64_t count, Bounded *weights) {
     }
 }
 
-void oracle_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count, Bounded *weights) {
+void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const int32_t *chosen,
+                  int64_t count, Bounded *weights) {
     for (int64_t i = 0; i < count; i++) {
         weights[i] = oracle_rule_weight(layer, z, s, chosen, i);
     }
@@ -145,5 +146,8 @@ void oracle_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const 
     }
     for (int64_t i = 0; i < count; i++) {
         weights[i] = bounded_scale(weights[i], layer->scale);
+        if (expert_scale && chosen[i] < layer->experts) {
+            weights[i] = bounded_multiply(weights[i], bounded_exact(expert_scale[chosen[i]]));
+        }
     }
 }

@@ -91,8 +91,10 @@ const float *oracle_router_row(const Layer *layer, const OracleWeights *weights,
 void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s);
 Bounded oracle_sigmoid(Bounded z);
 Bounded oracle_softcap(Bounded z, double cap);  // cap 0: z stays
-// Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled.
-void oracle_weigh(const Layer *layer, const Bounded *z, const Bounded *s, const int32_t *chosen, int64_t count, Bounded *weights);
+// Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled by the layer's number and by
+// expert_scale [experts], NULL: none.
+void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const int32_t *chosen,
+                  int64_t count, Bounded *weights);
 
 // Ranking and selection (select.c).
 // Whether choices may be ranked by their logits, without scores: the order is the same.

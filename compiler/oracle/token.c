@@ -2,7 +2,7 @@
 //
 //     x_0 = norm(h);  for t: z = softcap(scale W_t x_t + b); scores, selection, weights;
 //                            x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t) + shared experts
-//     out = (outer ? alpha h : 0) + multiplier post_norm(x_T)                            (docs/description.md)
+//     out = (outer ? alpha (h + b) s : 0) + multiplier post_norm(x_T) s'                 (docs/description.md)
 //
 // With given routing the weights are taken as exact, since the library's own weights are replayed, and errors of the router do
 // not reach the output; they count where choices are checked (check.c).
@@ -94,7 +94,7 @@ static void route_own(TokenRun *run, int64_t iteration) {
     fill_ranking(run, 1);
     oracle_rank(layer, run->weights, iteration, oracle_ranks_by_logits(layer), &scratch->ranking);
     int64_t count = oracle_select(layer, &scratch->ranking, scratch->slots);
-    oracle_weigh(layer, scratch->logits, scratch->scores, scratch->slots, count, scratch->weights);
+    oracle_weigh(layer, run->weights->expert_scale, scratch->logits, scratch->scores, scratch->slots, count, scratch->weights);
     for (int64_t s = run->rejected ? 0 : count; s < layer->top_k; s++) {
         scratch->slots[s] = -1;
         scratch->weights[s] = bounded_exact(0);
@@ -154,7 +154,8 @@ static Bounded shared_weight(const TokenRun *run, int64_t j) {
     return bounded_scale(gate, layer->shared_scale);
 }
 
-// x_{t+1} = (inner ? inner_alpha x_t : 0) + y. A converted MoE weighs y before the last iteration, whose y stands alone.
+// x_{t+1} = (inner ? inner_alpha x_t : 0) + y, which begins with its bias. A converted MoE weighs y before the last iteration,
+// whose y stands alone.
 static void combine(TokenRun *run, int64_t iteration) {
     const Layer *layer = run->layer;
     Scratch *scratch = run->scratch;
@@ -163,6 +164,10 @@ static void combine(TokenRun *run, int64_t iteration) {
     for (int64_t i = 0; i < layer->hidden; i++) {
         int residual = layer->inner_residual && !(layer->coe_weight && last);
         scratch->next[i] = residual ? bounded_scale(scratch->state[i], layer->inner_alpha) : bounded_exact(0);
+        if (layer->output_bias) {
+            Bounded bias = bounded_scale(bounded_exact(run->weights->output_bias[i]), factor);
+            scratch->next[i] = bounded_add(scratch->next[i], bias);
+        }
     }
     for (int32_t e = 0; e < layer_choices(layer); e++) {  // ascending index
         for (int64_t s = 0; s < layer->top_k; s++) {
@@ -199,15 +204,25 @@ static void iterate(TokenRun *run, int64_t iteration) {
     scratch->next = done;
 }
 
-// out = (outer ? alpha h : 0) + multiplier post_norm(x_T).
+// alpha (h + b) s of column i.
+static Bounded outer_residual(const TokenRun *run, int64_t i, Bounded h) {
+    const OracleWeights *weights = run->weights;
+    h = run->layer->residual_bias ? bounded_add(h, bounded_exact(weights->residual_bias[i])) : h;
+    h = run->layer->residual_scale ? bounded_multiply(h, bounded_exact(weights->residual_scale[i])) : h;
+    return bounded_scale(h, run->layer->alpha);
+}
+
+// out = (outer ? alpha (h + b) s : 0) + multiplier post_norm(x_T) s'.
 static void finish(const TokenRun *run, const float *h) {
     const Layer *layer = run->layer;
     const OracleNorm norm = {(Norm)layer->post_norm, layer->post_norm_eps, run->weights->post_norm, NULL};
     oracle_norm(&norm, layer->hidden, run->scratch->operand.model, run->scratch->state);
     for (int64_t i = 0; i < layer->hidden; i++) {
-        Bounded value = bounded_scale(run->scratch->state[i], layer->multiplier);
+        Bounded value = run->scratch->state[i];
+        value = layer->output_scale ? bounded_multiply(value, bounded_exact(run->weights->output_scale[i])) : value;
+        value = bounded_scale(value, layer->multiplier);
         if (layer->outer_residual) {
-            value = bounded_add(bounded_scale(bounded_exact(h[i]), layer->alpha), value);
+            value = bounded_add(outer_residual(run, i, bounded_exact(h[i])), value);
         }
         if (layer->activations == INTERFACE_BF16) {
             double error = value.error + unit_bf16 * (fabs(value.value) + value.error) + flushed_fp32;

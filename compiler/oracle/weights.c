@@ -29,6 +29,11 @@ static float **array_of(OracleWeights *weights, Tensor tensor) {
     case TENSOR_SHARED_UP_BIAS: return &weights->shared.up_bias;
     case TENSOR_SHARED_DOWN_BIAS: return &weights->shared.down_bias;
     case TENSOR_POST_NORM: return &weights->post_norm;
+    case TENSOR_EXPERT_SCALE: return &weights->expert_scale;
+    case TENSOR_OUTPUT_BIAS: return &weights->output_bias;
+    case TENSOR_OUTPUT_SCALE: return &weights->output_scale;
+    case TENSOR_RESIDUAL_BIAS: return &weights->residual_bias;
+    case TENSOR_RESIDUAL_SCALE: return &weights->residual_scale;
     case TENSOR_COUNT: break;
     }
     return NULL;
@@ -40,7 +45,12 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
     switch (tensor) {
     case TENSOR_NORM:
     case TENSOR_NORM_BIAS:
-    case TENSOR_POST_NORM: return hidden;
+    case TENSOR_POST_NORM:
+    case TENSOR_OUTPUT_BIAS:
+    case TENSOR_OUTPUT_SCALE:
+    case TENSOR_RESIDUAL_BIAS:
+    case TENSOR_RESIDUAL_SCALE: return hidden;
+    case TENSOR_EXPERT_SCALE: return experts;
     case TENSOR_COE_WEIGHT: return layer->iterations - 1;
     case TENSOR_ROUTER: return layer_routers(layer) * layer_choices(layer) * hidden;
     case TENSOR_ROUTER_BIAS:

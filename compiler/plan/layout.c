@@ -1,7 +1,7 @@
 // The layout of packed weights, which follows from the layer alone, and the forms of activations, which follow from the paths.
 // Layout: norm, norm bias, coe weights, router matrices, router biases, corrections, gate/up of every expert, its biases, down, its
-// biases, then the same for the shared experts, then the weights of the norm of x_T. Every section and every panel starts at a
-// multiple of WEIGHTS_ALIGNMENT.
+// biases, then the same for the shared experts, then the norm of x_T and the other learnt vectors. Every section and every panel
+// starts at a multiple of WEIGHTS_ALIGNMENT.
 #include <string.h>
 
 #include "targets/target.h"
@@ -67,6 +67,11 @@ static void lay_out_weights(Plan *plan) {
         plan->roles[ROLE_SHARED_GATE_UP].layout.bias_offset = plan->roles[ROLE_SHARED_DOWN].layout.bias_offset = -1;
     }
     layout->post_norm_offset = layer->post_norm == NORM_NONE ? -1 : take(&end, hidden * 4);
+    layout->expert_scale_offset = layer->expert_scale ? take(&end, layer->experts * 4) : -1;
+    layout->output_bias_offset = layer->output_bias ? take(&end, plan->roles[ROLE_DOWN].layout.panels * PANEL_COLUMNS * 4) : -1;
+    layout->output_scale_offset = layer->output_scale ? take(&end, hidden * 4) : -1;
+    layout->residual_bias_offset = layer->residual_bias ? take(&end, hidden * 4) : -1;
+    layout->residual_scale_offset = layer->residual_scale ? take(&end, hidden * 4) : -1;
     layout->instance_bytes = plan_round_up(end, 4096);
 }
 

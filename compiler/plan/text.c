@@ -69,11 +69,15 @@ static const Field layer_fields[] = {
     OPTION(Layer, shared_down_weights, own_format_names)
     OPTION(Layer, post_norm, norm_names) REAL_UNLESS(Layer, post_norm_eps, 1e-6)
     REAL_UNLESS_AS(Layer, shared_limit, limit) OPTION(Layer, limit_place, limit_place_names)
-    REAL_UNLESS(Layer, gate_softcap, 0) REAL_UNLESS(Layer, up_softcap, 0)};
+    REAL_UNLESS(Layer, gate_softcap, 0) REAL_UNLESS(Layer, up_softcap, 0)
+    OPTION(Layer, expert_scale, booleans) OPTION(Layer, output_bias, booleans) OPTION(Layer, output_scale, booleans)
+    OPTION(Layer, residual_bias, booleans) OPTION(Layer, residual_scale, booleans)};
 static const Field layout_fields[] = {
     WIDE(Layout, instance_bytes)
     WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)
-    WIDE_UNLESS(Layout, post_norm_offset, -1)};
+    WIDE_UNLESS(Layout, post_norm_offset, -1) WIDE_UNLESS(Layout, expert_scale_offset, -1)
+    WIDE_UNLESS(Layout, output_bias_offset, -1) WIDE_UNLESS(Layout, output_scale_offset, -1)
+    WIDE_UNLESS(Layout, residual_bias_offset, -1) WIDE_UNLESS(Layout, residual_scale_offset, -1)};
 static const Field schedule_fields[] = {
     WIDE(Schedule, wave_rows) WIDE(Schedule, chunk_tokens) WIDE(Schedule, block_rows) WIDE(Schedule, few_tokens)
     WIDE(Schedule, up_tasks) WIDE(Schedule, down_tasks) WIDE(Schedule, few_up_tasks) WIDE(Schedule, few_down_tasks) WIDE(Schedule, floor_rows)

@@ -15,7 +15,12 @@ static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_
     switch (tensor) {
     case TENSOR_NORM:
     case TENSOR_NORM_BIAS:
-    case TENSOR_POST_NORM: snprintf(text, size, "%lld", hidden); return;
+    case TENSOR_POST_NORM:
+    case TENSOR_OUTPUT_BIAS:
+    case TENSOR_OUTPUT_SCALE:
+    case TENSOR_RESIDUAL_BIAS:
+    case TENSOR_RESIDUAL_SCALE: snprintf(text, size, "%lld", hidden); return;
+    case TENSOR_EXPERT_SCALE: snprintf(text, size, "%lld", (long long)layer->experts); return;
     case TENSOR_COE_WEIGHT: snprintf(text, size, "%lld", (long long)layer->iterations - 1); return;
     case TENSOR_ROUTER: snprintf(text, size, "%lld, %lld, %lld", gates, choices, hidden); return;
     case TENSOR_ROUTER_BIAS:
@@ -38,7 +43,7 @@ static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_
     *text = 0;
 }
 
-// Matrices start as a linear layer's would, norms at one, vectors at zero.
+// Matrices start as a linear layer's would, factors at one, other vectors at zero.
 static void print_parameters(const Torch *torch) {
     const Layer *layer = torch->layer;
     torch_line(torch, 1, "def __init__(self):");
@@ -54,7 +59,7 @@ static void print_parameters(const Torch *torch) {
             torch_line(torch, 2, "self.%s = nn.Parameter(torch.randn(%s) * %lld**-0.5)", layer_tensor_key((Tensor)t), shape, width);
         } else {
             torch_line(torch, 2, "self.%s = nn.Parameter(torch.%s(%s))", layer_tensor_key((Tensor)t),
-                       t == TENSOR_NORM || t == TENSOR_POST_NORM ? "ones" : "zeros", shape);
+                       layer_tensor_factors((Tensor)t) ? "ones" : "zeros", shape);
         }
     }
     torch_line(torch, 0, "%s", "");
@@ -94,6 +99,9 @@ static void print_combination(const Torch *torch, int level) {
     if (layer->shared_experts) {
         torch_line(torch, level, "y = y + self.shared(x)");
     }
+    if (layer->output_bias) {
+        torch_line(torch, level, "y = y + self.output_bias");
+    }
 }
 
 static void print_step(const Torch *torch, int level) {
@@ -113,16 +121,18 @@ static void print_step(const Torch *torch, int level) {
 
 static void print_result(const Torch *torch) {
     const Layer *layer = torch->layer;
-    char outer[64] = "", factor[32] = "";
+    const char *h = layer->residual_bias ? "(h + self.residual_bias)" : "h";
+    const char *scale = layer->residual_scale ? " * self.residual_scale" : "";
+    char outer[128] = "", factor[32] = "";
     if (layer->outer_residual && layer->alpha == 1) {
-        snprintf(outer, sizeof outer, "h + ");
+        snprintf(outer, sizeof outer, "%s%s + ", h, scale);
     } else if (layer->outer_residual) {
-        snprintf(outer, sizeof outer, "%s * h + ", TORCH_NUMBER(layer->alpha));
+        snprintf(outer, sizeof outer, "%s * %s%s + ", TORCH_NUMBER(layer->alpha), h, scale);
     }
     if (layer->multiplier != 1) {
         snprintf(factor, sizeof factor, "%s * ", TORCH_NUMBER(layer->multiplier));
     }
-    torch_line(torch, 2, "return %s%sx, routing", outer, factor);
+    torch_line(torch, 2, "return %s%sx%s, routing", outer, factor, layer->output_scale ? " * self.output_scale" : "");
 }
 
 static void print_forward(const Torch *torch) {

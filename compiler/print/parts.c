@@ -84,6 +84,10 @@ static void print_weights(const Torch *torch) {
     if (layer->scale != 1) {
         torch_line(torch, 2, "weights = weights * %s", TORCH_NUMBER(layer->scale));
     }
+    if (layer->expert_scale) {  // choices that compute nothing have none
+        torch_line(torch, 2, "weights = weights * F.pad(self.expert_scale, (0, %lld), value=1.0)[experts]",
+                   (long long)(layer_choices(layer) - layer->experts));
+    }
 }
 
 void torch_print_route(const Torch *torch) {
