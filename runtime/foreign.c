@@ -1,7 +1,6 @@
 // Kinds of files by their first bytes. Texts come last, because several kinds begin with letters.
 #include "foreign.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,17 +41,30 @@ static const struct {
 static const char page[] =
     "a page in HTML or XML, not weights: a download that was refused leaves one (is a login or an access token needed?)";
 
+// In ASCII, whatever the locale of the process is.
+static bool is_space(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_printed(char c) {
+    return c >= ' ' && c <= '~';
+}
+
 static const char *text_kind(const char *text, size_t size) {
     enum { ENOUGH = 16 };
     size_t first = 0;
-    while (first < size && isspace((unsigned char)text[first])) {
+    while (first < size && is_space(text[first])) {
         first++;
     }
-    if (size - first > 1 && text[first] == '<' && (isalpha((unsigned char)text[first + 1]) || strchr("!?", text[first + 1]))) {
+    if (size - first > 1 && text[first] == '<' && (is_letter(text[first + 1]) || strchr("!?", text[first + 1]))) {
         return page;
     }
     for (size_t i = 0; i < size && i < ENOUGH; i++) {
-        if (!isprint((unsigned char)text[i]) && !isspace((unsigned char)text[i])) {
+        if (!is_printed(text[i]) && !is_space(text[i])) {
             return NULL;
         }
     }

@@ -469,10 +469,10 @@ START_TEST(refuses_what_is_no_configuration) {
 }
 END_TEST
 
-// Every key of every golden configuration takes every wrong value in turn: a result or a reason, and never a crash. Under
-// sanitizers a key takes some of the values, others with each configuration. The checkpoint is left out: it would refuse nearly
-// all.
+// Every key of every golden configuration takes wrong values in turn: a result or a reason, and never a crash. A key takes some of
+// the values, others with each configuration. The checkpoint is left out: it would refuse nearly all.
 START_TEST(survives_every_wrong_value) {
+    enum { STEP = 3 * ONE_CASE_IN };
     static const char *const values[] = {"null",  "true", "-1", "0",      "1",  "1.5", "1e30", "9007199254740993",
                                          "\"x\"", "[]",   "{}", "[null]", "[1]"};
     char path[512];
@@ -481,7 +481,7 @@ START_TEST(survives_every_wrong_value) {
     ck_assert_ptr_nonnull(config);
     for (void *at = json_object_iter(config); at; at = json_object_iter_next(config, at)) {
         json_t *kept = json_incref(json_object_iter_value(at));
-        for (size_t i = (size_t)(_i % ONE_CASE_IN); i < sizeof values / sizeof *values; i += ONE_CASE_IN) {
+        for (size_t i = (size_t)(_i % STEP); i < sizeof values / sizeof *values; i += STEP) {
             json_object_iter_set_new(config, at, json_loads(values[i], JSON_DECODE_ANY, NULL));
             char *text = json_dumps(config, 0);
             Imported result = importing_config(text);

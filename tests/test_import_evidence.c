@@ -192,7 +192,7 @@ static const struct {
      TWO_EXPERTS("BF16"), "layers.0.weights", "\"bf16\"",
      "quantization_config says gptq, but the experts' tensors are BF16, which counts"},
     {SMALL_MIXTRAL(", \"num_local_experts\": 2, \"quantization_config\": \"awq\""), TWO_EXPERTS("BF16"), "layers.0.weights",
-     "\"bf16\"", ""},
+     "\"bf16\"", "quantization_config says \"awq\", but the experts' tensors are BF16, which counts"},
     {SMALL_MIXTRAL(", \"num_local_experts\": 2, \"quantization_config\": {\"quant_method\": \"fp8\", \"ignored_layers\": \"x\"}"),
      TWO_EXPERTS("BF16"), "layers.0.weights", "\"bf16\"", "quantization_config says fp8"},
     // One layer in two layouts.

@@ -78,8 +78,8 @@ static const Key router_rows[] = {
     SECTION("groups", "Experts compete in consecutive groups of equal size, and only the best groups remain.", group_section,
             false),
     INTEGER("k",
-            "Most experts per token and iteration. Needed by rules that stop at nothing else; for others the whole pool when "
-            "absent, if that has at most " SPEC_DIGITS(SPEC_MAX_TOP_K) ".",
+            "The most choices of a token in an iteration. Required by top_k and sparsemixer. Other rules without it allow the "
+            "whole pool, if that has at most " SPEC_DIGITS(SPEC_MAX_TOP_K) " choices.",
             layer.top_k, 1, SPEC_MAX_TOP_K, DEFAULT(0)),
     FLAG("k_per_token", "The caller may give each token's k, or an importance that becomes one.", layer.k_per_token, DEFAULT(0)),
     INTEGER("k_min", "Fewest experts of a token. Only with k_per_token.", layer.k_min, 0, SPEC_MAX_TOP_K, DEFAULT(1)),

@@ -99,9 +99,13 @@ static bool is_left_behind(const ImportStored *stored) {
 
 static void remark_quantisation(const ImportConfig *config, const char *method, const char *reason, bool readable,
                                 const ImportStored *stored) {
-    if (method && is_left_behind(stored)) {
-        import_remark(config, "quantization_config says %.40s, but the experts' tensors are %s, which counts", method,
-                      stored->experts);
+    const json_t *object = quantisation_object(config);
+    bool said = object && !json_is_null(object) && (method || !json_is_object(object));
+    if (said && is_left_behind(stored)) {
+        char found[SPEC_TEXT_BYTES];
+        spec_describe(object, found);
+        import_remark(config, "quantization_config says %.40s, but the experts' tensors are %s, which counts",
+                      method ? method : found, stored->experts);
     } else if (!readable) {
         import_remark(config, "the checkpoint is quantised (%.40s), %s", method, reason);
     } else if (stored->fp8) {
