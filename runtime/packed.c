@@ -186,11 +186,13 @@ static Slice slice_of(const Place *place, int64_t panel) {
     return slice;
 }
 
-// Notes the first position (row * columns + column) of a part of the matrix that the format cannot hold.
+// Notes the first position (row * columns + column) of a part of the matrix that the format cannot hold. Minus infinity is no such
+// number where `excludes`.
 static void note_beyond(const PackedSource *source, int64_t row, int64_t rows, int64_t k, int64_t depth, int64_t columns,
-                        float limit, int64_t *found) {
+                        float limit, bool excludes, int64_t *found) {
     for (int64_t i = 0; i < rows * depth && *found < 0; i++) {
-        if (!(fabsf(packed_source_get(source, row + i / depth, k + i % depth)) <= limit)) {
+        float value = packed_source_get(source, row + i / depth, k + i % depth);
+        if (!(fabsf(value) <= limit) && !(excludes && value == -INFINITY)) {
             *found = (row + i / depth) * columns + k + i % depth;
         }
     }
@@ -250,7 +252,7 @@ static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, con
         int64_t padded = role->layout.depth_padded - k < stride ? role->layout.depth_padded - k : stride;
         int64_t depth = role->layout.depth - k < padded ? role->layout.depth - k : padded;
         if (read_block(source, slice->row, slice->filled, k, depth, facts->largest, block, stride)) {
-            note_beyond(source, slice->row, slice->filled, k, depth, role->layout.depth, facts->largest, found);
+            note_beyond(source, slice->row, slice->filled, k, depth, role->layout.depth, facts->largest, false, found);
         }
         for (int c = 0; c < slice->filled && depth < padded; c++) {
             memset(block + c * stride + depth, 0, (size_t)(padded - depth) * sizeof *block);
@@ -268,11 +270,12 @@ static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, con
     }
 }
 
-// A panel's part of a vector; outside the roles the vector goes in parts of a panel too.
-static void pack_elements(float *out, const Slice *slice, const PackedSource *source, int64_t *found) {
+// A panel's part of a vector; outside the roles the vector goes in parts of a panel too. A correction of minus infinity excludes a
+// choice.
+static void pack_elements(float *out, const Slice *slice, const PackedSource *source, Tensor tensor, int64_t *found) {
     float values[PANEL_COLUMNS] = {0};
     if (packed_source_read(source, slice->row, 0, true, slice->filled, FLT_MAX, values)) {
-        note_beyond(source, slice->row, slice->filled, 0, 1, 1, FLT_MAX, found);
+        note_beyond(source, slice->row, slice->filled, 0, 1, 1, FLT_MAX, tensor == TENSOR_CORRECTION, found);
     }
     for (int c = 0; c < slice->count; c++) {
         out[slice->lanes[c]] = values[c];
@@ -288,7 +291,7 @@ int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_
             Slice slice = slice_of(&place, p);
             if (place.vector) {
                 float *vector = (float *)(instance + place.offset);
-                pack_elements(vector + (matrix * panels + p) * PANEL_COLUMNS, &slice, source, &found);
+                pack_elements(vector + (matrix * panels + p) * PANEL_COLUMNS, &slice, source, tensor, &found);
             } else if (slice.count) {
                 uint8_t *panel =
                     instance + role->layout.offset + (matrix + copy) * role->layout.matrix_bytes + p * role->layout.panel_bytes;

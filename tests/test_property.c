@@ -206,10 +206,26 @@ static Library *open_library(const Seed *seed, const Loaded *library, const void
     return instance;
 }
 
+// Two thirds of the choices of some layers have a correction of minus infinity, so that often fewer than k are left.
+static void exclude_choices(const Seed *seed, const Kind *kind, void *image) {
+    if (!seed->layer.correction || seed->number % 2) {
+        return;
+    }
+    for (int64_t gate = 0; gate < layer_routers(&seed->layer); gate++) {
+        for (int64_t choice = 0; choice < layer_choices(&seed->layer); choice++) {
+            if ((choice + gate) % 3) {
+                packed_set(&kind->plan, packed_image_instance(image, 0, 0), TENSOR_CORRECTION, gate, choice, 0, -INFINITY);
+            }
+        }
+    }
+    packed_image_finish(image);
+}
+
 // Everything that is asked of one library.
 static void check_library(Seed *seed, const Loaded *library, const Kind *kind) {
     size_t bytes;
     void *image = fixture_image(kind, seed->number + 100, &bytes);
+    exclude_choices(seed, kind, image);
     seed_begin(seed, kind, image);
     Library *one = open_library(seed, library, image, bytes, 1, 0), *three = open_library(seed, library, image, bytes, 3, 5);
     Extra all = {.size = sizeof all, .experts = seed->experts, .weights = seed->weights, .scores = seed->scores, .k = seed->k};

@@ -46,6 +46,10 @@ static Bounded group_score(const Layer *layer, const Ranking *r, const Bounded *
             two[0] = fmax(two[0], value);
         }
     }
+    int counted = layer->group_score == GROUP_TOP2_SUM;
+    if (best[0][counted] == -INFINITY) {  // too few choices that can be made: such groups tie, behind all others
+        return bounded_exact(-FLT_MAX);
+    }
     switch ((GroupScore)layer->group_score) {
     case GROUP_MAX: return bounded_image(best[0][0], best[1][0], best[2][0]);
     case GROUP_TOP2_SUM: {
@@ -109,8 +113,11 @@ void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t itera
     r->sum = bounded_exact(0);
     for (int64_t e = 0; e < choices; e++) {
         r->rank[e] = by_logits || layer->rank == RANK_LOGIT ? r->logits[e] : r->scores[e];
-        if (layer->correction) {
-            r->rank[e] = plus(r, r->rank[e], bounded_exact(weights->correction[gate * choices + e]));
+        double correction = layer->correction ? weights->correction[gate * choices + e] : 0;
+        if (correction == -INFINITY) {
+            r->rank[e] = bounded_exact(-INFINITY);  // never made, unless a mask of zero overwrites it
+        } else if (layer->correction) {
+            r->rank[e] = plus(r, r->rank[e], bounded_exact(correction));
         }
     }
     if (is_grouped(layer)) {
@@ -151,6 +158,9 @@ Bounded oracle_rule_weight(const Layer *layer, const Bounded *z, const Bounded *
 }
 
 Certainty oracle_present(const Layer *layer, const Ranking *r, int64_t e) {
+    if (r->rank[e].value == -INFINITY) {
+        return SURELY_NOT;
+    }
     return layer->group_mask == MASK_MINUS_INFINITY ? (Certainty)r->kept[e] : SURELY;
 }
 

@@ -23,7 +23,8 @@ static const double exp_floor = 0x1p-124;  // e^x is zero from x = -87 on
 // How surely something holds of quantities that carry errors.
 typedef enum Certainty { SURELY_NOT, UNCERTAIN, SURELY } Certainty;
 
-// One token's choices as a selection rule sees them: see select.c.
+// One token's choices as a selection rule sees them: see select.c. A choice that the correction excludes ranks at minus infinity,
+// without an error.
 typedef struct Ranking {
     Bounded *logits;        // [choices] z
     Bounded *scores;        // [choices] s
@@ -103,7 +104,7 @@ int oracle_ranks_by_logits(const Layer *layer);
 void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t iteration, int by_logits, Ranking *r);
 // Whether a token that has taken r->count choices could go on with choice e, as far as the rule of selection is concerned.
 Certainty oracle_takes(const Layer *layer, const Ranking *r, int64_t e);
-// Whether a choice can be made at all: its group does not lose, or losing is no exclusion.
+// Whether a choice can be made at all: its correction does not exclude it, and its group does not lose or losing is no exclusion.
 Certainty oracle_present(const Layer *layer, const Ranking *r, int64_t e);
 void oracle_take(Ranking *r, int64_t e);
 // What the rule makes the weight of the choice in a slot, before it is normalised: its score, as a rule.
