@@ -71,6 +71,8 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_NORM, "norm.kind") \
     X(SETTING_NORM_EPS, "norm.eps") \
     X(SETTING_NORM_BIAS, "norm.bias") \
+    X(SETTING_POST_NORM, "post_norm.kind") \
+    X(SETTING_POST_NORM_EPS, "post_norm.eps") \
     X(SETTING_INNER, "residual.inner") \
     X(SETTING_INNER_ALPHA, "residual.inner_alpha") \
     X(SETTING_OUTER, "residual.outer") \
@@ -105,12 +107,16 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_ACTIVATION, "experts.activation") \
     X(SETTING_SLOPE, "experts.slope") \
     X(SETTING_LIMIT, "experts.limit") \
+    X(SETTING_LIMIT_PLACE, "experts.limit_place") \
+    X(SETTING_GATE_SOFTCAP, "experts.gate_softcap") \
+    X(SETTING_UP_SOFTCAP, "experts.up_softcap") \
     X(SETTING_UP_OFFSET, "experts.up_offset") \
     X(SETTING_EXPERT_BIAS, "experts.bias") \
     X(SETTING_IDENTITY, "experts.identity") \
     X(SETTING_SHARED, "shared_experts.count") \
     X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
     X(SETTING_SHARED_BIAS, "shared_experts.bias") \
+    X(SETTING_SHARED_LIMIT, "shared_experts.limit") \
     X(SETTING_SHARED_GATED, "shared_experts.gated") \
     X(SETTING_SHARED_SCALE, "shared_experts.scale")
 

@@ -121,6 +121,9 @@ static void summarise_norm(const Layer *layer, FILE *stream) {
     if (layer->norm != NORM_NONE) {
         fprintf(stream, ", eps %g%s", (double)layer->norm_eps, layer->norm_bias ? ", with a bias" : "");
     }
+    if (layer->post_norm != NORM_NONE) {
+        fprintf(stream, "; of the result: %s, eps %g", words[layer->post_norm], (double)layer->post_norm_eps);
+    }
     fputc('\n', stream);
 }
 
@@ -131,7 +134,14 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
         fprintf(stream, " with slope %g", (double)layer->slope);
     }
     if (layer->limit != 0) {
-        fprintf(stream, ", gate and up clamped at %g", (double)layer->limit);
+        fprintf(stream, ", %s and up clamped at %g", layer->limit_place == LIMIT_AFTER_ACTIVATION ? "act(gate)" : "gate",
+                (double)layer->limit);
+    }
+    if (layer->gate_softcap != 0) {
+        fprintf(stream, ", gate capped softly at %g", (double)layer->gate_softcap);
+    }
+    if (layer->up_softcap != 0) {
+        fprintf(stream, ", up capped softly at %g", (double)layer->up_softcap);
     }
     if (layer->up_offset != 0) {
         fprintf(stream, ", up + %g", (double)layer->up_offset);
@@ -147,6 +157,11 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
     }
     fprintf(stream, "%lld of width %lld%s%s", (long long)layer->shared_experts, (long long)layer->shared_intermediate,
             layer->shared_bias ? ", with biases" : "", layer->shared_gated ? ", weighted by a sigmoid of its own" : "");
+    if (layer->shared_limit != layer->limit && layer->shared_limit == 0) {
+        fputs(", not clamped", stream);
+    } else if (layer->shared_limit != layer->limit) {
+        fprintf(stream, ", clamped at %g", (double)layer->shared_limit);
+    }
     if (layer->shared_scale != 1) {
         fprintf(stream, ", times %g", (double)layer->shared_scale);
     }

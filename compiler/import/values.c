@@ -247,7 +247,12 @@ static bool has_experts(const ImportConfig *config, const ImportFamily *family) 
 static void summarise_defaults(const ImportValue *given, const ImportValue *values, FILE *summary) {
     const char *separator = "not in the configuration, so by default: ";
     for (Setting s = 0; s < SETTING_COUNT; s++) {
-        if (given[s].source != SOURCE_DEFAULT || values[s].source == SOURCE_NONE) {
+        bool told = false;  // norms of one layer have one key
+        for (Setting before = 0; before < s; before++) {
+            told |= given[before].source == SOURCE_DEFAULT && values[before].source != SOURCE_NONE &&
+                    !strcmp(given[before].key, given[s].key);
+        }
+        if (told || given[s].source != SOURCE_DEFAULT || values[s].source == SOURCE_NONE) {
             continue;
         }
         fprintf(summary, "%s%s = ", separator, given[s].key);

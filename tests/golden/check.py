@@ -199,6 +199,13 @@ FAMILIES = {
     "glm5_next": SIGMOID | dict(norm=None, outer=0, k=3, groups=(2, 1, "sum"), scale=1.6, limit=0.9, offset=0, layers=LANGUAGE),
     "qwen4_exp": QWEN_SHARED | dict(norm=None, outer=0, k=3, layers=LANGUAGE),
     "axk2": SIGMOID | dict(norm=None, outer=0, k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20, scale=1.5),
+    "afmoe": dict(norm="pre_mlp_layernorm", post_norm="post_mlp_layernorm", router="mlp.router.gate.weight",
+                  expert=split("mlp.experts.{e}"), shared=split("mlp.shared_experts"), k=3, score="sigmoid",
+                  correction="mlp.expert_bias", normalise=1e-20, scale=1.7, eps=1e-3),
+    "kolibri1": SIGMOID | dict(post_norm="post_ffn_norm", rank="logit", correction="moe.router.expert_bias", k=3),
+    "flex_olmo": QWEN | dict(norm=None, post_norm="post_feedforward_layernorm", k=3, eps=1e-3),
+    "axk1": SIGMOID | dict(post_norm="post_mlp_layernorm", norm_in_block=True, k=3, groups=(4, 2, "sum"), normalise=1e-20,
+                           scale=1.5, eps=1e-3),
     "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
                      router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
                      layers="model.{half}.layers"),
@@ -212,13 +219,17 @@ FAMILIES = {
 }
 
 
+def rms(h, row, weight):
+    return h / np.sqrt((h * h).mean(-1, keepdims=True) + row.get("eps", 1e-6)) * weight
+
+
 def normalise_rows(row, t, h):
     name = row.get("norm", "post_attention_layernorm")
     if not name:
         return h
     weight = t[name + ".weight"] + row.get("norm_add", 0)
     h = h - h.mean(-1, keepdims=True) if row.get("layer_norm") else h
-    return h / np.sqrt((h * h).mean(-1, keepdims=True) + row.get("eps", 1e-6)) * weight + t.get(name + ".bias", 0)
+    return rms(h, row, weight) + t.get(name + ".bias", 0)
 
 
 def gap(better, worse):
@@ -258,7 +269,8 @@ def route(row, z, t, k):
         return s, s > 0, np.abs(z).min()
     if "jitter" in row:
         return sparsemixer(z, row["k"], row["jitter"])
-    c, margin = s + t[row["correction"]].reshape(-1) if "correction" in row else s, np.inf
+    c, margin = z if row.get("rank") == "logit" else s, np.inf
+    c = c + t[row["correction"]].reshape(-1) if "correction" in row else c
     if "groups" in row:
         c, margin = rank_groups(c, row["groups"])
     order = np.argsort(-c, -1, kind="stable")
@@ -319,8 +331,10 @@ def run_layer(row, t, h, k):
             x = y if iteration == last else x + t[row["coe_weight"]][iteration] * y
         else:
             x = (row.get("inner_alpha", 1) * x if row.get("inner") else 0) + y
-    out = row.get("outer", 1) * h + row.get("multiplier", 1) * x
-    return block_in, y if "inner_alpha" in row else x, out, routings
+    after = rms(x, row, t[row["post_norm"] + ".weight"]) if "post_norm" in row else x
+    out = row.get("outer", 1) * h + row.get("multiplier", 1) * after
+    block_out = y if "inner_alpha" in row else after if row.get("norm_in_block") else x
+    return block_in, block_out, out, routings
 
 
 def relative(found, expected):

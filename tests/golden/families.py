@@ -335,6 +335,20 @@ FAMILIES = {
         intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, n_group=4,
         topk_group=2, routed_scaling_factor=1.5, index_topk=32, index_n_heads=2, index_head_dim=8, gated_norm_rank=4,
         mlp_layer_types=["sparse", "dense"])}),
+    # A norm behind the block. That of flex_olmo is the only one: its block reads the residual itself.
+    "afmoe": Family(
+        "AfmoeForCausalLM", norm="pre_mlp_layernorm", names="mlp|pre_mlp_layernorm|post_mlp_layernorm", config=attention(
+            36, 2, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=7, num_shared_experts=2,
+            num_experts_per_tok=3, route_scale=1.7, num_dense_layers=1, sliding_window=16, rms_norm_eps=1e-3)),
+    "kolibri1": Family("Kolibri1ForCausalLM", names="mlp|moe|post_attention_layernorm|post_ffn_norm", config=attention(
+        36, 1, head_dim=8, moe_intermediate_size=12, shared_expert_intermediate_size=20, num_experts=7, num_experts_per_tok=3,
+        sliding_window=16)),
+    "flex_olmo": Family("FlexOlmoForCausalLM", norm="mlp", names="mlp|post_feedforward_layernorm", config=attention(
+        36, 1, head_dim=8, intermediate_size=12, num_experts=7, num_experts_per_tok=3, rms_norm_eps=1e-3)),
+    "axk1": Family("AXK1ForCausalLM", names="mlp|post_attention_layernorm|post_mlp_layernorm", config={
+        **latent_attention(36, 2), **dict(
+            intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
+            n_group=4, topk_group=2, routed_scaling_factor=1.5, rms_norm_eps=1e-3, mlp_layer_types=["sparse", "dense"])}),
     # Encoder and decoder, as of switch_transformers.
     "nllb_moe": Family(
         "NllbMoeForConditionalGeneration", seed=2, norm="ff_layer_norm", block="ffn", factor=0.7,

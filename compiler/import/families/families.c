@@ -57,7 +57,11 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(glm5_next) \
     X(mistral_large4) \
     X(dots3_note) \
+    X(axk1) \
     X(axk2) \
+    X(afmoe) \
+    X(kolibri1) \
+    X(flex_olmo) \
     X(deepseek_ocr2) \
     X(unlimited_ocr) \
     X(deepseek_v4) \

@@ -142,6 +142,20 @@ const ImportFamily family_dots3_note = {
     .adjust = adjust_dots3,
 };
 
+const ImportFamily family_axk1 = {
+    .name = "A.X-K1",
+    .model_types = "axk1",
+    .architectures = "AXK1ForCausalLM",
+    .aliases = "num_local_experts",
+    .rules = {SIZES(7168, 61), RMS(1e-6), RMS_AFTER(1e-6), OUTER, NOAUX_SCORES, DEEPSEEK_GROUPS(8, 4), TOP_K(8),
+              NORM_TOPK(1, 1e-20), SCALE(2.5), EXPERTS(ROUTED_EXPERTS, 192), WIDTH("moe_intermediate_size", 2048),
+              HIDDEN_ACT, [SETTING_SHARED] = NULLABLE("n_shared_experts", 1), FIRST_DENSE(1), FREQUENCY},
+    .types = "mlp_layer_types",
+    NOAUX_TC,
+    MLP,
+    .tensors = {DEEPSEEK_TENSORS, DEEPSEEK_CORRECTION, NORM_AFTER("post_mlp_layernorm")},
+};
+
 const ImportFamily family_axk2 = {
     .name = "A.X-K2",
     .model_types = "axk2",

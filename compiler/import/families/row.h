@@ -14,6 +14,8 @@
 #define SIZES(hidden, layers) [SETTING_HIDDEN] = KEY("hidden_size", hidden), [SETTING_LAYERS] = KEY("num_hidden_layers", layers)
 #define NORM_KIND(kind, name, eps) [SETTING_NORM] = WORD(kind), [SETTING_NORM_EPS] = KEY(name, eps)
 #define RMS(eps) NORM_KIND("rms", "rms_norm_eps", eps)
+// A norm of the block's result, beside the one before the block or instead of that.
+#define RMS_AFTER(eps) [SETTING_POST_NORM] = WORD("rms"), [SETTING_POST_NORM_EPS] = KEY("rms_norm_eps", eps)
 #define OUTER [SETTING_OUTER] = FIXED(1)
 #define EXPERTS(names, value) [SETTING_EXPERTS] = KEY(names, value)
 #define TOP_K(value) [SETTING_K] = KEY("num_experts_per_tok", value)
@@ -49,6 +51,7 @@
 
 #define NORM(name_) PLAIN(TENSOR_NORM, name_ ".weight")
 #define POST_NORM NORM("post_attention_layernorm")
+#define NORM_AFTER(name_) PLAIN(TENSOR_POST_NORM, name_ ".weight")
 // Norms that store their weight minus one.
 #define CENTRED_NORM {.tensor = TENSOR_NORM, .name = "post_attention_layernorm.weight", .add = 1}
 #define ROUTER(name_) PLAIN(TENSOR_ROUTER, name_ ".weight")
