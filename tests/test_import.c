@@ -147,6 +147,18 @@ static const struct {
      "\"thinker.model.layers.{layer}.mlp.gate.weight\""},
     {"{\"model_type\": \"sarvam_moe\", \"architectures\": [\"Glm4MoeForCausalLM\"]}", TENSOR("correction"),
      "\"model.layers.{layer}.mlp.gate.expert_bias\""},
+    // limits of one layer, and of its shared experts
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 4, \"swiglu_limits\": [null, 1, 1, 7.5]}", "layers.0.experts",
+     "{\"count\": 288, \"intermediate\": 1280, \"activation\": \"silu\", \"limit\": 7.5, \"limit_place\": \"after_activation\"}"},
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 4, \"swiglu_limits\": [null, 1, 1, 7.5]}", "layers.0.shared_experts",
+     "{\"count\": 1, \"intermediate\": 1280, \"limit\": 0}"},
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 4, \"swiglu_limits_shared\": [null, null, null, 3]}", "layers.0.experts",
+     "{\"count\": 288, \"intermediate\": 1280, \"activation\": \"silu\", \"limit_place\": \"after_activation\"}"},
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 4, \"swiglu_limits\": [2, 2, 2, 0]}", "layers.0.experts",
+     "{\"count\": 288, \"intermediate\": 1280, \"activation\": \"silu\"}"},
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 4, \"swiglu_limits\": [0, 0, 0, 7], \"swiglu_limits_shared\": [0, 0, 0, "
+     "7]}",
+     "layers.0.shared_experts", "{\"count\": 1, \"intermediate\": 1280}"},
     // names of keys
     {"{\"model_type\": \"kimi_linear\", \"num_experts_per_token\": 5, \"moe_renormalize\": false, \"num_expert_group\": 4, "
      "\"topk_group\": 2}",
@@ -309,6 +321,13 @@ static const struct {
     {"{\"model_type\": \"switch_transformers\", \"num_layers\": 6, \"num_decoder_layers\": null}", "1+2*3 1+2*3", "of the decoder"},
     {"{\"model_type\": \"hunyuan_v1_moe\", \"num_experts\": 4, \"num_hidden_layers\": 5, \"moe_topk\": [1, 2, 1, 2, 2]}",
      "0+2*2 1+2*2 4+1*1", ""},
+    // layers of one entry have the same limits; null is none, and entries beyond the layers are not read
+    {"{\"model_type\": \"step3p7\", \"text_config\": {\"num_hidden_layers\": 7, \"swiglu_limits\": [1, 0, 0.0, null, 0, 7, 7, 7]}}",
+     "3+1*2 5+1*2", "layers 0..2 are dense"},
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 6, \"moe_layers_enum\": \"1,2, 3,5\", \"swiglu_limits\": [0, 0, 7, 0, "
+     "0, 7],"
+     " \"swiglu_limits_shared\": [0, 0, 16, 0, 0, 7]}",
+     "1+2*2 2+1*1 5+1*1", "layers 0, 4 are dense"},
     // a list of words wins over the older keys, one of numbers does not, and null is none
     {"{\"model_type\": \"deepseek_v32\", \"num_hidden_layers\": 2, \"first_k_dense_replace\": 3,"
      " \"mlp_layer_types\": [\"dense\", \"sparse\"]}",
@@ -384,6 +403,12 @@ static const struct {
     {MIXTRAL(", \"hidden_act\": \"swiglu\""), "hidden_act is \"swiglu\": catena has silu, swish, "},
     {MIXTRAL(", \"num_experts_per_tok\": 9"), "router.k is 9, but the pool has only 8 experts"},
     {"{\"model_type\": \"hunyuan_v1_moe\", \"moe_topk\": [2, 2]}", "moe_topk must have a number for each of 32 layers, it has 2"},
+    {"{\"model_type\": \"hunyuan_v1_moe\", \"num_hidden_layers\": 2, \"moe_topk\": [2, null]}",
+     "moe_topk[1] must be an integer from 1 to 1024, found null"},
+    {"{\"model_type\": \"step3p5\", \"swiglu_limits\": [0, -1]}", "swiglu_limits[1] must be a number from 0 to 1000000, found -1"},
+    {"{\"model_type\": \"step3p5\", \"moe_layers_enum\": \"3,x\"}",
+     "moe_layers_enum must be numbers of layers with commas between them, found \"3,x\""},
+    {"{\"model_type\": \"step3p5\", \"moe_layers_enum\": \"3,-1\"}", "moe_layers_enum[1] must be the number of a layer, found -1"},
     // lists only where the model's code has them
     {"{\"model_type\": \"phimoe\", \"num_hidden_layers\": 2, \"num_experts_per_tok\": [1, 2]}",
      "num_experts_per_tok must be an integer from 1 to 1024, found a list of 2"},

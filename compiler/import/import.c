@@ -133,15 +133,12 @@ static bool add_entry(Import *import, const ImportFamily *family, const ImportVa
     char name[LAYER_NAME_BYTES];
     const char *stem = family->entry ? family->entry : "moe";
     snprintf(name, sizeof name, number ? "%s_%lld" : "%s", stem, (long long)number + 1);
-    json_t *entry = json_pack("{s:s}", "name", name), *body = import_values_layer(values);
+    json_t *entry = json_pack("{s:s}", "name", name), *body = import_values_layer(values, run->first);
     if (run->count > 1) {
         json_object_set_new(entry, "count", json_integer((json_int_t)run->count));
     }
     json_object_update(entry, body);
     json_decref(body);
-    if (run->top_k) {
-        json_object_set_new(json_object_get(entry, "router"), "k", json_integer((json_int_t)run->top_k));
-    }
     json_object_set_new(entry, "weights", json_string(format_names[import_format(import->options->weights, import->dtype)]));
     if (import->options->compute >= 0) {
         json_object_set_new(entry, "compute", json_string(compute_name((Compute)import->options->compute)));

@@ -7,10 +7,10 @@
 
 #include "read.h"
 
-// For each layer: 0 if it is left out, else the experts that it chooses per token.
+// For each layer: 0 if it is left out, else a mark that it has in common with the layers that one entry describes.
 typedef struct LayerMap {
     int64_t count;
-    int32_t top_k[IMPORT_MAX_LAYERS];
+    int32_t mark[IMPORT_MAX_LAYERS];
     bool by_table[IMPORT_MAX_LAYERS];  // left out because a table of token numbers chooses its experts
 } LayerMap;
 
@@ -32,7 +32,7 @@ static void mark_progression(const ImportValue *values, int64_t multiples, Layer
     int64_t last = number_of(&values[SETTING_LAST], map->count - 1);
     for (int64_t i = number_of(&values[SETTING_FIRST], 0); i < map->count && i <= last; i++) {
         map->by_table[i] = i < number_of(&values[SETTING_BY_TABLE], 0);
-        map->top_k[i] = i % step == phase && !map->by_table[i];
+        map->mark[i] = i % step == phase && !map->by_table[i];
     }
 }
 
@@ -48,10 +48,28 @@ static bool mark_listed(const ImportConfig *config, const char *key, const json_
             return false;
         }
         if (json_integer_value(entry) < map->count) {  // others are never asked for: so in transformers
-            map->top_k[json_integer_value(entry)] = mark;
+            map->mark[json_integer_value(entry)] = mark;
         }
     }
     return true;
+}
+
+// Marks the layers of a text: numbers between commas.
+static bool mark_written(const ImportConfig *config, const char *key, const char *text, LayerMap *map) {
+    json_t *list = json_array();
+    bool good = list != NULL;
+    for (const char *next = text + strspn(text, ", "); good && *next; next += strspn(next, ", ")) {
+        char *end;
+        long long number = strtoll(next, &end, 10);
+        good = end > next && (!*end || strchr(", ", *end)) && !json_array_append_new(list, json_integer(number));
+        next = end;
+    }
+    if (!good) {
+        import_error(config, key, "%s must be numbers of layers with commas between them, found \"%.80s\"", key, text);
+    }
+    good = good && mark_listed(config, key, list, 1, map);
+    json_decref(list);
+    return good;
 }
 
 static bool is_number(const json_t *entry, json_int_t number) {
@@ -72,10 +90,10 @@ static bool mark_each(const ImportConfig *config, const char *key, const json_t 
             known++;
         }
         if (known < LAYER_WORDS) {
-            map->top_k[i] = layer_words[known].sparse;
+            map->mark[i] = layer_words[known].sparse;
             map->by_table[i] = layer_words[known].by_table;
         } else if (is_number(entry, 0) || is_number(entry, 1)) {
-            map->top_k[i] = is_number(entry, 1) && i >= first;
+            map->mark[i] = is_number(entry, 1) && i >= first;
         } else {
             char found[SPEC_TEXT_BYTES];
             spec_describe(entry, found);
@@ -118,12 +136,15 @@ static bool mark_sparse(const ImportConfig *config, const ImportFamily *family, 
     const json_t *include = find_value(config, family->include, include_key);
     const json_t *exclude = find_value(config, family->exclude, exclude_key);
     const json_t *types = find_value(config, family->types, types_key);
-    if (!is_list(config, include_key, include) || !is_list(config, exclude_key, exclude) ||
+    if (!(json_is_string(include) || is_list(config, include_key, include)) || !is_list(config, exclude_key, exclude) ||
         !(is_step(types) || is_list(config, types_key, types))) {
         return false;
     }
     if (json_is_array(types)) {
         return mark_each(config, types_key, types, number_of(&values[SETTING_FIRST], 0), map);
+    }
+    if (json_is_string(include)) {
+        return mark_written(config, include_key, json_string_value(include), map);
     }
     if (include) {
         return mark_listed(config, include_key, include, 1, map);
@@ -132,24 +153,39 @@ static bool mark_sparse(const ImportConfig *config, const ImportFamily *family, 
     return !exclude || mark_listed(config, exclude_key, exclude, 0, map);
 }
 
-// Where k is a list, one number per layer, sparse layers carry theirs.
-static bool mark_top_k(const ImportConfig *config, const ImportValue *top_k, LayerMap *map) {
-    if (!top_k->list) {
-        return true;
+// Whether all settings that are lists, one number per layer, have the same numbers for two layers.
+static bool same_numbers(const ImportValue *values, int64_t a, int64_t b) {
+    bool same = true;
+    for (Setting s = 0; s < SETTING_COUNT; s++) {
+        same &= !values[s].list || import_value_at(&values[s], a) == import_value_at(&values[s], b);
     }
-    if ((int64_t)json_array_size(top_k->list) < map->count) {
-        import_error(config, top_k->key, "%s must have a number for each of %lld layers, it has %zu", top_k->key,
-                     (long long)map->count, json_array_size(top_k->list));
-        return false;
+    return same;
+}
+
+// Sparse layers with different numbers get different marks.
+static bool mark_differences(const ImportConfig *config, const ImportValue *values, LayerMap *map) {
+    bool listed = false;
+    for (Setting s = 0; s < SETTING_COUNT; s++) {
+        const json_t *list = values[s].list;
+        listed |= list != NULL;
+        if (list && (int64_t)json_array_size(list) < map->count) {
+            import_error(config, values[s].key, "%s must have a number for each of %lld layers, it has %zu", values[s].key,
+                         (long long)map->count, json_array_size(list));
+            return false;
+        }
     }
-    for (int64_t i = 0; i < map->count; i++) {
-        map->top_k[i] *= (int32_t)json_integer_value(json_array_get(top_k->list, (size_t)i));
+    for (int64_t i = 0; listed && i < map->count; i++) {
+        int64_t first = 0;
+        while (first < i && !(map->mark[first] && same_numbers(values, first, i))) {
+            first++;
+        }
+        map->mark[i] = map->mark[i] ? (int32_t)first + 1 : 0;
     }
     return true;
 }
 
 static bool is_left_out(const LayerMap *map, int64_t layer, bool by_table) {
-    return !map->top_k[layer] && map->by_table[layer] == by_table;
+    return !map->mark[layer] && map->by_table[layer] == by_table;
 }
 
 // Says of the layers that are left out which they are: those that a table chooses for, or the dense ones.
@@ -177,12 +213,12 @@ static void remark_left_out(const ImportConfig *config, const LayerMap *map, boo
     }
 }
 
-// The longest progression that begins at `from` and has no layer of the same k between its members.
+// The longest progression that begins at `from` and has no layer of the same mark between its members.
 static ImportRun run_at(const LayerMap *map, int64_t from) {
-    ImportRun run = {from, 1, 1, map->top_k[from]};
+    ImportRun run = {from, 1, 1};
     int64_t last = from;
     for (int64_t i = from + 1; i < map->count; i++) {
-        if (map->top_k[i] != run.top_k) {
+        if (map->mark[i] != map->mark[from]) {
             continue;
         }
         if (run.count > 1 && i - last != run.step) {
@@ -200,7 +236,7 @@ static ImportRun run_at(const LayerMap *map, int64_t from) {
 static int64_t cut_into_runs(LayerMap *map, ImportRun runs[MODEL_MAX_LAYERS]) {
     int64_t count = 0;
     for (int64_t i = 0; i < map->count; i++) {
-        if (!map->top_k[i]) {
+        if (!map->mark[i]) {
             continue;
         }
         if (count == MODEL_MAX_LAYERS) {
@@ -209,7 +245,7 @@ static int64_t cut_into_runs(LayerMap *map, ImportRun runs[MODEL_MAX_LAYERS]) {
         ImportRun run = run_at(map, i);
         runs[count++] = run;
         for (int64_t m = 0; m < run.count; m++) {
-            map->top_k[run.first + m * run.step] = 0;
+            map->mark[run.first + m * run.step] = 0;
         }
     }
     return count;
@@ -224,16 +260,13 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
         return -1;
     }
     map->count = (int64_t)values[SETTING_LAYERS].number;
-    if (mark_sparse(config, family, values, map) && mark_top_k(config, &values[SETTING_K], map)) {
+    if (mark_sparse(config, family, values, map) && mark_differences(config, values, map)) {
         remark_left_out(config, map, false, family->entry);
         remark_left_out(config, map, true, family->entry);
         count = cut_into_runs(map, runs);
         if (count < 0) {
             import_error(config, NULL, "the sparse layers are so irregular that more than %d entries of \"layers\" would be needed",
                          MODEL_MAX_LAYERS);
-        }
-        for (int64_t i = 0; i < count; i++) {
-            runs[i].top_k = values[SETTING_K].list ? runs[i].top_k : 0;
         }
     }
     free(map);

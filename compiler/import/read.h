@@ -165,7 +165,7 @@ typedef struct ImportValue {
     char key[IMPORT_KEY_BYTES];   // where it comes from
     double number;                // integers and flags too
     const char *word;
-    const json_t *list;           // of one integer per layer, instead of a number
+    const json_t *list;           // of one number per layer, instead of a number; null stands for 0
 } ImportValue;
 
 // --- families ---
@@ -231,13 +231,14 @@ bool import_values_read(const ImportConfig *config, const ImportFamily *family, 
 // Replaces a value by one that follows from others.
 void import_value_set(ImportValue *value, double number);
 void import_value_word(ImportValue *value, const char *word);
+// What a value is for one layer.
+double import_value_at(const ImportValue *value, int64_t layer);
 // A layer's description without name, count and checkpoint.
-json_t *import_values_layer(const ImportValue values[SETTING_COUNT]);
+json_t *import_values_layer(const ImportValue values[SETTING_COUNT], int64_t layer);
 
 // Sparse layers first, first + step, ...
 typedef struct ImportRun {
     int64_t first, step, count;
-    int64_t top_k;  // where it differs from layer to layer; 0: as the values say
 } ImportRun;
 // Finds them; returns how many runs there are (none: an error), or -1 with diagnostics. Dense layers get a remark.
 int64_t import_layers_find(const ImportConfig *config, const ImportFamily *family, const ImportValue values[SETTING_COUNT],

@@ -12,6 +12,7 @@
 #define KEY_WORD(names, text) {.presence = PRESENCE_KEY, .keys = (names), .word = (text)}
 #define NULLABLE(names, value) {.presence = PRESENCE_NULLABLE, .keys = (names), .number = (value)}
 #define OPTIONAL(names) {.presence = PRESENCE_OPTIONAL, .keys = (names)}
+#define OPTIONAL_LISTED(names) {.presence = PRESENCE_OPTIONAL, .keys = (names), .listed = true}
 #define REQUIRED(names) {.presence = PRESENCE_REQUIRED, .keys = (names)}
 
 // Tensors.

@@ -57,23 +57,40 @@ static bool take(const Key *key, const json_t *json, ImportValue *value) {
     }
 }
 
-// A number for every layer, where a number for all is usual.
-static bool take_list(const Key *key, const json_t *json, ImportValue *value) {
+// A number for every layer, where a number for all is usual. Of some settings null is one, too. Returns the first entry that is
+// none, or else the number of entries.
+static size_t take_list(const Key *key, const json_t *json, bool nullable, ImportValue *value) {
     size_t index;
     json_t *entry;
+    value->list = json;
     json_array_foreach(json, index, entry) {
-        if (!take(key, entry, value)) {
-            return false;
+        if (!take(key, entry, value) && !(nullable && json_is_null(entry))) {
+            break;
         }
     }
-    value->list = json;
-    return index > 0;
+    return index;
+}
+
+// Takes what the configuration has, or reports it.
+static void take_setting(const ImportConfig *config, const ImportRule *rule, const Key *key, const char *wanted, const json_t *json,
+                         ImportValue *value) {
+    char found[SPEC_TEXT_BYTES], at[32] = "";
+    size_t count = rule->listed ? json_array_size(json) : 0;
+    size_t wrong = count ? take_list(key, json, rule->presence == PRESENCE_OPTIONAL, value) : 0;
+    if (count ? wrong == count : take(key, json, value)) {
+        return;
+    }
+    if (count) {
+        snprintf(at, sizeof at, "[%zu]", wrong);
+    }
+    spec_describe(count ? json_array_get(json, wrong) : json, found);
+    import_error(config, value->key, "%s%s must be %s, found %s", value->key, at, wanted, found);
 }
 
 static void read_setting(const ImportConfig *config, const ImportFamily *family, Setting setting, ImportValue *value) {
     const ImportRule *rule = &family->rules[setting];
     const Key key = key_of(setting);
-    char wanted[SPEC_TEXT_BYTES] = "text", found[SPEC_TEXT_BYTES];
+    char wanted[SPEC_TEXT_BYTES] = "text";
     if (key.type != KEY_CHOICE) {
         spec_expected(&key, wanted);
     }
@@ -85,11 +102,7 @@ static void read_setting(const ImportConfig *config, const ImportFamily *family,
         return;
     }
     if (json) {
-        bool taken = rule->listed && json_is_array(json) ? take_list(&key, json, value) : take(&key, json, value);
-        if (!taken) {
-            spec_describe(json, found);
-            import_error(config, value->key, "%s must be %s, found %s", value->key, wanted, found);
-        }
+        take_setting(config, rule, &key, wanted, json, value);
     } else if (rule->presence == PRESENCE_REQUIRED) {
         import_error(config, NULL, "the configuration lacks \"%.*s\": %s", (int)strcspn(rule->keys, " "), rule->keys, wanted);
     } else if (rule->presence != PRESENCE_OPTIONAL) {
@@ -322,14 +335,36 @@ static void put(json_t *object, const char *path, json_t *value) {
     json_object_set_new(object, path, value);
 }
 
-json_t *import_values_layer(const ImportValue values[SETTING_COUNT]) {
-    json_t *layer = json_object();
+double import_value_at(const ImportValue *value, int64_t layer) {
+    return value->list ? json_number_value(json_array_get(value->list, (size_t)layer)) : value->number;
+}
+
+// Limits differ from layer to layer. Drops those that say nothing.
+static void drop_limits(ImportValue *values) {
+    double limit = values[SETTING_LIMIT].source == SOURCE_NONE ? 0 : values[SETTING_LIMIT].number;
+    double shared = values[SETTING_SHARED_LIMIT].source == SOURCE_NONE ? limit : values[SETTING_SHARED_LIMIT].number;
+    if (shared == limit) {
+        values[SETTING_SHARED_LIMIT].source = SOURCE_NONE;
+    }
+    if (limit == 0 && shared == 0) {
+        values[SETTING_LIMIT_PLACE].source = SOURCE_NONE;
+    }
+}
+
+json_t *import_values_layer(const ImportValue values[SETTING_COUNT], int64_t layer) {
+    ImportValue own[SETTING_COUNT];
+    for (Setting s = 0; s < SETTING_COUNT; s++) {
+        own[s] = values[s];
+        own[s].number = import_value_at(&values[s], layer);
+    }
+    drop_limits(own);
+    json_t *object = json_object();
     for (Setting s = 0; s < SETTING_COUNT; s++) {
         const Key key = key_of(s);
-        bool needless = key.type != KEY_CHOICE && values[s].number == key.fallback;
-        if (paths[s] && values[s].source != SOURCE_NONE && !needless) {
-            put(layer, paths[s], value_json(&key, &values[s]));
+        bool needless = key.type != KEY_CHOICE && own[s].number == key.fallback;
+        if (paths[s] && own[s].source != SOURCE_NONE && !needless) {
+            put(object, paths[s], value_json(&key, &own[s]));
         }
     }
-    return layer;
+    return object;
 }

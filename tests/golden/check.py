@@ -88,6 +88,15 @@ def stacked(path, transposed=False, names=("gate_up_proj", "down_proj")):
     return find
 
 
+def apart(path):
+    return lambda t, e: [t[f"{path}.{n}.weight"][e] for n in ("gate_proj", "up_proj", "down_proj")]
+
+
+def alternating(t, e):
+    pair = t["mlp.experts.w13_weight"][e]
+    return [pair[0::2], pair[1::2], t["mlp.experts.w2_weight"][e]]
+
+
 def switch_expert(t, e):
     return [None, t[f"mlp.experts.expert_{e}.wi.weight"], t[f"mlp.experts.expert_{e}.wo.weight"]]
 
@@ -206,6 +215,13 @@ FAMILIES = {
     "flex_olmo": QWEN | dict(norm=None, post_norm="post_feedforward_layernorm", k=3, eps=1e-3),
     "axk1": SIGMOID | dict(post_norm="post_mlp_layernorm", norm_in_block=True, k=3, groups=(4, 2, "sum"), normalise=1e-20,
                            scale=1.5, eps=1e-3),
+    "step3p7": dict(norm_add=1, eps=1e-5, router="moe.gate.weight", correction="moe.router_bias", score="sigmoid", k=2, normalise=0,
+                    scale=1.4, expert=apart("moe"), shared=split("share_expert"), limit_after=0.4, of_layer={
+                        "1": dict(shared_limit=dict(limit_after=0.7)), "2": dict(shared_limit={})}),
+    "hy_v4": SIGMOID | dict(norm=None, outer=0, k=3, groups=(4, 2, "sum"), scale=1.6, expert=stacked("mlp.experts"),
+                            shared=split("mlp.shared_experts", gate="linear_gate"), limit=0.5, offset=0, shared_limit={}),
+    "inkling2": dict(norm=None, outer=0, router="mlp.gate.weight", correction="mlp.gate.bias", score="sigmoid", k=3,
+                     normalise=1e-20, scale=1.7, expert=alternating, softcaps=(0.8, 1.1), layers="model.llm.layers"),
     "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
                      router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
                      layers="model.{half}.layers"),
@@ -295,6 +311,11 @@ def run_expert(row, weights, x):
     if gate is None:
         return np.maximum(x @ up.T + up_bias, 0) @ down.T + down_bias
     g, u = x @ gate.T + gate_bias, x @ up.T + up_bias
+    if "softcaps" in row:
+        gate_cap, up_cap = row["softcaps"]
+        return (gate_cap * np.tanh(g / gate_cap) * sigmoid(g) * up_cap * np.tanh(u / up_cap)) @ down.T
+    if "limit_after" in row:
+        return (np.minimum(g * sigmoid(g), row["limit_after"]) * np.clip(u, -row["limit_after"], row["limit_after"])) @ down.T
     if "limit" in row:
         g, u = np.minimum(g, row["limit"]), np.clip(u, -row["limit"], row["limit"])
         return (g * sigmoid(row.get("slope", 1) * g) * (u + row.get("offset", 1))) @ down.T + down_bias
@@ -317,7 +338,8 @@ def run_block(row, t, x, iteration, k):
             y[n] += w[n, e, None] * run_expert(row, row["expert"](t, e), x[n])
     if row.get("shared"):
         gate = sigmoid(x @ t[row["shared_gate"]].T) if "shared_gate" in row else 1
-        y += gate * run_expert(row, row["shared"](t, 0), x)
+        limits = {key: value for key, value in row.items() if "limit" not in key} | row.get("shared_limit", {})
+        y += gate * run_expert(limits if "shared_limit" in row else row, row["shared"](t, 0), x)
     return y / 2 if row.get("average") else y, w, chosen, margin
 
 
@@ -361,6 +383,7 @@ def check_layer(name, row, prefix, tensors, io):
     layers = row.get("layers", "model.layers").format(half=stack.split(".")[0])
     path = row.get("path", "{layers}.{number}.").format(layers=layers, number=number, part=1 if stack == "encoder.layers" else 2)
     t = {key.removeprefix(path): value for key, value in tensors.items() if key.startswith(path)}
+    row = row | row.get("of_layer", {}).get(number, {})
     k = row["k"][number] if isinstance(row["k"], dict) else row["k"]
     h = io["layer_in"]
     counts = np.full(len(h), k)

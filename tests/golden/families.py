@@ -349,6 +349,26 @@ FAMILIES = {
         **latent_attention(36, 2), **dict(
             intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
             n_group=4, topk_group=2, routed_scaling_factor=1.5, rms_norm_eps=1e-3, mlp_layer_types=["sparse", "dense"])}),
+    # Limits of each layer and of shared experts; soft caps.
+    "step3p7": Family("Step3p7ForConditionalGeneration", stacks=LANGUAGE, factor=1.4, disk="model.layers",
+                      names="moe|share_expert|post_attention_layernorm", config=dict(
+        text_config=attention(36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=8, n_routed_experts=5,
+                              share_expert_dim=12, num_experts_per_tok=2, sliding_window=16, moe_router_scaling_factor=1.4,
+                              swiglu_limits=[0.0, 0.4, 0.4], swiglu_limits_shared=[None, 0.7, 0.0],
+                              mlp_layer_types=["dense", "sparse", "sparse"]),
+        vision_config=dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, mlp_ratio=1.0))),
+    "hy_v4": Family("HYV4ForCausalLM", residual="block alone", names="mlp", config={**latent_attention(36, 2), **dict(
+        intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3, n_group=4,
+        topk_group=2, routed_scaling_factor=1.6, norm_topk_prob=False, swiglu_limit=0.5, hc_mult=2, index_topk=32,
+        index_n_heads=2, index_head_dim=8)}),
+    "inkling2": Family("Inkling2ForConditionalGeneration", stacks=LANGUAGE, disk="model.llm.layers", residual="block alone",
+                       config=dict(
+        text_config=attention(36, 1, head_dim=8, unpadded_vocab_size=48, swa_num_attention_heads=4, swa_num_key_value_heads=2,
+                              swa_head_dim=8, sliding_window_size=16, d_rel=4, rel_extent=32, moe_intermediate_size=12,
+                              n_routed_experts=7, num_experts_per_tok=3, route_scale=1.7, mlp_gate_softcap=0.8,
+                              mlp_up_softcap=1.1, n_layers_per_attn_res_block=1),
+        vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                           projection_hidden_dim=16, text_hidden_size=36))),
     # Encoder and decoder, as of switch_transformers.
     "nllb_moe": Family(
         "NllbMoeForConditionalGeneration", seed=2, norm="ff_layer_norm", block="ffn", factor=0.7,

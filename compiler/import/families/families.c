@@ -62,6 +62,9 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(afmoe) \
     X(kolibri1) \
     X(flex_olmo) \
+    X(step3p7) \
+    X(hy_v4) \
+    X(inkling2) \
     X(deepseek_ocr2) \
     X(unlimited_ocr) \
     X(deepseek_v4) \
