@@ -694,26 +694,34 @@ END_TEST
 // --- the summary -------------------------------------------------------------------------------------------------------------
 
 static const struct {
-    const char *layer, *words;
+    const char *layer, *experts, *words;  // keys of the layer, more keys of its pool
 } summaries[] = {
-    {"\"router\": {\"k\": 2}", "chooses     the 2 best\n"},
-    {"\"router\": {\"k\": 3, \"k_per_token\": true, \"k_min\": 0}", "the 3 best, or as few as 0 where the caller says so\n"},
-    {"\"router\": {\"select\": \"top_p\", \"top_p\": 0.5}", "the best that sum to 0.5\n"},
-    {"\"router\": {\"select\": \"top_p\", \"top_p\": 0.5, \"k\": 2}", "the best that sum to 0.5, at most 2\n"},
-    {"\"router\": {\"select\": \"threshold\", \"score\": \"relu\", \"k\": 3, \"expected_k\": 1}",
+    {"\"router\": {\"k\": 2}", "", "chooses     the 2 best\n"},
+    {"\"router\": {\"k\": 3, \"k_per_token\": true, \"k_min\": 0}", "", "the 3 best, or as few as 0 where the caller says so\n"},
+    {"\"router\": {\"select\": \"top_p\", \"top_p\": 0.5}", "", "the best that sum to 0.5\n"},
+    {"\"router\": {\"select\": \"top_p\", \"top_p\": 0.5, \"k\": 2}", "", "the best that sum to 0.5, at most 2\n"},
+    {"\"router\": {\"select\": \"threshold\", \"score\": \"relu\", \"k\": 3, \"expected_k\": 1}", "",
      "all above 0 (about 1), at most 3\n"},
-    {"\"iterations\": 3, \"residual\": {\"inner\": true, \"inner_alpha\": 0.5, \"coe_weight\": true}, \"router\": {\"k\": 2}",
+    {"\"iterations\": 3, \"residual\": {\"inner\": true, \"inner_alpha\": 0.5, \"coe_weight\": true}, \"router\": {\"k\": 2}", "",
      "inner times 0.5, each result but the last times a learnt weight\n"},
+    {"\"post_norm\": {\"kind\": \"rms\", \"eps\": 0.5}, \"router\": {\"k\": 2}", "",
+     "norm        none; of the result: RMS, eps 0.5\n"},
+    {"\"router\": {\"k\": 2}", ", \"limit\": 2", ", gate and up clamped at 2\n"},
+    {"\"router\": {\"k\": 2}", ", \"limit\": 2, \"limit_place\": \"after_activation\"", ", act(gate) and up clamped at 2\n"},
+    {"\"router\": {\"k\": 2}", ", \"gate_softcap\": 3, \"up_softcap\": 4", ", gate capped softly at 3, up capped softly at 4\n"},
+    {"\"router\": {\"k\": 2}, \"shared_experts\": {\"count\": 1}", ", \"limit\": 2", "1 of width 6\n"},
+    {"\"router\": {\"k\": 2}, \"shared_experts\": {\"count\": 1, \"limit\": 0}", ", \"limit\": 2", "1 of width 6, not clamped\n"},
+    {"\"router\": {\"k\": 2}, \"shared_experts\": {\"count\": 1, \"limit\": 3}", "", "1 of width 6, clamped at 3\n"},
 };
 enum { SUMMARIES = sizeof summaries / sizeof *summaries };
 
 START_TEST(says_what_a_layer_does) {
     char text[512], *words = NULL;
     size_t size;
-    snprintf(
-        text, sizeof text,
-        "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"experts\": {\"count\": 4, \"intermediate\": 6}, %s}]}",
-        summaries[_i].layer);
+    snprintf(text, sizeof text,
+             "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"experts\": {\"count\": 4, \"intermediate\": 6%s}, "
+             "%s}]}",
+             summaries[_i].experts, summaries[_i].layer);
     Diagnostics diagnostics = {0};
     Model *model = model_read_text(text, strlen(text), "q", &diagnostics);
     ck_assert_msg(model, "%s", diagnostics.text);

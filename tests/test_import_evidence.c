@@ -247,7 +247,7 @@ static const json_t *member(const json_t *object, const char *key) {
     return object;
 }
 
-// Every "KEY = VALUE" that an import says to be a default is one in transformers.
+// Every "KEY = VALUE" that an import says to be a default is one in transformers, and is said once.
 START_TEST(tells_the_defaults_of_transformers) {
     json_t *row = json_array_get(defaults, (size_t)_i), *given = json_copy(json_object_get(row, "given"));
     json_object_set(given, "model_type", json_object_get(row, "model_type"));
@@ -258,9 +258,12 @@ START_TEST(tells_the_defaults_of_transformers) {
     ck_assert_msg(line, "%s", result.summary);
     line[strcspn(line, "\n")] = 0;
     int told = 0;
+    json_t *said = json_object();
     for (char *item = strtok_r(line + strlen("by default: "), ",", &save); item; item = strtok_r(NULL, ",", &save)) {
         char key[64], value[64], found[64] = "";
         ck_assert_msg(sscanf(item, " %63s = %63s", key, value) == 2, "%s", item);
+        ck_assert_msg(!json_object_get(said, key), "%s is said twice", key);
+        json_object_set_new(said, key, json_true());
         const json_t *wanted = member(json_object_get(row, "full"), key);
         if (json_is_string(wanted)) {
             snprintf(found, sizeof found, "%s", json_string_value(wanted));
@@ -274,6 +277,7 @@ START_TEST(tells_the_defaults_of_transformers) {
         told += wanted != NULL;
     }
     ck_assert_int_ge(told, 4);
+    json_decref(said);
     importing_free(&result);
     free(text);
     json_decref(given);
