@@ -21,8 +21,12 @@ static bool read_digits(const char *text, size_t end, size_t *begin, long *numbe
     while (*begin && text[*begin - 1] >= '0' && text[*begin - 1] <= '9') {
         --*begin;
     }
-    *number = strtol(text + *begin, NULL, 10);
-    return end > *begin && end - *begin <= MOST;
+    size_t digits = end - *begin;
+    *number = 0;
+    for (size_t i = *begin; digits <= MOST && i < end; i++) {
+        *number = 10 * *number + (text[i] - '0');
+    }
+    return digits && digits <= MOST;
 }
 
 static bool parse_shard(const char *name, ShardName *shard) {

@@ -317,6 +317,8 @@ static const struct {
     {"{\"model_type\": \"cohere2_moe\", \"num_hidden_layers\": 4, \"first_k_dense_replace\": 3,"
      " \"mlp_layer_types\": [\"sparse\", \"dense\", \"sparse\", \"dense\"]}",
      "0+2*2", ""},
+    {"{\"model_type\": \"cohere2_moe\", \"num_hidden_layers\": 2, \"mlp_layer_types\": [\"dense\", \"sparse\", \"sparse\"]}",
+     "1+1*1", "mlp_layer_types has 3 entries, and the model 2 layers: the first entries count"},
     {"{\"model_type\": \"switch_transformers\", \"num_sparse_encoder_layers\": 6, \"num_decoder_layers\": 4}", "1+2*6 0+1*4", ""},
     {"{\"model_type\": \"switch_transformers\", \"num_layers\": 6, \"num_decoder_layers\": null}", "1+2*3 1+2*3", "of the decoder"},
     {"{\"model_type\": \"hunyuan_v1_moe\", \"num_experts\": 4, \"num_hidden_layers\": 5, \"moe_topk\": [1, 2, 1, 2, 2]}",

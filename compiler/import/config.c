@@ -83,10 +83,14 @@ bool import_config_read(ImportConfig *config, const char *path, Diagnostics *dia
 }
 
 bool import_config_take(ImportConfig *config, const char *path, const json_t *object, Diagnostics *diagnostics) {
-    *config = (ImportConfig){
-        .path = path, .diagnostics = diagnostics, .root = json_deep_copy(object), .disputes = json_array(), .said = json_object()};
+    *config = (ImportConfig){.path = path,
+                             .diagnostics = diagnostics,
+                             .root = json_deep_copy(object),
+                             .disputes = json_array(),
+                             .said = json_object(),
+                             .asked = json_object()};
     config->object = config->root;
-    return config->root && config->disputes && config->said;
+    return config->root && config->disputes && config->said && config->asked;
 }
 
 void import_config_free(ImportConfig *config) {
@@ -130,6 +134,9 @@ void import_remark(const ImportConfig *config, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    for (char *c = text; *c; c++) {  // keys are the user's: they must not reach the terminal as control sequences
+        *c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
+    }
     if (config->remarks && !json_object_get(config->said, text)) {
         json_object_set_new(config->said, text, json_true());
         fprintf(config->remarks, "%s\n", text);

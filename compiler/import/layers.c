@@ -78,7 +78,10 @@ static bool is_number(const json_t *entry, json_int_t number) {
 
 // A word, or a flag in numbers, for each layer.
 static bool mark_each(const ImportConfig *config, const char *key, const json_t *list, int64_t first, LayerMap *map) {
-    if ((int64_t)json_array_size(list) != map->count) {
+    if ((int64_t)json_array_size(list) > map->count) {  // they may be of layers that predict further tokens
+        import_remark(config, "%s has %zu entries, and the model %lld layers: the first entries count, as in transformers", key,
+                      json_array_size(list), (long long)map->count);
+    } else if ((int64_t)json_array_size(list) < map->count) {
         import_error(config, key, "%s must say something of each of %lld layers, it has %zu entries", key, (long long)map->count,
                      json_array_size(list));
         return false;
