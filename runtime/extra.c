@@ -29,10 +29,10 @@ ExtraSpace extra_space(const Layer *layer, int64_t tokens) {
 
 // A size that cuts a field would make half of a pointer count.
 static Status check_bytes(const char *name, size_t bytes, size_t least, const Failure *failure) {
-    if (bytes < least || bytes % UNIT_BYTES) {
+    if (bytes < least || bytes > AREA_MOST_STRUCT_BYTES || bytes % UNIT_BYTES) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT,
-                           "extra.%s is %zu, must be a multiple of %d from %zu: initialise extra with ..._EXTRA_INIT", name, bytes,
-                           UNIT_BYTES, least);
+                           "extra.%s is %zu, must be a multiple of %d within %zu..%d: initialise extra with ..._EXTRA_INIT", name,
+                           bytes, UNIT_BYTES, least, AREA_MOST_STRUCT_BYTES);
     }
     return LIBRARY_OK;
 }
@@ -80,61 +80,26 @@ static Status check_fields(const Layer *layer, const Extra *e, const Failure *fa
     return LIBRARY_OK;
 }
 
-// The largest of the arrays: no other has more rows or wider ones.
-static Status check_size(const Layer *layer, int64_t tokens, const Failure *failure) {
-    int64_t width = layer->iterations * (layer_choices(layer) > layer->top_k ? layer_choices(layer) : layer->top_k), bytes;
-    if (__builtin_mul_overflow(tokens, width * (int64_t)sizeof(float), &bytes)) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%lld tokens are more than memory can hold", (long long)tokens);
-    }
-    return LIBRARY_OK;
-}
-
-static bool overlap(const Area *a, const Area *b) {
-    uintptr_t first = (uintptr_t)a->start, second = (uintptr_t)b->start;
-    return second - first < (uintptr_t)a->bytes || first - second < (uintptr_t)b->bytes;  // modulo 2^64: neither end is computed
-}
-
-// Extra areas against each other and against the rows.
-static Status compare_areas(const Area *areas, int count, const Failure *failure) {
-    for (int a = AREA_ROWS; a < count; a++) {
-        if (!areas[a].start || areas[a].bytes <= 0) {
-            continue;
-        }
-        if ((uintptr_t)areas[a].start % (uintptr_t)areas[a].alignment) {
-            return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s must be aligned to its elements (%lld bytes)", areas[a].name,
-                               (long long)areas[a].alignment);
-        }
-        for (int b = 0; b < a; b++) {
-            bool there = areas[b].start && areas[b].bytes > 0, written = areas[a].written || areas[b].written;
-            if (there && written && overlap(&areas[a], &areas[b])) {
-                return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s and %s overlap", areas[b].name, areas[a].name);
-            }
-        }
-    }
-    return LIBRARY_OK;
-}
-
 static Status check_areas(const Layer *layer, int64_t tokens, const Area rows[AREA_ROWS], const Extra *e, const Failure *failure) {
     enum { INT = sizeof(int32_t), FLOAT = sizeof(float), LONG = sizeof(int64_t) };
-    const int64_t slots = layer->iterations * tokens * layer->top_k, choices = layer->iterations * layer_choices(layer);
-    int64_t figures;
-    if (__builtin_mul_overflow(layer->iterations, (int64_t)e->figures_size, &figures)) {
-        figures = INT64_MAX;
-    }
+    const int64_t k = layer->iterations * layer->top_k, choices = layer->iterations * layer_choices(layer);
+    const int64_t slots = area_bytes(tokens, k, k, FLOAT), scores = area_bytes(tokens, choices, choices, FLOAT);
+    const int64_t each = area_bytes(tokens, 1, 1, FLOAT);
+    const int64_t figures = layer->iterations * (int64_t)e->figures_size;
     const Area areas[] = {
         rows[AREA_X],
         rows[AREA_Y],
-        {"experts", e->experts, slots * INT, INT, true},
-        {"weights", e->weights, slots * FLOAT, FLOAT, true},
-        {"given_experts", e->given_experts, slots * INT, INT, false},
-        {"given_weights", e->given_weights, slots * FLOAT, FLOAT, false},
-        {"k", e->k, tokens * INT, INT, false},
-        {"importance", e->importance, tokens * FLOAT, FLOAT, false},
+        {"experts", e->experts, slots, INT, true},
+        {"weights", e->weights, slots, FLOAT, true},
+        {"given_experts", e->given_experts, slots, INT, false},
+        {"given_weights", e->given_weights, slots, FLOAT, false},
+        {"k", e->k, each, INT, false},
+        {"importance", e->importance, each, FLOAT, false},
         {"load", e->load, choices * LONG, LONG, true},
-        {"scores", e->scores, choices * tokens * FLOAT, FLOAT, true},
+        {"scores", e->scores, scores, FLOAT, true},
         {"figures", e->figures, figures, LONG, true},
     };
-    return compare_areas(areas, sizeof areas / sizeof *areas, failure);
+    return areas_check(areas, sizeof areas / sizeof *areas, AREA_ROWS, failure);
 }
 
 // One token in one iteration. `seen` is zero before and after.
@@ -200,9 +165,6 @@ static Status check_counts(const Layer *layer, int64_t tokens, const Extra *extr
 Status extra_check(const Layer *layer, int64_t tokens, const Area rows[AREA_ROWS], const Extra *extra, uint8_t *seen,
                    const Failure *failure) {
     Status status = check_fields(layer, extra, failure);
-    if (status == LIBRARY_OK) {
-        status = check_size(layer, tokens, failure);
-    }
     if (status == LIBRARY_OK) {
         status = check_areas(layer, tokens, rows, extra, failure);
     }

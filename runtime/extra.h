@@ -2,9 +2,7 @@
 #ifndef CATENA_EXTRA_H
 #define CATENA_EXTRA_H
 
-#include <stdbool.h>
-
-#include "failure.h"
+#include "areas.h"
 
 // Offsets of what a chunk of tokens needs, behind the layer's own workspace. Pages that no call asks for are never touched.
 typedef struct ExtraSpace {
@@ -21,14 +19,6 @@ ExtraSpace extra_space(const Layer *layer, int64_t tokens);
 // Reads as much of *given as its size says; NULL: nothing is wanted. What this library does not know must be zero. Sizes that no
 // header can have are an error.
 Status extra_read(const Extra *given, Extra *out, const Failure *failure);
-
-// Memory of the caller's that a call reads or writes. start NULL, or no bytes: none.
-typedef struct Area {
-    const char *name;
-    const void *start;
-    int64_t bytes, alignment;
-    bool written;
-} Area;
 
 enum { AREA_X, AREA_Y, AREA_ROWS };
 

@@ -29,16 +29,6 @@ int instance_find(const Library *library, const char *name, int64_t index) {
 
 // --- checks ------------------------------------------------------------------------------------------------------------------
 
-// Bytes from the first to past the last element of a strided matrix; -1 if that overflows.
-static int64_t extent(int64_t tokens, int64_t stride, int64_t hidden, int64_t element) {
-    int64_t bytes;
-    if (__builtin_mul_overflow(tokens - 1, stride, &bytes) || __builtin_add_overflow(bytes, hidden, &bytes) ||
-        __builtin_mul_overflow(bytes, element, &bytes)) {
-        return -1;
-    }
-    return bytes;
-}
-
 // Whether rows of x and y share bytes. Rows that interleave without meeting (two halves of wider rows) do not.
 static bool rows_overlap(const Forward *f, int64_t x_bytes, int64_t y_bytes, int64_t hidden, int64_t element) {
     uintptr_t x = (uintptr_t)f->x, y = (uintptr_t)f->y;
@@ -68,11 +58,14 @@ static Status check_tensors(const Layer *layer, const Forward *f, Area rows[AREA
                            f->x_stride < hidden ? "x" : "y", (long long)(f->x_stride < hidden ? f->x_stride : f->y_stride),
                            (long long)hidden);
     }
-    int64_t x_bytes = extent(f->tokens, f->x_stride, hidden, element), y_bytes = extent(f->tokens, f->y_stride, hidden, element);
+    int64_t x_bytes = area_bytes(f->tokens, f->x_stride, hidden, element);
+    int64_t y_bytes = area_bytes(f->tokens, f->y_stride, hidden, element);
     if (x_bytes < 0 || y_bytes < 0) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%lld tokens are more than memory can hold", (long long)f->tokens);
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s: %lld tokens with %s_stride %lld are more than memory can hold",
+                           x_bytes < 0 ? "x" : "y", (long long)f->tokens, x_bytes < 0 ? "x" : "y",
+                           (long long)(x_bytes < 0 ? f->x_stride : f->y_stride));
     }
-    bool in_place = f->x == f->y && (f->x_stride == f->y_stride || f->tokens == 1);  // strides mean nothing for one token
+    bool in_place = f->x == f->y && f->x_stride == f->y_stride;
     if (!in_place && rows_overlap(f, x_bytes, y_bytes, hidden, element)) {
         return failure_set(failure, LIBRARY_INVALID_ARGUMENT,
                            "x and y overlap (they may be the same matrix, with the same stride)");
@@ -94,33 +87,38 @@ static void clear_figures(const Layer *layer, const Extra *extra) {
     }
 }
 
-static Status forward_locked(Library *library, const Forward *f, const Extra *extra, const Failure *failure) {
+static Status forward_locked(Library *library, const Forward *given, const Extra *extra, const Failure *failure) {
     int64_t kind = 0, index = 0;
-    if (!instance_layer(library, f->layer, &kind, &index)) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "no layer %d: this library has 0..%lld", f->layer,
+    if (!instance_layer(library, given->layer, &kind, &index)) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "no layer %d: this library has 0..%lld", given->layer,
                            (long long)library->layers - 1);
     }
-    if (f->tokens < 0) {
-        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "tokens is %lld, must not be negative", (long long)f->tokens);
+    if (given->tokens < 0) {
+        return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "tokens is %lld, must not be negative", (long long)given->tokens);
     }
     const Layer *layer = &library->kinds[kind].plan.layer;
+    Forward f = *given;
+    if (f.tokens == 1) {  // there is no next row: how far away it would be does not matter
+        f.x_stride = f.x_stride < layer->hidden ? f.x_stride : layer->hidden;
+        f.y_stride = f.y_stride < layer->hidden ? f.y_stride : layer->hidden;
+    }
     Area rows[AREA_ROWS] = {0};
-    Status status = f->tokens ? check_tensors(layer, f, rows, failure) : LIBRARY_OK;
+    Status status = f.tokens ? check_tensors(layer, &f, rows, failure) : LIBRARY_OK;
     if (status == LIBRARY_OK) {
-        status = extra_check(layer, f->tokens, rows, extra, library->workspace.data, failure);
+        status = extra_check(layer, f.tokens, rows, extra, library->workspace.data, failure);
     }
     if (status != LIBRARY_OK) {
         return status;
     }
-    if (!f->tokens) {
+    if (!f.tokens) {
         clear_figures(layer, extra);
         return LIBRARY_OK;
     }
-    chunks_run(library, f, extra, kind, library->first[kind] + index * library->kinds[kind].plan.layout.instance_bytes);
+    chunks_run(library, &f, extra, kind, library->first[kind] + index * library->kinds[kind].plan.layout.instance_bytes);
     if (library->nonfinite) {
         return failure_set(failure, LIBRARY_NONFINITE,
                            "%lld of %lld tokens have router logits that are not finite, the first is %lld",
-                           (long long)library->nonfinite, (long long)f->tokens, (long long)library->first_nonfinite);
+                           (long long)library->nonfinite, (long long)f.tokens, (long long)library->first_nonfinite);
     }
     return LIBRARY_OK;
 }

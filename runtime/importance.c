@@ -1,6 +1,8 @@
 // See importance.h. The functions of <math.h> are not used: a library needs no libm.
 #include "importance.h"
 
+#include "areas.h"
+
 enum { BLOCK = 64 };  // keys at a time, so that rows are read along and sums need no memory
 
 // Mean over heads of one query's probabilities for `count` keys.
@@ -23,13 +25,19 @@ static double larger(double a, double b) {
 }
 
 static int valid(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, const float *importance) {
-    int64_t count;
+    enum { FLOAT = sizeof(float) };
+    int64_t rows;
     if (!attention || !importance || heads < 1 || queries < 1 || keys < 1 || rule < 0 || rule >= IMPORTANCE_RULE_COUNT ||
-        __builtin_mul_overflow(heads, queries, &count) || __builtin_mul_overflow(count, keys, &count) ||
-        count > INT64_MAX / (int64_t)sizeof(float)) {
+        __builtin_mul_overflow(heads, queries, &rows)) {
         return 0;
     }
-    for (int64_t i = 0; i < count; i++) {
+    int64_t results = rule == IMPORTANCE_GIVE_MAX ? queries : keys;
+    const Area areas[] = {{"attention", attention, area_bytes(rows, keys, keys, FLOAT), FLOAT, false},
+                          {"importance", importance, area_bytes(results, 1, 1, FLOAT), FLOAT, true}};
+    if (areas_check(areas, 2, 1, NULL) != LIBRARY_OK) {
+        return 0;
+    }
+    for (int64_t i = 0; i < rows * keys; i++) {
         if (!(attention[i] >= 0 && attention[i] <= 1)) {
             return 0;
         }

@@ -12,7 +12,7 @@
 
 // attention is [heads][queries][keys], each within 0..1; importance has `keys` elements (RECEIVE) or `queries` (GIVE). Sums are
 // made in double, in ascending order of heads and queries. INVALID_ARGUMENT, with nothing written: a NULL, a size below 1 or sizes
-// that no memory holds, no such rule, a probability that is NaN or outside 0..1.
+// that no memory holds, no such rule, an overlap, a probability that is NaN or outside 0..1.
 Status importance_from_attention(const float *attention, int64_t heads, int64_t queries, int64_t keys, int rule, float *importance);
 
 // K_t = clamp(ceil(importance * experts), k_min, top_k). The product is rounded to float, so that 0.3 of 10 experts are 3.

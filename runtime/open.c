@@ -1,5 +1,6 @@
 // Opening and closing instances: CPU check, weights (mapped packed file, caller's memory, or packed from a checkpoint), workspace.
 #define _GNU_SOURCE 1
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -261,7 +262,7 @@ static Failure failure_begin(char *error, size_t error_size) {
     if (error && error_size) {
         error[0] = 0;
     }
-    return (Failure){error, error_size};
+    return (Failure){error, error_size < INT_MAX ? error_size : INT_MAX};  // vsnprintf need not take more
 }
 
 Status instance_open(const Contents *contents, const Kind *kinds, LayerForward *const *forwards, const char *weights,

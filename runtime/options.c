@@ -2,12 +2,13 @@
 
 #include <string.h>
 
+#include "areas.h"
 #include "instance.h"
 
 Status options_read(const Options *given, Options *out, const Failure *failure) {
     memset(out, 0, sizeof *out);
     if (given) {
-        if (given->size < sizeof given->size + sizeof given->threads) {
+        if (given->size < sizeof given->size + sizeof given->threads || given->size > AREA_MOST_STRUCT_BYTES) {
             return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "options.size is %zu: initialise options with ..._OPTIONS_INIT",
                                given->size);
         }

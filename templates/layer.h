@@ -91,7 +91,7 @@ typedef struct FormatFacts {
     int32_t takes;  // the Encoding whose codes and scales it takes over from a checkpoint; ENCODING_PLAIN: none
     float largest;  // magnitude that does not round to infinity
     const char *dtype;  // of the tensors of a checkpoint whose numbers it holds exactly, in safetensors' words; NULL: none
-    const char *torch;  // PyTorch's type to which packing rounds a number; NULL: there is none, and a module keeps float32
+    const char *torch;  // what packing makes of `value` [..., out, in] in PyTorch; NULL: a printed module leaves float32 as it is
     // Of packing from values: an element is off by absolute_error at most, beside the greater of relative_error times its value and
     // absolute_error_of_group times the largest magnitude of its group and column.
     double relative_error, absolute_error, absolute_error_of_group;

@@ -32,8 +32,8 @@ def main():
         if parameter.dim() < 3:
             parameter.data += 0.3 * torch.randn(parameter.shape)
     tensors = {}
-    for key, (name, *_, dtype) in cls.tensors.items():
-        value = getattr(layer, key).data.to(dtype).contiguous()
+    for key, (name, *_, rounded) in cls.tensors.items():
+        value = getattr(layer, key).data.contiguous()
         if "{iteration}" in name:
             tensors |= {name.replace("{iteration}", str(i)): part.contiguous() for i, part in enumerate(value)}
         else:

@@ -21,7 +21,7 @@ static void print_text(const Torch *torch, const char *text) {
 
 static void print_table(const Torch *torch) {
     const Checkpoint *checkpoint = &torch->entry->checkpoint;
-    torch_line(torch, 1, "# Where each parameter is in a checkpoint: name, rows of the tensor, order, a number to add, format.");
+    torch_line(torch, 1, "# Where each parameter is in a checkpoint: name, rows of the tensor, order, a number to add, rounding.");
     torch_line(torch, 1, "first_layer, layer_step = %lld, %lld", (long long)checkpoint->first_layer,
                (long long)checkpoint->layer_step);
     torch_line(torch, 1, "tensors = {");
@@ -32,11 +32,12 @@ static void print_table(const Torch *torch) {
         if (!*source->pattern) {
             continue;
         }
+        int codes_kept = source->encoding && source->encoding == format_facts[format].takes;
         fprintf(torch->stream, "        \"%s\": (", layer_tensor_key((Tensor)t));
         print_text(torch, source->pattern);
-        fprintf(torch->stream, ", \"%s\", \"%s\", %s, torch.%s),\n", tensor_rows_names[source->rows],
+        fprintf(torch->stream, ", \"%s\", \"%s\", %s, lambda value: %s),\n", tensor_rows_names[source->rows],
                 source->encoding == ENCODING_MXFP4 ? "mxfp4" : tensor_order_names[source->order], TORCH_NUMBER(source->add),
-                format_facts[format].torch ? format_facts[format].torch : "float32");
+                format_facts[format].torch && !codes_kept ? format_facts[format].torch : "value");
     }
     torch_line(torch, 1, "}");
     torch_line(torch, 0, "%s", "");
@@ -54,7 +55,7 @@ static const char *const load_lines[] = {
     "        \"\"\"Reads layer `index` from a .safetensors file, or from a folder with one or with an index of several.\"\"\"",
     "        read = open_checkpoint(path)",
     "        layer = self.first_layer + index * self.layer_step",
-    "        for key, (name, rows, order, add, dtype) in self.tensors.items():",
+    "        for key, (name, rows, order, add, rounded) in self.tensors.items():",
     "            parameter = getattr(self, key)",
     "            name = name.replace(\"{layer}\", str(layer))",
     "            if \"{expert}\" in name or \"{iteration}\" in name:",
@@ -75,7 +76,7 @@ static const char *const load_lines[] = {
     "                value = value[:, half:]",
     "            elif rows in (\"even\", \"odd\"):",
     "                value = value[:, (rows == \"odd\") :: 2]",
-    "            parameter.data = (value.float() + add).to(dtype).float()",
+    "            parameter.data = rounded(value.float() + add).float()",
     "",
     NULL};
 

@@ -3,7 +3,7 @@
 
 #ifdef FORMAT_ROW
 // Half a unit in the last of 8 bits; of subnormal numbers, below 2^-126, it is 2^-134.
-FORMAT_ROW(FORMAT_BF16, bf16, .step = 2, .step_bytes = 128, .dtype = "BF16", .torch = "bfloat16", .largest = 0x1.fefffep127,
+FORMAT_ROW(FORMAT_BF16, bf16, .step = 2, .step_bytes = 128, .dtype = "BF16", .torch = "value.bfloat16()", .largest = 0x1.fefffep127,
            .relative_error = 0x1p-8, .absolute_error = 0x1p-134)
 #endif
 

@@ -2,7 +2,7 @@
 
 #ifdef FORMAT_ROW
 // 65520 is the smallest number that rounds to infinity. Below 2^-14 half a unit in the last place is 2^-25.
-FORMAT_ROW(FORMAT_FP16, fp16, .step = 1, .step_bytes = 64, .dtype = "F16", .torch = "float16", .largest = 0x1.ffdffep15,
+FORMAT_ROW(FORMAT_FP16, fp16, .step = 1, .step_bytes = 64, .dtype = "F16", .torch = "value.half()", .largest = 0x1.ffdffep15,
            .relative_error = 0x1p-11, .absolute_error = 0x1p-25)
 #endif
 

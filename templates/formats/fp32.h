@@ -1,7 +1,7 @@
 // fp32: [k][32] floats.
 
 #ifdef FORMAT_ROW
-FORMAT_ROW(FORMAT_FP32, fp32, .step = 1, .step_bytes = 128, .largest = 0x1.fffffep127, .dtype = "F32", .torch = "float32")
+FORMAT_ROW(FORMAT_FP32, fp32, .step = 1, .step_bytes = 128, .largest = 0x1.fffffep127, .dtype = "F32", .torch = "value")
 #endif
 
 #ifdef FORMAT_CODEC

@@ -16,7 +16,10 @@
 // subnormal numbers of fp32. The largest magnitude is just below 448 * 256.
 FORMAT_ROW(FORMAT_FP8_E4M3, fp8_e4m3, .step = 4, .step_bytes = 128, .group = FORMAT_FP8_GROUP, .group_bytes = 128, .revision = 1,
            .takes = ENCODING_FP8_E4M3, .dtype = "F8_E4M3", .largest = 0x1.bffffep16, .relative_error = 0x1.001p-4,
-           .absolute_error = 0x1p-150, .absolute_error_of_group = 0x1.001p-10 / 448)
+           .absolute_error = 0x1p-150, .absolute_error_of_group = 0x1.001p-10 / 448,
+           .torch =
+               "torch.cat([(group / scale).to(torch.float8_e4m3fn).float() * scale for group in value.split(128, -1)"
+               " for scale in [group.abs().amax(-1, True) / 448 + 1e-45]], -1)")
 #endif
 
 #ifdef FORMAT_CODEC
