@@ -20,6 +20,36 @@ static void begin(void) {
     shell_expect(EXIT_OK, "", "$CATENA compile tests/data/mixtral_small.json -o $D");
 }
 
+// A header and a library of other layers: neither does the linker join them, nor does a program start. A library that was compiled
+// anew for the same layers takes the place of the first.
+START_TEST(header_and_library_belong_together) {
+    static const char program[] =
+        "#include \"mixtral_small.h\"\n"
+        "int main(void) {\n"
+        "    mixtral_small *model;\n"
+        "    return mixtral_small_open(\"/nowhere\", 0, &model, 0, 0) != MIXTRAL_SMALL_IO_ERROR;\n"
+        "}\n";
+    shell_write_file("$D/program.c", program, strlen(program));
+    shell_expect(EXIT_OK, "", "sed 's/\"intermediate\": 64/\"intermediate\": 32/' tests/data/mixtral_small.json >$D/same.json");
+    shell_expect(EXIT_OK, "", "sed 's/\"hidden\": 72/\"hidden\": 80/' tests/data/mixtral_small.json >$D/other.json");
+    shell_expect(EXIT_OK, "", "$CATENA compile $D/same.json -o $D/same && $CATENA compile $D/other.json -o $D/-other");
+    shell_expect(0, "", "cc -I$D $D/program.c $D/libmixtral_small.so -Wl,-rpath,'$ORIGIN/used' -o $D/program");
+    shell_expect(0, "", "mkdir $D/used && cp $D/libmixtral_small.so $D/used && $D/program");
+    shell_expect(0, "", "cp $D/same/libmixtral_small.so $D/used && $D/program");
+    shell_expect(127, "undefined symbol: mixtral_small_open_", "cp $D/-other/libmixtral_small.so $D/used && $D/program");
+    shell_expect(1, "undefined reference to `mixtral_small_open_",
+                 "cc -I$D $D/program.c $D/-other/libmixtral_small.so -o $D/program");
+}
+END_TEST
+
+// A folder's name that begins with a dash is not an option to the linker.
+START_TEST(folders_may_begin_with_a_dash) {
+    shell_expect(EXIT_OK, "",
+                 "catena=$(realpath $CATENA) spec=$(realpath tests/data/mixtral_small.json); cd $D && "
+                 "$catena compile $spec -o -dash && test -s ./-dash/libmixtral_small.so");
+}
+END_TEST
+
 static const char *path_of(const char *name) {
     static char path[256];
     snprintf(path, sizeof path, "%s%s", shell_folder(), name + strlen("$D"));
@@ -215,6 +245,8 @@ Suite *suite_artifact(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_checked_fixture(cases, begin, shell_end);
     tcase_add_test(cases, a_library_describes_itself);
+    tcase_add_test(cases, header_and_library_belong_together);
+    tcase_add_test(cases, folders_may_begin_with_a_dash);
     tcase_add_test(cases, choices_of_the_command_line_are_kept);
     tcase_add_test(cases, garbage);
     tcase_add_test(cases, truncated);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "name.h"
 #include "read.h"
 #include "templates/plan.h"
 
@@ -228,56 +229,12 @@ void spec_check_layer(Spec *spec, const ModelLayer *layer, size_t index, bool cl
     }
 }
 
-// Words that the generated header could not use: `int_open` is legal, but a name is also used alone (NAME.h's handle type).
-static const char *const reserved[] = {"alignas",      "alignof",       "and",         "and_eq",   "asm",       "auto",
-                                       "bitand",       "bitor",         "bool",        "break",    "case",      "catch",
-                                       "char",         "class",         "compl",       "concept",  "const",     "consteval",
-                                       "constexpr",    "constinit",     "const_cast",  "continue", "co_await",  "co_return",
-                                       "co_yield",     "decltype",      "default",     "delete",   "do",        "double",
-                                       "dynamic_cast", "else",          "enum",        "explicit", "export",    "extern",
-                                       "false",        "float",         "for",         "friend",   "goto",      "if",
-                                       "inline",       "int",           "long",        "mutable",  "namespace", "new",
-                                       "noexcept",     "not",           "not_eq",      "nullptr",  "operator",  "or",
-                                       "or_eq",        "private",       "protected",   "public",   "register",  "reinterpret_cast",
-                                       "requires",     "restrict",      "return",      "short",    "signed",    "sizeof",
-                                       "static",       "static_assert", "static_cast", "struct",   "switch",    "template",
-                                       "this",         "thread_local",  "throw",       "true",     "try",       "typedef",
-                                       "typeid",       "typename",      "typeof",      "union",    "unsigned",  "using",
-                                       "virtual",      "void",          "volatile",    "wchar_t",  "while",     "xor",
-                                       "xor_eq"};
-// NAME_open and its like would replace functions of the C library or of catena's own runtime.
-static const char *const taken[] = {"library", "layer", "team", "tile", "aio", "argp", "iconv", "mq", "sem", "shm"};
-
-// libNAME.so or NAME.h would stand before the system's.
-static const char *const system_names[] = {"assert", "c",      "complex", "ctype",  "dl",    "errno",  "fenv",   "float",   "gomp",
-                                           "limits", "locale", "m",       "malloc", "math",  "omp",    "printf", "pthread", "rt",
-                                           "setjmp", "signal", "stdarg",  "stdint", "stdio", "stdlib", "string", "time",    "util"};
-
-// The handle's type would be what every C program has under that name.
-static const char *const c_names[] = {"abort",    "calloc",   "exit",     "free",    "int16_t",   "int32_t", "int64_t",
-                                      "int8_t",   "intptr_t", "main",     "memcpy",  "ptrdiff_t", "realloc", "size_t",
-                                      "uint16_t", "uint32_t", "uint64_t", "uint8_t", "uintptr_t"};
-
-static bool is_among(const char *name, const char *const *list, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (!strcmp(name, list[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void check_name(Spec *spec, const Model *model) {
     const Place root = {NULL, NULL, 0}, place = {&root, "name", 0};
-    if (is_among(model->name, reserved, sizeof reserved / sizeof *reserved)) {
-        spec_error(spec, &place, PLACE_VALUE, "name \"%s\" is a keyword of C or C++", model->name);
-    } else if (is_among(model->name, c_names, sizeof c_names / sizeof *c_names)) {
-        spec_error(spec, &place, PLACE_VALUE, "name \"%s\" is one of C's own", model->name);
-    } else if (is_among(model->name, taken, sizeof taken / sizeof *taken)) {
-        spec_error(spec, &place, PLACE_VALUE, "name \"%s\": functions such as %s_open exist already", model->name, model->name);
-    } else if (is_among(model->name, system_names, sizeof system_names / sizeof *system_names)) {
-        spec_error(spec, &place, PLACE_VALUE, "name \"%s\": lib%s.so or %s.h would stand in the way of the system's", model->name,
-                   model->name, model->name);
+    const char *problem = *model->name ? name_problem(model->name) : NULL;
+    if (problem) {
+        spec_error(spec, &place, PLACE_VALUE, "name \"%s\" %s: choose another, such as my_%.40s_layer", model->name, problem,
+                   model->name);
     }
 }
 

@@ -214,16 +214,22 @@ Object emit_tunable_layer(const Target *target, const Plan *plan, Diagnostics *d
     return emit_skeleton(target, plan, true, 0, NULL, diagnostics);
 }
 
-// Entry points are compiled under the names entry_X and exported as NAME_X.
-static void export_entries(Emission *e, const char *library) {
+// Entry points are compiled under the names entry_X and exported as NAME_X, entry_open... also under the name in the header.
+static void export_entries(Emission *e, const char *library, const char *interface) {
     for (LLVMValueRef f = LLVMGetFirstFunction(e->module); f; f = LLVMGetNextFunction(f)) {
         size_t length;
         const char *name = LLVMGetValueName2(f, &length);
         if (!LLVMIsDeclaration(f) && !strncmp(name, "entry_", 6)) {
             char exported[256];
+            bool opens = !strncmp(name, "entry_open", 10);
             snprintf(exported, sizeof exported, "%s_%s", library, name + 6);
             LLVMSetValueName2(f, exported, strlen(exported));
             LLVMSetVisibility(f, LLVMDefaultVisibility);
+            if (opens) {
+                size_t end = strlen(exported);
+                snprintf(exported + end, sizeof exported - end, "_%s", interface);
+                LLVMAddAlias2(e->module, LLVMGlobalGetValueType(f), 0, f, exported);
+            }
         }
     }
 }
@@ -246,7 +252,7 @@ static void emit_forwards(Emission *e, int64_t kinds) {
     replace_global(e, "library_forwards", global);
 }
 
-Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
+Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description, const char *interface,
                   const EmitTexts *texts, Diagnostics *diagnostics) {
     Emission e = emission_begin_bitcode(target, embedded_entry_begin, embedded_entry_end, diagnostics);
     if (!e.module) {
@@ -258,7 +264,7 @@ Object emit_entry(const Target *target, const Contents *contents, const Kind *ki
     LLVMSetSection(text, ".catena");
     replace_global(&e, "library_description", text);
     emit_forwards(&e, contents->kinds);
-    export_entries(&e, contents->name);
+    export_entries(&e, contents->name, interface);
     // Entry points run before the CPU check: baseline features only.
     Target baseline = *target;
     baseline.features = !strcmp(target_generic.architecture, target->architecture) ? target_generic.features : "";

@@ -109,14 +109,14 @@ static char *make_description(const Model *model, const Target *target, const Pl
 }
 
 static int emit_objects(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
-                        const EmitTexts *texts, Object *objects, int *count, Diagnostics *diagnostics) {
+                        const char *interface, const EmitTexts *texts, Object *objects, int *count, Diagnostics *diagnostics) {
     for (int64_t i = 0; i < contents->kinds; i++) {
         objects[*count] = emit_tiles(target, &kinds[i].plan, i, EMIT_ALL, texts, diagnostics);
         *count += objects[*count] != NULL;
         objects[*count] = emit_layer(target, &kinds[i].plan, i, texts, diagnostics);
         *count += objects[*count] != NULL;
     }
-    objects[*count] = emit_entry(target, contents, kinds, description, texts, diagnostics);
+    objects[*count] = emit_entry(target, contents, kinds, description, interface, texts, diagnostics);
     *count += objects[*count] != NULL;
     return *count == contents->kinds * 2 + 1 ? 0 : -1;
 }
@@ -244,9 +244,10 @@ static int make_library(const Compilation *c, const CompileOptions *options) {
     Contents contents = make_contents(c->model, c->target, c->plans);
     Kind *kinds = make_kinds(c->model, c->plans);
     char *description = make_description(c->model, c->target, c->plans, c->origins);
-    if (!kinds || !description) {
+    char interface[HEADER_INTERFACE_BYTES];
+    if (!kinds || !description || header_interface(c->model, interface)) {
         diagnostics_add(c->diagnostics, NULL, 0, 0, "out of memory");
-    } else if (!emit_objects(c->target, &contents, kinds, description, &texts, objects, &count, c->diagnostics)) {
+    } else if (!emit_objects(c->target, &contents, kinds, description, interface, &texts, objects, &count, c->diagnostics)) {
         status = link_library(c->target, c->model->name, objects, count, path, c->diagnostics);
     }
     for (int i = 0; i < count; i++) {

@@ -1,12 +1,15 @@
-// The generated header: a text with the library's name put in ($n as it is, $N in capitals), and constants for each layer.
-// It is the users' only view of runtime/library.h and must agree with it in every type; tests/test_runtime.c and
-// tests/test_importance.c compare them.
+// The generated header: a text with the library's name put in ($n as it is, $N in capitals, $i what names the interface), and
+// constants for each layer. It is the users' only view of runtime/library.h and must agree with it in every type;
+// tests/test_runtime.c and tests/test_importance.c compare them.
+#define _GNU_SOURCE 1
+#define XXH_INLINE_ALL
 #include "header.h"
 
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #ifndef CATENA_VERSION
 #define CATENA_VERSION "0"
@@ -46,6 +49,14 @@ static const char header_begin[] =
     "\n"
     "// An open instance. Only handled by pointer.\n"
     "typedef struct $n $n;\n"
+    "\n"
+    "// The functions that open have symbols that name the layers which this header describes. A program that was compiled\n"
+    "// with the header of other layers is not linked (\"undefined reference to $n_open_...\"), and does not start.\n"
+    "#ifdef __GNUC__\n"
+    "#define $N_SYMBOL(function) __asm__(function \"_$i\")\n"
+    "#else\n"
+    "#define $N_SYMBOL(function)\n"
+    "#endif\n"
     "\n"
     "// What the functions return (as int, so that a later version can add values). Below 0: an error, nothing was computed.\n"
     "enum $n_status {\n"
@@ -159,12 +170,15 @@ static const char header_functions[] =
     "// model.safetensors.index.json, model.safetensors or shards (model-00001-of-00002.safetensors). The file must not be\n"
     "// changed in place while the instance is open. It may be replaced by another file.\n"
     "// Returns OK or any error but BUSY. On an error *out is NULL.\n"
-    "int $n_open(const char *weights, const $n_options *options, $n **out, char *error, size_t error_size);\n"
+    "int $n_open(const char *weights, const $n_options *options, struct $n **out, char *error, size_t error_size)\n"
+    "    $N_SYMBOL(\"$n_open\");\n"
     "\n"
     "// The same with a packed file's bytes in memory, aligned to 64 bytes. They stay the caller's, are not copied, and must "
     "remain\n"
     "// unchanged until the instance is closed. Instances may share them.\n"
-    "int $n_open_memory(const void *packed, size_t bytes, const $n_options *options, $n **out, char *error, size_t error_size);\n"
+    "int $n_open_memory(const void *packed, size_t bytes, const $n_options *options, struct $n **out, char *error, size_t "
+    "error_size)\n"
+    "    $N_SYMBOL(\"$n_open_memory\");\n"
     "\n"
     "// Packs a checkpoint into a file. The file is written under a temporary name and renamed when it is complete. A file\n"
     "// that was at `path` is then replaced; on failure it stays as it was.\n"
@@ -252,13 +266,16 @@ static void write_upper(const char *text, FILE *stream) {
     }
 }
 
-static void write_text(const char *text, const char *name, FILE *stream) {
+static void write_text(const char *text, const char *name, const char *interface, FILE *stream) {
     for (; *text; text++) {
         if (text[0] == '$' && text[1] == 'n') {
             fputs(name, stream);
             text++;
         } else if (text[0] == '$' && text[1] == 'N') {
             write_upper(name, stream);
+            text++;
+        } else if (text[0] == '$' && text[1] == 'i') {
+            fputs(interface, stream);
             text++;
         } else {
             fputc(*text, stream);
@@ -301,13 +318,36 @@ static void write_layer(const Model *model, const ModelLayer *row, FILE *stream)
     fputc('\n', stream);
 }
 
-int header_write(const Model *model, FILE *stream) {
-    write_text(header_begin, model->name, stream);
+static void write_layers(const Model *model, FILE *stream) {
     for (int64_t i = 0; i < model->layer_count; i++) {
         write_layer(model, &model->layers[i], stream);
     }
-    write_text(header_extra, model->name, stream);
-    write_text(header_functions, model->name, stream);
+}
+
+int header_interface(const Model *model, char name[HEADER_INTERFACE_BYTES]) {
+    char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+    if (stream) {
+        write_layers(model, stream);
+    }
+    int failed = !stream || ferror(stream) | fclose(stream);
+    if (!failed) {
+        snprintf(name, HEADER_INTERFACE_BYTES, "%016llx", (unsigned long long)XXH64(text, size, 0));
+    }
+    free(text);
+    return failed ? -1 : 0;
+}
+
+int header_write(const Model *model, FILE *stream) {
+    char interface[HEADER_INTERFACE_BYTES];
+    if (header_interface(model, interface)) {
+        return -1;
+    }
+    write_text(header_begin, model->name, interface, stream);
+    write_layers(model, stream);
+    write_text(header_extra, model->name, interface, stream);
+    write_text(header_functions, model->name, interface, stream);
     return ferror(stream) ? -1 : 0;
 }
 

@@ -228,7 +228,8 @@ int link_library(const Target *target, const char *name, const Object *objects, 
                  Diagnostics *diagnostics) {
     Link link = {.diagnostics = diagnostics};
     int status = -1;
-    if (asprintf(&link.directory, "%s.XXXXXX", path) < 0) {
+    // the linker would read a path that begins with a dash as an option
+    if (asprintf(&link.directory, "%s%s.XXXXXX", *path == '-' ? "./" : "", path) < 0) {
         diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
         return -1;
     }
