@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "file.h"
+#include "unfinished.h"
 
 Status file_map(const char *path, Mapping *out, const Failure *failure) {
     *out = (Mapping){NULL, 0};
@@ -57,6 +57,8 @@ void mapping_free(Mapping *mapping) {
 static void output_release(Output *output) {
     if (output->fd >= 0) {
         close(output->fd);
+    }
+    if (output->temporary) {
         temporary_end(output->temporary);
     }
     free(output->path);
@@ -64,32 +66,68 @@ static void output_release(Output *output) {
     *output = (Output){-1, NULL, NULL};
 }
 
+int file_name(const char *path, int unnamed) {
+    char source[32];
+    if (unnamed < 0) {
+        return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    }
+    snprintf(source, sizeof source, "/proc/self/fd/%d", unnamed);
+    return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -1 : unnamed;
+}
+
 // What a program replaces that takes its temporary files away when a signal ends it.
-__attribute__((weak)) int temporary_create(const char *path) {
-    return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+__attribute__((weak)) int temporary_create(const char *path, int unnamed) {
+    return file_name(path, unnamed);
 }
 
 __attribute__((weak)) void temporary_end(const char *path) {
     (void)path;
 }
 
-// A fresh name beside the target. Not mkstemp: that would make a private file instead of following the umask.
+// A file without a name goes when its process ends, whatever ends it. False where the file system has none, or where /proc, by
+// which such a file gets its name, is not mounted.
+static bool create_unnamed(Output *output) {
+    const char *slash = strrchr(output->path, '/');
+    char *folder = slash ? strndup(output->path, (size_t)(slash - output->path) + 1) : strdup(".");
+    output->fd = folder ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
+    free(folder);
+    char name[32];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", output->fd);
+    if (output->fd >= 0 && access(name, F_OK)) {
+        close(output->fd);
+        output->fd = -1;
+    }
+    return output->fd >= 0;
+}
+
+// A fresh name beside the target, for a new file or for the one that has none. Not mkstemp: that would make a private file instead
+// of following the umask.
 static Status create_temporary(Output *output, const Failure *failure) {
+    int unnamed = output->fd;
     for (unsigned attempt = 0; attempt < 100; attempt++) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        free(output->temporary);
-        if (asprintf(&output->temporary, "%s.%ld-%lx-%u.tmp", output->path, (long)getpid(), (unsigned long)now.tv_nsec, attempt) <
-            0) {
-            output->temporary = NULL;
+        output->temporary = unfinished_name(output->path, attempt);
+        if (!output->temporary) {
             return failure_set(failure, LIBRARY_OUT_OF_MEMORY, "out of memory");
         }
-        output->fd = temporary_create(output->temporary);
-        if (output->fd >= 0 || errno != EEXIST) {
+        int fd = temporary_create(output->temporary, unnamed), reason = errno;
+        if (fd >= 0 && unfinished_lock(fd, output->temporary)) {
+            output->fd = fd;
+            return LIBRARY_OK;
+        }
+        if (fd >= 0) {
+            temporary_end(output->temporary);
+        }
+        if (fd >= 0 && fd != unnamed) {
+            close(fd);
+        }
+        free(output->temporary);
+        output->temporary = NULL;
+        errno = reason;
+        if (fd < 0 && reason != EEXIST) {
             break;
         }
     }
-    return output->fd >= 0 ? LIBRARY_OK : failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->path);
+    return failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->path);
 }
 
 // Where a path leads: a link stays a link, and what it names is replaced. NULL with errno.
@@ -112,7 +150,8 @@ Status output_open(const char *path, int64_t bytes, Output *out, const Failure *
     if (!out->path) {
         return failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", path);
     }
-    Status status = create_temporary(out, failure);
+    unfinished_sweep(out->path, NULL);
+    Status status = create_unnamed(out) ? LIBRARY_OK : create_temporary(out, failure);
     if (status != LIBRARY_OK) {
         output_release(out);
         return status;
@@ -155,11 +194,15 @@ static void sync_directory(const char *path) {
     free(directory);
 }
 
+// A file without a name gets a temporary one first: only a rename replaces what is there.
 Status output_commit(Output *output, const Failure *failure) {
     Status status = LIBRARY_OK;
     if (fsync(output->fd)) {
         status = failure_system(failure, LIBRARY_IO_ERROR, "cannot write '%s'", output->path);
-    } else if (rename(output->temporary, output->path)) {
+    } else if (!output->temporary) {
+        status = create_temporary(output, failure);
+    }
+    if (status == LIBRARY_OK && rename(output->temporary, output->path)) {
         status = failure_system(failure, LIBRARY_IO_ERROR, "cannot create '%s'", output->path);
     }
     if (status != LIBRARY_OK) {
@@ -172,7 +215,7 @@ Status output_commit(Output *output, const Failure *failure) {
 }
 
 void output_discard(Output *output) {
-    if (output->temporary && output->fd >= 0) {
+    if (output->temporary) {
         unlink(output->temporary);
     }
     output_release(output);

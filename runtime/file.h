@@ -27,16 +27,20 @@ bool file_same(const char *a, const char *b);
 // Whether writing `output` would replace `source` itself, or one of the files of a checkpoint in the directory `source`.
 bool file_replaces(const char *output, const char *source);
 
-// Creates a file of mode 0666 that must not be there yet: a descriptor, or -1 with errno. temporary_end: it is renamed or removed.
+// Gives the file of the descriptor `unnamed` its first name, or, if that is -1, creates a file of mode 0666. The name must not be
+// there yet. Returns the file's descriptor, or -1 with errno.
+int file_name(const char *path, int unnamed);
+
+// The same for a temporary name. temporary_end: it is renamed or removed.
 // Here they do nothing else; catena itself has its own (compiler/base/temporary.c), which know the files when a signal comes.
-int temporary_create(const char *path);
+int temporary_create(const char *path, int unnamed);
 void temporary_end(const char *path);
 
-// A file that is being written under a temporary name in the target's directory.
+// A file that is being written in the target's directory.
 typedef struct Output {
     int fd;
     char *path;
-    char *temporary;
+    char *temporary;  // its name (unfinished.h); NULL: it has none until it is complete
 } Output;
 
 // An existing target must be a regular file, or a link to one (the link stays); it is untouched until output_commit. bytes: what

@@ -57,6 +57,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(torch_damage, NATIVE_AND_SANITIZED) \
     X(runtime, NATIVE_AND_SANITIZED) \
     X(arguments, NATIVE_AND_SANITIZED) \
+    X(unfinished, NATIVE_AND_SANITIZED) \
     X(name, NATIVE) \
     X(cores, NATIVE_AND_SANITIZED) \
     X(figures, NATIVE_AND_SANITIZED) \

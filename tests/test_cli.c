@@ -20,6 +20,7 @@
 #include "fixture.h"
 #include "runtime/file.h"
 #include "runtime/packed.h"
+#include "runtime/unfinished.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -296,20 +297,21 @@ START_TEST(signals_leave_whole_sets) {
 }
 END_TEST
 
-// The same for what is written by way of runtime/file.c: packed weights, arrays, imported descriptions.
+// The same for files that have names while they are written, because their file system has no others.
 START_TEST(signals_leave_no_file) {
     char path[SHELL_PATH_BYTES + 16];
     snprintf(path, sizeof path, "%s/packed", shell_folder());
     for (int handled = 0; handled < 2; handled++) {
         pid_t child = fork();
         if (!child) {
-            Output output, second, kept;
+            char *first = unfinished_name(path, 0), *second = unfinished_name(path, 1);
+            Output kept;
             signal(SIGTERM, SIG_DFL);
             if (handled) {
                 temporary_handle_signals();
             }
-            if (output_open(path, 10, &output, NULL) == LIBRARY_OK && output_open(path, 10, &second, NULL) == LIBRARY_OK &&
-                output_open(path, 10, &kept, NULL) == LIBRARY_OK && output_commit(&kept, NULL) == LIBRARY_OK) {
+            if (first && second && output_open(path, 10, &kept, NULL) == LIBRARY_OK && temporary_create(first, -1) >= 0 &&
+                temporary_create(second, -1) >= 0 && output_commit(&kept, NULL) == LIBRARY_OK) {
                 raise(SIGTERM);
             }
             _exit(1);
@@ -337,8 +339,8 @@ START_TEST(signals_wait_for_the_main_thread) {
 #pragma omp parallel num_threads(3) reduction(+ : threads)
         threads++;
         temporary_hold_signals(&before);
-        if (threads == 3 && temporary_create(held) >= 0 && !kill(getpid(), SIGTERM) && !usleep(100000) &&
-            temporary_create(late) >= 0 && creat(reached, 0666) >= 0) {
+        if (threads == 3 && temporary_create(held, -1) >= 0 && !kill(getpid(), SIGTERM) && !usleep(100000) &&
+            temporary_create(late, -1) >= 0 && creat(reached, 0666) >= 0) {
             temporary_release_signals(&before);
         }
         _exit(1);

@@ -51,20 +51,20 @@ FUZZ_FLAGS    = -std=gnu17 -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-s
 spec_SOURCES        := $(wildcard compiler/description/*.c) compiler/base/diagnostic.c
 spec_SEEDS          := examples tests/data
 spec_LENGTH         := 16384
-safetensors_SOURCES := $(wildcard runtime/safetensors*.c) runtime/foreign.c runtime/file.c runtime/failure.c
+safetensors_SOURCES := $(wildcard runtime/safetensors*.c) runtime/foreign.c runtime/file.c runtime/unfinished.c runtime/failure.c
 safetensors_SEEDS   :=
 safetensors_LENGTH  := 65536
 packed_SOURCES      := runtime/packed_image.c runtime/failure.c
 packed_SEEDS        :=
 packed_LENGTH       := 16384
-npy_SOURCES         := compiler/base/npy.c compiler/base/writable.c compiler/base/diagnostic.c runtime/file.c runtime/failure.c
+npy_SOURCES         := compiler/base/npy.c compiler/base/writable.c compiler/base/diagnostic.c runtime/file.c runtime/unfinished.c runtime/failure.c
 npy_SEEDS           := tests/data/mixtral_small
 npy_LENGTH          := 16384
 plan_SOURCES        := compiler/library/artifact.c compiler/wisdom/origin.c compiler/plan/text.c compiler/plan/layout.c $(TARGETS) $(spec_SOURCES)
 plan_LIBS           := $(LLVM_CFLAGS) $(LLVM_LIBS)  # the facts of paths stand beside their emitters
 plan_SEEDS           = $(BUILD)/seeds_plan
 plan_LENGTH         := 16384
-torch_SOURCES       := tests/archive.c $(wildcard compiler/pytorch/*.c) compiler/base/diagnostic.c runtime/file.c runtime/failure.c
+torch_SOURCES       := tests/archive.c $(wildcard compiler/pytorch/*.c) compiler/base/diagnostic.c runtime/file.c runtime/unfinished.c runtime/failure.c
 torch_LIBS          := -lzip
 torch_SEEDS         := tests/data/torch
 torch_LENGTH        := 16384
@@ -74,7 +74,7 @@ import_LIBS         := $(torch_LIBS) $(plan_LIBS)
 import_SEEDS         = $(BUILD)/seeds_import
 import_LENGTH       := 4096
 wisdom_SOURCES      := $(filter-out %/recall.c,$(wildcard compiler/wisdom/*.c)) compiler/description/position.c compiler/plan/text.c compiler/base/table.c \
-	compiler/base/writable.c compiler/base/diagnostic.c runtime/file.c runtime/failure.c
+	compiler/base/writable.c compiler/base/diagnostic.c runtime/file.c runtime/unfinished.c runtime/failure.c
 wisdom_LIBS         := $(LLVM_CFLAGS)  # the version that entries are compared with
 wisdom_SEEDS        := tests/data/wisdom
 wisdom_LENGTH       := 16384

@@ -8,21 +8,25 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/file.h"
+#include "runtime/unfinished.h"
 
 // A signal handler is given no argument of ours, so this is the one table of the process. `used` is written last and read first.
 enum { PLACES = 8, PATH_BYTES = 4096 };
 static struct {
     char path[PATH_BYTES];
+    int lock;  // a folder's descriptor; -1: the file's own one has the lock
     volatile sig_atomic_t used;
 } places[PLACES];
 
 static volatile sig_atomic_t writer;  // process id, or 0
 
-static const int handled[] = {SIGINT, SIGTERM, SIGHUP};
+static const int handled[] = {SIGINT,    SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE, SIGALRM,
+                              SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2};
 enum { HANDLED = sizeof handled / sizeof *handled };
 
 static sigset_t handled_set(void) {
@@ -62,6 +66,9 @@ void temporary_end(const char *path) {
     for (int i = 0; i < PLACES; i++) {
         if (places[i].used && !strcmp(places[i].path, path)) {
             places[i].used = 0;
+            if (places[i].lock >= 0) {
+                close(places[i].lock);
+            }
         }
     }
 }
@@ -120,21 +127,26 @@ void temporary_writer(pid_t child) {
 
 // --- creating: with signals held back, so that none comes between a file and its entry ---------------------------------------
 
-void temporary_enter(const char *path) {
+static void enter(const char *path, int lock) {
     size_t bytes = strlen(path) + 1;
     for (int i = 0; i < PLACES && bytes <= PATH_BYTES; i++) {
         if (!places[i].used) {
             memcpy(places[i].path, path, bytes);
+            places[i].lock = lock;
             places[i].used = 1;
             return;
         }
     }
 }
 
-int temporary_create(const char *path) {
+void temporary_enter(const char *path) {
+    enter(path, -1);
+}
+
+int temporary_create(const char *path, int unnamed) {
     sigset_t before;
     temporary_hold_signals(&before);
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = file_name(path, unnamed);
     if (fd >= 0) {
         temporary_enter(path);
     }
@@ -144,15 +156,47 @@ int temporary_create(const char *path) {
     return fd;
 }
 
-char *temporary_directory(char *template) {
+// Makes a folder and takes its lock, which lasts as long as the descriptor. Returns that, or -1 with errno.
+static int make_locked(const char *path) {
+    if (mkdir(path, 0700)) {
+        return -1;
+    }
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && unfinished_lock(fd, path)) {
+        return fd;
+    }
+    int reason = fd < 0 ? errno : EEXIST;  // another process took it for one that was left
+    if (fd >= 0) {
+        close(fd);
+    }
+    rmdir(path);
+    errno = reason;
+    return -1;
+}
+
+char *temporary_directory(const char *stem) {
+    enum { ATTEMPTS = 100 };
     sigset_t before;
+    char *path = NULL;
+    int fd = -1;
+    unfinished_sweep(stem, temporary_remove);
     temporary_hold_signals(&before);
-    char *made = mkdtemp(template);
-    if (made) {
-        temporary_enter(made);
+    for (unsigned attempt = 0; fd < 0 && attempt < ATTEMPTS; attempt++) {
+        free(path);
+        path = unfinished_name(stem, attempt);
+        fd = path ? make_locked(path) : -1;
+        if (fd < 0 && (!path || errno != EEXIST)) {
+            break;
+        }
     }
     int reason = errno;
+    if (fd < 0) {
+        free(path);
+        path = NULL;
+    } else {
+        enter(path, fd);
+    }
     temporary_release_signals(&before);
     errno = reason;
-    return made;
+    return path;
 }

@@ -8,12 +8,13 @@
 #include <signal.h>
 #include <sys/types.h>
 
-// From now on SIGINT, SIGTERM and SIGHUP remove what is there before they end the process as they would have; those that are
-// ignored (nohup) stay ignored.
+// From now on the signals that end a process, but for those of crashes, remove what is there first; those that are ignored (nohup)
+// stay ignored. What SIGKILL and crashes leave, a later run removes.
 void temporary_handle_signals(void);
 
-// Makes a directory as mkdtemp does. Returns `template`, or NULL with errno.
-char *temporary_directory(char *template);
+// Makes a folder of mode 0700 under a name that begins with `stem` (runtime/unfinished.h), and removes what ended processes left
+// under such names. Returns its path, owned, or NULL with errno. To end with temporary_remove.
+char *temporary_directory(const char *stem);
 
 // Adds a finished file to those that a signal removes, because another file that belongs to it is not written yet. temporary_end
 // (runtime/file.h) takes it out again.

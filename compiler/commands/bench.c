@@ -126,14 +126,25 @@ static const struct argp argp_bench = {
 
 static int make_directory(char directory[ROUTING_TEXT_BYTES], Diagnostics *diagnostics) {
     const char *asked = getenv("TMPDIR"), *parent = asked && *asked ? asked : "/tmp";
-    int length = snprintf(directory, ROUTING_TEXT_BYTES, "%.*s/catena-bench-XXXXXX", file_folder_length(parent), parent);
-    if (length >= ROUTING_TEXT_BYTES || !mkdtemp(directory)) {
+    char stem[ROUTING_TEXT_BYTES];
+    int length = snprintf(stem, sizeof stem, "%.*s/catena-bench", file_folder_length(parent), parent);
+    char *made = length < ROUTING_TEXT_BYTES ? temporary_directory(stem) : NULL;
+    int reason = length < ROUTING_TEXT_BYTES ? errno : ENAMETOOLONG;
+    if (made && strlen(made) >= ROUTING_TEXT_BYTES) {
+        temporary_remove(made);
+        free(made);
+        made = NULL;
+        reason = ENAMETOOLONG;
+    }
+    if (!made) {
         diagnostics_add(
             diagnostics, NULL, 0, 0,
             "cannot create a folder for what is compiled in '%s': %s; the environment variable TMPDIR names another place", parent,
-            strerror(length >= ROUTING_TEXT_BYTES ? ENAMETOOLONG : errno));
+            strerror(reason));
         return -1;
     }
+    strcpy(directory, made);
+    free(made);
     return 0;
 }
 

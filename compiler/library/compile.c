@@ -154,7 +154,7 @@ typedef struct Compilation {
     const Plan *plans;
     json_t *origins;
     const char *directory;
-    char stage[PATH_BYTES];
+    char *stage;  // owned
     Diagnostics *diagnostics;
 } Compilation;
 
@@ -280,8 +280,10 @@ static int check_place_name(const char *directory, Diagnostics *diagnostics) {
 }
 
 static int open_stage(Compilation *c) {
-    snprintf(c->stage, sizeof c->stage, "%.*s/.%s.XXXXXX", file_folder_length(c->directory), c->directory, c->model->name);
-    if (!temporary_directory(c->stage)) {
+    char stem[PATH_BYTES];
+    snprintf(stem, sizeof stem, "%.*s/.%s", file_folder_length(c->directory), c->directory, c->model->name);
+    c->stage = temporary_directory(stem);
+    if (!c->stage) {
         diagnostics_add(c->diagnostics, c->directory, 0, 0, "cannot write: %s", strerror(errno));
         return -1;
     }
@@ -320,6 +322,7 @@ int compile_library(const Model *model, const CompileOptions *options, const cha
         if (!open_stage(&compilation)) {
             status = compile_in_stage(&compilation, options, &machine, plans);
             temporary_remove(compilation.stage);
+            free(compilation.stage);
         }
         if (status) {
             writable_forget(directory, made);

@@ -228,12 +228,15 @@ int link_library(const Target *target, const char *name, const Object *objects, 
                  Diagnostics *diagnostics) {
     Link link = {.diagnostics = diagnostics};
     int status = -1;
+    char *stem = NULL;
     // the linker would read a path that begins with a dash as an option
-    if (asprintf(&link.directory, "%s%s.XXXXXX", *path == '-' ? "./" : "", path) < 0) {
+    if (asprintf(&stem, "%s%s", *path == '-' ? "./" : "", path) < 0) {
         diagnostics_add(diagnostics, NULL, 0, 0, "out of memory");
         return -1;
     }
-    if (temporary_directory(link.directory)) {
+    link.directory = temporary_directory(stem);
+    free(stem);
+    if (link.directory) {
         status = link_in_directory(&link, target, name, objects, count, path);
         remove_temporaries(&link);
     } else {

@@ -326,7 +326,6 @@ int wisdom_change(const char *path, WisdomChange *change, void *context, char no
     if (lock < 0) {
         return -1;
     }
-    wisdom_remove_temporaries(target);
     int result = read_locked(target, &wisdom, note, diagnostics) ? -1 : change(&wisdom, context, diagnostics);
     if (result > 0) {
         result = write_all(target, &wisdom, diagnostics);

@@ -1,10 +1,8 @@
 // What writers of a wisdom file do to its folder: the lock, names, what is in the way.
 //
 // The lock is an advisory one (flock) on FILE.lock, which stays: removing it would let two writers lock two files. A writer that is
-// killed leaves the old file or the new one, the lock is released with the process, and perhaps a temporary file is left, which
-// the next writer removes.
+// killed leaves the old file or the new one, and the lock is released with the process.
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -43,32 +41,6 @@ int wisdom_lock(const char *path, Diagnostics *diagnostics) {
         nanosleep(&(struct timespec){0, LOCK_PAUSE_MILLISECONDS * 1000000L}, NULL);
     }
     return fd;
-}
-
-// Whether a name is `base` and the ending that runtime/file.c gives to temporary files.
-static bool is_temporary(const char *name, const char *base) {
-    size_t length = strlen(base);
-    long process;
-    unsigned long number;
-    unsigned attempt;
-    int end = 0;
-    return !strncmp(name, base, length) && sscanf(name + length, ".%ld-%lx-%u.tmp%n", &process, &number, &attempt, &end) == 3 &&
-           end && !name[length + (size_t)end];
-}
-
-void wisdom_remove_temporaries(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("./");
-    DIR *directory = folder ? opendir(folder) : NULL;
-    for (struct dirent *entry; directory && (entry = readdir(directory));) {
-        if (is_temporary(entry->d_name, slash ? slash + 1 : path)) {
-            unlinkat(dirfd(directory), entry->d_name, 0);
-        }
-    }
-    if (directory) {
-        closedir(directory);
-    }
-    free(folder);
 }
 
 int wisdom_set_aside(const char *path, char aside[WISDOM_ASIDE_BYTES]) {

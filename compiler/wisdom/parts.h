@@ -77,8 +77,6 @@ enum { WISDOM_ASIDE_BYTES = WISDOM_PATH_BYTES + 32 };
 const char *wisdom_resolve(const char *path, char real[WISDOM_PATH_BYTES]);
 // Waits for the lock. Returns a descriptor, whose closing gives the lock back, or -1 with diagnostics.
 int wisdom_lock(const char *path, Diagnostics *diagnostics);
-// Under the lock: removes what killed writers left. No other writer has a temporary file then.
-void wisdom_remove_temporaries(const char *path);
 // Under the lock: renames a file to the first FILE.damaged-N that is free. Returns 0, or -1 with errno.
 int wisdom_set_aside(const char *path, char aside[WISDOM_ASIDE_BYTES]);
 
