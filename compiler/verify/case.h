@@ -24,6 +24,7 @@ typedef struct VerifyRun {
     float *scores;              // [iterations][limit][choices]
     double *oracle, *bound, *oracle_scores, *score_bounds;
     uint8_t *rejected;          // [limit] OracleVerdict
+    uint8_t *skip;              // [limit] rows that their routing does not make again
 } VerifyRun;
 
 // Runs one case on run->x (test->tokens rows, filled by the caller); what is found goes to *test. -1 when out of memory.

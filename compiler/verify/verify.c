@@ -67,7 +67,7 @@ static int make_weights(VerifyRun *run, const Kind *kinds, int64_t kind_count, i
 }
 
 // Every array of a run and its bytes.
-enum { VERIFY_ARRAYS = 14 };
+enum { VERIFY_ARRAYS = 15 };
 typedef struct Room {
     void **array;
     size_t bytes;
@@ -91,6 +91,7 @@ static void list_rooms(const Layer *layer, VerifyRun *run, Room *rooms) {
         {(void **)&run->oracle_scores, scores * sizeof(double)},
         {(void **)&run->score_bounds, scores * sizeof(double)},
         {(void **)&run->rejected, tokens},
+        {(void **)&run->skip, tokens},
         {(void **)&run->k, tokens * sizeof(int32_t)},  // the last: not every layer has it
     };
     memcpy(rooms, all, sizeof all);
