@@ -50,20 +50,24 @@ static int same(const VerifyRun *run, const uint8_t *a, int64_t a_index, const u
            (isnan(element(run, a, a_index)) && isnan(element(run, b, b_index)));
 }
 
+// Compares a row of `other`, that begins with element `start`, with a token's row of the first result.
+static void compare_row(const VerifyRun *run, VerifyCase *test, const char *what, int64_t token, int64_t start) {
+    int64_t hidden = run->plan->layer.hidden;
+    for (int64_t i = 0; i < hidden && test->passed; i++) {
+        if (!same(run, run->out, token * hidden + i, run->other, start + i)) {
+            fail(test, "%s: other bits in token %lld, column %lld: %.9g, not %.9g", what, (long long)token, (long long)i,
+                 (double)element(run, run->other, start + i), (double)element(run, run->out, token * hidden + i));
+        }
+    }
+}
+
 // Compares rows of `other` (stride apart) with rows of the first result, from token `first` on. skip: per token, 1: not this row;
 // NULL: all.
 static void compare_rows(const VerifyRun *run, VerifyCase *test, const char *what, int64_t first, int64_t tokens, int64_t stride,
                          const uint8_t *skip) {
-    int64_t hidden = run->plan->layer.hidden;
-    for (int64_t i = 0; i < tokens * hidden && test->passed; i++) {
-        int64_t token = i / hidden, at = (first + token) * hidden + i % hidden;
-        if (skip && skip[first + token]) {
-            continue;
-        }
-        if (!same(run, run->out, at, run->other, token * stride + i % hidden)) {
-            fail(test, "%s: other bits in token %lld, column %lld: %.9g, not %.9g", what, (long long)(first + token),
-                 (long long)(i % hidden), (double)element(run, run->other, token * stride + i % hidden),
-                 (double)element(run, run->out, at));
+    for (int64_t token = 0; token < tokens; token++) {
+        if (!skip || !skip[first + token]) {
+            compare_row(run, test, what, first + token, token * stride);
         }
     }
 }
@@ -249,6 +253,29 @@ static void check_strides(const VerifyRun *run, VerifyCase *test) {
     }
 }
 
+// One token alone, twice, ... as often as the tallest tile has rows, in one thread: router and experts then compute tiles of every
+// height, and each row has the bits of the first result. Uses up run->in and run->k.
+static void check_heights(const VerifyRun *run, VerifyCase *test) {
+    int64_t hidden = run->plan->layer.hidden, token = run->k && test->tokens > 2 ? 2 : 0, highest = 0;  // fill_k: it has the most
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        highest = run->plan->roles[r].max_rows > highest ? run->plan->roles[r].max_rows : highest;
+    }
+    for (int64_t row = highest - 1; row >= 0; row--) {
+        memmove(run->x + row * hidden, run->x + token * hidden, (size_t)hidden * sizeof *run->x);
+        if (run->k) {
+            run->k[row] = run->k[token];
+        }
+    }
+    encode(run, highest, hidden, run->in);
+    for (int64_t rows = 1; rows <= highest && test->passed; rows++) {
+        Status status = forward(run, run->alone, 0, rows, run->in, hidden, run->other, hidden);
+        accept(run, test, run->alone, "tiles of every height", status);
+        for (int64_t row = 0; row < rows; row++) {
+            compare_row(run, test, "tiles of every height", token, row * hidden);
+        }
+    }
+}
+
 int verify_run_case(const VerifyRun *run, VerifyCase *test) {
     int64_t hidden = run->plan->layer.hidden, elements = test->tokens * hidden;
     for (int64_t i = 0; i < elements && run->size == 2; i++) {  // what the interface can say
@@ -268,5 +295,8 @@ int verify_run_case(const VerifyRun *run, VerifyCase *test) {
     check_scores(run, test);
     check_bits(run, test);
     check_strides(run, test);
+    if (test->heights && test->tokens && test->passed) {
+        check_heights(run, test);
+    }
     return 0;
 }

@@ -12,6 +12,7 @@ typedef struct VerifyInput {
     VerifyFill *fill;
     int64_t tokens;    // at most; big layers take fewer
     ErrorModel model;  // likely bounds hold for random data only
+    int heights;       // 1: its first tokens go through tiles of every height, too
 } VerifyInput;
 
 // The adversarial inputs; *count receives their number.

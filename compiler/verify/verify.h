@@ -20,6 +20,7 @@ typedef struct VerifyCase {
     char name[VERIFY_NAME_BYTES];
     int64_t tokens;
     ErrorModel model;               // which bounds applied
+    int heights;                    // tiles of every height were computed, too
     OracleComparison comparison; // worst is in units of the bound
     OracleChecks checks;
     int passed;
