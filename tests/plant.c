@@ -94,7 +94,9 @@ static void list_weights(const Kind *kind, Plant *list, int *count) {
         DAMAGE_LIST(PLANT_WORDS)};
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
+        RoleName role = plan_tensor_role(tensor);
         int there = packed_shape(&kind->plan, tensor, &shape);
+        there = there && (role == ROLE_COUNT || !format_facts[kind->plan.roles[role].layout.weights].group);  // packed_set
         for (Damage damage = 0; there && damage < DAMAGE_COUNT; damage++) {
             int matrices = damage == DAMAGE_MATRICES, small = damage < DAMAGE_ROWS && tensor == TENSOR_CORRECTION;
             if ((matrices ? shape.matrices : shape.rows) < 2 - (damage < DAMAGE_ROWS) || small) {
@@ -121,6 +123,8 @@ static void damage_weights(const Plant *plant, const Plan *plan, uint8_t *instan
     Tensor tensor = plant->tensor;
     packed_shape(plan, tensor, &shape);
     int64_t matrix = plant->damage % shape.matrices, row = (shape.rows - 1) * (plant->damage % 2), last = shape.rows - 1;
+    // Where activations are rounded to bf16, one such step of one weight is no more than that.
+    float step = plan->layer.compute == COMPUTE_BF16 ? 1.0625f : 1.0078125f;
     int64_t column = 0;
     for (int64_t i = 0; i < (shape.vector ? shape.rows : shape.columns); i++) {  // the greatest: not one that rounding hides
         int64_t r = shape.vector ? i : row, k = shape.vector ? 0 : i;
@@ -132,7 +136,7 @@ static void damage_weights(const Plant *plant, const Plan *plan, uint8_t *instan
     }
     float value = packed_get(plan, instance, tensor, matrix, row, column);
     switch (plant->damage) {
-    case DAMAGE_STEP: packed_set(plan, instance, tensor, matrix, row, column, value * 1.0078125f); break;
+    case DAMAGE_STEP: packed_set(plan, instance, tensor, matrix, row, column, value * step); break;
     case DAMAGE_SIGN: packed_set(plan, instance, tensor, matrix, row, column, -value); break;
     case DAMAGE_ZERO: packed_set(plan, instance, tensor, matrix, row, column, 0); break;
     case DAMAGE_ROWS:

@@ -18,7 +18,7 @@
     X(SPOIL_PANEL, "the second panel is the first one")
 // What one fault of the weights does to a tensor.
 #define DAMAGE_LIST(X) \
-    X(DAMAGE_STEP, "one element is one step of bf16 off") \
+    X(DAMAGE_STEP, "one element is a step of bf16 off, in class bf16 eight steps") \
     X(DAMAGE_SIGN, "one element has the wrong sign") \
     X(DAMAGE_ZERO, "one element is missing") \
     X(DAMAGE_ROWS, "two rows are swapped") \

@@ -253,25 +253,66 @@ static void check_strides(const VerifyRun *run, VerifyCase *test) {
     }
 }
 
-// One token alone, twice, ... as often as the tallest tile has rows, in one thread: router and experts then compute tiles of every
-// height, and each row has the bits of the first result. Uses up run->in and run->k.
-static void check_heights(const VerifyRun *run, VerifyCase *test) {
-    int64_t hidden = run->plan->layer.hidden, token = run->k && test->tokens > 2 ? 2 : 0, highest = 0;  // fill_k: it has the most
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        highest = run->plan->roles[r].max_rows > highest ? run->plan->roles[r].max_rows : highest;
-    }
-    for (int64_t row = highest - 1; row >= 0; row--) {
-        memmove(run->x + row * hidden, run->x + token * hidden, (size_t)hidden * sizeof *run->x);
+// Rows that are all one token, or that token with other small changes in every row.
+static void fill_rows(const VerifyRun *run, int64_t token, int64_t rows, int varied) {
+    int64_t hidden = run->plan->layer.hidden;
+    memmove(run->x, run->x + token * hidden, (size_t)hidden * sizeof *run->x);
+    for (int64_t row = rows - 1; row >= 0; row--) {
+        for (int64_t i = 0; i < hidden; i++) {
+            run->x[row * hidden + i] = run->x[i] * (varied ? 1 + (float)((row * 7 + i * 13) % 8) / 64 : 1);
+        }
         if (run->k) {
             run->k[row] = run->k[token];
         }
     }
-    encode(run, highest, hidden, run->in);
-    for (int64_t rows = 1; rows <= highest && test->passed; rows++) {
-        Status status = forward(run, run->alone, 0, rows, run->in, hidden, run->other, hidden);
-        accept(run, test, run->alone, "tiles of every height", status);
-        for (int64_t row = 0; row < rows; row++) {
-            compare_row(run, test, "tiles of every height", token, row * hidden);
+    encode(run, rows, hidden, run->in);
+}
+
+// `rows` rows from `first` on, in one thread, with their scores.
+static int forward_alone(const VerifyRun *run, VerifyCase *test, int64_t first, int64_t rows, uint8_t *y, float *scores) {
+    int64_t hidden = run->plan->layer.hidden;
+    const uint8_t *x = run->in + (size_t)(first * hidden) * run->size;
+    Extra extra = {.size = sizeof extra, .k = run->k, .scores = scores};
+    Status status = run->library->forward_with(run->alone, run->number, rows, x, hidden, y, hidden, &extra);
+    return accept(run, test, run->alone, "tiles of every height", status);
+}
+
+// Row `row` of `rows`, against what came out of it alone.
+static void compare_scores(const VerifyRun *run, VerifyCase *test, int64_t row, int64_t rows) {
+    int64_t choices = layer_choices(&run->plan->layer), iterations = run->plan->layer.iterations;
+    size_t bytes = (size_t)choices * sizeof *run->scores;
+    for (int64_t t = 0; t < iterations; t++) {
+        if (memcmp(run->scores + (t * rows + row) * choices, run->alone_scores + (row * iterations + t) * choices, bytes) != 0) {
+            fail(test, "tiles of every height: other scores in iteration %lld of token %lld of %lld", (long long)t, (long long)row,
+                 (long long)rows);
+        }
+    }
+}
+
+// One row, two, ... as many as the tallest tile has, in one thread: the router, and experts that all of them choose, then compute
+// tiles of every height. Each row has the bits that it has alone. The first time all rows are the same token, whose experts
+// get as many rows as there are; then they differ, so that a row in another's place is found. Uses up x, k, in and out.
+static void check_heights(const VerifyRun *run, VerifyCase *test) {
+    const Layer *layer = &run->plan->layer;
+    int64_t token = run->k && test->tokens > 2 ? 2 : 0, highest = 0;  // fill_k gave this one the most
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        highest = run->plan->roles[r].max_rows > highest ? run->plan->roles[r].max_rows : highest;
+    }
+    for (int varied = 0; varied < 2; varied++) {
+        fill_rows(run, varied ? 0 : token, highest, varied);
+        if (!varied && forward_alone(run, test, 0, 1, run->other, run->scores)) {
+            compare_row(run, test, "tiles of every height", token, 0);
+        }
+        for (int64_t row = 0; row < highest && test->passed; row++) {
+            forward_alone(run, test, row, 1, run->out + (size_t)(row * layer->hidden) * run->size,
+                          run->alone_scores + row * layer->iterations * layer_choices(layer));
+        }
+        for (int64_t rows = 2; rows <= highest && test->passed; rows++) {
+            forward_alone(run, test, 0, rows, run->other, run->scores);
+            compare_rows(run, test, "tiles of every height", 0, rows, layer->hidden, NULL);
+            for (int64_t row = 0; row < rows && test->passed; row++) {
+                compare_scores(run, test, row, rows);
+            }
         }
     }
 }

@@ -22,7 +22,8 @@ typedef struct VerifyRun {
     int32_t *experts;
     float *weights_out;         // [iterations][limit][top_k], beside experts
     int32_t *k;                 // [room] what each token is given; NULL: the layer takes none
-    float *scores;              // [iterations][limit][choices]
+    float *scores;              // [iterations][room][choices]
+    float *alone_scores;        // [room][iterations][choices]
     double *oracle, *bound, *oracle_scores, *score_bounds;
     uint8_t *rejected;          // [limit] OracleVerdict
     uint8_t *skip;              // [limit] rows that their routing does not make again

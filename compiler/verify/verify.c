@@ -68,7 +68,7 @@ static int make_weights(VerifyRun *run, const Kind *kinds, int64_t kind_count, i
 }
 
 // Every array of a run and its bytes.
-enum { VERIFY_ARRAYS = 15 };
+enum { VERIFY_ARRAYS = 16 };
 typedef struct Room {
     void **array;
     size_t bytes;
@@ -89,6 +89,7 @@ static void list_rooms(const Layer *layer, VerifyRun *run, Room *rooms) {
         {(void **)&run->experts, slots * sizeof(int32_t)},
         {(void **)&run->weights_out, slots * sizeof(float)},
         {(void **)&run->scores, scores * sizeof(float)},
+        {(void **)&run->alone_scores, scores * sizeof(float)},
         {(void **)&run->oracle_scores, scores * sizeof(double)},
         {(void **)&run->score_bounds, scores * sizeof(double)},
         {(void **)&run->rejected, tokens},
