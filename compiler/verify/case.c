@@ -289,30 +289,33 @@ static void compare_scores(const VerifyRun *run, VerifyCase *test, int64_t row, 
     }
 }
 
+static int64_t highest_tile(const Plan *plan) {
+    int64_t highest = 0;
+    for (int r = 0; r < ROLE_COUNT; r++) {
+        highest = plan->roles[r].max_rows > highest ? plan->roles[r].max_rows : highest;
+    }
+    return highest;
+}
+
 // One row, two, ... as many as the tallest tile has, in one thread: the router, and experts that all of them choose, then compute
-// tiles of every height. Each row has the bits that it has alone. The first time all rows are the same token, whose experts
-// get as many rows as there are; then they differ, so that a row in another's place is found. Uses up x, k, in and out.
+// tiles of every height. Each row has the bits that it has alone. Where all rows are the same token, its experts get as many rows
+// as there are; where they differ, a row in another's place is found. Uses up x, k, in and out.
 static void check_heights(const VerifyRun *run, VerifyCase *test) {
     const Layer *layer = &run->plan->layer;
-    int64_t token = run->k && test->tokens > 2 ? 2 : 0, highest = 0;  // fill_k gave this one the most
-    for (int r = 0; r < ROLE_COUNT; r++) {
-        highest = run->plan->roles[r].max_rows > highest ? run->plan->roles[r].max_rows : highest;
+    int64_t highest = highest_tile(run->plan), token = run->k && test->tokens > 2 ? 2 : 0;  // fill_k gave this one the most
+    fill_rows(run, token, highest, test->heights == VERIFY_HEIGHTS_OF_DIFFERENT);
+    if (test->heights == VERIFY_HEIGHTS_OF_EQUAL && forward_alone(run, test, 0, 1, run->other, run->scores)) {
+        compare_row(run, test, "tiles of every height", token, 0);
     }
-    for (int varied = 0; varied < 2; varied++) {
-        fill_rows(run, varied ? 0 : token, highest, varied);
-        if (!varied && forward_alone(run, test, 0, 1, run->other, run->scores)) {
-            compare_row(run, test, "tiles of every height", token, 0);
-        }
-        for (int64_t row = 0; row < highest && test->passed; row++) {
-            forward_alone(run, test, row, 1, run->out + (size_t)(row * layer->hidden) * run->size,
-                          run->alone_scores + row * layer->iterations * layer_choices(layer));
-        }
-        for (int64_t rows = 2; rows <= highest && test->passed; rows++) {
-            forward_alone(run, test, 0, rows, run->other, run->scores);
-            compare_rows(run, test, "tiles of every height", 0, rows, layer->hidden, NULL);
-            for (int64_t row = 0; row < rows && test->passed; row++) {
-                compare_scores(run, test, row, rows);
-            }
+    for (int64_t row = 0; row < highest && test->passed; row++) {
+        forward_alone(run, test, row, 1, run->out + (size_t)(row * layer->hidden) * run->size,
+                      run->alone_scores + row * layer->iterations * layer_choices(layer));
+    }
+    for (int64_t rows = 2; rows <= highest && test->passed; rows++) {
+        forward_alone(run, test, 0, rows, run->other, run->scores);
+        compare_rows(run, test, "tiles of every height", 0, rows, layer->hidden, NULL);
+        for (int64_t row = 0; row < rows && test->passed; row++) {
+            compare_scores(run, test, row, rows);
         }
     }
 }
