@@ -22,7 +22,7 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(imported, NATIVE) \
     X(verify, NATIVE_AND_SANITIZED) \
     X(accusations, NATIVE_AND_SANITIZED) \
-    X(faults, NATIVE_AND_SANITIZED) \
+    X(faults, NATIVE) \
     X(artifact, NATIVE_AND_SANITIZED) \
     X(property, NATIVE_AND_SANITIZED) \
     X(placement, NATIVE_AND_SANITIZED) \

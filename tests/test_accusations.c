@@ -17,7 +17,7 @@
 #include "shell.h"
 #include "suites.h"
 
-enum { NATIVE_SEEDS = 20 / ONE_CASE_IN, COMPILED_SEEDS = ONE_CASE_IN > 1 ? 0 : 4 };  // LLVM is not instrumented
+enum { NATIVE_SEEDS = 12 / ONE_CASE_IN, COMPILED_SEEDS = ONE_CASE_IN > 1 ? 0 : 2 };  // LLVM is not instrumented
 
 // The first reason of every case that failed, one line each; to free().
 static char *reasons_of(const VerifyReport *report) {

@@ -30,7 +30,8 @@ static int open_instances(VerifyRun *run, const VerifyOptions *options, const ch
                     .threads = options->threads ? options->threads
                                : all > 2        ? all
                                                 : 2},
-            single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK}, alone = {.size = sizeof alone, .threads = 1};
+            single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK},
+            alone = {.size = sizeof alone, .threads = 1, .max_tokens = TILE_MAX_ROWS};
     if (run->library->open_memory(run->image, run->image_bytes, &team, &run->team, error, sizeof error) < 0 ||
         run->library->open_memory(run->image, run->image_bytes, &single, &run->single, error, sizeof error) < 0 ||
         run->library->open_memory(run->image, run->image_bytes, &alone, &run->alone, error, sizeof error) < 0) {
