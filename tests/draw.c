@@ -115,13 +115,39 @@ static int affordable(const Layer *layer, double work) {
     return hidden * token <= work && hidden * weights <= most_weights;
 }
 
+// A layer with little in it: without a norm, or with one whose eps is 0, values grow from iteration to iteration until they
+// overflow; with few experts and many identities most rows are a rounding away from their input.
+static Layer bare_layer(uint64_t *state) {
+    Layer layer = fixture_neutral((Layer){.hidden = 16 << below(state, 4),
+                                          .iterations = 1 + below(state, 6),
+                                          .experts = 4,
+                                          .identity_experts = below(state, 2) * 60,
+                                          .intermediate = 16,
+                                          .top_k = 1 + below(state, 4),
+                                          .norm = (int32_t)below(state, NORM_COUNT),
+                                          .outer_residual = (int32_t)below(state, 2),
+                                          .inner_residual = (int32_t)below(state, 2),
+                                          .score = (int32_t)below(state, SCORE_COUNT),
+                                          .selection = (int32_t)below(state, SELECTION_COUNT),
+                                          .scale = below(state, 3) ? 1 : 1e6f,
+                                          .router_bias = (int32_t)below(state, 2),
+                                          .gated = (int32_t)below(state, 2),
+                                          .activation = (int32_t)below(state, ACTIVATION_COUNT)});
+    layer.threshold = layer.selection == SELECTION_THRESHOLD ? 1.0f / (float)(8 + 64 * (layer.identity_experts > 0)) : 0;
+    layer.groups = layer.top_groups = below(state, 2) ? 2 : 0;
+    layer.top_groups -= layer.groups > 0 && layer.top_k <= layer_choices(&layer) / 2;
+    return layer;
+}
+
 Layer draw_layer(uint64_t seed) {
     uint64_t state = seed * 2654435761u + 77;
     const Key *keys[DRAW_MAX_KEYS];
     int count = draw_keys(keys);
-    Layer layer = fixture_layer(seed);
+    Layer layer = fixture_layer(seed), bare = bare_layer(&state);
+    int is_bare = seed % 2 && !draw_accept(&bare);
+    layer = is_bare ? bare : layer;
     double work = below(&state, 16) ? usual_work : most_work;
-    int64_t changes = below(&state, MOST_CHANGES);
+    int64_t changes = below(&state, is_bare ? MOST_CHANGES / 4 : MOST_CHANGES);
     for (int64_t i = 0; i < changes || !affordable(&layer, work); i++) {
         ModelLayer *entry = calloc(1, sizeof *entry);
         ck_assert_ptr_nonnull(entry);

@@ -13,8 +13,8 @@ int draw_keys(const Key **keys);
 // Returns 0, or -1 where no description may say it.
 int draw_accept(Layer *layer);
 
-// fixture_layer(seed) with some fields replaced, each by any value that its key allows, sizes up to DRAW_MAX_SIZE. The layer is one
-// that a description may have, and small enough for many of them to be verified in a minute.
+// fixture_layer(seed), or a layer with little in it, with some fields replaced, each by any value that its key allows, sizes up to
+// DRAW_MAX_SIZE. The layer is one that a description may have, and small enough for many of them to be verified in a minute.
 Layer draw_layer(uint64_t seed);
 
 #endif
