@@ -9,6 +9,9 @@ Plan layer_plan;
 // count the work of threads with it.
 void (*tile_watch)(RoleName name, int64_t rows, int64_t panels, const void *w);
 
+// Gets every tile's result, and may spoil it; 0: no function is called. Tests plant faults with it.
+void (*tile_spoil)(RoleName name, const Role *role, int64_t rows, int64_t panels, const void *a, const void *w, float *out);
+
 static float weight_at(const Role *role, const uint8_t *panel, int64_t k, int64_t column) {
     return (float)format_value((Format)role->layout.weights, panel, k, (int)column);
 }
@@ -20,7 +23,8 @@ static void watched(RoleName name, int64_t rows, int64_t panels, const void *w) 
 }
 
 // adds: to what is in out.
-static void tile_plain(const Role *role, int64_t rows, int64_t panels, const void *a, const void *w, float *out, int adds) {
+static void tile_plain(RoleName name, const Role *role, int64_t rows, int64_t panels, const void *a, const void *w, float *out,
+                       int adds) {
     for (int64_t r = 0; r < rows; r++) {
         const uint8_t *row = (const uint8_t *)a + r * role->input_stride;
         for (int64_t column = 0; column < panels * PANEL_COLUMNS; column++) {
@@ -31,6 +35,9 @@ static void tile_plain(const Role *role, int64_t rows, int64_t panels, const voi
             }
             out[r * TILE_STRIDE + column] = sum;
         }
+    }
+    if (tile_spoil) {
+        tile_spoil(name, role, rows, panels, a, w, out);
     }
 }
 
@@ -48,7 +55,7 @@ static void widen_plain(const Role *role, const void *w, float *widened) {
     TILE(name) { \
         (void)ahead, (void)advance, (void)widened; \
         watched(enumerator, rows, panels, w); \
-        tile_plain(&layer_plan.roles[enumerator], rows, panels, a, w, out, 0); \
+        tile_plain(enumerator, &layer_plan.roles[enumerator], rows, panels, a, w, out, 0); \
     }
 #define EXPERT_TILES(enumerator, name) \
     TILES(enumerator, name) \
@@ -59,12 +66,12 @@ static void widen_plain(const Role *role, const void *w, float *widened) {
     TILE(name##_widened) { \
         (void)ahead, (void)advance, (void)widened; \
         Role role = plan_decoded_role(&layer_plan.roles[enumerator]); \
-        tile_plain(&role, rows, panels, a, w, out, 0); \
+        tile_plain(enumerator, &role, rows, panels, a, w, out, 0); \
     } \
     TILE(name##_blocked) { \
         (void)ahead, (void)advance, (void)widened; \
         Role role = plan_blocked_role(&layer_plan.roles[enumerator]); \
-        tile_plain(&role, rows, panels, a, w, out, 1); \
+        tile_plain(enumerator, &role, rows, panels, a, w, out, 1); \
     }
 TILES(ROLE_ROUTER, router)
 EXPERT_TILES(ROLE_GATE_UP, gate_up)

@@ -21,6 +21,8 @@ enum { NATIVE = 1, SANITIZED = 2, NATIVE_AND_SANITIZED = NATIVE | SANITIZED };
     X(emit, NATIVE) \
     X(imported, NATIVE) \
     X(verify, NATIVE_AND_SANITIZED) \
+    X(accusations, NATIVE_AND_SANITIZED) \
+    X(faults, NATIVE) \
     X(artifact, NATIVE_AND_SANITIZED) \
     X(property, NATIVE_AND_SANITIZED) \
     X(placement, NATIVE_AND_SANITIZED) \

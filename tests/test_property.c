@@ -18,6 +18,7 @@
 #include "compiler/measure/synthetic.h"
 #include "compiler/oracle/oracle.h"
 #include "fixture.h"
+#include "native.h"
 #include "shell.h"
 #include "suites.h"
 
@@ -26,8 +27,6 @@ enum { NATIVE_PER_SECOND = 60, COMPILED_PER_SECOND = 4, NATIVE_SECONDS = 12, COM
 // So many run in any case: fewer are no test, however slow the machine.
 enum { NATIVE_LEAST = 20, COMPILED_LEAST = 3 };
 
-extern Plan layer_plan;
-LayerForward layer_forward;
 static int native_seconds, compiled_seconds;
 static double native_deadline, compiled_deadline;
 
@@ -245,25 +244,6 @@ static void check_library(Seed *seed, const Loaded *library, const Kind *kind) {
 
 // --- native and compiled -----------------------------------------------------------------------------------------------------
 
-static Kind native_kind;
-
-static Status native_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error,
-                                 size_t error_size) {
-    static const Contents contents = {.name = "native", .target = "plain", .kinds = 1};
-    static LayerForward *const forwards[] = {layer_forward};
-    layer_plan = native_kind.plan;
-    return instance_open_memory(&contents, &native_kind, forwards, packed, bytes, options, out, error, error_size);
-}
-
-static Status native_forward_with(Library *library, int layer, int64_t tokens, const void *x, int64_t x_stride, void *y,
-                                  int64_t y_stride, const Extra *extra) {
-    Forward call = {.layer = layer, .tokens = tokens, .x = x, .x_stride = x_stride, .y = y, .y_stride = y_stride};
-    return instance_forward_with(library, &call, extra);
-}
-
-static const Loaded native = {
-    .open_memory = native_open_memory, .forward_with = native_forward_with, .error = instance_error, .close = instance_close};
-
 // The description of a seed's layer, read back: it is accepted, and says the same.
 static Model *read_back(const Seed *seed) {
     Diagnostics diagnostics = {0};
@@ -283,8 +263,8 @@ START_TEST(test_native) {
     char *text = fixture_spec("property", &seed.layer);
     seed.text = text;
     model_free(read_back(&seed));
-    native_kind = fixture_kind(&seed.layer, names[seed.number % 3]);
-    check_library(&seed, &native, &native_kind);
+    Kind kind = fixture_kind(&seed.layer, names[seed.number % 3]);
+    check_library(&seed, native_library(&kind), &kind);
     seeds[0].ran++;
     free(text);
 }

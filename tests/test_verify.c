@@ -7,10 +7,8 @@
 #include "compiler/verify/input.h"
 #include "compiler/verify/verify.h"
 #include "fixture.h"
+#include "native.h"
 #include "suites.h"
-
-extern Plan layer_plan;
-LayerForward layer_forward;
 
 // What goes wrong on the way. FAULT_NONE: nothing.
 typedef enum Fault {
@@ -31,14 +29,6 @@ typedef enum Fault {
 
 static Kind kind;
 static Fault fault;
-
-static Status native_open_memory(const void *packed, size_t bytes, const Options *options, Library **out, char *error,
-                                 size_t error_size) {
-    static const Contents contents = {.name = "native", .target = "plain", .kinds = 1};
-    static LayerForward *const forwards[] = {layer_forward};
-    layer_plan = kind.plan;
-    return instance_open_memory(&contents, &kind, forwards, packed, bytes, options, out, error, error_size);
-}
 
 static Status spoil(const Library *library, Status status, int64_t tokens, void *y, int64_t y_stride) {
     float *rows = y;
@@ -116,22 +106,22 @@ static Status native_forward_with(Library *library, int layer, int64_t tokens, c
     return spoil(library, status, tokens, y, y_stride);
 }
 
-static const Loaded native = {.open_memory = native_open_memory,
-                              .find = instance_find,
-                              .forward = native_forward,
-                              .forward_routing = native_forward_routing,
-                              .forward_routed = native_forward_routed,
-                              .forward_with = native_forward_with,
-                              .nonfinite = instance_nonfinite,
-                              .error = instance_error,
-                              .close = instance_close};
+static Loaded faulty_library(void) {
+    Loaded library = *native_library(&kind);
+    library.forward = native_forward;
+    library.forward_routing = native_forward_routing;
+    library.forward_routed = native_forward_routed;
+    library.forward_with = native_forward_with;
+    return library;
+}
 
 static VerifyReport verify(const Layer *layer, uint64_t seed, int64_t cases) {
     VerifyOptions options = {.cases = cases, .seed = seed, .threads = 2, .seconds = 2};
     VerifyReport report;
     Diagnostics diagnostics = {0};
     kind = fixture_kind(layer, "avx512");
-    int status = verify_layer(&native, &kind, 1, 0, &options, NULL, &report, &diagnostics);
+    Loaded library = faulty_library();
+    int status = verify_layer(&library, &kind, 1, 0, &options, NULL, &report, &diagnostics);
     ck_assert_msg(status == 0, "%s", diagnostics.text);
     diagnostics_free(&diagnostics);
     return report;
@@ -182,6 +172,84 @@ START_TEST(test_none_and_all_pass) {
     const char *reason = first_reason(&report, &name);
     ck_assert_msg(report.failed == 0, "case '%s': %s", name, reason);
     verify_report_free(&report);
+}
+END_TEST
+
+static void expect_pass(const Layer *layer) {
+    const char *name;
+    VerifyReport report = verify(layer, 1, 10);
+    const char *reason = first_reason(&report, &name);
+    ck_assert_msg(report.failed == 0, "case '%s': %s", name, reason);
+    verify_report_free(&report);
+}
+
+// Values that overflow on their way through the chain: from then on a token has no experts, though a rule might choose none by
+// itself.
+START_TEST(test_overflow_passes) {
+    Layer layer = fixture_neutral((Layer){.hidden = 16,
+                                          .iterations = 4,
+                                          .experts = 4,
+                                          .intermediate = 16,
+                                          .top_k = 4,
+                                          .score = _i,
+                                          .selection = SELECTION_THRESHOLD,
+                                          .threshold = 0.125f,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU});
+    expect_pass(&layer);
+}
+END_TEST
+
+// Zeros become NaN: no norm's eps keeps them from it. Groups and a router bias would decide in the next iteration.
+START_TEST(test_norm_of_zero_passes) {
+    Layer layer = fixture_neutral((Layer){.hidden = 16,
+                                          .iterations = 2,
+                                          .experts = 4,
+                                          .intermediate = 16,
+                                          .top_k = 2,
+                                          .norm = NORM_RMS,
+                                          .groups = 2,
+                                          .top_groups = 1,
+                                          .router_bias = 1,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU});
+    expect_pass(&layer);
+}
+END_TEST
+
+// A weight that overflows cannot be given back.
+START_TEST(test_infinite_weights_pass) {
+    Layer layer = fixture_neutral((Layer){.hidden = 16,
+                                          .iterations = 2,
+                                          .experts = 4,
+                                          .null_experts = 1,
+                                          .intermediate = 16,
+                                          .top_k = 2,
+                                          .score = SCORE_RELU,
+                                          .scale = 1e6f,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU});
+    expect_pass(&layer);
+}
+END_TEST
+
+// Results that are one rounding away from their input, and such that share the rounding of a norm's factor: rows whose errors reach
+// their bounds in every element.
+START_TEST(test_one_rounding_passes) {
+    static const int64_t widths[] = {1, 16, 64, 256};
+    Layer layer = fixture_neutral((Layer){.hidden = widths[_i / 2],
+                                          .iterations = 1,
+                                          .experts = 4,
+                                          .identity_experts = 60,
+                                          .intermediate = 16,
+                                          .top_k = 1,
+                                          .score = SCORE_SIGMOID,
+                                          .post_norm = _i % 2 ? NORM_RMS : NORM_NONE,
+                                          .post_norm_eps = 1e-6f,
+                                          .outer_residual = _i % 2 == 0,
+                                          .gated = 1,
+                                          .activation = ACTIVATION_SILU});
+    expect_pass(&layer);
 }
 END_TEST
 
@@ -248,6 +316,10 @@ Suite *suite_verify(void) {
     tcase_add_loop_test(test, test_random_layers_pass, 0, 24 / ONE_CASE_IN);
     tcase_add_loop_test(test, test_none_and_all_pass, 0, 4);
     tcase_add_test(test, test_aims_at_every_choice);
+    tcase_add_loop_test(test, test_overflow_passes, 0, SCORE_COUNT);
+    tcase_add_test(test, test_norm_of_zero_passes);
+    tcase_add_test(test, test_infinite_weights_pass);
+    tcase_add_loop_test(test, test_one_rounding_passes, 0, 8);
     tcase_add_loop_test(test, test_faults_are_found, 0, FAULT_COUNT);
     suite_add_tcase(suite, test);
     return suite;

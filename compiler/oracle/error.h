@@ -18,9 +18,8 @@
 //   a chain of n terms: step j adds s_j d_j, s_j its partial sum: lambda u sqrt(n) max |s_j|; max |s_j| is taken as the largest
 //   prefix in ascending order plus sqrt(sum (a w)^2), the scale of a random walk of these terms, to serve other orders too;
 //   inputs' errors: sqrt(sum (e_a w)^2);
-//   a rounding to bf16 that flips by d if an error of scale e / lambda exceeds the distance to the rounding boundary: over
-//   distances spread evenly on [0, e] that happens with probability 0.4 / lambda, so flips have variance 0.067 d^2, and
-//   lambda sqrt(0.067) d < 2 d is taken.
+//   a rounding to bf16 that flips by d: it is bounded by d, so that its scale is at most d: lambda d. Its variance is smaller, because
+//   flips are rare, but one that happens goes on to all columns of what follows, whose products then see a walk of scale d.
 // It is the sharp test, for random data only: on constant or tied data rounding errors are correlated.
 // The oracle's own rounding (2^-53 per operation) is covered by the one spare step of each gamma.
 #ifndef CATENA_ORACLE_ERROR_H
@@ -37,7 +36,7 @@ typedef struct Bounded {
     double value, error;
 } Bounded;
 
-static const double unit_fp32 = 0x1p-24, unit_bf16 = 0x1p-8;
+static const double unit_fp32 = 0x1p-24;
 static const double tiny_fp32 = 0x1p-149;    // an fp32 result that underflows is off by at most this
 static const double flushed_fp32 = 0x1p-126; // ... or by this where an instruction flushes subnormal numbers
 
@@ -133,7 +132,7 @@ static inline Bounded bounded_round_bf16(Bounded a, ErrorModel model) {
     }
     double value = bf16_nearest(a.value);
     double above = bf16_nearest(a.value + a.error) - value, below = value - bf16_nearest(a.value - a.error);
-    double error = (above > below ? above : below) * (model == ERROR_LIKELY ? 2 : 1);
+    double error = (above > below ? above : below) * (model == ERROR_LIKELY ? likely_lambda : 1);
     int subnormal = fabs(a.value) - a.error < flushed_fp32 && (a.value != 0 || a.error != 0);
     return bounded_make(value, error + (subnormal ? flushed_fp32 : 0));
 }

@@ -108,7 +108,7 @@ int oracle_forward(const Layer *layer, const OracleWeights *weights, int64_t tok
 OracleComparison oracle_compare(const OracleOutput *oracle, int64_t tokens, int64_t hidden, const float *y, int64_t stride) {
     OracleComparison result = {0};
     for (int64_t token = 0; token < tokens; token++) {
-        double error_squares = 0, squares = 0, bound_squares = 0;
+        double error_squares = 0, squares = 0;
         for (int64_t i = 0; i < hidden; i++) {
             double value = y[token * stride + i], due = oracle->y[token * hidden + i], bound = oracle->bound[token * hidden + i];
             double error = fabs(value - due), ratio = error > 0 ? error / bound : 0;
@@ -121,7 +121,6 @@ OracleComparison oracle_compare(const OracleOutput *oracle, int64_t tokens, int6
             }
             error_squares += error * error;
             squares += due * due;
-            bound_squares += bound * bound;
             if (ratio > result.worst) {
                 result.worst = ratio;
                 result.token = token;
@@ -130,7 +129,6 @@ OracleComparison oracle_compare(const OracleOutput *oracle, int64_t tokens, int6
         }
         if (squares > 0 && isfinite(error_squares)) {
             result.worst_l2 = fmax(result.worst_l2, sqrt(error_squares / squares));
-            result.worst_l2_bound = fmax(result.worst_l2_bound, error_squares > 0 ? sqrt(error_squares / bound_squares) : 0);
         }
     }
     return result;

@@ -81,8 +81,10 @@ int oracle_forward(const Layer *layer, const OracleWeights *weights, int64_t tok
 typedef struct OracleComparison {
     double worst;  // largest |y - oracle| in units of the bound; <= 1 is right. Infinity: NaN where a number is due, ...
     int64_t token, column;  // where
-    double worst_l2;  // largest relative L2 error of a row (rows that may overflow or are zero left out)
-    double worst_l2_bound;  // largest L2 error of a row in units of the L2 norm of its bounds
+    // Largest relative L2 error of a row (rows that may overflow or are zero left out): for the reader, no rule is made of it. The
+    // rows of some layers end in one rounding, or in a factor whose error all elements share: their errors then reach their bounds
+    // together, and no share of the bounds' L2 norm below 1 holds for all layers.
+    double worst_l2;
 } OracleComparison;
 
 OracleComparison oracle_compare(const OracleOutput *oracle, int64_t tokens, int64_t hidden, const float *y, int64_t stride);

@@ -33,9 +33,13 @@ static void fill_ranking(const TokenRun *run, int exact) {
     ranking->limit = run->given && run->given->k ? run->given->k[run->token] : run->layer->top_k;
 }
 
-// Whether the rule of selection may leave a token without any choice.
+// Whether the rule of selection may leave a token without any choice, if its logits are finite.
 static int may_choose_none(const TokenRun *run, int64_t iteration) {
+    const SelectionFacts *facts = &selection_facts[run->layer->selection];
     Ranking *ranking = &run->scratch->ranking;
+    if (!run->layer->correction && (facts->takes_k ? ranking->limit : facts->least) > 0) {
+        return 0;  // whatever the scores, a choice is there, and the rule takes it
+    }
     oracle_rank(run->layer, run->weights, iteration, 0, ranking);
     for (int64_t e = 0; e < layer_choices(run->layer); e++) {
         if (oracle_takes(run->layer, ranking, e) == SURELY) {
@@ -43,6 +47,14 @@ static int may_choose_none(const TokenRun *run, int64_t iteration) {
         }
     }
     return 1;
+}
+
+// A token without choices whose logits, in this or an earlier iteration, may or may not have been finite: either it was rejected,
+// which holds for the iterations that follow too, or the rule chose none. Where the rule could not, it was rejected for sure.
+static void judge_nowhere(TokenRun *run, int64_t iteration) {
+    int none = may_choose_none(run, iteration);
+    run->unknown |= none;
+    run->rejected |= !none;
 }
 
 // The library's choices: was the token rightly routed nowhere, or rightly not?
@@ -59,12 +71,11 @@ static void judge_given(TokenRun *run, int64_t iteration, const int32_t *experts
     } else if (!run->input_finite && !nowhere) {
         oracle_violation(run->checks, "token %lld, iteration %lld: routed although its logits are not finite", token, t);
     }
+    run->unknown &= nowhere;  // who is routed was never rejected
     if (run->rejected || !run->input_finite) {
         run->rejected = 1;
-    } else if (nowhere && any_unbounded(run->scratch->logits, layer_router_columns(layer))) {
-        int none = may_choose_none(run, iteration);
-        run->unknown |= none;
-        run->rejected |= !none;
+    } else if (nowhere && (run->unknown || any_unbounded(run->scratch->logits, layer_router_columns(layer)))) {
+        judge_nowhere(run, iteration);
     } else {
         oracle_check_choice(layer, run->weights, run->token, iteration, experts, weights, run->scratch, run->checks);
     }
@@ -212,6 +223,16 @@ static Bounded outer_residual(const TokenRun *run, int64_t i, Bounded h) {
     return bounded_scale(h, run->layer->alpha);
 }
 
+// Rounded to bf16: as far as the ends of the interval go, without moving the value itself, which is what is compared with.
+static Bounded to_interface(Bounded value) {
+    if (!(fabs(value.value) + value.error < 0x1.fep127)) {
+        return (Bounded){0, INFINITY};
+    }
+    double above = fabs(bf16_nearest(value.value + value.error) - value.value);
+    double below = fabs(value.value - bf16_nearest(value.value - value.error));
+    return bounded_make(value.value, (above > below ? above : below) + flushed_fp32);
+}
+
 // out = (outer ? alpha (h + b) s : 0) + multiplier post_norm(x_T) s'.
 static void finish(const TokenRun *run, const float *h) {
     const Layer *layer = run->layer;
@@ -225,8 +246,7 @@ static void finish(const TokenRun *run, const float *h) {
             value = bounded_add(outer_residual(run, i, bounded_exact(h[i])), value);
         }
         if (layer->activations == INTERFACE_BF16) {
-            double error = value.error + unit_bf16 * (fabs(value.value) + value.error) + flushed_fp32;
-            value = fabs(value.value) + error < 0x1.fep127 ? bounded_make(value.value, error) : (Bounded){0, INFINITY};
+            value = to_interface(value);
         }
         run->out->y[run->token * layer->hidden + i] = run->rejected ? NAN : value.value;
         run->out->bound[run->token * layer->hidden + i] = run->rejected ? 0 : run->unknown ? INFINITY : value.error;

@@ -108,17 +108,17 @@ static void fill_nonfinite(const Plan *plan, const OracleWeights *weights, int64
 }
 
 static const VerifyInput inputs[] = {
-    {"equal tokens", fill_equal, 40, ERROR_WORST},
-    {"aimed at experts, ties", fill_aimed, 24, ERROR_WORST},
-    {"zeros", fill_zero, 3, ERROR_WORST},
-    {"small integers", fill_integers, 9, ERROR_WORST},
-    {"large values", fill_large, 9, ERROR_WORST},
-    {"huge values", fill_huge, 9, ERROR_WORST},
-    {"tiny values", fill_tiny, 9, ERROR_WORST},
-    {"denormal values", fill_denormal, 9, ERROR_WORST},
-    {"mixed scales", fill_mixed, 18, ERROR_WORST},
-    {"outliers", fill_outlier, 9, ERROR_WORST},
-    {"NaN and infinity", fill_nonfinite, 18, ERROR_LIKELY},
+    {"equal tokens", fill_equal, 40, ERROR_WORST, VERIFY_HEIGHTS_OF_EQUAL},
+    {"aimed at experts, ties", fill_aimed, 24, ERROR_WORST, VERIFY_HEIGHTS_OF_DIFFERENT},
+    {"zeros", fill_zero, 3, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"small integers", fill_integers, 9, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"large values", fill_large, 9, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"huge values", fill_huge, 9, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"tiny values", fill_tiny, 9, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"denormal values", fill_denormal, 9, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"mixed scales", fill_mixed, 18, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"outliers", fill_outlier, 9, ERROR_WORST, VERIFY_HEIGHTS_NONE},
+    {"NaN and infinity", fill_nonfinite, 18, ERROR_LIKELY, VERIFY_HEIGHTS_NONE},
 };
 
 const VerifyInput *verify_inputs(int64_t *count) {

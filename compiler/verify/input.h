@@ -3,6 +3,7 @@
 #define CATENA_VERIFY_INPUT_H
 
 #include "compiler/oracle/oracle.h"
+#include "verify.h"
 
 // Fills x [tokens][hidden]. weights: the layer's own, for inputs aimed at its router. seed: another one, other tokens.
 typedef void VerifyFill(const Plan *plan, const OracleWeights *weights, int64_t tokens, uint64_t seed, float *x);
@@ -12,6 +13,7 @@ typedef struct VerifyInput {
     VerifyFill *fill;
     int64_t tokens;    // at most; big layers take fewer
     ErrorModel model;  // likely bounds hold for random data only
+    VerifyHeights heights;  // of its first token
 } VerifyInput;
 
 // The adversarial inputs; *count receives their number.

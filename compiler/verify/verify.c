@@ -30,9 +30,11 @@ static int open_instances(VerifyRun *run, const VerifyOptions *options, const ch
                     .threads = options->threads ? options->threads
                                : all > 2        ? all
                                                 : 2},
-            single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK};
+            single = {.size = sizeof single, .threads = 1, .max_tokens = SMALL_CHUNK},
+            alone = {.size = sizeof alone, .threads = 1, .max_tokens = TILE_MAX_ROWS};
     if (run->library->open_memory(run->image, run->image_bytes, &team, &run->team, error, sizeof error) < 0 ||
-        run->library->open_memory(run->image, run->image_bytes, &single, &run->single, error, sizeof error) < 0) {
+        run->library->open_memory(run->image, run->image_bytes, &single, &run->single, error, sizeof error) < 0 ||
+        run->library->open_memory(run->image, run->image_bytes, &alone, &run->alone, error, sizeof error) < 0) {
         diagnostics_add(diagnostics, NULL, 0, 0, "layer %s: cannot be opened: %s", name, error);
         return -1;
     }
@@ -67,14 +69,14 @@ static int make_weights(VerifyRun *run, const Kind *kinds, int64_t kind_count, i
 }
 
 // Every array of a run and its bytes.
-enum { VERIFY_ARRAYS = 14 };
+enum { VERIFY_ARRAYS = 16 };
 typedef struct Room {
     void **array;
     size_t bytes;
 } Room;
 
 static void list_rooms(const Layer *layer, VerifyRun *run, Room *rooms) {
-    size_t tokens = (size_t)run->limit, elements = tokens * (size_t)layer->hidden, iterations = (size_t)layer->iterations;
+    size_t tokens = (size_t)run->room, elements = tokens * (size_t)layer->hidden, iterations = (size_t)layer->iterations;
     size_t slots = tokens * (size_t)layer->top_k * iterations, scores = tokens * (size_t)layer_choices(layer) * iterations;
     size_t rows = tokens * (size_t)(layer->hidden + VERIFY_Y_PADDING) * sizeof(float) + 64;
     const Room all[VERIFY_ARRAYS] = {
@@ -88,9 +90,11 @@ static void list_rooms(const Layer *layer, VerifyRun *run, Room *rooms) {
         {(void **)&run->experts, slots * sizeof(int32_t)},
         {(void **)&run->weights_out, slots * sizeof(float)},
         {(void **)&run->scores, scores * sizeof(float)},
+        {(void **)&run->alone_scores, scores * sizeof(float)},
         {(void **)&run->oracle_scores, scores * sizeof(double)},
         {(void **)&run->score_bounds, scores * sizeof(double)},
         {(void **)&run->rejected, tokens},
+        {(void **)&run->skip, tokens},
         {(void **)&run->k, tokens * sizeof(int32_t)},  // the last: not every layer has it
     };
     memcpy(rooms, all, sizeof all);
@@ -116,6 +120,9 @@ static void release(VerifyRun *run) {
     }
     if (run->single) {
         run->library->close(run->single);
+    }
+    if (run->alone) {
+        run->library->close(run->alone);
     }
     if (run->image) {
         munmap(run->image, run->image_bytes);
@@ -150,6 +157,7 @@ static int run_cases(VerifyRun *run, const VerifyOptions *options, void (*progre
             snprintf(test->name, sizeof test->name, "%s", inputs[i].name);
             test->tokens = inputs[i].tokens < run->limit ? inputs[i].tokens : run->limit;
             test->model = inputs[i].model;
+            test->heights = inputs[i].heights;
             inputs[i].fill(run->plan, &run->weights, test->tokens, seed, run->x);
         } else {
             snprintf(test->name, sizeof test->name, "random %lld", (long long)random + 1);
@@ -182,6 +190,7 @@ int verify_layer(const Loaded *library, const Kind *kinds, int64_t kind_count, i
     memset(report, 0, sizeof *report);
     snprintf(report->layer, sizeof report->layer, "%s", kinds[kind].name);
     run.limit = fits < 3 ? 3 : fits < (double)MAX_TOKENS ? (int64_t)fits : MAX_TOKENS;
+    run.room = run.limit < TILE_MAX_ROWS ? TILE_MAX_ROWS : run.limit;
     if (make_weights(&run, kinds, kind_count, kind, options->seed) || make_buffers(&run)) {
         diagnostics_add(diagnostics, NULL, 0, 0, "layer %s: out of memory", kinds[kind].name);
     } else if (!open_instances(&run, options, kinds[kind].name, diagnostics)) {

@@ -7,6 +7,9 @@
 #include "compiler/library/artifact.h"
 #include "compiler/oracle/oracle.h"
 
+// Whether a case also goes through tiles of every height, and with which rows.
+typedef enum VerifyHeights { VERIFY_HEIGHTS_NONE, VERIFY_HEIGHTS_OF_EQUAL, VERIFY_HEIGHTS_OF_DIFFERENT } VerifyHeights;
+
 enum { VERIFY_NAME_BYTES = 40, VERIFY_REASON_BYTES = 240 };
 
 typedef struct VerifyOptions {
@@ -20,6 +23,7 @@ typedef struct VerifyCase {
     char name[VERIFY_NAME_BYTES];
     int64_t tokens;
     ErrorModel model;               // which bounds applied
+    VerifyHeights heights;
     OracleComparison comparison; // worst is in units of the bound
     OracleChecks checks;
     int passed;
