@@ -38,7 +38,7 @@ INLINE void route_product(const Context *c, int64_t iteration, int64_t token, in
 }
 
 // Products become logits in place; minus infinity behind the last choice. Returns whether all are finite (z - z is NaN otherwise),
-// before the cap, which would hide an overflow.
+// before the cap, which would hide an overflow. A bias of minus infinity excludes a choice: its logit is that, its product counts.
 INLINE int route_logits(const Context *c, int64_t iteration, float *logits) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
@@ -48,13 +48,18 @@ INLINE int route_logits(const Context *c, int64_t iteration, float *logits) {
     Integers bad = integers_set(0);
     for (int64_t e = 0; e < route_width(); e += LANES) {
         Vector z = vector_load(logits + e), scale = vector_set(layer->logit_scale);
-        z = role->layout.bias_offset >= 0 ? vector_fma(scale, z, vector_load(bias + e)) : z * scale;
-        Integers real = integers_from(e) < (int32_t)choices;
+        Integers real = integers_from(e) < (int32_t)choices, open = real;
+        if (role->layout.bias_offset >= 0) {
+            open &= vector_load(bias + e) >= -__FLT_MAX__;
+            z = vector_select(real & ~open, z * scale, vector_fma(scale, z, vector_load(bias + e)));
+        } else {
+            z = z * scale;
+        }
         bad |= real & (z - z != 0.0f);
         if (layer->softcap != 0.0f) {
             z = vector_tanh(z / layer->softcap) * layer->softcap;
         }
-        vector_store(logits + e, vector_select(real, z, vector_set(-__builtin_inff())));
+        vector_store(logits + e, vector_select(open, z, vector_set(-__builtin_inff())));
     }
     return !integers_bits(bad);
 }
@@ -111,6 +116,9 @@ INLINE Ranking route_ranking(const Context *c, int64_t iteration, int64_t token,
             rank += vector_load(correction + e);
         }
         Integers real = integers_from(e) < (int32_t)layer_choices(layer);
+        if (layer->router_bias) {  // it may exclude choices
+            real &= z >= -__FLT_MAX__;
+        }
         vector_store(ranks + e, vector_select(real, rank, vector_set(-__builtin_inff())));
     }
     return (Ranking){

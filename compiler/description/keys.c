@@ -104,7 +104,7 @@ static const Key router_rows[] = {
     FLAG("expert_scale", "Weights are multiplied by a learnt number per expert, after scale.", layer.expert_scale, DEFAULT(0)),
     CHOICE("weight_on", "What the weight multiplies: an expert's output or its input.", layer.weight_on, weight_on_names,
            DEFAULT(WEIGHT_ON_OUTPUT)),
-    FLAG("bias", "Logits have a bias.", layer.router_bias, DEFAULT(0)),
+    FLAG("bias", "Logits have a bias. Minus infinity: never chosen.", layer.router_bias, DEFAULT(0)),
     FLAG("per_iteration", "A router matrix per iteration instead of one for all.", layer.gate_per_iteration, DEFAULT(0)),
     CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, router_format_names, DEFAULT(ROUTER_FP32)),
 };

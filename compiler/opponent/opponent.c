@@ -126,12 +126,13 @@ static void norm_row(int64_t hidden, Norm norm, float eps, const float *weight, 
     }
 }
 
-// z = softcap(logit_scale z + bias). A row of which any logit is not finite is rejected.
+// z = softcap(logit_scale z + bias), minus infinity where the bias is. A row of which any other logit is not finite is rejected.
 static void finish_logits(const Layer *layer, const float *bias, float *logits, uint8_t *rejected) {
     for (int64_t e = 0; e < layer_choices(layer); e++) {
-        float z = layer->logit_scale * logits[e] + (bias ? bias[e] : 0);
+        int excluded = bias && bias[e] == -INFINITY;
+        float z = layer->logit_scale * logits[e] + (bias && !excluded ? bias[e] : 0);
         *rejected = *rejected || !isfinite(z);
-        logits[e] = layer->softcap != 0 ? layer->softcap * tanhf(z / layer->softcap) : z;
+        logits[e] = excluded ? -INFINITY : layer->softcap != 0 ? layer->softcap * tanhf(z / layer->softcap) : z;
     }
 }
 

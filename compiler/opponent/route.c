@@ -59,7 +59,7 @@ static void rank_row(const Layer *layer, const float *z, const float *correction
                      float *ranks) {
     const float *from = ranks_by_logits(layer) ? z : scores;
     for (int64_t e = 0; e < layer_choices(layer); e++) {
-        ranks[e] = from[e] + (correction ? correction[e] : 0);
+        ranks[e] = z[e] == -INFINITY ? z[e] : from[e] + (correction ? correction[e] : 0);
     }
     if (layer->groups > 1) {
         mask_groups(layer, groups, ranks);

@@ -17,6 +17,9 @@ static void print_logits(const Torch *torch) {
     }
     if (layer->softcap != 0) {
         torch_line(torch, 2, "z = %s * torch.tanh(z / %s)", TORCH_NUMBER(layer->softcap), TORCH_NUMBER(layer->softcap));
+        if (layer->router_bias) {
+            torch_line(torch, 2, "z = z.masked_fill(torch.isneginf(self.router_bias[%s]), float(\"-inf\"))", t);
+        }
     }
 }
 
@@ -102,6 +105,9 @@ void torch_print_route(const Torch *torch) {
                    !layer->correction          ? ""
                    : layer->gate_per_iteration ? " + self.correction[t]  # ranks, never weighs"
                                                : " + self.correction[0]  # ranks, never weighs");
+        if (layer->router_bias && layer->rank == RANK_SCORE) {
+            torch_line(torch, 2, "c = c.masked_fill(torch.isneginf(z), float(\"-inf\"))  # a bias that excludes the choice");
+        }
     }
     if (layer->groups > 1) {
         print_groups(torch);
