@@ -54,7 +54,7 @@ static const Refused refusals[] = {
     {"{\"name\": 99999999999999999999}", 1, "too big integer"},
     // keys
     {"{}", 2, "spec.json:1:1: error: the description lacks \"name\""},
-    {"{}", 2, "lacks \"layers\": a list of 1 to 32 layers"},
+    {"{}", 2, "lacks \"layers\": a list of 1 to 64 layers"},
     {MODEL("\"hiden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\" in layer: did you mean \"hidden\"?"},
     {MODEL("\n  \"colour\": 8, "), 1, "spec.json:2:3: error: unknown key \"colour\" in layer: it has name, count, hidden"},
     {MODEL("\"\\u0068iden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\""},
@@ -62,8 +62,8 @@ static const Refused refusals[] = {
     {ROUTED("{\"k\": 1, \"scale\": 2, \"per_iterations\": true}"), 1, "in router: did you mean \"per_iteration\"?"},
     {ROUTED("{}"), 1, "layers[0].router.k is missing: this rule of selection"},
     // types and ranges
-    {"{\"name\": \"q\", \"layers\": {}}", 1, "layers must be a list of 1 to 32 layers, found an object"},
-    {"{\"name\": \"q\", \"layers\": []}", 1, "layers must be a list of 1 to 32 layers, found a list of 0"},
+    {"{\"name\": \"q\", \"layers\": {}}", 1, "layers must be a list of 1 to 64 layers, found an object"},
+    {"{\"name\": \"q\", \"layers\": []}", 1, "layers must be a list of 1 to 64 layers, found a list of 0"},
     {"{\"name\": \"q\", \"layers\": [3]}", 1, "spec.json:1:26: error: layers[0] must be an object"},
     {ROUTED("7"), 1, "layers[0].router must be an object, found 7"},
     {ROUTED("{\"k\": \"2\"}"), 1, "spec.json:1:69: error: layers[0].router.k must be an integer from 1 to 1024, found \"2\""},

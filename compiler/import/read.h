@@ -76,6 +76,7 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_INNER, "residual.inner") \
     X(SETTING_INNER_ALPHA, "residual.inner_alpha") \
     X(SETTING_OUTER, "residual.outer") \
+    X(SETTING_OUTER_ALPHA, "residual.alpha") \
     X(SETTING_MULTIPLIER, "residual.multiplier") \
     X(SETTING_COE_WEIGHT, "residual.coe_weight") \
     X(SETTING_SCORE, "router.score") \
@@ -112,6 +113,7 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_UP_SOFTCAP, "experts.up_softcap") \
     X(SETTING_UP_OFFSET, "experts.up_offset") \
     X(SETTING_EXPERT_BIAS, "experts.bias") \
+    X(SETTING_OUTPUT_BIAS, "experts.output_bias") \
     X(SETTING_IDENTITY, "experts.identity") \
     X(SETTING_SHARED, "shared_experts.count") \
     X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
@@ -166,6 +168,7 @@ typedef struct ImportValue {
     double number;                // integers and flags too
     const char *word;
     const json_t *list;           // of one number per layer, instead of a number; null stands for 0
+    double (*of_layer)(int64_t layer);  // the same as a function of the layer's number
 } ImportValue;
 
 // --- families ---
@@ -231,6 +234,10 @@ bool import_values_read(const ImportConfig *config, const ImportFamily *family, 
 // Replaces a value by one that follows from others.
 void import_value_set(ImportValue *value, double number);
 void import_value_word(ImportValue *value, const char *word);
+// Replaces a value by one that follows from the layer's number.
+void import_value_follow(ImportValue *value, double (*of_layer)(int64_t layer));
+// Whether a value may differ from layer to layer.
+bool import_value_varies(const ImportValue *value);
 // What a value is for one layer.
 double import_value_at(const ImportValue *value, int64_t layer);
 // A layer's description without name, count and checkpoint.

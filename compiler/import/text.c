@@ -147,6 +147,7 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
         fprintf(stream, ", up + %g", (double)layer->up_offset);
     }
     fputs(layer->expert_bias ? ", with biases" : "", stream);
+    fputs(layer->output_bias ? ", a learnt vector added to their sum" : "", stream);
     if (layer->identity_experts) {
         fprintf(stream, "; %lld more choices hand their input on", (long long)layer->identity_experts);
     }
@@ -236,6 +237,12 @@ static void summarise_residual(const Layer *layer, FILE *stream) {
     }
     fputs(layer->inner_residual && layer->outer_residual ? ", " : "", stream);
     fputs(layer->outer_residual ? "outer" : layer->inner_residual ? "" : "none", stream);
+    if (layer->outer_residual && layer->alpha != 1) {
+        fprintf(stream, " times %g", (double)layer->alpha);
+    }
+    fputs(layer->residual_bias ? ", the input plus a learnt vector" : "", stream);
+    fputs(layer->residual_scale ? ", the input times a learnt vector" : "", stream);
+    fputs(layer->output_scale ? ", the result times a learnt vector" : "", stream);
     if (layer->multiplier != 1) {
         fprintf(stream, ", the result times %g", (double)layer->multiplier);
     }

@@ -34,6 +34,11 @@ void import_value_set(ImportValue *value, double number) {
     value->word = NULL;
 }
 
+void import_value_follow(ImportValue *value, double (*of_layer)(int64_t layer)) {
+    import_value_set(value, 0);
+    value->of_layer = of_layer;
+}
+
 void import_value_word(ImportValue *value, const char *word) {
     value->source = SOURCE_FAMILY;
     value->word = word;
@@ -335,7 +340,14 @@ static void put(json_t *object, const char *path, json_t *value) {
     json_object_set_new(object, path, value);
 }
 
+bool import_value_varies(const ImportValue *value) {
+    return value->list || value->of_layer;
+}
+
 double import_value_at(const ImportValue *value, int64_t layer) {
+    if (value->of_layer) {
+        return value->of_layer(layer);
+    }
     return value->list ? json_number_value(json_array_get(value->list, (size_t)layer)) : value->number;
 }
 

@@ -213,6 +213,11 @@ FAMILIES = {
                   correction="mlp.expert_bias", normalise=1e-20, scale=1.7, eps=1e-3),
     "kolibri1": SIGMOID | dict(post_norm="post_ffn_norm", rank="logit", correction="moe.router.expert_bias", k=3),
     "flex_olmo": QWEN | dict(norm=None, post_norm="post_feedforward_layernorm", k=3, eps=1e-3),
+    "beam": SIGMOID | dict(norm="pre_feedforward_layernorm", post_norm="post_feedforward_layernorm", shared=None, k=3,
+                           groups=(4, 2, "sum"), normalise=1e-20, scale=1.7, eps=1e-3, of_layer={
+                               "0": dict(outer=(2 / 3) ** 0.5, multiplier=3 ** -0.5),
+                               "2": dict(outer=(6 / 7) ** 0.5, multiplier=7 ** -0.5)}),
+    "jetmoe": GRANITE | dict(router="mlp.router.layer.weight", expert=concatenated("mlp"), k=3, output_bias="mlp.bias"),
     "axk1": SIGMOID | dict(post_norm="post_mlp_layernorm", norm_in_block=True, k=3, groups=(4, 2, "sum"), normalise=1e-20,
                            scale=1.5, eps=1e-3),
     "step3p7": dict(norm_add=1, eps=1e-5, router="moe.gate.weight", correction="moe.router_bias", score="sigmoid", k=2, normalise=0,
@@ -336,6 +341,7 @@ def run_block(row, t, x, iteration, k):
             y[n] += run_expert(row, row["expert"](t, e), w[n, e, None] * x[n])
         else:
             y[n] += w[n, e, None] * run_expert(row, row["expert"](t, e), x[n])
+    y += t.get(row.get("output_bias"), 0)
     if row.get("shared"):
         gate = sigmoid(x @ t[row["shared_gate"]].T) if "shared_gate" in row else 1
         limits = {key: value for key, value in row.items() if "limit" not in key} | row.get("shared_limit", {})

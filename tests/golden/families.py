@@ -126,6 +126,8 @@ FAMILIES = {
         44, 3, head_dim=8, intermediate_size=20, intermediate_size_mlp=30, num_local_experts=7, interleave_moe_layer_step=2)),
     "phimoe": Family("PhimoeForCausalLM", config=attention(
         40, 1, intermediate_size=24, num_local_experts=8, router_jitter_noise=0.15)),
+    "jetmoe": Family("JetMoeForCausalLM", config=attention(
+        36, 2, heads=6, kv_channels=8, intermediate_size=20, num_local_experts=7, num_experts_per_tok=3, rms_norm_eps=1e-3)),
     "granitemoe": Family("GraniteMoeForCausalLM", block="block_sparse_moe", config=attention(
         44, 1, heads=2, intermediate_size=20, num_local_experts=8, num_experts_per_tok=3, residual_multiplier=0.6)),
     "granitemoeshared": Family(
@@ -345,6 +347,10 @@ FAMILIES = {
         sliding_window=16)),
     "flex_olmo": Family("FlexOlmoForCausalLM", norm="mlp", names="mlp|post_feedforward_layernorm", config=attention(
         36, 1, head_dim=8, intermediate_size=12, num_experts=7, num_experts_per_tok=3, rms_norm_eps=1e-3)),
+    "beam": Family("BeamForCausalLM", norm="pre_feedforward_layernorm", factor=1.7,
+                   names="mlp|pre_feedforward_layernorm|post_feedforward_layernorm", config=attention(
+        36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=8, num_experts_per_tok=3, n_group=4,
+        topk_group=2, routed_scaling_factor=1.7, rms_norm_eps=1e-3, sliding_window=16, mlp_layer_types=["sparse", "dense", "sparse"])),
     "axk1": Family("AXK1ForCausalLM", names="mlp|post_attention_layernorm|post_mlp_layernorm", config={
         **latent_attention(36, 2), **dict(
             intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,

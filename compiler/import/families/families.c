@@ -62,6 +62,8 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(afmoe) \
     X(kolibri1) \
     X(flex_olmo) \
+    X(beam) \
+    X(jetmoe) \
     X(step3p7) \
     X(hy_v4) \
     X(inkling2) \
