@@ -394,10 +394,13 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
 }
 
 // How a matrix [out, in] (or vector [out]) lies within the checkpoint's tensor. X(enumerator, name in the description)
-// Rows of the tensor that are this matrix's: gate and up may share one tensor, concatenated or interleaved.
+// Rows of the tensor that are this matrix's: gate and up may share one tensor, concatenated or interleaved; so may the router's
+// rows and those of the shared experts' gates behind them. `one`: a vector's only element, which all others are.
 #define TENSOR_ROWS_LIST(X) \
     X(ROWS_ALL, "all") \
-    X(ROWS_FIRST_HALF, "first_half") X(ROWS_SECOND_HALF, "second_half") X(ROWS_EVEN, "even") X(ROWS_ODD, "odd")
+    X(ROWS_FIRST_HALF, "first_half") \
+    X(ROWS_SECOND_HALF, "second_half") X(ROWS_EVEN, "even") X(ROWS_ODD, "odd") X(ROWS_CHOICES, "choices") \
+        X(ROWS_SHARED, "shared_experts") X(ROWS_ONE, "one")
 #define TENSOR_ORDER_LIST(X) X(ORDER_OUT_IN, "out_in") X(ORDER_IN_OUT, "in_out")
 typedef enum TensorRows { TENSOR_ROWS_LIST(LAYER_ENUMERATOR) TENSOR_ROWS_COUNT } TensorRows;
 typedef enum TensorOrder { TENSOR_ORDER_LIST(LAYER_ENUMERATOR) TENSOR_ORDER_COUNT } TensorOrder;

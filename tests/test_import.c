@@ -164,6 +164,11 @@ static const struct {
      "{\"outer\": true, \"alpha\": 0.9428090415820634, \"multiplier\": 0.3333333333333333}"},
     {"{\"model_type\": \"beam\"}", "layers.48.name", "\"moe_49\""},
     {"{\"model_type\": \"jetmoe\", \"rms_norm_eps\": 0.5}", "layers.0.norm", "{\"kind\": \"rms\"}"},
+    // of lists for text and images the first number counts
+    {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_num_experts\": [32, 16], \"moe_intermediate_size\": [24, 12]}",
+     "layers.0.experts", "{\"count\": 32, \"intermediate\": 24, \"activation\": \"silu\"}"},
+    {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_layer_start_index\": [2, 5]}", "layers.0.checkpoint.first_layer", "2"},
+    {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_intermediate_size\": 24}", "layers.0.experts.intermediate", "24"},
     // names of keys
     {"{\"model_type\": \"kimi_linear\", \"num_experts_per_token\": 5, \"moe_renormalize\": false, \"num_expert_group\": 4, "
      "\"topk_group\": 2}",

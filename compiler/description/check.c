@@ -163,6 +163,21 @@ static void check_source(Spec *spec, const Layer *layer, Tensor tensor, const ch
     enum { MXFP4_INPUTS = 32 };  // of a block
     int64_t inputs = layer_tensor_inputs(layer, tensor);
     bool in_out = source->order == ORDER_IN_OUT, mxfp4 = source->encoding == ENCODING_MXFP4;
+    const struct {
+        TensorRows rows;
+        bool possible;
+        const char *why;
+    } rows[] = {
+        {ROWS_CHOICES, tensor == TENSOR_ROUTER && layer->shared_experts, "are of a router, in a layer with shared experts"},
+        {ROWS_SHARED, tensor == TENSOR_SHARED_EXPERT_GATE, "are of \"shared_expert_gate\""},
+        {ROWS_ONE, !inputs, "is of a vector"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (source->rows == (int32_t)rows[i].rows && !rows[i].possible) {
+            spec_error(spec, &(Place){place, "rows", 0}, PLACE_VALUE, "\"%s\" cannot have these rows: \"%s\" %s", key,
+                       tensor_rows_names[rows[i].rows], rows[i].why);
+        }
+    }
     if (in_out && !inputs) {
         spec_error(spec, &(Place){place, "order", 0}, PLACE_VALUE, "\"%s\" is a vector: \"in_out\" is an order of matrices", key);
     }

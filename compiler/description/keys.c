@@ -162,7 +162,8 @@ static const Key source_rows[] = {
      .required = true,
      .text_bytes = TENSOR_PATTERN_BYTES},
     {.name = "rows",
-     .help = "Rows of the tensor that are this matrix's: gate and up may share one tensor.",
+     .help = "Rows of the tensor that are this matrix's: gate and up may share one tensor, or the router and the shared experts' "
+             "gates; one: a vector's only element, which all others are.",
      .type = KEY_CHOICE,
      .offset = offsetof(TensorSource, rows),
      .choices = tensor_rows_names},

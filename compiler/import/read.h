@@ -158,6 +158,7 @@ typedef struct ImportRule {
     double number;     // value or default
     const char *word;
     bool listed;       // the config may have a list with a number for each layer
+    bool first;        // ... or a list of which the first counts: others are of other modalities
 } ImportRule;
 
 typedef enum ImportSource { SOURCE_NONE, SOURCE_FAMILY, SOURCE_CONFIG, SOURCE_DEFAULT } ImportSource;

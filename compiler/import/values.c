@@ -103,6 +103,7 @@ static void read_setting(const ImportConfig *config, const ImportFamily *family,
     if (json_is_array(json) && family->types && !strcmp(family->types, value->key)) {
         return;  // layers.c reads it
     }
+    json = rule->first && json_array_size(json) ? json_array_get(json, 0) : json;
     if (json_is_null(json) && (rule->presence == PRESENCE_NULLABLE || rule->presence == PRESENCE_OPTIONAL)) {
         return;
     }

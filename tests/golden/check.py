@@ -42,7 +42,11 @@ ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
 
 # --- where an expert's matrices are: (tensors, expert) -> gate, up, down, each [out, in], and their biases -----------------------
 def split(path, gate="gate_proj", up="up_proj", down="down_proj"):
-    return lambda t, e: [t[f"{path}.{n}.weight".format(e=e)] for n in (gate, up, down)]
+    """And their biases, where there are any."""
+    def find(t, e):
+        names = [f"{path}.{n}".format(e=e) for n in (gate, up, down)]
+        return [t[n + ".weight"] for n in names] + [t[n + ".bias"] for n in names if n + ".bias" in t]
+    return find
 
 
 def concatenated(path, up="input_linear", down="output_linear"):
@@ -120,6 +124,7 @@ LANGUAGE = "model.language_model.layers"
 COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
 
 # loads: transformers dequantises it; it takes rows / rows of scales for a block's height, which is wrong of partial blocks.
+# of_text: the router is [in, out], and the correction's first row counts.
 # k: choices; normalise: added to the sum of the weights; groups: number, kept, rule; out = outer h + multiplier x_T.
 FAMILIES = {
     "mixtral": MIXTRAL | dict(k=2, normalise=0, eps=1e-5),
@@ -199,6 +204,8 @@ FAMILIES = {
     "mistral_large4": dict(norm="ffn_norm", router="gate.weight", expert=split("experts.{e}", "w1", "w3", "w2"),
                            shared=split("shared_experts", "w1", "w3", "w2"), k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20,
                            scale=1.7, eps=1e-5, layers="layers"),
+    "ernie4_5_vl_moe": DEEPSEEK | dict(k=3, correction="mlp.moe_statics.e_score_correction_bias", of_text=True, clamp=0.5, eps=1e-5,
+                                       shared=split("mlp.shared_experts")),
     "dots3_note": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=1.6, eps=1e-5),
     "deepseek_ocr2": DEEPSEEK | dict(k=3, groups=(4, 2, "max"), scale=1.4),
     "unlimited_ocr": DEEPSEEK | dict(k=2, scale=0.6),
@@ -291,7 +298,7 @@ def route(row, z, t, k):
     if "jitter" in row:
         return sparsemixer(z, row["k"], row["jitter"])
     c, margin = z if row.get("rank") == "logit" else s, np.inf
-    c = c + t[row["correction"]].reshape(-1) if "correction" in row else c
+    c = c + (t[row["correction"]][0] if row.get("of_text") else t[row["correction"]].reshape(-1)) if "correction" in row else c
     if "groups" in row:
         c, margin = rank_groups(c, row["groups"])
     order = np.argsort(-c, -1, kind="stable")
@@ -329,7 +336,7 @@ def run_expert(row, weights, x):
 
 def run_block(row, t, x, iteration, k):
     router = t[row["router"].format(t=iteration)]
-    z = x @ router.T + t.get(row.get("router_bias"), 0)
+    z = x @ (router if row.get("of_text") else router.T) + t.get(row.get("router_bias"), 0)
     z = row["softcap"] * np.tanh(z / row["softcap"]) if "softcap" in row else z
     w, chosen, margin = route(row, z, t, k)
     y = np.zeros_like(x)

@@ -25,6 +25,7 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(glm4_moe) \
     X(dots1) \
     X(ernie4_5_moe) \
+    X(ernie4_5_vl_moe) \
     X(gpt_oss) \
     X(llama4) \
     X(phimoe) \
