@@ -169,6 +169,9 @@ static const struct {
      "layers.0.experts", "{\"count\": 32, \"intermediate\": 24, \"activation\": \"silu\"}"},
     {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_layer_start_index\": [2, 5]}", "layers.0.checkpoint.first_layer", "2"},
     {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_intermediate_size\": 24}", "layers.0.experts.intermediate", "24"},
+    // a key that transformers knows and replaces by the default
+    {"{\"model_type\": \"step3p5\", \"num_local_experts\": 12}", "layers.0.experts.count", "288"},
+    {"{\"model_type\": \"step3p5\", \"num_local_experts\": 12, \"moe_num_experts\": 20}", "layers.0.experts.count", "20"},
     // names of keys
     {"{\"model_type\": \"kimi_linear\", \"num_experts_per_token\": 5, \"moe_renormalize\": false, \"num_expert_group\": 4, "
      "\"topk_group\": 2}",
@@ -354,7 +357,7 @@ static const struct {
     // a number is a step
     {"{\"model_type\": \"dots3_note\", \"num_hidden_layers\": 7, \"moe_layer_freq\": 3}", "3+3*2", "layers 0..2, 4..5 are dense"},
     {"{\"model_type\": \"deepseek_v4\", \"num_hidden_layers\": 5}", "3+1*2",
-     "layers 0..2 are given experts by a table of token numbers, which no description has: skipped"},
+     "layers 0..2 are given experts by a table of token numbers, which no description has: skipped; to run them, route with"},
     {"{\"model_type\": \"deepseek_v4\", \"num_hidden_layers\": 3, \"mlp_layer_types\": [\"hash_moe\", \"dense\", \"moe\"]}",
      "2+1*1", "layer 1 is dense"},
     {"{\"model_type\": \"nllb-moe\"}", "3+4*3 3+4*3", "layers 0..2, 4..6, 8..10 of the decoder are dense"},
@@ -401,6 +404,12 @@ static const struct {
     {"{\"model_type\": \"llama4\",\n \"text_config\": {\"model_type\": []}}",
      "config.json:2:32: error: model_type must be a text, found a list of 0"},
     {"{\"model_type\": null}", "unknown model"},
+    {"{\"model_type\": \"doge\", \"is_moe\": true}", "config.json:1:16: error: Doge's router mixes tokens"},
+    {"{\"model_type\": \"doge\"}", "is_moe is not true: all layers of this model are dense"},
+    {"{\"architectures\": [\"ZayaForCausalLM\"]}", "config.json:1:1: error: ZAYA's router is recurrent"},
+    {"{\"model_type\": \"gemma4\",\n \"text_config\": {\"model_type\": \"gemma4_text\", \"enable_moe_block\": true}}",
+     "config.json:2:32: error: Gemma 4's router and experts read different tensors"},
+    {"{\"model_type\": \"gemma4_text\", \"enable_moe_block\": false}", "enable_moe_block is not true: all layers"},
     {"{\"model_type\": \"minimax\",\n \"architectures\": [\"MiniMaxM2ForCausalLM\"]}",
      "config.json:2:19: error: the architecture MiniMaxM2ForCausalLM is of MiniMax-M2, but the model_type is of MiniMax"},
     {MIXTRAL(",\n \"hidden_size\": \"x\""),

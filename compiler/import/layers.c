@@ -210,9 +210,12 @@ static void remark_left_out(const ImportConfig *config, const LayerMap *map, boo
         count += end - i;
     }
     if (count) {
-        import_remark(config, "layer%s %s%s%s %s %s: skipped", count == 1 ? "" : "s", ranges, stack ? " of the " : "",
+        import_remark(config, "layer%s %s%s%s %s %s: skipped%s", count == 1 ? "" : "s", ranges, stack ? " of the " : "",
                       stack ? stack : "", count == 1 ? "is" : "are",
-                      by_table ? "given experts by a table of token numbers, which no description has" : "dense");
+                      by_table ? "given experts by a table of token numbers, which no description has" : "dense",
+                      by_table ? "; to run them, route with the model's own code, describe their experts by hand, and call "
+                                 "NAME_forward_routed"
+                               : "");
     }
 }
 

@@ -49,6 +49,8 @@ bool import_config_take(ImportConfig *config, const char *path, const json_t *ob
 // alias counts, or else the first. Where they disagree, there is a remark. `found`, if not NULL, receives the key that counts.
 enum { IMPORT_KEY_BYTES = 96 };
 const json_t *import_config_get(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]);
+// Notes that two values of one setting, "counts other", disagree; whether the other one counts, as the tensors do not fit the first.
+bool import_config_turned(const ImportConfig *config, const char *pair);
 // Reports a problem at a key (NULL: at the object that holds the keys).
 void import_error(const ImportConfig *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -256,6 +258,7 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
 typedef struct ImportCheckpoint {
     Safetensors *tensors;
     char *absence;  // why there are no tensors, in words; NULL: there are some, or nobody has looked
+    bool disputed;  // the folder has one file of all tensors, which counts, and an index of others
     TorchCheckpoint *torch;
 } ImportCheckpoint;
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);

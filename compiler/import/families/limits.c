@@ -1,5 +1,9 @@
 // Models whose routed and shared experts have limits of their own, and those that cap gate and up softly.
+#include <string.h>
+
 #include "row.h"
+
+const ImportFamily family_step3p7;
 
 // Gate and up are stacked, but apart.
 static const ImportLayout apart = {.tensors = {PLAIN(TENSOR_GATE, "@gate_proj.weight"), PLAIN(TENSOR_UP, "@up_proj.weight"),
@@ -10,9 +14,24 @@ static const ImportLayout alternating = {.tensors = {PART(TENSOR_GATE, "@experts
                                                      PART(TENSOR_UP, "@experts.w13_weight", ROWS_ODD, ORDER_OUT_IN),
                                                      PLAIN(TENSOR_DOWN, "@experts.w2_weight")}};
 
+// transformers knows num_local_experts, but where it stands alone the default replaces its value.
+static void settle_step3p7(const ImportConfig *config, ImportValue *experts) {
+    static const char alone[] = "num_local_experts", read[] = "n_routed_experts";
+    double others = family_step3p7.rules[SETTING_EXPERTS].number, own = experts->number;
+    if (strcmp(experts->key, alone) != 0 || own == others) {
+        return;
+    }
+    bool counts = import_config_turned(config, "n_routed_experts num_local_experts");
+    if (!counts) {
+        import_value_set(experts, others);
+    }
+    import_remark(config, "%s: %s is %g, but transformers takes %s = %g where it stands alone: %s counts, %s", config->path, alone,
+                  own, read, others, counts ? alone : read, counts ? "it is what fits the tensors" : "as in transformers");
+}
+
 // Without a list of their own, shared experts have no limit.
 static bool adjust_step3p7(const ImportConfig *config, ImportValue *values) {
-    (void)config;
+    settle_step3p7(config, &values[SETTING_EXPERTS]);
     if (values[SETTING_SHARED_LIMIT].source == SOURCE_NONE && values[SETTING_SHARED].source != SOURCE_NONE) {
         import_value_set(&values[SETTING_SHARED_LIMIT], 0);
     }
