@@ -169,6 +169,11 @@ static const struct {
      "layers.0.experts", "{\"count\": 32, \"intermediate\": 24, \"activation\": \"silu\"}"},
     {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_layer_start_index\": [2, 5]}", "layers.0.checkpoint.first_layer", "2"},
     {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_intermediate_size\": 24}", "layers.0.experts.intermediate", "24"},
+    // with dense_intermediate_size, intermediate_size is the experts'
+    {"{\"model_type\": \"inkling_text\", \"intermediate_size\": 48}", "layers.0.experts.intermediate", "3072"},
+    {"{\"model_type\": \"inkling_text\", \"intermediate_size\": 48, \"dense_intermediate_size\": 64}",
+     "layers.0.experts.intermediate", "48"},
+    {"{\"model_type\": \"inkling_text\"}", "layers.0.shared_experts", "{\"count\": 2, \"gated\": true, \"joint\": true}"},
     // a key that transformers knows and replaces by the default
     {"{\"model_type\": \"step3p5\", \"num_local_experts\": 12}", "layers.0.experts.count", "288"},
     {"{\"model_type\": \"step3p5\", \"num_local_experts\": 12, \"moe_num_experts\": 20}", "layers.0.experts.count", "20"},
@@ -729,6 +734,9 @@ static const struct {
      "residual    outer times 0.5, the result times 0.25\n"},
     {"\"residual\": {\"outer\": true, \"bias\": true, \"scale\": true, \"output_scale\": true}, \"router\": {\"k\": 2}", "",
      "outer, the input plus a learnt vector, the input times a learnt vector, the result times a learnt vector\n"},
+    {"\"router\": {\"k\": 2, \"score\": \"sigmoid\", \"normalize\": true}, \"shared_experts\": {\"count\": 2, \"gated\": true, "
+     "\"joint\": true}",
+     "", "2 of width 6, weighted by sigmoids that are divided by the chosen scores' norm with them\n"},
     {"\"router\": {\"k\": 2}", ", \"output_bias\": true", ", a learnt vector added to their sum\n"},
     {"\"router\": {\"k\": 2}", ", \"limit\": 2", ", gate and up clamped at 2\n"},
     {"\"router\": {\"k\": 2}", ", \"limit\": 2, \"limit_place\": \"after_activation\"", ", act(gate) and up clamped at 2\n"},

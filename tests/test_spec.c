@@ -155,6 +155,9 @@ static const Refused refusals[] = {
     {MODEL("\"residual\": {\"inner\": true, \"coe_weight\": true}, "), 1, "residual.coe_weight weighs what one iteration"},
     {MODEL("\"residual\": {\"bias\": true}, "), 1, "residual.bias needs outer"},
     {MODEL("\"residual\": {\"outer\": false, \"scale\": true}, "), 1, "residual.scale needs outer"},
+    {MODEL("\"shared_experts\": {\"count\": 1, \"joint\": true}, "), 1, "shared_experts.joint needs gated"},
+    {MODEL("\"shared_experts\": {\"count\": 1, \"gated\": true, \"joint\": true}, "), 1, "joint needs router.score \"sigmoid\""},
+    {MODEL("\"shared_experts\": {\"count\": 1, \"gated\": true, \"joint\": true}, "), 1, "joint needs router.normalize"},
     {MODEL("\"iterations\": 2, \"residual\": {\"coe_weight\": true}, "), 1, "residual.coe_weight needs inner"},
     // keys that mean nothing, each with its default
     {MODEL("\n\"norm\": {\"eps\": 1e-6}, "), 1, "spec.json:2:10: error: layers[0].norm.eps means nothing without a norm"},

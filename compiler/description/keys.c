@@ -145,6 +145,10 @@ static const Key shared_rows[] = {
     REAL("limit", "As experts.limit, for shared experts; that of the routed experts when absent.", layer.shared_limit, 0,
          SPEC_MAX_FACTOR, DEFAULT(-1)),
     FLAG("gated", "Each is weighted by the sigmoid of a product of its own with x.", layer.shared_gated, DEFAULT(0)),
+    FLAG("joint",
+         "These sigmoids and the chosen scores are divided by the norm of all of them, then multiplied by router.scale. Only with "
+         "gated, of scores that are sigmoids and normalized.",
+         layer.shared_joint, DEFAULT(0)),
     REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     CHOICE("weights", "Format of the packed matrices; same: that of the layer's weights.", layer.shared_weights, own_format_names,
            DEFAULT(0)),

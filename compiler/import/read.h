@@ -49,7 +49,8 @@ bool import_config_take(ImportConfig *config, const char *path, const json_t *ob
 // alias counts, or else the first. Where they disagree, there is a remark. `found`, if not NULL, receives the key that counts.
 enum { IMPORT_KEY_BYTES = 96 };
 const json_t *import_config_get(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]);
-// Notes that two values of one setting, "counts other", disagree; whether the other one counts, as the tensors do not fit the first.
+// Notes that two values of one setting, "counts other", disagree; whether the other one counts, as the tensors do not fit the
+// first.
 bool import_config_turned(const ImportConfig *config, const char *pair);
 // Reports a problem at a key (NULL: at the object that holds the keys).
 void import_error(const ImportConfig *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -80,6 +81,7 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_OUTER, "residual.outer") \
     X(SETTING_OUTER_ALPHA, "residual.alpha") \
     X(SETTING_MULTIPLIER, "residual.multiplier") \
+    X(SETTING_OUTPUT_SCALE, "residual.output_scale") \
     X(SETTING_COE_WEIGHT, "residual.coe_weight") \
     X(SETTING_SCORE, "router.score") \
     X(SETTING_SOFTCAP, "router.softcap") \
@@ -122,6 +124,7 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_SHARED_BIAS, "shared_experts.bias") \
     X(SETTING_SHARED_LIMIT, "shared_experts.limit") \
     X(SETTING_SHARED_GATED, "shared_experts.gated") \
+    X(SETTING_SHARED_JOINT, "shared_experts.joint") \
     X(SETTING_SHARED_SCALE, "shared_experts.scale")
 
 // X(enumerator, type of key, least and largest value): what goes into no description as it is.
@@ -234,6 +237,8 @@ const ImportFamily *import_recognise(const ImportConfig *config, const char *mea
 // All settings of a family from a config, checked and adjusted. What the configuration does not say goes to `summary` (NULL: it
 // does not). False with diagnostics.
 bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT], FILE *summary);
+// Reads a setting by a rule, where the family's own depends on the configuration. False with diagnostics.
+bool import_value_read(const ImportConfig *config, const ImportRule *rule, Setting setting, ImportValue *value);
 // Replaces a value by one that follows from others.
 void import_value_set(ImportValue *value, double number);
 void import_value_word(ImportValue *value, const char *word);

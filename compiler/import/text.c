@@ -157,7 +157,10 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
         return;
     }
     fprintf(stream, "%lld of width %lld%s%s", (long long)layer->shared_experts, (long long)layer->shared_intermediate,
-            layer->shared_bias ? ", with biases" : "", layer->shared_gated ? ", weighted by a sigmoid of its own" : "");
+            layer->shared_bias ? ", with biases" : "",
+            layer->shared_joint   ? ", weighted by sigmoids that are divided by the chosen scores' norm with them"
+            : layer->shared_gated ? ", weighted by a sigmoid of its own"
+                                  : "");
     if (layer->shared_limit != layer->limit && layer->shared_limit == 0) {
         fputs(", not clamped", stream);
     } else if (layer->shared_limit != layer->limit) {

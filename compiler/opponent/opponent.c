@@ -345,8 +345,8 @@ static void run_shared(const Layer *layer, const OpponentWeights *weights, Oppon
     run_pool(layer, &one, w, start);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
-        float gate = layer->shared_gated ? w->logits[token * layer_router_columns(layer) + layer_choices(layer) + e] : 0;
-        float weight = (layer->shared_gated ? 1 / (1 + expf(-gate)) : 1) * layer->shared_scale * factor;
+        const float *logits = w->logits + token * layer_router_columns(layer);
+        float weight = opponent_shared_weight(layer, logits, w->experts + token * layer->top_k, e) * factor;
         for (int64_t i = token * layer->hidden; i < (token + 1) * layer->hidden; i++) {
             next[i] += weight * w->values[i];
         }

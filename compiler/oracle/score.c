@@ -146,18 +146,27 @@ static void normalise(const Layer *layer, int64_t count, Bounded *weights) {
     }
 }
 
-void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const int32_t *chosen,
-                  int64_t count, Bounded *weights) {
+void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const Bounded *gates,
+                  const int32_t *chosen, int64_t count, Bounded *weights) {
+    int64_t joint = layer->shared_joint ? layer->shared_experts : 0;
     for (int64_t i = 0; i < count; i++) {
-        weights[i] = oracle_rule_weight(layer, z, s, chosen, i);
+        weights[i] = chosen[i] < 0 ? bounded_exact(0) : oracle_rule_weight(layer, z, s, chosen, i);
+    }
+    for (int64_t j = 0; j < joint; j++) {
+        weights[count + j] = oracle_sigmoid(gates[j]);
     }
     if (layer->normalize) {
-        normalise(layer, count, weights);
+        normalise(layer, count + joint, weights);
+    }
+    for (int64_t i = 0; i < count + joint; i++) {
+        weights[i] = bounded_scale(weights[i], layer->scale);
     }
     for (int64_t i = 0; i < count; i++) {
-        weights[i] = bounded_scale(weights[i], layer->scale);
-        if (expert_scale && chosen[i] < layer->experts) {
+        if (expert_scale && chosen[i] >= 0 && chosen[i] < layer->experts) {
             weights[i] = bounded_multiply(weights[i], bounded_exact(expert_scale[chosen[i]]));
         }
+    }
+    for (int64_t j = joint - 1; j >= 0; j--) {
+        weights[layer->top_k + j] = weights[count + j];
     }
 }

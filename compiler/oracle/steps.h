@@ -48,7 +48,7 @@ typedef struct Scratch {
     Bounded *weighted;  // [hidden]: w x, where weights are on inputs
     Operand operand, own, inner;  // of width hidden, hidden (of w x), widest intermediate
     Ranking ranking;
-    Bounded *weights, *due;  // [top_k]; those of the check
+    Bounded *weights, *due;  // [top_k], then [shared experts] if these are joint; those of the check
     int32_t *slots;  // [top_k]
 } Scratch;
 
@@ -93,10 +93,11 @@ const float *oracle_router_row(const Layer *layer, const OracleWeights *weights,
 void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s);
 Bounded oracle_sigmoid(Bounded z);
 Bounded oracle_softcap(Bounded z, double cap);  // cap 0: z stays
-// Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled by the layer's number and by
-// expert_scale [experts], NULL: none.
-void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const int32_t *chosen,
-                  int64_t count, Bounded *weights);
+// Weights of `count` chosen experts (-1: none, of weight 0): what selection makes of their scores, normalised, scaled by the
+// layer's number and by expert_scale [experts], NULL: none. gates: logits of the shared experts' gates, whose weights, if they are
+// joint, go behind the top_k slots.
+void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const Bounded *gates,
+                  const int32_t *chosen, int64_t count, Bounded *weights);
 
 // Ranking and selection (select.c).
 // Whether choices may be ranked by their logits, without scores: the order is the same.

@@ -36,7 +36,7 @@ def gelu(z):
 
 
 SCORES = {"softmax": softmax, "sigmoid": sigmoid, "sqrtsoftplus": lambda z: np.sqrt(np.logaddexp(z, 0)),
-          "relu": lambda z: np.maximum(z, 0)}
+          "relu": lambda z: np.maximum(z, 0), "plain": lambda z: z}
 ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
 
 
@@ -234,6 +234,8 @@ FAMILIES = {
                             shared=split("mlp.shared_experts", gate="linear_gate"), limit=0.5, offset=0, shared_limit={}),
     "inkling2": dict(norm=None, outer=0, router="mlp.gate.weight", correction="mlp.gate.bias", score="sigmoid", k=3,
                      normalise=1e-20, scale=1.7, expert=alternating, softcaps=(0.8, 1.1), layers="model.llm.layers"),
+    "inkling": dict(norm=None, outer=0, router="mlp.gate.weight", correction="mlp.gate.bias", score="sigmoid", k=3, scale=1.7,
+                    experts_of_router=7, expert=alternating, output_scale="mlp.gate.global_scale", layers="model.llm.layers"),
     "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
                      router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
                      layers="model.{half}.layers"),
@@ -334,7 +336,24 @@ def run_expert(row, weights, x):
     return (ACTIVATIONS[row.get("act", "silu")](g) * u) @ down.T + down_bias
 
 
+def run_joint_block(row, t, x, k):
+    """The shared experts' logits come behind the others', and all weights are normalised together."""
+    count = row["experts_of_router"]
+    s = sigmoid(x @ t[row["router"]].T)
+    _, chosen, margin = route(row | dict(score="plain"), s[:, :count], t, k)
+    w = np.concatenate([s[:, :count] * chosen, s[:, count:]], -1)
+    w *= row["scale"] * t[row["output_scale"]] / w.sum(-1, keepdims=True)
+    pairs, downs = t["mlp.shared_experts.shared_w13_weight"], t["mlp.shared_experts.shared_w2_weight"]
+    y = sum(w[:, count + j, None] * run_expert(row, [pair[0::2], pair[1::2], down], x)
+            for j, (pair, down) in enumerate(zip(pairs, downs, strict=True)))
+    for e in range(count):
+        y += w[:, e, None] * run_expert(row, row["expert"](t, e), x)
+    return y, w[:, :count], chosen, margin
+
+
 def run_block(row, t, x, iteration, k):
+    if "experts_of_router" in row:
+        return run_joint_block(row, t, x, k)
     router = t[row["router"].format(t=iteration)]
     z = x @ (router if row.get("of_text") else router.T) + t.get(row.get("router_bias"), 0)
     z = row["softcap"] * np.tanh(z / row["softcap"]) if "softcap" in row else z

@@ -383,6 +383,14 @@ FAMILIES = {
                               mlp_up_softcap=1.1, n_layers_per_attn_res_block=1),
         vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
                            projection_hidden_dim=16, text_hidden_size=36))),
+    "inkling": Family("InklingForConditionalGeneration", stacks=LANGUAGE, disk="model.llm.layers", residual="block alone",
+                      config=dict(
+        text_config=attention(36, 2, head_dim=8, unpadded_vocab_size=48, swa_num_attention_heads=4, swa_num_key_value_heads=2,
+                              swa_head_dim=8, sliding_window_size=16, d_rel=4, rel_extent=32, moe_intermediate_size=12,
+                              intermediate_size=28, n_routed_experts=7, n_shared_experts=2, num_experts_per_tok=3, route_scale=1.7,
+                              mlp_layer_types=["dense", "sparse"]),
+        audio_config=dict(n_mel_bins=4, mel_vocab_size=8, text_hidden_size=36),
+        vision_config=dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, patch_size=8, text_hidden_size=36))),
     # Encoder and decoder, as of switch_transformers.
     "nllb_moe": Family(
         "NllbMoeForConditionalGeneration", seed=2, norm="ff_layer_norm", block="ffn", factor=0.7,

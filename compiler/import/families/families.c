@@ -67,6 +67,7 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(jetmoe) \
     X(step3p7) \
     X(hy_v4) \
+    X(inkling) \
     X(inkling2) \
     X(deepseek_ocr2) \
     X(unlimited_ocr) \
