@@ -14,6 +14,9 @@
 #define ROUTED(router) \
     "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": " router \
     ", \"experts\": {\"count\": 4, \"intermediate\": 6}}]}"
+#define JOINT(shared, score, normalize) \
+    "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 2, \"score\": " score normalize \
+    "}, \"experts\": {\"count\": 4, \"intermediate\": 6}, \"shared_experts\": {\"count\": 1, " shared "}}]}"
 #define WORKLOAD(text) "{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": " text "}"
 
 #define EXPERTS(more) \
@@ -155,9 +158,11 @@ static const Refused refusals[] = {
     {MODEL("\"residual\": {\"inner\": true, \"coe_weight\": true}, "), 1, "residual.coe_weight weighs what one iteration"},
     {MODEL("\"residual\": {\"bias\": true}, "), 1, "residual.bias needs outer"},
     {MODEL("\"residual\": {\"outer\": false, \"scale\": true}, "), 1, "residual.scale needs outer"},
-    {MODEL("\"shared_experts\": {\"count\": 1, \"joint\": true}, "), 1, "shared_experts.joint needs gated"},
-    {MODEL("\"shared_experts\": {\"count\": 1, \"gated\": true, \"joint\": true}, "), 1, "joint needs router.score \"sigmoid\""},
-    {MODEL("\"shared_experts\": {\"count\": 1, \"gated\": true, \"joint\": true}, "), 1, "joint needs router.normalize"},
+    {JOINT("\"joint\": true", "\"sigmoid\"", ", \"normalize\": true"), 1, "shared_experts.joint needs gated"},
+    {JOINT("\"gated\": true, \"joint\": true", "\"softmax\"", ", \"normalize\": true"), 1, "joint needs router.score \"sigmoid\""},
+    {JOINT("\"gated\": true, \"joint\": true", "\"sigmoid\"", ""), 1, "joint needs router.normalize"},
+    {JOINT("\"gated\": true, \"joint\": true", "\"sigmoid\"", ", \"normalize\": true, \"normalize_p\": 2"), 1,
+     "with a normalize_p of 1"},
     {MODEL("\"iterations\": 2, \"residual\": {\"coe_weight\": true}, "), 1, "residual.coe_weight needs inner"},
     // keys that mean nothing, each with its default
     {MODEL("\n\"norm\": {\"eps\": 1e-6}, "), 1, "spec.json:2:10: error: layers[0].norm.eps means nothing without a norm"},
