@@ -411,8 +411,7 @@ Suite *suite_formats(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, numbers_stay, 0, 6 * PLAIN);
     tcase_add_loop_test(cases, values_are_rounded, 0, 3);
-    tcase_add_loop_test(cases, codes_and_scales_stay, 0,
-                        STORE_ROWS * (int)TENSOR_ORDER_COUNT * SCALE_TYPES * (int)STACKING_COUNT);
+    tcase_add_loop_test(cases, codes_and_scales_stay, 0, STORE_ROWS * (int)TENSOR_ORDER_COUNT * SCALE_TYPES * (int)STACKING_COUNT);
     tcase_add_loop_test(cases, refuses_codes_and_scales, 0, REFUSALS);
     tcase_add_test(cases, refuses_a_scale_that_it_cannot_keep);
     suite_add_tcase(suite, cases);

@@ -130,10 +130,7 @@ static void check_packed(const Kind *kind, const uint8_t *memory, float add) {
 }
 
 static const char *const dtypes[] = {"F32", "F16", "BF16"};
-enum {
-    DTYPES = sizeof dtypes / sizeof *dtypes,
-    LAYOUTS = STORE_ROWS * (int)TENSOR_ORDER_COUNT * DTYPES * (int)STACKING_COUNT
-};
+enum { DTYPES = sizeof dtypes / sizeof *dtypes, LAYOUTS = STORE_ROWS * (int)TENSOR_ORDER_COUNT * DTYPES * (int)STACKING_COUNT };
 
 START_TEST(packs_every_layout) {
     static const int64_t sizes[][2] = {{70, 17}, {9, 65}};
