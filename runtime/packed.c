@@ -270,12 +270,13 @@ static void pack_panel(const Role *role, uint8_t *panel, const Slice *slice, con
     }
 }
 
-// A panel's part of a vector; outside the roles the vector goes in parts of a panel too. A correction of minus infinity excludes a
-// choice.
+// A panel's part of a vector; outside the roles the vector goes in parts of a panel too. A correction or a router's bias of minus
+// infinity excludes a choice.
 static void pack_elements(float *out, const Slice *slice, const PackedSource *source, Tensor tensor, int64_t *found) {
     float values[PANEL_COLUMNS] = {0};
+    bool excludes = tensor == TENSOR_CORRECTION || tensor == TENSOR_ROUTER_BIAS;
     if (packed_source_read(source, slice->row, 0, true, slice->filled, FLT_MAX, values)) {
-        note_beyond(source, slice->row, slice->filled, 0, 1, 1, FLT_MAX, tensor == TENSOR_CORRECTION, found);
+        note_beyond(source, slice->row, slice->filled, 0, 1, 1, FLT_MAX, excludes, found);
     }
     for (int c = 0; c < slice->count; c++) {
         out[slice->lanes[c]] = values[c];

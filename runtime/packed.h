@@ -79,7 +79,7 @@ float packed_get(const Plan *plan, const uint8_t *instance, Tensor tensor, int64
 // Packs one whole matrix (or vector), its padding with zeros: after every tensor of a layer has been packed, in whatever order,
 // every byte that a tile reads is defined. Returns -1, or the position (row * columns + column) of an element that is NaN, infinite
 // or rounds to infinity in the packed format, or whose scale the format cannot keep (packing goes on). Minus infinity is a
-// correction like any other.
+// correction or a router's bias like any other.
 int64_t packed_matrix(const Plan *plan, uint8_t *instance, Tensor tensor, int64_t matrix, const PackedSource *source);
 
 // --- the image ---

@@ -1,4 +1,4 @@
-// Reading .safetensors checkpoints: one file, an index, or a directory with model.safetensors.index.json, model.safetensors or
+// Reading .safetensors checkpoints: one file, an index, or a directory with model.safetensors, model.safetensors.index.json or
 // shards (model-00001-of-00003.safetensors). Format: https://huggingface.co/docs/safetensors (8 bytes little-endian header length,
 // JSON header, data).
 //
@@ -45,6 +45,8 @@ uint64_t safetensors_fingerprint(const Safetensors *tensors);
 
 // Whether a folder has what safetensors_open takes for a checkpoint, sound or not.
 bool safetensors_recognise(const char *folder);
+// Whether a folder has an index beside the one file of all tensors, which counts.
+bool safetensors_disputed(const char *folder);
 
 // A tensor that is read: one that is there, once, and whose data is in the file. Otherwise the failure says why, and what to do.
 // use: what it is, "down of layer 'sparse.0'"; note: what is said after "is not in the checkpoint".

@@ -209,8 +209,8 @@ static Status refuse_folder(const char *path, const Folder *folder, const Failur
             path, first->name, other->name, index_name);
     }
     bool safe = folder->other && safetensors_ends_with(folder->other, ".safetensors");
-    return failure_set(failure, LIBRARY_IO_ERROR, "'%s' holds neither %s nor %s nor shards of one%s%s%s%s", path, index_name,
-                       single_name, folder->other ? "; it has '" : "", folder->other ? folder->other : "", folder->other ? "'" : "",
+    return failure_set(failure, LIBRARY_IO_ERROR, "'%s' holds neither %s nor %s nor shards of one%s%s%s%s", path, single_name,
+                       index_name, folder->other ? "; it has '" : "", folder->other ? folder->other : "", folder->other ? "'" : "",
                        !folder->other ? ""
                        : safe         ? ": to use it, name the file itself"
                                       : ", which is not safetensors: save the model as safetensors first");
@@ -242,19 +242,22 @@ bool safetensors_recognise(const char *folder) {
     return there;
 }
 
-// An index whose files are all gone says nothing against one file of all tensors.
+bool safetensors_disputed(const char *folder) {
+    char *index = join(folder, index_name), *single = join(folder, single_name);
+    bool both = index && single && exists(index) && exists(single);
+    free(index);
+    free(single);
+    return both;
+}
+
+// One file of all tensors counts more than an index: so in transformers.
 Status safetensors_add_folder(Safetensors *tensors, const char *path, const Failure *failure) {
     char *index = join(path, index_name), *single = join(path, single_name);
     Status status = index && single ? LIBRARY_OK : out_of_memory(failure);
-    if (status == LIBRARY_OK && exists(index)) {
-        status = add_index(tensors, index, failure);
-        if (status == LIBRARY_OK && !(!tensors->shard_count && exists(single))) {
-            status = check_read(tensors, index, failure);
-        } else if (status == LIBRARY_OK) {
-            status = safetensors_add_file(tensors, single, failure);
-        }
-    } else if (status == LIBRARY_OK && exists(single)) {
+    if (status == LIBRARY_OK && exists(single)) {
         status = safetensors_add_file(tensors, single, failure);
+    } else if (status == LIBRARY_OK && exists(index)) {
+        status = safetensors_add_index(tensors, index, failure);
     } else if (status == LIBRARY_OK) {
         status = add_shards(tensors, path, failure);
     }

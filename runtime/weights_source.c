@@ -3,9 +3,10 @@
 //     [expert][stored row][input]    out_in        matrices of all experts in one tensor ("stacked"), or one tensor for each
 //     [expert][input][stored row]    in_out
 //
-// where the stored rows are the matrix's own, or twice as many of which it has one half, or every other one. Dimensions of 1 say
-// nothing about where an element lies, so they may be present or absent; and a stacked tensor may have its first two dimensions
-// merged, [experts * rows, inputs].
+// where the stored rows are the matrix's own, or twice as many of which it has one half, or every other one; or those of a router
+// and of shared experts' gates; or one that stands for all of a vector's. Halves of a vector may be rows of their own. Dimensions
+// of 1 say nothing about where an element lies, so they may be present or absent; and a stacked tensor may have its first two
+// dimensions merged, [experts * rows, inputs].
 #include "weights_source.h"
 
 #include <stdio.h>
@@ -84,10 +85,25 @@ int64_t weights_stored_tensors(const Kind *kind, Tensor tensor, const PackedShap
     return stacked ? 1 : shape->matrices;
 }
 
+static int64_t stored_rows(const Layer *layer, TensorRows rows, int64_t own) {
+    switch (rows) {
+    case ROWS_ALL: return own;
+    case ROWS_FIRST_HALF:
+    case ROWS_SECOND_HALF:
+    case ROWS_EVEN:
+    case ROWS_ODD: return 2 * own;
+    case ROWS_CHOICES:
+    case ROWS_SHARED: return layer_choices(layer) + layer->shared_experts;
+    case ROWS_ONE: return 1;
+    case TENSOR_ROWS_COUNT: break;
+    }
+    return own;
+}
+
 static Stored stored_of(const Kind *kind, Tensor tensor, const PackedShape *shape) {
     const TensorSource *source = &kind->checkpoint.tensors[tensor];
     return (Stored){.matrices = shape->matrices / weights_stored_tensors(kind, tensor, shape),
-                    .rows = source->rows == ROWS_ALL ? shape->rows : 2 * shape->rows,
+                    .rows = stored_rows(&kind->plan.layer, (TensorRows)source->rows, shape->rows),
                     .inputs = shape->columns,
                     .in_out = source->order == ORDER_IN_OUT && source->encoding != ENCODING_MXFP4 && !shape->vector,
                     .vector = shape->vector,
@@ -175,7 +191,10 @@ static void layout_text(const TensorSource *source, const Stored *stored, char *
 static Status check_shape(const Kind *kind, Tensor tensor, const Stored *stored, Piece piece, const SafetensorsEntry *entry,
                           const Failure *failure) {
     Shape wanted = shape_wanted(stored, false, piece), merged = shape_wanted(stored, true, piece);
-    if (shape_equals(&wanted, entry) || shape_equals(&merged, entry)) {
+    int32_t rows = kind->checkpoint.tensors[tensor].rows;
+    bool halves = stored->vector && stored->matrices == 1 && (rows == ROWS_FIRST_HALF || rows == ROWS_SECOND_HALF);
+    Shape apart = {{2, stored->rows / 2}, 2};
+    if (shape_equals(&wanted, entry) || shape_equals(&merged, entry) || (halves && shape_equals(&apart, entry))) {
         return LIBRARY_OK;
     }
     char found_text[SHAPE_TEXT_BYTES], wanted_text[SHAPE_TEXT_BYTES], layout[64];
@@ -246,14 +265,15 @@ static Status find_piece(const Kind *kind, Tensor tensor, int64_t instance, int6
 }
 
 // Which of the stored rows row 0 of a matrix is, and how many rows further row 1 is.
-static int64_t first_row(const TensorSource *layout, const PackedShape *shape, int64_t *every) {
-    *every = layout->rows == ROWS_EVEN || layout->rows == ROWS_ODD ? 2 : 1;
-    return layout->rows == ROWS_ODD ? 1 : layout->rows == ROWS_SECOND_HALF ? shape->rows : 0;
+static int64_t first_row(const TensorSource *layout, const Stored *stored, const PackedShape *shape, int64_t *every) {
+    bool behind = layout->rows == ROWS_SECOND_HALF || layout->rows == ROWS_SHARED;
+    *every = layout->rows == ROWS_ONE ? 0 : layout->rows == ROWS_EVEN || layout->rows == ROWS_ODD ? 2 : 1;
+    return layout->rows == ROWS_ODD ? 1 : behind ? stored->rows - shape->rows : 0;
 }
 
 static void set_steps(const TensorSource *layout, const Stored *stored, const PackedShape *shape, int64_t matrix,
                       PackedSource *source) {
-    int64_t every, row = first_row(layout, shape, &every);
+    int64_t every, row = first_row(layout, stored, shape, &every);
     int64_t step = stored->in_out ? 1 : stored->inputs;
     int64_t before = stored->matrices > 1 ? matrix * stored->rows * stored->inputs : 0;
     source->first = before + row * step;
@@ -266,7 +286,7 @@ static void set_scales(const TensorSource *layout, const Stored *stored, const P
     int64_t rows = fp8_blocks(stored->rows), inputs = fp8_blocks(stored->inputs);
     source->scales = scales->data;
     source->scale_number = number_of(scales);
-    source->scale_row = first_row(layout, shape, &source->scale_every);
+    source->scale_row = first_row(layout, stored, shape, &source->scale_every);
     source->scale_first = stored->matrices > 1 ? matrix * rows * inputs : 0;
     source->scale_row_step = stored->in_out ? 1 : inputs;
     source->scale_column_step = stored->in_out ? rows : 1;

@@ -294,6 +294,7 @@ typedef struct Layer {
     int32_t expert_bias;  // routed experts have biases on gate, up and down
     int32_t shared_bias;  // shared experts have biases
     int32_t shared_gated;  // each shared expert is weighted by a sigmoid of its own: g_j = sigmoid(G_j x_t), else 1
+    int32_t shared_joint;  // these and the chosen scores have one norm, that divides both; g_j too is then multiplied by scale
     float shared_scale;
     int32_t weights;  // Format of the packed gate and up matrices
     int32_t down_weights;  // of the packed down matrices. 0: the format of gate and up; otherwise 1 + Format
@@ -394,10 +395,13 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
 }
 
 // How a matrix [out, in] (or vector [out]) lies within the checkpoint's tensor. X(enumerator, name in the description)
-// Rows of the tensor that are this matrix's: gate and up may share one tensor, concatenated or interleaved.
+// Rows of the tensor that are this matrix's: gate and up may share one tensor, concatenated or interleaved; so may the router's
+// rows and those of the shared experts' gates behind them. `one`: a vector's only element, which all others are.
 #define TENSOR_ROWS_LIST(X) \
     X(ROWS_ALL, "all") \
-    X(ROWS_FIRST_HALF, "first_half") X(ROWS_SECOND_HALF, "second_half") X(ROWS_EVEN, "even") X(ROWS_ODD, "odd")
+    X(ROWS_FIRST_HALF, "first_half") \
+    X(ROWS_SECOND_HALF, "second_half") \
+    X(ROWS_EVEN, "even") X(ROWS_ODD, "odd") X(ROWS_CHOICES, "choices") X(ROWS_SHARED, "shared_experts") X(ROWS_ONE, "one")
 #define TENSOR_ORDER_LIST(X) X(ORDER_OUT_IN, "out_in") X(ORDER_IN_OUT, "in_out")
 typedef enum TensorRows { TENSOR_ROWS_LIST(LAYER_ENUMERATOR) TENSOR_ROWS_COUNT } TensorRows;
 typedef enum TensorOrder { TENSOR_ORDER_LIST(LAYER_ENUMERATOR) TENSOR_ORDER_COUNT } TensorOrder;

@@ -15,6 +15,7 @@ typedef struct Ranking {
     int32_t *experts;  // out: the chosen ones, in the order of the rule
     float *weights;    // out: what their scores are replaced by, of a rule that weighs
     const float *expert_scale;  // [experts]: factors of their weights; NULL: none
+    float *gates;  // [shared_experts]: sigmoids that the chosen scores have one norm with, then weights; NULL: none
 } Ranking;
 
 // The index of the highest rank, the lowest such index where several are equal; -1 if none is above minus infinity (NaN never is).

@@ -38,7 +38,7 @@ INLINE void route_product(const Context *c, int64_t iteration, int64_t token, in
 }
 
 // Products become logits in place; minus infinity behind the last choice. Returns whether all are finite (z - z is NaN otherwise),
-// before the cap, which would hide an overflow.
+// before the cap, which would hide an overflow. A bias of minus infinity excludes a choice: its logit is that, its product counts.
 INLINE int route_logits(const Context *c, int64_t iteration, float *logits) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_ROUTER];
@@ -48,25 +48,31 @@ INLINE int route_logits(const Context *c, int64_t iteration, float *logits) {
     Integers bad = integers_set(0);
     for (int64_t e = 0; e < route_width(); e += LANES) {
         Vector z = vector_load(logits + e), scale = vector_set(layer->logit_scale);
-        z = role->layout.bias_offset >= 0 ? vector_fma(scale, z, vector_load(bias + e)) : z * scale;
-        Integers real = integers_from(e) < (int32_t)choices;
+        Integers real = integers_from(e) < (int32_t)choices, open = real;
+        if (role->layout.bias_offset >= 0) {
+            open &= vector_load(bias + e) >= -__FLT_MAX__;
+            z = vector_select(real & ~open, z * scale, vector_fma(scale, z, vector_load(bias + e)));
+        } else {
+            z = z * scale;
+        }
         bad |= real & (z - z != 0.0f);
         if (layer->softcap != 0.0f) {
             z = vector_tanh(z / layer->softcap) * layer->softcap;
         }
-        vector_store(logits + e, vector_select(real, z, vector_set(-__builtin_inff())));
+        vector_store(logits + e, vector_select(open, z, vector_set(-__builtin_inff())));
     }
     return !integers_bits(bad);
 }
 
-// Weights of the shared experts: sigmoids of the columns behind the choices, times the scale. Returns whether all are finite.
+// Weights of the shared experts: sigmoids of the columns behind the choices, times the scale, which joint ones get with their norm.
+// Returns whether all are finite.
 INLINE int route_shared_gates(const float *products, float *gates) {
     const Layer *layer = &layer_plan.layer;
     int finite = 1;
     for (int64_t j = 0; j < layer->shared_experts; j++) {
         float z = products[layer_choices(layer) + j];
         finite &= z - z == 0.0f;
-        gates[j] = vector_sigmoid(vector_set(z))[0] * layer->shared_scale;
+        gates[j] = vector_sigmoid(vector_set(z))[0] * (layer->shared_joint ? 1 : layer->shared_scale);
     }
     return finite;
 }
@@ -111,6 +117,9 @@ INLINE Ranking route_ranking(const Context *c, int64_t iteration, int64_t token,
             rank += vector_load(correction + e);
         }
         Integers real = integers_from(e) < (int32_t)layer_choices(layer);
+        if (layer->router_bias) {  // it may exclude choices
+            real &= z >= -__FLT_MAX__;
+        }
         vector_store(ranks + e, vector_select(real, rank, vector_set(-__builtin_inff())));
     }
     return (Ranking){
@@ -121,7 +130,8 @@ INLINE Ranking route_ranking(const Context *c, int64_t iteration, int64_t token,
         .most = layer->k_per_token && c->call->k_in ? c->call->k_in[token] : layer->top_k,
         .experts = c->experts + token * layer->top_k,
         .weights = c->weights + token * layer->top_k,
-        .expert_scale = layer->expert_scale ? (const float *)(c->call->weights + layer_plan.layout.expert_scale_offset) : 0};
+        .expert_scale = layer->expert_scale ? (const float *)(c->call->weights + layer_plan.layout.expert_scale_offset) : 0,
+        .gates = layer->shared_joint ? c->shared_gates + token * layer->shared_experts : 0};
 }
 
 // One token's choices and weights from its logits.
@@ -162,13 +172,15 @@ INLINE void route_token(const Context *c, int64_t iteration, int64_t token, floa
     if (layer->shared_gated) {
         finite &= route_shared_gates(products, c->shared_gates + token * layer->shared_experts);
     }
-    if (!layer->shared_gated || !c->call->experts_in) {
+    if (!c->call->experts_in || layer->shared_joint) {
         finite &= route_logits(c, iteration, products);
     }
     if (!finite) {
         route_reject(c, iteration, token);
-    } else if (!layer->shared_gated || !c->call->experts_in) {
+    } else if (!c->call->experts_in) {
         route_select(c, iteration, token, products);
+    } else if (layer->shared_joint) {
+        weigh_gates_beside(products, c->experts + token * layer->top_k, c->shared_gates + token * layer->shared_experts, layer);
     }
 }
 
@@ -220,10 +232,12 @@ INLINE void route_exchange(const Context *c, int64_t iteration, int64_t first, i
 }
 
 // Fills experts and weights of one iteration (and gates of shared experts). Many tokens: complete after the next barrier. Few:
-// complete on return. Where routing is given the router's product is made for the shared experts' gates alone.
+// complete on return. Where routing is given the router's product is made for the shared experts' gates alone, unless they are
+// joint.
 INLINE void route_iteration(const Context *c, int64_t iteration, int64_t first, int64_t last) {
     const Layer *layer = &layer_plan.layer;
-    int64_t tokens = c->call->tokens, panel = c->call->experts_in ? layer_choices(layer) / PANEL_COLUMNS : 0;
+    int64_t tokens = c->call->tokens,
+            panel = c->call->experts_in && !layer->shared_joint ? layer_choices(layer) / PANEL_COLUMNS : 0;
     if (c->call->experts_in) {
         route_exchange(c, iteration, c->few ? 0 : first, c->few ? tokens : last, 0);
     }

@@ -11,17 +11,20 @@ typedef struct ScoreWhole {
     float sum;      // of exp(z - largest)
 } ScoreWhole;
 
-// `count` logits, whole vectors; padding is minus infinity. The sum is sixteen chains, then the lane tree.
+// `count` logits, whole vectors; padding is minus infinity. The sum is sixteen chains, then the lane tree. Where all logits are
+// minus infinity, all scores are 0.
 INLINE ScoreWhole score_sum_whole(const float *logits, int64_t count) {
     Vector best = vector_load(logits), sum = vector_set(0);
     for (int64_t e = LANES; e < count; e += LANES) {
         best = vector_max(best, vector_load(logits + e));
     }
-    ScoreWhole whole = {.largest = vector_maximum(best)};
+    float largest = vector_maximum(best);
+    ScoreWhole whole = {.largest = largest >= -__FLT_MAX__ ? largest : 0};
     for (int64_t e = 0; e < count; e += LANES) {
         sum += vector_exp(vector_load(logits + e) - whole.largest);
     }
     whole.sum = vector_sum(sum);
+    whole.sum = whole.sum > 0 ? whole.sum : 1;
     return whole;
 }
 

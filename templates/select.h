@@ -21,7 +21,8 @@ INLINE int64_t select_apply(const Ranking *ranking, const Layer *layer) {
 
 // Whether the rule fills every slot of every token: finite ranks of at least k choices, and nothing else to stop at.
 INLINE int select_fills_slots(const Layer *layer) {
-    return selection_facts[layer->selection].takes_k && !layer->k_per_token && !layer->correction && layer->groups < 2;
+    return selection_facts[layer->selection].takes_k && !layer->k_per_token && !layer->correction && !layer->router_bias &&
+           layer->groups < 2;
 }
 
 // Whether choices are ranked by the scores themselves. Where logits give the same order they are used instead: it saves the scores

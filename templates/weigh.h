@@ -55,17 +55,47 @@ INLINE float weigh_norm(const float *weights, int64_t count, float p) {
     return root * inverse;
 }
 
-INLINE void weigh_normalize(float *weights, const Layer *layer, int64_t count) {
-    float divisor = weigh_norm(weights, count, layer->normalize_p);
-    if (layer->normalize_clamp) {
-        divisor = divisor < layer->normalize_eps ? layer->normalize_eps : divisor;
-    } else {
-        divisor += layer->normalize_eps;
+// What scores with a norm are divided by; gates: of the shared experts, which count in the norm, NULL: they do not.
+INLINE float weigh_divisor(float norm, const Layer *layer, const float *gates) {
+    for (int64_t j = 0; gates && j < layer->shared_experts; j++) {
+        norm += gates[j];
     }
+    if (layer->normalize_clamp) {
+        return norm < layer->normalize_eps ? layer->normalize_eps : norm;
+    }
+    return norm + layer->normalize_eps;
+}
+
+INLINE void weigh_divide(float *weights, const Layer *layer, int64_t count, float divisor) {
     int vanishes = layer->normalize_eps == 0 && divisor == 0;  // no NaN where all scores are 0
     for (int64_t s = 0; s < count; s++) {
         weights[s] = vanishes ? 0 : weights[s] / divisor;
     }
+}
+
+// Gates become weights of the shared experts.
+INLINE void weigh_gates(float *gates, const Layer *layer, float divisor) {
+    weigh_divide(gates, layer, layer->shared_experts, divisor);
+    for (int64_t j = 0; j < layer->shared_experts; j++) {
+        gates[j] *= layer->scale * layer->shared_scale;
+    }
+}
+
+// The same where the choices are the caller's: their weights stay as they are, and their scores count in the norm. Empty slots
+// have none.
+INLINE void weigh_gates_beside(const float *logits, const int32_t *experts, float *gates, const Layer *layer) {
+    float norm = 0;
+    for (int64_t s = 0; s < layer->top_k; s += LANES) {
+        Vector z = vector_set(-__builtin_inff());
+        for (int64_t j = 0; j < LANES && s + j < layer->top_k; j++) {
+            z[j] = experts[s + j] >= 0 ? logits[experts[s + j]] : -__builtin_inff();
+        }
+        Vector score = score_apply((Score)layer->score, z, (ScoreWhole){0, 0});
+        for (int64_t j = 0; j < LANES; j++) {
+            norm += score[j];
+        }
+    }
+    weigh_gates(gates, layer, weigh_divisor(norm, layer, gates));
 }
 
 // The weights of the `count` choices that a rule has taken; what remains of the slots holds no choice and weight 0.
@@ -74,7 +104,11 @@ INLINE void weigh_chosen(const Ranking *r, const Layer *layer, ScoreWhole whole,
         weigh_scores(r, layer, whole, count);
     }
     if (layer->normalize) {
-        weigh_normalize(r->weights, layer, count);
+        float divisor = weigh_divisor(weigh_norm(r->weights, count, layer->normalize_p), layer, r->gates);
+        weigh_divide(r->weights, layer, count, divisor);
+        if (r->gates) {
+            weigh_gates(r->gates, layer, divisor);
+        }
     }
     for (int64_t s = 0; s < count; s++) {
         r->weights[s] *= layer->scale;

@@ -200,6 +200,17 @@ static void draw_vectors(uint64_t *state, Layer *layer) {
     layer->residual_scale = layer->outer_residual && rarely(state);
 }
 
+// Of the layers that could have joint gates some, whatever their scores were.
+static void draw_joint(uint64_t *state, Layer *layer) {
+    if (layer->shared_gated && !selection_facts[layer->selection].softmax && flip(state)) {
+        layer->shared_joint = 1;
+        layer->score = SCORE_SIGMOID;
+        layer->normalize = 1;
+        layer->normalize_p = 1;
+        layer->threshold = layer->selection == SELECTION_THRESHOLD ? usual_rank(layer) : 0;
+    }
+}
+
 // What a later version draws comes last: the layers of a seed stay as they were otherwise.
 Layer fixture_layer(uint64_t seed) {
     uint64_t state = seed * 2654435761u + 1;
@@ -214,6 +225,7 @@ Layer fixture_layer(uint64_t seed) {
     draw_post_norm(&state, &layer);
     draw_limits(&state, &layer);
     draw_vectors(&state, &layer);
+    draw_joint(&state, &layer);
     return layer;
 }
 

@@ -6,6 +6,8 @@
 
 #include "runtime/weights.h"
 
+enum { STORE_ROWS = ROWS_ODD + 1 };  // values of TensorRows that every tensor may have
+
 typedef struct Store {
     FILE *header, *data;
     char *header_text, *data_bytes;

@@ -116,11 +116,15 @@ START_TEST(an_index_chooses) {
 }
 END_TEST
 
-// An index that was left when its shards were united.
+// An index that was left when its shards were united, and one whose shards are there: the one file counts.
 START_TEST(one_file_beside_an_old_index) {
     write_index("{\"weight_map\":{\"x\":\"" NAMED(1) "\"}}");
     write_shard("model.safetensors", "x");
     expect(ask("", "x"), "");
+    write_shard(NAMED(1), "y");
+    write_index("{\"weight_map\":{\"y\":\"" NAMED(1) "\"}}");
+    expect(ask("", "x"), "");
+    expect(ask("", "y"), "is not in the checkpoint");
 }
 END_TEST
 
@@ -166,7 +170,7 @@ START_TEST(takes_no_set_in_silence) {
 END_TEST
 
 START_TEST(names_what_a_folder_has) {
-    expect(ask("", "x"), "' holds neither model.safetensors.index.json nor model.safetensors nor shards of one");
+    expect(ask("", "x"), "' holds neither model.safetensors nor model.safetensors.index.json nor shards of one");
     shell_write_file("$D/pytorch_model.bin", "PK\3\4", 4);
     expect(ask("", "x"), "; it has 'pytorch_model.bin', which is not safetensors: save the model as safetensors first");
     write_shard("adapter.safetensors", "x");
@@ -241,6 +245,15 @@ START_TEST(imports_without_an_index) {
 }
 END_TEST
 
+START_TEST(says_that_an_index_does_not_count) {
+    shell_expect(0, "", "cp -r tests/golden/mixtral $D/m");
+    shell_expect(0, "0\n", IMPORT " --dry-run 2>&1 | grep -c counts || true");
+    shell_expect(EXIT_OK,
+                 "there are model.safetensors and model.safetensors.index.json: model.safetensors counts, as in transformers",
+                 "echo '{}' >$D/m/model.safetensors.index.json; " IMPORT " --dry-run");
+}
+END_TEST
+
 START_TEST(imports_without_tensors) {
     shell_expect(0, "", "mkdir $D/m && cp tests/golden/mixtral/config.json $D/m && echo >$D/m/pytorch_model.bin");
     shell_expect(EXIT_OK, "it has 'pytorch_model.bin', which is not safetensors", IMPORT);
@@ -262,6 +275,7 @@ Suite *suite_checkpoints(void) {
     tcase_add_test(cases, names_what_a_folder_has);
     tcase_add_loop_test(cases, knows_other_files, 0, KINDS);
     tcase_add_test(cases, imports_without_an_index);
+    tcase_add_test(cases, says_that_an_index_does_not_count);
     tcase_add_test(cases, imports_without_tensors);
     suite_add_tcase(suite, cases);
     return suite;

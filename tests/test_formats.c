@@ -309,8 +309,8 @@ static uint8_t *new_memory(const Case *c) {
 START_TEST(codes_and_scales_stay) {
     static const int64_t sizes[][2] = {{1, 1}, {2, 3}, {129, 64}, {200, 100}, {200, 150}, {128, 200}, {200, 300}};
     static const Format formats[] = {FORMAT_FP32, FORMAT_FP8_E4M3};
-    int rows = _i % TENSOR_ROWS_COUNT, order = _i / TENSOR_ROWS_COUNT % TENSOR_ORDER_COUNT;
-    int rest = _i / TENSOR_ROWS_COUNT / TENSOR_ORDER_COUNT, cases = 0;
+    int rows = _i % STORE_ROWS, order = _i / STORE_ROWS % TENSOR_ORDER_COUNT;
+    int rest = _i / STORE_ROWS / TENSOR_ORDER_COUNT, cases = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         int64_t hidden = sizes[i][0], height = (rows == ROWS_ALL ? 1 : 2) * sizes[i][1];
         bool fits = order == ORDER_OUT_IN ? height <= ROWS && hidden <= COLUMNS : height <= COLUMNS && hidden <= ROWS;
@@ -411,8 +411,7 @@ Suite *suite_formats(void) {
     tcase_set_timeout(cases, TEST_TIMEOUT);
     tcase_add_loop_test(cases, numbers_stay, 0, 6 * PLAIN);
     tcase_add_loop_test(cases, values_are_rounded, 0, 3);
-    tcase_add_loop_test(cases, codes_and_scales_stay, 0,
-                        (int)TENSOR_ROWS_COUNT * (int)TENSOR_ORDER_COUNT * SCALE_TYPES * (int)STACKING_COUNT);
+    tcase_add_loop_test(cases, codes_and_scales_stay, 0, STORE_ROWS * (int)TENSOR_ORDER_COUNT * SCALE_TYPES * (int)STACKING_COUNT);
     tcase_add_loop_test(cases, refuses_codes_and_scales, 0, REFUSALS);
     tcase_add_test(cases, refuses_a_scale_that_it_cannot_keep);
     suite_add_tcase(suite, cases);

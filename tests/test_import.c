@@ -159,6 +159,24 @@ static const struct {
     {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 4, \"swiglu_limits\": [0, 0, 0, 7], \"swiglu_limits_shared\": [0, 0, 0, "
      "7]}",
      "layers.0.shared_experts", "{\"count\": 1, \"intermediate\": 1280}"},
+    // residual factors that follow from the layer's number
+    {"{\"model_type\": \"beam\", \"num_hidden_layers\": 5}", "layers.0.residual",
+     "{\"outer\": true, \"alpha\": 0.9428090415820634, \"multiplier\": 0.3333333333333333}"},
+    {"{\"model_type\": \"beam\"}", "layers.48.name", "\"moe_49\""},
+    {"{\"model_type\": \"jetmoe\", \"rms_norm_eps\": 0.5}", "layers.0.norm", "{\"kind\": \"rms\"}"},
+    // of lists for text and images the first number counts
+    {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_num_experts\": [32, 16], \"moe_intermediate_size\": [24, 12]}",
+     "layers.0.experts", "{\"count\": 32, \"intermediate\": 24, \"activation\": \"silu\"}"},
+    {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_layer_start_index\": [2, 5]}", "layers.0.checkpoint.first_layer", "2"},
+    {"{\"model_type\": \"ernie4_5_moe_vl\", \"moe_intermediate_size\": 24}", "layers.0.experts.intermediate", "24"},
+    // with dense_intermediate_size, intermediate_size is the experts'
+    {"{\"model_type\": \"inkling_text\", \"intermediate_size\": 48}", "layers.0.experts.intermediate", "3072"},
+    {"{\"model_type\": \"inkling_text\", \"intermediate_size\": 48, \"dense_intermediate_size\": 64}",
+     "layers.0.experts.intermediate", "48"},
+    {"{\"model_type\": \"inkling_text\"}", "layers.0.shared_experts", "{\"count\": 2, \"gated\": true, \"joint\": true}"},
+    // a key that transformers knows and replaces by the default
+    {"{\"model_type\": \"step3p5\", \"num_local_experts\": 12}", "layers.0.experts.count", "288"},
+    {"{\"model_type\": \"step3p5\", \"num_local_experts\": 12, \"moe_num_experts\": 20}", "layers.0.experts.count", "20"},
     // names of keys
     {"{\"model_type\": \"kimi_linear\", \"num_experts_per_token\": 5, \"moe_renormalize\": false, \"num_expert_group\": 4, "
      "\"topk_group\": 2}",
@@ -344,7 +362,7 @@ static const struct {
     // a number is a step
     {"{\"model_type\": \"dots3_note\", \"num_hidden_layers\": 7, \"moe_layer_freq\": 3}", "3+3*2", "layers 0..2, 4..5 are dense"},
     {"{\"model_type\": \"deepseek_v4\", \"num_hidden_layers\": 5}", "3+1*2",
-     "layers 0..2 are given experts by a table of token numbers, which no description has: skipped"},
+     "layers 0..2 are given experts by a table of token numbers, which no description has: skipped; to run them, route with"},
     {"{\"model_type\": \"deepseek_v4\", \"num_hidden_layers\": 3, \"mlp_layer_types\": [\"hash_moe\", \"dense\", \"moe\"]}",
      "2+1*1", "layer 1 is dense"},
     {"{\"model_type\": \"nllb-moe\"}", "3+4*3 3+4*3", "layers 0..2, 4..6, 8..10 of the decoder are dense"},
@@ -391,6 +409,12 @@ static const struct {
     {"{\"model_type\": \"llama4\",\n \"text_config\": {\"model_type\": []}}",
      "config.json:2:32: error: model_type must be a text, found a list of 0"},
     {"{\"model_type\": null}", "unknown model"},
+    {"{\"model_type\": \"doge\", \"is_moe\": true}", "config.json:1:16: error: Doge's router mixes tokens"},
+    {"{\"model_type\": \"doge\"}", "is_moe is not true: all layers of this model are dense"},
+    {"{\"architectures\": [\"ZayaForCausalLM\"]}", "config.json:1:1: error: ZAYA's router is recurrent"},
+    {"{\"model_type\": \"gemma4\",\n \"text_config\": {\"model_type\": \"gemma4_text\", \"enable_moe_block\": true}}",
+     "config.json:2:32: error: Gemma 4's router and experts read different tensors"},
+    {"{\"model_type\": \"gemma4_text\", \"enable_moe_block\": false}", "enable_moe_block is not true: all layers"},
     {"{\"model_type\": \"minimax\",\n \"architectures\": [\"MiniMaxM2ForCausalLM\"]}",
      "config.json:2:19: error: the architecture MiniMaxM2ForCausalLM is of MiniMax-M2, but the model_type is of MiniMax"},
     {MIXTRAL(",\n \"hidden_size\": \"x\""),
@@ -455,9 +479,7 @@ static const struct {
     {"{\"model_type\": \"dbrx\",\n \"ffn_config\": {\"moe_top_k\": \"1\"}}",
      "config.json:2:30: error: ffn_config.moe_top_k must be"},
     {"{\"model_type\": \"llama4\",\n \"text_config\": {\n \"hidden_size\": 0}}", "config.json:3:17: error: hidden_size must be"},
-    {QWEN("\"num_hidden_layers\": 600, \"mlp_only_layers\": [1,4,6,13,15,24,26,39,41,58,60,81,83,108,110,139,141,174,176,213,215,"
-          "256,258,303,305,354,356,409,411,468,470,531,533,560,562,565,569,574,576,583,585,594,598]"),
-     "entries of \"layers\" would be needed"},
+    {"{\"model_type\": \"beam\", \"num_hidden_layers\": 80}", "more than 64 entries of \"layers\" would be needed"},
 };
 enum { REFUSALS = sizeof refusals / sizeof *refusals };
 
@@ -708,6 +730,14 @@ static const struct {
      "inner times 0.5, each result but the last times a learnt weight\n"},
     {"\"post_norm\": {\"kind\": \"rms\", \"eps\": 0.5}, \"router\": {\"k\": 2}", "",
      "norm        none; of the result: RMS, eps 0.5\n"},
+    {"\"residual\": {\"outer\": true, \"alpha\": 0.5, \"multiplier\": 0.25}, \"router\": {\"k\": 2}", "",
+     "residual    outer times 0.5, the result times 0.25\n"},
+    {"\"residual\": {\"outer\": true, \"bias\": true, \"scale\": true, \"output_scale\": true}, \"router\": {\"k\": 2}", "",
+     "outer, the input plus a learnt vector, the input times a learnt vector, the result times a learnt vector\n"},
+    {"\"router\": {\"k\": 2, \"score\": \"sigmoid\", \"normalize\": true}, \"shared_experts\": {\"count\": 2, \"gated\": true, "
+     "\"joint\": true}",
+     "", "2 of width 6, weighted by sigmoids that are divided by the chosen scores' norm with them\n"},
+    {"\"router\": {\"k\": 2}", ", \"output_bias\": true", ", a learnt vector added to their sum\n"},
     {"\"router\": {\"k\": 2}", ", \"limit\": 2", ", gate and up clamped at 2\n"},
     {"\"router\": {\"k\": 2}", ", \"limit\": 2, \"limit_place\": \"after_activation\"", ", act(gate) and up clamped at 2\n"},
     {"\"router\": {\"k\": 2}", ", \"gate_softcap\": 3, \"up_softcap\": 4", ", gate capped softly at 3, up capped softly at 4\n"},

@@ -181,6 +181,16 @@ static const struct {
     {"{\"model_type\": \"switch_transformers\", \"d_model\": 4, \"hidden_size\": 5, \"num_layers\": 2, \"num_hidden_layers\": 1, "
      "\"num_sparse_encoder_layers\": 1, \"num_decoder_layers\": 0, \"num_experts\": 1, \"d_ff\": 2}",
      "encoder.block.0.layer.1.layer_norm.weight F32 4;", NULL, NULL, "num_decoder_layers"},
+    {"{\"model_type\": \"step3p5\", \"num_hidden_layers\": 1, \"mlp_layer_types\": [\"sparse\"], \"hidden_size\": 4, "
+     "\"moe_intermediate_size\": 2, \"share_expert_dim\": 2, \"num_local_experts\": 2, \"num_experts_per_tok\": 1}",
+     NORM
+     "model.layers.0.moe.gate.weight F32 2x4;model.layers.0.moe.router_bias F32 2;model.layers.0.moe.gate_proj.weight F32 2x2x4;"
+     "model.layers.0.moe.up_proj.weight F32 2x2x4;model.layers.0.moe.down_proj.weight F32 2x4x2;"
+     "model.layers.0.share_expert.gate_proj.weight F32 2x4;model.layers.0.share_expert.up_proj.weight F32 2x4;"
+     "model.layers.0.share_expert.down_proj.weight F32 4x2;",
+     "layers.0.experts.count", "2",
+     "num_local_experts is 2, but transformers takes n_routed_experts = 288 where it stands alone: num_local_experts counts, it is "
+     "what fits the tensors"},
     // Words that the tensors contradict.
     {SMALL_MIXTRAL(", \"num_local_experts\": 2, \"dtype\": \"fp8\""), TWO_EXPERTS("BF16"), "layers.0.weights", "\"bf16\"",
      "dtype is \"fp8\", but the experts' tensors are BF16, which counts"},
@@ -264,7 +274,8 @@ START_TEST(tells_the_defaults_of_transformers) {
         ck_assert_msg(sscanf(item, " %63s = %63s", key, value) == 2, "%s", item);
         ck_assert_msg(!json_object_get(said, key), "%s is said twice", key);
         json_object_set_new(said, key, json_true());
-        const json_t *wanted = member(json_object_get(row, "full"), key);
+        const json_t *full = member(json_object_get(row, "full"), key);
+        const json_t *wanted = json_is_array(full) ? json_array_get(full, 0) : full;  // of text and images: that of text
         if (json_is_string(wanted)) {
             snprintf(found, sizeof found, "%s", json_string_value(wanted));
         } else if (json_is_boolean(wanted)) {

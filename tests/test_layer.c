@@ -263,16 +263,16 @@ START_TEST(test_every_expert_or_none) {
 }
 END_TEST
 
-// Choices that rank at minus infinity are not taken, even if slots stay empty.
+// Choices whose correction (_i 0) or router's bias is minus infinity are not taken, even if slots stay empty.
 START_TEST(test_excluded_choices) {
     Layer layer = relu_layer();
-    layer.selection = SELECTION_TOP_K, layer.score = SCORE_SIGMOID, layer.correction = 1, layer.top_k = 6;
+    layer.selection = SELECTION_TOP_K, layer.score = SCORE_SIGMOID, layer.correction = !_i, layer.softcap = 9, layer.top_k = 6;
     Kind kind = fixture_kind(&layer, "avx512");
     size_t bytes;
     void *image = fixture_image(&kind, 7, &bytes);
     float *x = fixture_tokens(&kind.plan, TOKENS, 8);
     Outcome found = outcome_create(&layer);
-    set_all(&kind, image, TENSOR_CORRECTION, 17, -__builtin_inff());
+    set_all(&kind, image, _i ? TENSOR_ROUTER_BIAS : TENSOR_CORRECTION, 17, -__builtin_inff());
     Library *library = fixture_native(&kind, image, bytes, 2, 0);
     ck_assert_int_eq(run(library, &layer, x, NULL, &found), LIBRARY_OK);
     for (size_t i = 0; i < found.slots; i++) {
@@ -397,7 +397,7 @@ Suite *suite_layer(void) {
     tcase_add_loop_test(cases, test_random_layer, 0, RANDOM_LAYERS / ONE_CASE_IN);
     tcase_add_loop_test(cases, test_whole_rows, 0, 6);
     tcase_add_loop_test(cases, test_every_expert_or_none, 0, 2);
-    tcase_add_test(cases, test_excluded_choices);
+    tcase_add_loop_test(cases, test_excluded_choices, 0, 2);
     tcase_add_loop_test(cases, test_ties, 0, SELECTION_COUNT);
     tcase_add_loop_test(cases, test_nonfinite_token, 0, 2);
     tcase_add_test(cases, test_choices_without_weights);

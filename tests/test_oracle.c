@@ -201,6 +201,45 @@ START_TEST(test_by_hand_combination) {
 }
 END_TEST
 
+// Joint gates, where the caller gives the choice: its score counts in their norm, an empty slot's and the given weight do not.
+START_TEST(test_by_hand_joint_gates) {
+    Layer layer = fixture_neutral((Layer){.hidden = 1,
+                                          .iterations = 1,
+                                          .experts = 2,
+                                          .intermediate = 1,
+                                          .top_k = 2,
+                                          .shared_experts = 2,
+                                          .shared_intermediate = 1,
+                                          .shared_gated = 1,
+                                          .shared_joint = 1,
+                                          .shared_scale = -2,
+                                          .score = SCORE_SIGMOID,
+                                          .normalize = 1,
+                                          .normalize_eps = 0.25f,
+                                          .scale = 3,
+                                          .activation = ACTIVATION_RELU});
+    OracleWeights weights;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
+    memcpy(weights.router, (float[]){7, 2}, 2 * sizeof(float));
+    memcpy(weights.shared_expert_gate, (float[]){-1.5f, 0.5f}, 2 * sizeof(float));
+    memcpy(weights.routed.up, (float[]){1, 3}, 2 * sizeof(float));
+    memcpy(weights.routed.down, (float[]){1, 0.5f}, 2 * sizeof(float));
+    memcpy(weights.shared.up, (float[]){4, 5}, 2 * sizeof(float));
+    memcpy(weights.shared.down, (float[]){1, 1}, 2 * sizeof(float));
+    const int32_t experts[] = {1, -1};
+    const float given_weights[] = {6, 0}, x = 0.625f;
+    double s = 1 / (1 + exp(-2 * x)), g[] = {1 / (1 + exp(1.5 * x)), 1 / (1 + exp(-0.5 * x))};
+    double norm = s + g[0] + g[1] + 0.25, shared = 3 * (g[0] * 4 * x + g[1] * 5 * x) / norm;
+    OracleGiven given = {.experts = experts, .weights = given_weights};
+    OracleOutput out = make_output(&layer, 1);
+    ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &x, &given, ERROR_WORST, &out), 0);
+    ck_assert_double_eq_tol(out.y[0], 6 * 1.5 * x - 2 * shared, 1e-14);
+    ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-4);
+    free_output(&out);
+    oracle_weights_free(&weights);
+}
+END_TEST
+
 // Soft caps and a limit behind the activation, of one expert of one number: gate 2 x, up -3 x, down 0.5.
 START_TEST(test_by_hand_caps) {
     Layer layer = fixture_neutral((Layer){.hidden = 1,
@@ -607,6 +646,7 @@ Suite *suite_oracle(void) {
     tcase_add_loop_test(hand, test_by_hand_norms, 0, 2);
     tcase_add_loop_test(hand, test_by_hand_combination, 0, WEIGHT_ON_COUNT);
     tcase_add_loop_test(hand, test_by_hand_caps, 0, 2);
+    tcase_add_test(hand, test_by_hand_joint_gates);
     tcase_add_loop_test(hand, test_exact_integers, 0, 10);
     tcase_add_test(hand, test_bf16_rounding);
     tcase_add_loop_test(bounds, test_activation_bounds, 0, ACTIVATION_COUNT);

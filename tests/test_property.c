@@ -205,15 +205,18 @@ static Library *open_library(const Seed *seed, const Loaded *library, const void
     return instance;
 }
 
-// Two thirds of the choices of some layers have a correction of minus infinity, so that often fewer than k are left.
+// Two thirds of the choices of some layers have a correction or a router's bias of minus infinity, so that often fewer than k are
+// left, and sometimes none.
 static void exclude_choices(const Seed *seed, const Kind *kind, void *image) {
-    if (!seed->layer.correction || seed->number % 2) {
+    bool corrected = seed->layer.correction && (seed->number % 4 == 0 || !seed->layer.router_bias);
+    Tensor tensor = corrected ? TENSOR_CORRECTION : TENSOR_ROUTER_BIAS;
+    if (!layer_has_tensor(&seed->layer, tensor) || seed->number % 2) {
         return;
     }
     for (int64_t gate = 0; gate < layer_routers(&seed->layer); gate++) {
         for (int64_t choice = 0; choice < layer_choices(&seed->layer); choice++) {
             if ((choice + gate) % 3) {
-                packed_set(&kind->plan, packed_image_instance(image, 0, 0), TENSOR_CORRECTION, gate, choice, 0, -INFINITY);
+                packed_set(&kind->plan, packed_image_instance(image, 0, 0), tensor, gate, choice, 0, -INFINITY);
             }
         }
     }

@@ -195,7 +195,7 @@ static Token *token_create(const Layer *layer, uint64_t *state) {
         t->scores[e] = score_apply((Score)layer->score, vector_set(t->logits[e]), whole)[0];
         t->ranks[e] = e < count && select_ranks_scores(layer) ? t->scores[e] : t->logits[e];
     }
-    t->ranking = (Ranking){t->logits, t->scores, t->ranks, width, layer->top_k, t->experts, t->weights, NULL};
+    t->ranking = (Ranking){t->logits, t->scores, t->ranks, width, layer->top_k, t->experts, t->weights, NULL, NULL};
     return t;
 }
 

@@ -14,6 +14,9 @@
 #define ROUTED(router) \
     "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": " router \
     ", \"experts\": {\"count\": 4, \"intermediate\": 6}}]}"
+#define JOINT(shared, score, normalize) \
+    "{\"name\": \"q\", \"layers\": [{\"name\": \"a\", \"hidden\": 8, \"router\": {\"k\": 2, \"score\": " score normalize \
+    "}, \"experts\": {\"count\": 4, \"intermediate\": 6}, \"shared_experts\": {\"count\": 1, " shared "}}]}"
 #define WORKLOAD(text) "{\"name\": \"q\", \"layers\": [" LAYER("") "], \"workload\": " text "}"
 
 #define EXPERTS(more) \
@@ -54,7 +57,7 @@ static const Refused refusals[] = {
     {"{\"name\": 99999999999999999999}", 1, "too big integer"},
     // keys
     {"{}", 2, "spec.json:1:1: error: the description lacks \"name\""},
-    {"{}", 2, "lacks \"layers\": a list of 1 to 32 layers"},
+    {"{}", 2, "lacks \"layers\": a list of 1 to 64 layers"},
     {MODEL("\"hiden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\" in layer: did you mean \"hidden\"?"},
     {MODEL("\n  \"colour\": 8, "), 1, "spec.json:2:3: error: unknown key \"colour\" in layer: it has name, count, hidden"},
     {MODEL("\"\\u0068iden\": 8, "), 1, "spec.json:1:27: error: unknown key \"hiden\""},
@@ -62,8 +65,8 @@ static const Refused refusals[] = {
     {ROUTED("{\"k\": 1, \"scale\": 2, \"per_iterations\": true}"), 1, "in router: did you mean \"per_iteration\"?"},
     {ROUTED("{}"), 1, "layers[0].router.k is missing: this rule of selection"},
     // types and ranges
-    {"{\"name\": \"q\", \"layers\": {}}", 1, "layers must be a list of 1 to 32 layers, found an object"},
-    {"{\"name\": \"q\", \"layers\": []}", 1, "layers must be a list of 1 to 32 layers, found a list of 0"},
+    {"{\"name\": \"q\", \"layers\": {}}", 1, "layers must be a list of 1 to 64 layers, found an object"},
+    {"{\"name\": \"q\", \"layers\": []}", 1, "layers must be a list of 1 to 64 layers, found a list of 0"},
     {"{\"name\": \"q\", \"layers\": [3]}", 1, "spec.json:1:26: error: layers[0] must be an object"},
     {ROUTED("7"), 1, "layers[0].router must be an object, found 7"},
     {ROUTED("{\"k\": \"2\"}"), 1, "spec.json:1:69: error: layers[0].router.k must be an integer from 1 to 1024, found \"2\""},
@@ -156,6 +159,11 @@ static const Refused refusals[] = {
     {MODEL("\"residual\": {\"inner\": true, \"coe_weight\": true}, "), 1, "residual.coe_weight weighs what one iteration"},
     {MODEL("\"residual\": {\"bias\": true}, "), 1, "residual.bias needs outer"},
     {MODEL("\"residual\": {\"outer\": false, \"scale\": true}, "), 1, "residual.scale needs outer"},
+    {JOINT("\"joint\": true", "\"sigmoid\"", ", \"normalize\": true"), 1, "shared_experts.joint needs gated"},
+    {JOINT("\"gated\": true, \"joint\": true", "\"softmax\"", ", \"normalize\": true"), 1, "joint needs router.score \"sigmoid\""},
+    {JOINT("\"gated\": true, \"joint\": true", "\"sigmoid\"", ""), 1, "joint needs router.normalize"},
+    {JOINT("\"gated\": true, \"joint\": true", "\"sigmoid\"", ", \"normalize\": true, \"normalize_p\": 2"), 1,
+     "with a normalize_p of 1"},
     {MODEL("\"iterations\": 2, \"residual\": {\"coe_weight\": true}, "), 1, "residual.coe_weight needs inner"},
     // keys that mean nothing, each with its default
     {MODEL("\n\"norm\": {\"eps\": 1e-6}, "), 1, "spec.json:2:10: error: layers[0].norm.eps means nothing without a norm"},

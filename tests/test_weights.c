@@ -130,15 +130,12 @@ static void check_packed(const Kind *kind, const uint8_t *memory, float add) {
 }
 
 static const char *const dtypes[] = {"F32", "F16", "BF16"};
-enum {
-    DTYPES = sizeof dtypes / sizeof *dtypes,
-    LAYOUTS = (int)TENSOR_ROWS_COUNT * (int)TENSOR_ORDER_COUNT * DTYPES * (int)STACKING_COUNT
-};
+enum { DTYPES = sizeof dtypes / sizeof *dtypes, LAYOUTS = STORE_ROWS * (int)TENSOR_ORDER_COUNT * DTYPES * (int)STACKING_COUNT };
 
 START_TEST(packs_every_layout) {
     static const int64_t sizes[][2] = {{70, 17}, {9, 65}};
-    TensorSource layout = {.rows = _i % TENSOR_ROWS_COUNT, .order = _i / TENSOR_ROWS_COUNT % TENSOR_ORDER_COUNT};
-    int rest = _i / TENSOR_ROWS_COUNT / TENSOR_ORDER_COUNT;
+    TensorSource layout = {.rows = _i % STORE_ROWS, .order = _i / STORE_ROWS % TENSOR_ORDER_COUNT};
+    int rest = _i / STORE_ROWS / TENSOR_ORDER_COUNT;
     const char *dtype = dtypes[rest % DTYPES];
     Stacking stacking = (Stacking)(rest / DTYPES);
     static const Format formats[] = {FORMAT_FP32, FORMAT_BF16, FORMAT_FP16};
@@ -159,7 +156,7 @@ END_TEST
 
 // --- mxfp4 -------------------------------------------------------------------------------------------------------------------
 
-enum { BLOCK = 32, MXFP4_LAYOUTS = (int)TENSOR_ROWS_COUNT * (int)STACKING_COUNT };
+enum { BLOCK = 32, MXFP4_LAYOUTS = STORE_ROWS * (int)STACKING_COUNT };
 
 static const int exponents[] = {0, 1, 100, 127, 128, 200, 254};
 
@@ -250,8 +247,8 @@ static void name_mxfp4(Kind *kind, Stacking stacking, int rows) {
 START_TEST(packs_mxfp4) {
     for (int format = FORMAT_FP32; format <= FORMAT_BF16; format++) {  // they hold every number of mxfp4 exactly
         Kind kind = store_kind(96, 64, (Format)format);
-        Stacking stacking = (Stacking)(_i / TENSOR_ROWS_COUNT);
-        name_mxfp4(&kind, stacking, _i % TENSOR_ROWS_COUNT);
+        Stacking stacking = (Stacking)(_i / STORE_ROWS);
+        name_mxfp4(&kind, stacking, _i % STORE_ROWS);
         Store store;
         store_begin(&store);
         store_mxfp4(&store, &kind, stacking);

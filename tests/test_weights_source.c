@@ -19,6 +19,10 @@ typedef struct Shaped {
 
 #define PLAIN {.rows = ROWS_ALL}
 #define EVEN {.rows = ROWS_EVEN}
+#define CHOICES {.rows = ROWS_CHOICES}
+#define SHARED_ROWS {.rows = ROWS_SHARED}
+#define ONE {.rows = ROWS_ONE}
+#define SECOND {.rows = ROWS_SECOND_HALF}
 #define IN_OUT {.order = ORDER_IN_OUT}
 #define ODD_IN_OUT {.rows = ROWS_ODD, .order = ORDER_IN_OUT}
 #define MXFP4 {.encoding = ENCODING_MXFP4}
@@ -96,6 +100,23 @@ static const Shaped shapes[] = {
     {TENSOR_CORRECTION, PLAIN, "x", "F32", 1, {4}, NULL},
     {TENSOR_CORRECTION, PLAIN, "x", "F32", 2, {1, 4}, NULL},
     {TENSOR_CORRECTION, PLAIN, "x", "F32", 1, {3}, "needs [4] for its correction"},
+    {TENSOR_CORRECTION, SECOND, "x", "F32", 1, {8}, NULL},
+    {TENSOR_CORRECTION, SECOND, "x", "F32", 2, {2, 4}, NULL},
+    {TENSOR_CORRECTION,
+     SECOND,
+     "x",
+     "F32",
+     2,
+     {4, 2},
+     "has shape [4, 2], layer 'moe' needs [8] for its correction (rows second_half)"},
+    {TENSOR_CORRECTION, EVEN, "x", "F32", 2, {2, 4}, "needs [8] for its correction (rows even)"},
+    {TENSOR_OUTPUT_SCALE, ONE, "x", "F32", 1, {1}, NULL},
+    {TENSOR_OUTPUT_SCALE, ONE, "x", "F32", 0, {0}, NULL},
+    {TENSOR_OUTPUT_SCALE, ONE, "x", "F32", 1, {32}, "needs [1] for its output_scale (rows one)"},
+    {TENSOR_ROUTER, CHOICES, "x", "F32", 2, {6, 32}, NULL},
+    {TENSOR_ROUTER, CHOICES, "x", "F32", 2, {4, 32}, "needs [6, 32] for its router (rows choices)"},
+    {TENSOR_SHARED_EXPERT_GATE, SHARED_ROWS, "x", "F32", 2, {6, 32}, NULL},
+    {TENSOR_SHARED_EXPERT_GATE, SHARED_ROWS, "x", "F32", 2, {2, 32}, "needs [6, 32]"},
     {TENSOR_ROUTER, PLAIN, "x", "F32", 2, {4, 32}, NULL},
     {TENSOR_ROUTER, PLAIN, "x", "F32", 2, {6, 32}, "needs [4, 32] for its router"},
     {TENSOR_SHARED_EXPERT_GATE, PLAIN, "x", "F32", 2, {2, 32}, NULL},
@@ -221,6 +242,11 @@ static const struct {
      "spec:2:13: error: \"up\" has 40 inputs: \"mxfp4\" has blocks of 32"},
     {DESCRIBED(64, LONG("\"order\": \"in_out\""), CORRECTION_GOOD, GOOD, GOOD),
      "spec:2:10: error: \"norm\" is a vector: \"in_out\""},
+    {DESCRIBED(64, LONG("\"rows\": \"one\""), CORRECTION_GOOD, GOOD, GOOD), NULL},
+    {DESCRIBED(64, NORM_GOOD, CORRECTION_GOOD, LONG("\"rows\": \"one\""), GOOD),
+     "spec:2:9: error: \"up\" cannot have these rows: \"one\" is of a vector"},
+    {DESCRIBED(64, LONG("\"rows\": \"choices\""), CORRECTION_GOOD, GOOD, GOOD), "\"choices\" are of a router"},
+    {DESCRIBED(64, LONG("\"rows\": \"shared_experts\""), CORRECTION_GOOD, GOOD, GOOD), "are of \"shared_expert_gate\""},
     {DESCRIBED(64, NORM_GOOD, LONG("\"encoding\": \"mxfp4\""), GOOD, GOOD), "\"m\" must hold {iteration}"},
     {DESCRIBED(64, LONG("\"encoding\": \"mxfp4\""), CORRECTION_GOOD, GOOD, GOOD), "\"norm\" is a vector: \"mxfp4\""},
     {DESCRIBED(64, LONG("\"encoding\": \"fp8_e4m3\""), CORRECTION_GOOD, GOOD, GOOD), "\"norm\" is a vector: \"fp8_e4m3\""},

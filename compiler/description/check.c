@@ -108,6 +108,11 @@ static void check_rules(Spec *spec, const Layer *layer, size_t index) {
          "is above every score, which is at most 1: no expert would ever be chosen"},
         {"router", "normalize_clamp", layer->normalize_clamp && layer->normalize_eps == 0,
          "needs a normalize_eps above 0: no norm is below 0"},
+        {"shared_experts", "joint", layer->shared_joint && !layer->shared_gated, "needs gated: it divides the gates by a norm"},
+        {"shared_experts", "joint", layer->shared_joint && layer->score != SCORE_SIGMOID,
+         "needs router.score \"sigmoid\": gates and scores are added up"},
+        {"shared_experts", "joint", layer->shared_joint && (!layer->normalize || layer->normalize_p != 1),
+         "needs router.normalize with a normalize_p of 1: it adds the gates to that norm"},
         {"residual", "bias", layer->residual_bias && !layer->outer_residual, "needs outer: it is added to the layer's input there"},
         {"residual", "scale", layer->residual_scale && !layer->outer_residual, "needs outer: it scales the layer's input there"},
         {"residual", "coe_weight", layer->coe_weight && layer->iterations < 2, "weighs what one iteration hands to the next"},
@@ -164,6 +169,21 @@ static void check_source(Spec *spec, const Layer *layer, Tensor tensor, const ch
     enum { MXFP4_INPUTS = 32 };  // of a block
     int64_t inputs = layer_tensor_inputs(layer, tensor);
     bool in_out = source->order == ORDER_IN_OUT, mxfp4 = source->encoding == ENCODING_MXFP4;
+    const struct {
+        TensorRows rows;
+        bool possible;
+        const char *why;
+    } rows[] = {
+        {ROWS_CHOICES, tensor == TENSOR_ROUTER && layer->shared_experts, "are of a router, in a layer with shared experts"},
+        {ROWS_SHARED, tensor == TENSOR_SHARED_EXPERT_GATE, "are of \"shared_expert_gate\""},
+        {ROWS_ONE, !inputs, "is of a vector"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (source->rows == (int32_t)rows[i].rows && !rows[i].possible) {
+            spec_error(spec, &(Place){place, "rows", 0}, PLACE_VALUE, "\"%s\" cannot have these rows: \"%s\" %s", key,
+                       tensor_rows_names[rows[i].rows], rows[i].why);
+        }
+    }
     if (in_out && !inputs) {
         spec_error(spec, &(Place){place, "order", 0}, PLACE_VALUE, "\"%s\" is a vector: \"in_out\" is an order of matrices", key);
     }

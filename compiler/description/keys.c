@@ -104,7 +104,7 @@ static const Key router_rows[] = {
     FLAG("expert_scale", "Weights are multiplied by a learnt number per expert, after scale.", layer.expert_scale, DEFAULT(0)),
     CHOICE("weight_on", "What the weight multiplies: an expert's output or its input.", layer.weight_on, weight_on_names,
            DEFAULT(WEIGHT_ON_OUTPUT)),
-    FLAG("bias", "Logits have a bias.", layer.router_bias, DEFAULT(0)),
+    FLAG("bias", "Logits have a bias. Minus infinity: never chosen.", layer.router_bias, DEFAULT(0)),
     FLAG("per_iteration", "A router matrix per iteration instead of one for all.", layer.gate_per_iteration, DEFAULT(0)),
     CHOICE("weights", "Format of the packed router matrices.", layer.router_weights, router_format_names, DEFAULT(ROUTER_FP32)),
 };
@@ -145,6 +145,10 @@ static const Key shared_rows[] = {
     REAL("limit", "As experts.limit, for shared experts; that of the routed experts when absent.", layer.shared_limit, 0,
          SPEC_MAX_FACTOR, DEFAULT(-1)),
     FLAG("gated", "Each is weighted by the sigmoid of a product of its own with x.", layer.shared_gated, DEFAULT(0)),
+    FLAG("joint",
+         "These sigmoids and the chosen scores are divided by the norm of all of them, then multiplied by router.scale. Only with "
+         "gated, of scores that are sigmoids and normalized.",
+         layer.shared_joint, DEFAULT(0)),
     REAL("scale", "Factor of the shared experts' sum.", layer.shared_scale, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
     CHOICE("weights", "Format of the packed matrices; same: that of the layer's weights.", layer.shared_weights, own_format_names,
            DEFAULT(0)),
@@ -162,7 +166,8 @@ static const Key source_rows[] = {
      .required = true,
      .text_bytes = TENSOR_PATTERN_BYTES},
     {.name = "rows",
-     .help = "Rows of the tensor that are this matrix's: gate and up may share one tensor.",
+     .help = "Rows of the tensor that are this matrix's: gate and up may share one tensor, or the router and the shared experts' "
+             "gates; one: a vector's only element, which all others are.",
      .type = KEY_CHOICE,
      .offset = offsetof(TensorSource, rows),
      .choices = tensor_rows_names},

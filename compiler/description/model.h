@@ -5,7 +5,7 @@
 #include "compiler/base/diagnostic.h"
 #include "templates/layer.h"
 
-enum { MODEL_NAME_BYTES = 64, MODEL_MAX_LAYERS = 32, WORKLOAD_MAX_TOKENS = 32, WORKLOAD_ROUTING_BYTES = 256 };
+enum { MODEL_NAME_BYTES = 64, MODEL_MAX_LAYERS = 64, WORKLOAD_MAX_TOKENS = 32, WORKLOAD_ROUTING_BYTES = 256 };
 
 // A workload's token counts, in descriptions and in --tokens: from 1 to this; weights above 0, up to that, in fp32.
 enum { WORKLOAD_MAX_COUNT = 1 << 20 };

@@ -15,6 +15,7 @@ bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_pat
         return false;
     }
     bool there = safetensors_recognise(folder);
+    checkpoint->disputed = safetensors_disputed(folder);
     bool opened = safetensors_open(folder, &checkpoint->tensors, &(Failure){error, sizeof error}) == LIBRARY_OK;
     free(folder);
     if (!opened && there) {

@@ -182,11 +182,7 @@ static int choose_named(const ImportConfig *config, const Named named[NAMES], in
     return 0;
 }
 
-// Two names of one setting that have different values. The choice may be turned round (config->turned) where the tensors do not
-// fit.
-static int settle(const ImportConfig *config, const Named named[NAMES], int chosen, int other) {
-    char pair[NAMES * IMPORT_KEY_BYTES], values[2][SPEC_TEXT_BYTES];
-    snprintf(pair, sizeof pair, "%.*s %.*s", IMPORT_KEY_BYTES, named[chosen].key, IMPORT_KEY_BYTES, named[other].key);
+bool import_config_turned(const ImportConfig *config, const char *pair) {
     size_t dispute = 0, known = json_array_size(config->disputes);
     while (dispute < known && strcmp(json_string_value(json_array_get(config->disputes, dispute)), pair)) {
         dispute++;
@@ -194,7 +190,15 @@ static int settle(const ImportConfig *config, const Named named[NAMES], int chos
     if (dispute == known) {
         json_array_append_new(config->disputes, json_string(pair));
     }
-    bool turned = dispute < IMPORT_DISPUTES && config->turned >> dispute & 1;
+    return dispute < IMPORT_DISPUTES && config->turned >> dispute & 1;
+}
+
+// Two names of one setting that have different values. The choice may be turned round (config->turned) where the tensors do not
+// fit.
+static int settle(const ImportConfig *config, const Named named[NAMES], int chosen, int other) {
+    char pair[NAMES * IMPORT_KEY_BYTES], values[2][SPEC_TEXT_BYTES];
+    snprintf(pair, sizeof pair, "%.*s %.*s", IMPORT_KEY_BYTES, named[chosen].key, IMPORT_KEY_BYTES, named[other].key);
+    bool turned = import_config_turned(config, pair);
     int counts = turned ? other : chosen, not = turned ? chosen : other;
     spec_describe(named[counts].value, values[0]);
     spec_describe(named[not].value, values[1]);

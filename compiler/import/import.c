@@ -225,6 +225,11 @@ static bool check(Import *import) {
         import_summary_layer(&model->layers[i], summary);
     }
     bool unchecked = !import->checkpoint.tensors && !import->checkpoint.torch;
+    if (import->checkpoint.disputed) {
+        import_remark(&import->config,
+                      "there are model.safetensors and model.safetensors.index.json: model.safetensors counts, as in "
+                      "transformers");
+    }
     if (fits && unchecked) {
         const char *absence = import->checkpoint.absence;
         import_remark(&import->config, "no checkpoint beside the configuration: tensors were not checked%s%s%s",

@@ -156,28 +156,28 @@ static bool mark_sparse(const ImportConfig *config, const ImportFamily *family, 
     return !exclude || mark_listed(config, exclude_key, exclude, 0, map);
 }
 
-// Whether all settings that are lists, one number per layer, have the same numbers for two layers.
+// Whether all settings that may differ from layer to layer have the same numbers for two layers.
 static bool same_numbers(const ImportValue *values, int64_t a, int64_t b) {
     bool same = true;
     for (Setting s = 0; s < SETTING_COUNT; s++) {
-        same &= !values[s].list || import_value_at(&values[s], a) == import_value_at(&values[s], b);
+        same &= !import_value_varies(&values[s]) || import_value_at(&values[s], a) == import_value_at(&values[s], b);
     }
     return same;
 }
 
 // Sparse layers with different numbers get different marks.
 static bool mark_differences(const ImportConfig *config, const ImportValue *values, LayerMap *map) {
-    bool listed = false;
+    bool vary = false;
     for (Setting s = 0; s < SETTING_COUNT; s++) {
         const json_t *list = values[s].list;
-        listed |= list != NULL;
+        vary |= import_value_varies(&values[s]);
         if (list && (int64_t)json_array_size(list) < map->count) {
             import_error(config, values[s].key, "%s must have a number for each of %lld layers, it has %zu", values[s].key,
                          (long long)map->count, json_array_size(list));
             return false;
         }
     }
-    for (int64_t i = 0; listed && i < map->count; i++) {
+    for (int64_t i = 0; vary && i < map->count; i++) {
         int64_t first = 0;
         while (first < i && !(map->mark[first] && same_numbers(values, first, i))) {
             first++;
@@ -210,9 +210,12 @@ static void remark_left_out(const ImportConfig *config, const LayerMap *map, boo
         count += end - i;
     }
     if (count) {
-        import_remark(config, "layer%s %s%s%s %s %s: skipped", count == 1 ? "" : "s", ranges, stack ? " of the " : "",
+        import_remark(config, "layer%s %s%s%s %s %s: skipped%s", count == 1 ? "" : "s", ranges, stack ? " of the " : "",
                       stack ? stack : "", count == 1 ? "is" : "are",
-                      by_table ? "given experts by a table of token numbers, which no description has" : "dense");
+                      by_table ? "given experts by a table of token numbers, which no description has" : "dense",
+                      by_table ? "; to run them, route with the model's own code, describe their experts by hand, and call "
+                                 "NAME_forward_routed"
+                               : "");
     }
 }
 
@@ -268,7 +271,9 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
         remark_left_out(config, map, true, family->entry);
         count = cut_into_runs(map, runs);
         if (count < 0) {
-            import_error(config, NULL, "the sparse layers are so irregular that more than %d entries of \"layers\" would be needed",
+            import_error(config, NULL,
+                         "more than %d entries of \"layers\" would be needed: too many sparse layers differ, or too few are evenly "
+                         "spaced",
                          MODEL_MAX_LAYERS);
         }
     }

@@ -49,6 +49,9 @@ bool import_config_take(ImportConfig *config, const char *path, const json_t *ob
 // alias counts, or else the first. Where they disagree, there is a remark. `found`, if not NULL, receives the key that counts.
 enum { IMPORT_KEY_BYTES = 96 };
 const json_t *import_config_get(const ImportConfig *config, const char *keys, char found[IMPORT_KEY_BYTES]);
+// Notes that two values of one setting, "counts other", disagree; whether the other one counts, as the tensors do not fit the
+// first.
+bool import_config_turned(const ImportConfig *config, const char *pair);
 // Reports a problem at a key (NULL: at the object that holds the keys).
 void import_error(const ImportConfig *config, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -76,7 +79,9 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_INNER, "residual.inner") \
     X(SETTING_INNER_ALPHA, "residual.inner_alpha") \
     X(SETTING_OUTER, "residual.outer") \
+    X(SETTING_OUTER_ALPHA, "residual.alpha") \
     X(SETTING_MULTIPLIER, "residual.multiplier") \
+    X(SETTING_OUTPUT_SCALE, "residual.output_scale") \
     X(SETTING_COE_WEIGHT, "residual.coe_weight") \
     X(SETTING_SCORE, "router.score") \
     X(SETTING_SOFTCAP, "router.softcap") \
@@ -112,12 +117,14 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_UP_SOFTCAP, "experts.up_softcap") \
     X(SETTING_UP_OFFSET, "experts.up_offset") \
     X(SETTING_EXPERT_BIAS, "experts.bias") \
+    X(SETTING_OUTPUT_BIAS, "experts.output_bias") \
     X(SETTING_IDENTITY, "experts.identity") \
     X(SETTING_SHARED, "shared_experts.count") \
     X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
     X(SETTING_SHARED_BIAS, "shared_experts.bias") \
     X(SETTING_SHARED_LIMIT, "shared_experts.limit") \
     X(SETTING_SHARED_GATED, "shared_experts.gated") \
+    X(SETTING_SHARED_JOINT, "shared_experts.joint") \
     X(SETTING_SHARED_SCALE, "shared_experts.scale")
 
 // X(enumerator, type of key, least and largest value): what goes into no description as it is.
@@ -156,6 +163,7 @@ typedef struct ImportRule {
     double number;     // value or default
     const char *word;
     bool listed;       // the config may have a list with a number for each layer
+    bool first;        // ... or a list of which the first counts: others are of other modalities
 } ImportRule;
 
 typedef enum ImportSource { SOURCE_NONE, SOURCE_FAMILY, SOURCE_CONFIG, SOURCE_DEFAULT } ImportSource;
@@ -166,6 +174,7 @@ typedef struct ImportValue {
     double number;                // integers and flags too
     const char *word;
     const json_t *list;           // of one number per layer, instead of a number; null stands for 0
+    double (*of_layer)(int64_t layer);  // the same as a function of the layer's number
 } ImportValue;
 
 // --- families ---
@@ -228,9 +237,15 @@ const ImportFamily *import_recognise(const ImportConfig *config, const char *mea
 // All settings of a family from a config, checked and adjusted. What the configuration does not say goes to `summary` (NULL: it
 // does not). False with diagnostics.
 bool import_values_read(const ImportConfig *config, const ImportFamily *family, ImportValue values[SETTING_COUNT], FILE *summary);
+// Reads a setting by a rule, where the family's own depends on the configuration. False with diagnostics.
+bool import_value_read(const ImportConfig *config, const ImportRule *rule, Setting setting, ImportValue *value);
 // Replaces a value by one that follows from others.
 void import_value_set(ImportValue *value, double number);
 void import_value_word(ImportValue *value, const char *word);
+// Replaces a value by one that follows from the layer's number.
+void import_value_follow(ImportValue *value, double (*of_layer)(int64_t layer));
+// Whether a value may differ from layer to layer.
+bool import_value_varies(const ImportValue *value);
 // What a value is for one layer.
 double import_value_at(const ImportValue *value, int64_t layer);
 // A layer's description without name, count and checkpoint.
@@ -248,6 +263,7 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
 typedef struct ImportCheckpoint {
     Safetensors *tensors;
     char *absence;  // why there are no tensors, in words; NULL: there are some, or nobody has looked
+    bool disputed;  // the folder has one file of all tensors, which counts, and an index of others
     TorchCheckpoint *torch;
 } ImportCheckpoint;
 bool import_checkpoint_open(ImportCheckpoint *checkpoint, const char *config_path, Diagnostics *diagnostics);

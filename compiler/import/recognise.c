@@ -58,6 +58,44 @@ static void list_types(char *text, size_t size) {
     }
 }
 
+// Models that are known, and whose layers no description says.
+static const struct {
+    const char *model_types, *architectures;
+    const char *flag;    // only true makes such a model sparse; NULL: it always is
+    const char *reason;  // why, and what to do
+} refused[] = {
+    {"doge", "DogeForCausalLM", "is_moe",
+     "Doge's router mixes tokens (it views its product keys across them), so that a row's experts depend on the other rows of a "
+     "call; a layer here computes each row by itself; run these layers with the model's own code"},
+    {"zaya", "ZayaForCausalLM", NULL,
+     "ZAYA's router is recurrent: it reads a state that the router of the sparse layer before has left; a layer here chooses by "
+     "its "
+     "own input; route with the model's own code, describe the experts by hand (docs/description.md), and call "
+     "NAME_forward_routed"},
+    {"gemma4 gemma4_text gemma4_unified gemma4_unified_text diffusion_gemma diffusion_gemma_text",
+     "Gemma4ForConditionalGeneration Gemma4ForCausalLM", "enable_moe_block",
+     "Gemma 4's router and experts read different tensors, two norms of the residual with weights of their own; in a layer here "
+     "both "
+     "read one; route with the model's own code, describe the experts by hand (docs/description.md), and call NAME_forward_routed"},
+};
+
+// Reports a model that is known not to be read.
+static bool report_refused(const ImportConfig *config) {
+    const char *type = json_string_value(json_object_get(config->root, "model_type"));
+    const char *inner = json_string_value(json_object_get(config->object, "model_type"));
+    const char *class = json_string_value(json_array_get(json_object_get(config->root, "architectures"), 0));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        if ((type && import_has_word(refused[i].model_types, type)) || (inner && import_has_word(refused[i].model_types, inner)) ||
+            (class && import_has_word(refused[i].architectures, class))) {
+            bool dense = refused[i].flag && !json_is_true(import_config_get(config, refused[i].flag, NULL));
+            import_error(config, type || inner ? "model_type" : NULL, "%s%s%s", dense ? refused[i].flag : refused[i].reason,
+                         dense ? " is not true: " : "", dense ? IMPORT_DENSE : "");
+            return true;
+        }
+    }
+    return false;
+}
+
 static void report_unknown(const ImportConfig *config) {
     const char *type = json_string_value(json_object_get(config->root, "model_type")), *where = type ? "model_type" : NULL;
     const json_t *first = json_array_get(json_object_get(config->root, "architectures"), 0);
@@ -132,7 +170,7 @@ const ImportFamily *import_recognise(const ImportConfig *config, const char *mea
                      architecture, class->name, type->name);
         return NULL;
     }
-    if (!type && !class) {
+    if (!type && !class && !report_refused(config)) {
         report_unknown(config);
     }
     return type ? type : class;

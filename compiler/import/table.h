@@ -9,6 +9,7 @@
 #define WORD(text) {.presence = PRESENCE_FIXED, .word = (text)}
 #define KEY(names, value) {.presence = PRESENCE_KEY, .keys = (names), .number = (value)}
 #define KEY_LISTED(names, value) {.presence = PRESENCE_KEY, .keys = (names), .number = (value), .listed = true}
+#define KEY_FIRST(names, value) {.presence = PRESENCE_KEY, .keys = (names), .number = (value), .first = true}
 #define KEY_WORD(names, text) {.presence = PRESENCE_KEY, .keys = (names), .word = (text)}
 #define NULLABLE(names, value) {.presence = PRESENCE_NULLABLE, .keys = (names), .number = (value)}
 #define OPTIONAL(names) {.presence = PRESENCE_OPTIONAL, .keys = (names)}

@@ -147,6 +147,7 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
         fprintf(stream, ", up + %g", (double)layer->up_offset);
     }
     fputs(layer->expert_bias ? ", with biases" : "", stream);
+    fputs(layer->output_bias ? ", a learnt vector added to their sum" : "", stream);
     if (layer->identity_experts) {
         fprintf(stream, "; %lld more choices hand their input on", (long long)layer->identity_experts);
     }
@@ -156,7 +157,10 @@ static void summarise_experts(const Layer *layer, FILE *stream) {
         return;
     }
     fprintf(stream, "%lld of width %lld%s%s", (long long)layer->shared_experts, (long long)layer->shared_intermediate,
-            layer->shared_bias ? ", with biases" : "", layer->shared_gated ? ", weighted by a sigmoid of its own" : "");
+            layer->shared_bias ? ", with biases" : "",
+            layer->shared_joint   ? ", weighted by sigmoids that are divided by the chosen scores' norm with them"
+            : layer->shared_gated ? ", weighted by a sigmoid of its own"
+                                  : "");
     if (layer->shared_limit != layer->limit && layer->shared_limit == 0) {
         fputs(", not clamped", stream);
     } else if (layer->shared_limit != layer->limit) {
@@ -236,6 +240,12 @@ static void summarise_residual(const Layer *layer, FILE *stream) {
     }
     fputs(layer->inner_residual && layer->outer_residual ? ", " : "", stream);
     fputs(layer->outer_residual ? "outer" : layer->inner_residual ? "" : "none", stream);
+    if (layer->outer_residual && layer->alpha != 1) {
+        fprintf(stream, " times %g", (double)layer->alpha);
+    }
+    fputs(layer->residual_bias ? ", the input plus a learnt vector" : "", stream);
+    fputs(layer->residual_scale ? ", the input times a learnt vector" : "", stream);
+    fputs(layer->output_scale ? ", the result times a learnt vector" : "", stream);
     if (layer->multiplier != 1) {
         fprintf(stream, ", the result times %g", (double)layer->multiplier);
     }

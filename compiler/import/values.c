@@ -34,6 +34,11 @@ void import_value_set(ImportValue *value, double number) {
     value->word = NULL;
 }
 
+void import_value_follow(ImportValue *value, double (*of_layer)(int64_t layer)) {
+    import_value_set(value, 0);
+    value->of_layer = of_layer;
+}
+
 void import_value_word(ImportValue *value, const char *word) {
     value->source = SOURCE_FAMILY;
     value->word = word;
@@ -87,17 +92,19 @@ static void take_setting(const ImportConfig *config, const ImportRule *rule, con
     import_error(config, value->key, "%s%s must be %s, found %s", value->key, at, wanted, found);
 }
 
-static void read_setting(const ImportConfig *config, const ImportFamily *family, Setting setting, ImportValue *value) {
-    const ImportRule *rule = &family->rules[setting];
+// types: the key that lists which layers are sparse, or NULL.
+static void read_setting(const ImportConfig *config, const ImportRule *rule, const char *types, Setting setting,
+                         ImportValue *value) {
     const Key key = key_of(setting);
     char wanted[SPEC_TEXT_BYTES] = "text";
     if (key.type != KEY_CHOICE) {
         spec_expected(&key, wanted);
     }
     const json_t *json = rule->keys ? import_config_get(config, rule->keys, value->key) : NULL;
-    if (json_is_array(json) && family->types && !strcmp(family->types, value->key)) {
+    if (json_is_array(json) && types && !strcmp(types, value->key)) {
         return;  // layers.c reads it
     }
+    json = rule->first && json_array_size(json) ? json_array_get(json, 0) : json;
     if (json_is_null(json) && (rule->presence == PRESENCE_NULLABLE || rule->presence == PRESENCE_OPTIONAL)) {
         return;
     }
@@ -112,6 +119,13 @@ static void read_setting(const ImportConfig *config, const ImportFamily *family,
         value->number = rule->number;
         value->word = rule->word;
     }
+}
+
+bool import_value_read(const ImportConfig *config, const ImportRule *rule, Setting setting, ImportValue *value) {
+    size_t before = config->diagnostics->count;
+    *value = (ImportValue){0};
+    read_setting(config, rule, NULL, setting, value);
+    return config->diagnostics->count == before;
 }
 
 static void check_expectations(const ImportConfig *config, const ImportFamily *family) {
@@ -211,9 +225,12 @@ static void read_groups(const ImportConfig *config, const ImportFamily *family, 
     }
 }
 
-// Shared experts of a width of n are one expert that is n times as wide: the same sums.
+// Shared experts of a width of n are one expert that is n times as wide: the same sums, unless each has a weight of its own.
 static void read_shared(const ImportFamily *family, ImportValue *values) {
     ImportValue *count = &values[SETTING_SHARED], *width = &values[SETTING_SHARED_WIDTH];
+    if (values[SETTING_SHARED_JOINT].number != 0 && count->number != 0) {
+        return;
+    }
     if (count->source != SOURCE_NONE && family->rules[SETTING_SHARED_WIDTH].presence == PRESENCE_UNUSED) {
         *width = *count;
         width->number = count->number * values[SETTING_INTERMEDIATE].number;
@@ -291,7 +308,7 @@ bool import_values_read(const ImportConfig *config, const ImportFamily *family, 
     check_expectations(config, family);
     for (Setting s = 0; s < SETTING_COUNT; s++) {
         if (family->rules[s].presence != PRESENCE_UNUSED) {
-            read_setting(config, family, s, &values[s]);
+            read_setting(config, &family->rules[s], family->types, s, &values[s]);
         }
     }
     memcpy(given, values, sizeof given);
@@ -335,7 +352,14 @@ static void put(json_t *object, const char *path, json_t *value) {
     json_object_set_new(object, path, value);
 }
 
+bool import_value_varies(const ImportValue *value) {
+    return value->list || value->of_layer;
+}
+
 double import_value_at(const ImportValue *value, int64_t layer) {
+    if (value->of_layer) {
+        return value->of_layer(layer);
+    }
     return value->list ? json_number_value(json_array_get(value->list, (size_t)layer)) : value->number;
 }
 

@@ -167,7 +167,7 @@ static const char header_functions[] =
     "\n"
     "// Opens with weights from a file. Packed files ($n_pack or `catena pack` makes them) are mapped and need no memory of\n"
     "// their own. A checkpoint is packed first: a .safetensors file, or a directory with\n"
-    "// model.safetensors.index.json, model.safetensors or shards (model-00001-of-00002.safetensors). The file must not be\n"
+    "// model.safetensors, model.safetensors.index.json or shards (model-00001-of-00002.safetensors). The file must not be\n"
     "// changed in place while the instance is open. It may be replaced by another file.\n"
     "// Returns OK or any error but BUSY. On an error *out is NULL.\n"
     "int $n_open(const char *weights, const $n_options *options, struct $n **out, char *error, size_t error_size)\n"

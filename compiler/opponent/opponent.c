@@ -126,12 +126,13 @@ static void norm_row(int64_t hidden, Norm norm, float eps, const float *weight, 
     }
 }
 
-// z = softcap(logit_scale z + bias). A row of which any logit is not finite is rejected.
+// z = softcap(logit_scale z + bias), minus infinity where the bias is. A row of which any other logit is not finite is rejected.
 static void finish_logits(const Layer *layer, const float *bias, float *logits, uint8_t *rejected) {
     for (int64_t e = 0; e < layer_choices(layer); e++) {
-        float z = layer->logit_scale * logits[e] + (bias ? bias[e] : 0);
+        int excluded = bias && bias[e] == -INFINITY;
+        float z = layer->logit_scale * logits[e] + (bias && !excluded ? bias[e] : 0);
         *rejected = *rejected || !isfinite(z);
-        logits[e] = layer->softcap != 0 ? layer->softcap * tanhf(z / layer->softcap) : z;
+        logits[e] = excluded ? -INFINITY : layer->softcap != 0 ? layer->softcap * tanhf(z / layer->softcap) : z;
     }
 }
 
@@ -344,8 +345,8 @@ static void run_shared(const Layer *layer, const OpponentWeights *weights, Oppon
     run_pool(layer, &one, w, start);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
-        float gate = layer->shared_gated ? w->logits[token * layer_router_columns(layer) + layer_choices(layer) + e] : 0;
-        float weight = (layer->shared_gated ? 1 / (1 + expf(-gate)) : 1) * layer->shared_scale * factor;
+        const float *logits = w->logits + token * layer_router_columns(layer);
+        float weight = opponent_shared_weight(layer, logits, w->experts + token * layer->top_k, e) * factor;
         for (int64_t i = token * layer->hidden; i < (token + 1) * layer->hidden; i++) {
             next[i] += weight * w->values[i];
         }

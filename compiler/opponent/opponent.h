@@ -72,6 +72,9 @@ void opponent_workspace_free(OpponentWorkspace *workspace);
 void opponent_forward(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *workspace, int64_t tokens,
                       const float *x, float *y, int32_t *experts_out, float *weights_out);
 
+// The weight of shared expert j in a row, from its logits, with the gates' behind those of the choices, and its choices (route.c).
+float opponent_shared_weight(const Layer *layer, const float *logits, const int32_t *experts, int64_t j);
+
 // One row's choices and weights from its logits (route.c), k at most. correction: [choices], NULL: none.
 // ranks: [3][choices], room for ranks, scores and the scores of groups.
 void opponent_choose_row(const Layer *layer, const float *logits, const float *correction, int64_t k, float *ranks,

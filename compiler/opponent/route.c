@@ -59,7 +59,7 @@ static void rank_row(const Layer *layer, const float *z, const float *correction
                      float *ranks) {
     const float *from = ranks_by_logits(layer) ? z : scores;
     for (int64_t e = 0; e < layer_choices(layer); e++) {
-        ranks[e] = from[e] + (correction ? correction[e] : 0);
+        ranks[e] = z[e] == -INFINITY ? z[e] : from[e] + (correction ? correction[e] : 0);
     }
     if (layer->groups > 1) {
         mask_groups(layer, groups, ranks);
@@ -125,9 +125,34 @@ static float norm_of(const Layer *layer, int64_t count, const float *scores) {
     return most * powf(sum, 1 / p);
 }
 
-static void normalise(const Layer *layer, int64_t count, float *weights) {
-    float norm = norm_of(layer, count, weights), eps = layer->normalize_eps;
-    float divisor = layer->normalize_clamp ? fmaxf(norm, eps) : norm + eps;
+static float divisor_of(const Layer *layer, float norm) {
+    return layer->normalize_clamp ? fmaxf(norm, layer->normalize_eps) : norm + layer->normalize_eps;
+}
+
+static float sigmoid(float z) {
+    return 1 / (1 + expf(-z));
+}
+
+// The sum of the shared experts' gates that count in the norm. logits: of a row, those of the gates behind the choices.
+static float joint_gates(const Layer *layer, const float *logits) {
+    float sum = 0;
+    for (int64_t j = 0; j < layer->shared_experts && layer->shared_joint; j++) {
+        sum += sigmoid(logits[layer_choices(layer) + j]);
+    }
+    return sum;
+}
+
+float opponent_shared_weight(const Layer *layer, const float *logits, const int32_t *experts, int64_t j) {
+    float gate = layer->shared_gated ? sigmoid(logits[layer_choices(layer) + j]) : 1, sum = joint_gates(layer, logits);
+    for (int64_t s = 0; s < layer->top_k && layer->shared_joint; s++) {
+        sum += experts[s] >= 0 ? sigmoid(logits[experts[s]]) : 0;
+    }
+    float divisor = divisor_of(layer, sum), joint = divisor == 0 ? 0 : gate / divisor * layer->scale;
+    return (layer->shared_joint ? joint : gate) * layer->shared_scale;
+}
+
+static void normalise(const Layer *layer, int64_t count, float gates, float *weights) {
+    float divisor = divisor_of(layer, norm_of(layer, count, weights) + gates);
     for (int64_t s = 0; s < count; s++) {
         weights[s] = divisor == 0 ? 0 : weights[s] / divisor;  // no NaN where all scores are 0
     }
@@ -141,7 +166,7 @@ void opponent_choose_row(const Layer *layer, const float *logits, const float *c
     rank_row(layer, logits, correction, scores, groups, ranks);
     int64_t count = select_row(layer, &row);
     if (layer->normalize) {
-        normalise(layer, count, weights);
+        normalise(layer, count, joint_gates(layer, logits), weights);
     }
     for (int64_t s = 0; s < layer->top_k; s++) {
         experts[s] = s < count ? experts[s] : -1;

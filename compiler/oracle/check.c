@@ -167,8 +167,8 @@ static void check_ranking(const Choice *c, int by_logits, OracleChecks *checks) 
     checks->near_ties += near;
 }
 
-static void check_weights(const Choice *c, const float *given, Bounded *due, OracleChecks *checks) {
-    oracle_weigh(c->layer, c->weights->expert_scale, c->r->logits, c->r->scores, c->chosen, c->count, due);
+static void check_weights(const Choice *c, const float *given, const Bounded *gates, Bounded *due, OracleChecks *checks) {
+    oracle_weigh(c->layer, c->weights->expert_scale, c->r->logits, c->r->scores, gates, c->chosen, c->count, due);
     for (int64_t s = 0; s < c->count; s++) {
         double error = fabs(given[s] - due[s].value);
         if (!isfinite(due[s].error)) {
@@ -208,5 +208,5 @@ void oracle_check_choice(const Layer *layer, const OracleWeights *weights, int64
         oracle_violation(checks, "%s", best->first);
         checks->violations += best->violations - 1;
     }
-    check_weights(&choice, given, scratch->due, checks);
+    check_weights(&choice, given, scratch->logits + layer_choices(layer), scratch->due, checks);
 }

@@ -45,8 +45,8 @@ static size_t scratch_divide(const Layer *layer, uint8_t *base, Scratch *scratch
     ranking->taken = scratch_take(&end, choices, 1);
     ranking->group_scores = scratch_take(&end, layer->groups, sizeof(Bounded));
     ranking->group_kept = scratch_take(&end, layer->groups, 1);
-    scratch->weights = scratch_take(&end, k, sizeof(Bounded));
-    scratch->due = scratch_take(&end, k, sizeof(Bounded));
+    scratch->weights = scratch_take(&end, k + layer->shared_experts, sizeof(Bounded));
+    scratch->due = scratch_take(&end, k + layer->shared_experts, sizeof(Bounded));
     scratch->slots = scratch_take(&end, k, sizeof(int32_t));
     return (size_t)(end - base);
 }

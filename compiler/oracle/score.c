@@ -17,7 +17,7 @@ const float *oracle_router_row(const Layer *layer, const OracleWeights *weights,
 // c tanh(z / c): monotone, slope at most 1. Rounding z / c by u shifts tanh by u |t| (1 - tanh^2 t) < u / 2; where it underflows,
 // c times that.
 Bounded oracle_softcap(Bounded z, double cap) {
-    if (cap == 0 || !isfinite(z.error)) {
+    if (cap == 0 || !isfinite(z.error) || z.value == -INFINITY) {
         return z;
     }
     double value = cap * tanh(z.value / cap);
@@ -30,8 +30,11 @@ void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t ite
     for (int64_t e = 0; e < choices; e++) {
         Bounded product = oracle_product(x, oracle_router_row(layer, weights, iteration, e), layer->hidden, NULL);
         z[e] = bounded_scale(product, layer->logit_scale);
-        if (layer->router_bias) {
-            z[e] = bounded_add(z[e], bounded_exact(weights->router_bias[gate_row(layer, iteration, e)]));
+        double bias = layer->router_bias ? weights->router_bias[gate_row(layer, iteration, e)] : 0;
+        if (bias == -INFINITY) {
+            z[e] = isfinite(z[e].error) ? bounded_exact(-INFINITY) : z[e];  // a product that may overflow counts all the same
+        } else if (layer->router_bias) {
+            z[e] = bounded_add(z[e], bounded_exact(bias));
         }
         z[e] = oracle_softcap(z[e], layer->softcap);
     }
@@ -56,6 +59,9 @@ static Whole whole_of(const Bounded *z, int64_t count) {
         whole.most = fmax(whole.most, z[e].error);
     }
     for (int64_t e = 0; e < count; e++) {
+        if (z[e].value == -INFINITY) {
+            continue;
+        }
         whole.sum += exp(z[e].value - whole.maximum);
         whole.spread += exp(z[e].value - whole.maximum) * (whole.maximum - z[e].value);
     }
@@ -79,6 +85,10 @@ void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s) {
     int64_t choices = layer_choices(layer);
     Whole whole = score_facts[layer->score].whole ? whole_of(z, choices) : (Whole){0};
     for (int64_t e = 0; e < choices; e++) {
+        if (z[e].value == -INFINITY) {  // a bias excludes it
+            s[e] = bounded_exact(0);
+            continue;
+        }
         switch ((Score)layer->score) {
 #define SCORE_ROW(enumerator, symbol, ...) \
     case enumerator: s[e] = oracle_score_##symbol(z[e], &whole); break;
@@ -136,18 +146,27 @@ static void normalise(const Layer *layer, int64_t count, Bounded *weights) {
     }
 }
 
-void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const int32_t *chosen,
-                  int64_t count, Bounded *weights) {
+void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const Bounded *gates,
+                  const int32_t *chosen, int64_t count, Bounded *weights) {
+    int64_t joint = layer->shared_joint ? layer->shared_experts : 0;
     for (int64_t i = 0; i < count; i++) {
-        weights[i] = oracle_rule_weight(layer, z, s, chosen, i);
+        weights[i] = chosen[i] < 0 ? bounded_exact(0) : oracle_rule_weight(layer, z, s, chosen, i);
+    }
+    for (int64_t j = 0; j < joint; j++) {
+        weights[count + j] = oracle_sigmoid(gates[j]);
     }
     if (layer->normalize) {
-        normalise(layer, count, weights);
+        normalise(layer, count + joint, weights);
+    }
+    for (int64_t i = 0; i < count + joint; i++) {
+        weights[i] = bounded_scale(weights[i], layer->scale);
     }
     for (int64_t i = 0; i < count; i++) {
-        weights[i] = bounded_scale(weights[i], layer->scale);
-        if (expert_scale && chosen[i] < layer->experts) {
+        if (expert_scale && chosen[i] >= 0 && chosen[i] < layer->experts) {
             weights[i] = bounded_multiply(weights[i], bounded_exact(expert_scale[chosen[i]]));
         }
+    }
+    for (int64_t j = joint - 1; j >= 0; j--) {
+        weights[layer->top_k + j] = weights[count + j];
     }
 }

@@ -114,7 +114,7 @@ void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t itera
     for (int64_t e = 0; e < choices; e++) {
         r->rank[e] = by_logits || layer->rank == RANK_LOGIT ? r->logits[e] : r->scores[e];
         double correction = layer->correction ? weights->correction[gate * choices + e] : 0;
-        if (correction == -INFINITY) {
+        if (correction == -INFINITY || r->logits[e].value == -INFINITY) {
             r->rank[e] = bounded_exact(-INFINITY);  // never made, unless a mask of zero overwrites it
         } else if (layer->correction) {
             r->rank[e] = plus(r, r->rank[e], bounded_exact(correction));
@@ -125,7 +125,7 @@ void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t itera
         mask_groups(layer, r);
     }
     for (int64_t e = 0; e < choices && shortcut; e++) {
-        r->rank[e] = r->scores[e];  // what a threshold looks at
+        r->rank[e] = r->logits[e].value == -INFINITY ? r->logits[e] : r->scores[e];  // what a threshold looks at
     }
     r->order = shortcut ? r->logits : r->rank;
 }

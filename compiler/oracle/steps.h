@@ -23,33 +23,33 @@ static const double exp_floor = 0x1p-124;  // e^x is zero from x = -87 on
 // How surely something holds of quantities that carry errors.
 typedef enum Certainty { SURELY_NOT, UNCERTAIN, SURELY } Certainty;
 
-// One token's choices as a selection rule sees them: see select.c. A choice that the correction excludes ranks at minus infinity,
-// without an error.
+// One token's choices as a selection rule sees them: see select.c. A choice that the correction or the router's bias excludes ranks
+// at minus infinity, without an error.
 typedef struct Ranking {
-    Bounded *logits;        // [choices] z
-    Bounded *scores;        // [choices] s
-    Bounded *rank;          // [choices] c: s or z, corrected, masked with 0 where a group loses
-    const Bounded *order;   // what the ranking goes by: rank, or logits where those have the same order
-    uint8_t *kept;          // [choices] Certainty: the choice's group does not lose
+    Bounded *logits;  // [choices] z
+    Bounded *scores;  // [choices] s
+    Bounded *rank;  // [choices] c: s or z, corrected, masked with 0 where a group loses
+    const Bounded *order;  // what the ranking goes by: rank, or logits where those have the same order
+    uint8_t *kept;  // [choices] Certainty: the choice's group does not lose
     Bounded *group_scores;  // [groups]
-    uint8_t *group_kept;    // [groups] Certainty
-    int exact;              // logits and scores carry no errors, and ranking adds none
+    uint8_t *group_kept;  // [groups] Certainty
+    int exact;  // logits and scores carry no errors, and ranking adds none
     // what has been taken so far
-    uint8_t *taken;         // [choices]
-    int64_t count, limit;   // limit: the token's k
-    Bounded sum;            // of the scores taken
+    uint8_t *taken;  // [choices]
+    int64_t count, limit;  // limit: the token's k
+    Bounded sum;  // of the scores taken
 } Ranking;
 
 // Room for one token. All pointers lie in one allocation.
 typedef struct Scratch {
     Bounded *state, *next, *hidden, *output;  // [hidden], [hidden], [widest intermediate], [hidden]
-    Bounded *logits;                          // [choices], then [shared experts] if these are gated
-    Bounded *scores;                          // [choices]
-    Bounded *weighted;                        // [hidden]: w x, where weights are on inputs
-    Operand operand, own, inner;              // of width hidden, hidden (of w x), widest intermediate
+    Bounded *logits;  // [choices], then [shared experts] if these are gated
+    Bounded *scores;  // [choices]
+    Bounded *weighted;  // [hidden]: w x, where weights are on inputs
+    Operand operand, own, inner;  // of width hidden, hidden (of w x), widest intermediate
     Ranking ranking;
-    Bounded *weights, *due;                   // [top_k]; those of the check
-    int32_t *slots;                           // [top_k]
+    Bounded *weights, *due;  // [top_k], then [shared experts] if these are joint; those of the check
+    int32_t *slots;  // [top_k]
 } Scratch;
 
 // One token on its way through the layer.
@@ -63,7 +63,7 @@ typedef struct TokenRun {
     int64_t token, tokens;
     int input_finite;
     int rejected;  // routed nowhere in this or an earlier iteration: the row is NaN
-    int unknown;   // logits may or may not overflow: anything is accepted
+    int unknown;  // logits may or may not overflow: anything is accepted
 } TokenRun;
 
 // All of it: fills the token's rows of run->out and what checks find (token.c).
@@ -86,16 +86,18 @@ void oracle_expert(const Layer *layer, const OracleExperts *pool, double limit, 
 Bounded oracle_activation(Activation activation, double slope, Bounded g);
 
 // Scores and weights (score.c).
-// z = softcap(logit_scale W_t x_t + b), then G x_t if shared experts are gated. The operand is prepared for compute class fp32.
+// z = softcap(logit_scale W_t x_t + b), minus infinity where b is; then G x_t if shared experts are gated. The operand is prepared
+// for compute class fp32.
 void oracle_logits(const Layer *layer, const OracleWeights *weights, int64_t iteration, const Operand *x, Bounded *z);
 const float *oracle_router_row(const Layer *layer, const OracleWeights *weights, int64_t iteration, int64_t choice);
 void oracle_scores(const Layer *layer, const Bounded *z, Bounded *s);
 Bounded oracle_sigmoid(Bounded z);
 Bounded oracle_softcap(Bounded z, double cap);  // cap 0: z stays
-// Weights of `count` chosen experts: what selection makes of their scores, normalised, scaled by the layer's number and by
-// expert_scale [experts], NULL: none.
-void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const int32_t *chosen,
-                  int64_t count, Bounded *weights);
+// Weights of `count` chosen experts (-1: none, of weight 0): what selection makes of their scores, normalised, scaled by the
+// layer's number and by expert_scale [experts], NULL: none. gates: logits of the shared experts' gates, whose weights, if they are
+// joint, go behind the top_k slots.
+void oracle_weigh(const Layer *layer, const float *expert_scale, const Bounded *z, const Bounded *s, const Bounded *gates,
+                  const int32_t *chosen, int64_t count, Bounded *weights);
 
 // Ranking and selection (select.c).
 // Whether choices may be ranked by their logits, without scores: the order is the same.
@@ -104,7 +106,8 @@ int oracle_ranks_by_logits(const Layer *layer);
 void oracle_rank(const Layer *layer, const OracleWeights *weights, int64_t iteration, int by_logits, Ranking *r);
 // Whether a token that has taken r->count choices could go on with choice e, as far as the rule of selection is concerned.
 Certainty oracle_takes(const Layer *layer, const Ranking *r, int64_t e);
-// Whether a choice can be made at all: its correction does not exclude it, and its group does not lose or losing is no exclusion.
+// Whether a choice can be made at all: neither correction nor bias excludes it, and its group does not lose or losing is no
+// exclusion.
 Certainty oracle_present(const Layer *layer, const Ranking *r, int64_t e);
 void oracle_take(Ranking *r, int64_t e);
 // What the rule makes the weight of the choice in a slot, before it is normalised: its score, as a rule.

@@ -7,6 +7,7 @@
 // With given routing the weights are taken as exact, since the library's own weights are replayed, and errors of the router do
 // not reach the output; they count where choices are checked (check.c).
 #include <math.h>
+#include <string.h>
 
 #include "steps.h"
 
@@ -92,6 +93,12 @@ static void route_given(TokenRun *run, int64_t iteration) {
         scratch->slots[s] = experts[s];
         scratch->weights[s] = bounded_exact(weights[s]);
     }
+    if (layer->shared_joint) {  // their weights follow from the scores of the choices, whoever made these
+        oracle_weigh(layer, NULL, scratch->logits, scratch->scores, scratch->logits + layer_choices(layer), scratch->slots,
+                     layer->top_k, scratch->due);
+        memcpy(scratch->weights + layer->top_k, scratch->due + layer->top_k,
+               (size_t)layer->shared_experts * sizeof *scratch->weights);
+    }
     if (run->given->check) {
         judge_given(run, iteration, experts, weights);
     }
@@ -105,7 +112,8 @@ static void route_own(TokenRun *run, int64_t iteration) {
     fill_ranking(run, 1);
     oracle_rank(layer, run->weights, iteration, oracle_ranks_by_logits(layer), &scratch->ranking);
     int64_t count = oracle_select(layer, &scratch->ranking, scratch->slots);
-    oracle_weigh(layer, run->weights->expert_scale, scratch->logits, scratch->scores, scratch->slots, count, scratch->weights);
+    oracle_weigh(layer, run->weights->expert_scale, scratch->logits, scratch->scores, scratch->logits + layer_choices(layer),
+                 scratch->slots, count, scratch->weights);
     for (int64_t s = run->rejected ? 0 : count; s < layer->top_k; s++) {
         scratch->slots[s] = -1;
         scratch->weights[s] = bounded_exact(0);
@@ -161,6 +169,9 @@ static void add_choice(const TokenRun *run, int64_t e, Bounded weight, double fa
 
 static Bounded shared_weight(const TokenRun *run, int64_t j) {
     const Layer *layer = run->layer;
+    if (layer->shared_joint) {
+        return bounded_scale(run->scratch->weights[layer->top_k + j], layer->shared_scale);
+    }
     Bounded gate = layer->shared_gated ? oracle_sigmoid(run->scratch->logits[layer_choices(layer) + j]) : bounded_exact(1);
     return bounded_scale(gate, layer->shared_scale);
 }

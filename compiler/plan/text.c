@@ -71,7 +71,7 @@ static const Field layer_fields[] = {
     REAL_UNLESS_AS(Layer, shared_limit, limit) OPTION(Layer, limit_place, limit_place_names)
     REAL_UNLESS(Layer, gate_softcap, 0) REAL_UNLESS(Layer, up_softcap, 0)
     OPTION(Layer, expert_scale, booleans) OPTION(Layer, output_bias, booleans) OPTION(Layer, output_scale, booleans)
-    OPTION(Layer, residual_bias, booleans) OPTION(Layer, residual_scale, booleans)};
+    OPTION(Layer, residual_bias, booleans) OPTION(Layer, residual_scale, booleans) OPTION(Layer, shared_joint, booleans)};
 static const Field layout_fields[] = {
     WIDE(Layout, instance_bytes)
     WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)

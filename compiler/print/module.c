@@ -97,7 +97,7 @@ static void print_combination(const Torch *torch, int level) {
         torch_line(torch, level, "y = y + (weights * identity).sum(-1, keepdim=True) * x");
     }
     if (layer->shared_experts) {
-        torch_line(torch, level, "y = y + self.shared(x)");
+        torch_line(torch, level, "y = y + self.shared(x%s)", layer->shared_joint ? ", gates" : "");
     }
     if (layer->output_bias) {
         torch_line(torch, level, "y = y + self.output_bias");
@@ -152,7 +152,8 @@ static void print_forward(const Torch *torch) {
     print_norm(torch, (Norm)layer->norm, layer->norm_eps, "h", "self.norm", layer->norm_bias ? "self.norm_bias" : "None");
     torch_line(torch, 2, "routing = []");
     torch_line(torch, 2, "for t in range(%lld):", (long long)layer->iterations);
-    torch_line(torch, 3, "experts, weights, scores = self.route(x, t%s)", layer->k_per_token ? ", k" : "");
+    torch_line(torch, 3, "experts, weights, scores%s = self.route(x, t%s)", layer->shared_joint ? ", gates" : "",
+               layer->k_per_token ? ", k" : "");
     torch_line(torch, 3, "routing.append((experts, weights, scores))");
     print_combination(torch, 3);
     print_step(torch, 3);

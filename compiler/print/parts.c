@@ -17,6 +17,9 @@ static void print_logits(const Torch *torch) {
     }
     if (layer->softcap != 0) {
         torch_line(torch, 2, "z = %s * torch.tanh(z / %s)", TORCH_NUMBER(layer->softcap), TORCH_NUMBER(layer->softcap));
+        if (layer->router_bias) {
+            torch_line(torch, 2, "z = z.masked_fill(torch.isneginf(self.router_bias[%s]), float(\"-inf\"))", t);
+        }
     }
 }
 
@@ -69,20 +72,33 @@ static void print_norm(const Torch *torch) {
     }
 }
 
+// What is divided by the norm and scaled: weights, and gates of shared experts that are joint.
+static void print_scaled(const Torch *torch, const char *name) {
+    const Layer *layer = torch->layer;
+    const char *eps = TORCH_NUMBER(layer->normalize_eps);
+    if (layer->normalize && layer->normalize_eps == 0) {
+        torch_line(torch, 2, "%s = %s / norm.masked_fill(norm == 0, 1)  # where all are 0 they stay 0", name, name);
+    } else if (layer->normalize) {
+        torch_line(torch, 2, layer->normalize_clamp ? "%s = %s / norm.clamp(min=%s)" : "%s = %s / (norm + %s)", name, name, eps);
+    }
+    if (layer->scale != 1) {
+        torch_line(torch, 2, "%s = %s * %s", name, name, TORCH_NUMBER(layer->scale));
+    }
+}
+
 static void print_weights(const Torch *torch) {
     const Layer *layer = torch->layer;
     torch_line(torch, 2, "weights = weights * used");
     if (layer->normalize) {
         print_norm(torch);
     }
-    if (layer->normalize && layer->normalize_eps == 0) {
-        torch_line(torch, 2, "weights = weights / norm.masked_fill(norm == 0, 1)  # where all are 0 they stay 0");
-    } else if (layer->normalize) {
-        torch_line(torch, 2, layer->normalize_clamp ? "weights = weights / norm.clamp(min=%s)" : "weights = weights / (norm + %s)",
-                   TORCH_NUMBER(layer->normalize_eps));
+    if (layer->shared_joint) {
+        torch_line(torch, 2, "gates = torch.sigmoid(F.linear(x, self.shared_expert_gate))  # of the shared experts");
+        torch_line(torch, 2, "norm = norm + gates.sum(-1, keepdim=True)");
     }
-    if (layer->scale != 1) {
-        torch_line(torch, 2, "weights = weights * %s", TORCH_NUMBER(layer->scale));
+    print_scaled(torch, "weights");
+    if (layer->shared_joint) {
+        print_scaled(torch, "gates");
     }
     if (layer->expert_scale) {  // choices that compute nothing have none
         torch_line(torch, 2, "weights = weights * F.pad(self.expert_scale, (0, %lld), value=1.0)[experts]",
@@ -102,13 +118,16 @@ void torch_print_route(const Torch *torch) {
                    !layer->correction          ? ""
                    : layer->gate_per_iteration ? " + self.correction[t]  # ranks, never weighs"
                                                : " + self.correction[0]  # ranks, never weighs");
+        if (layer->router_bias && layer->rank == RANK_SCORE) {
+            torch_line(torch, 2, "c = c.masked_fill(torch.isneginf(z), float(\"-inf\"))  # a bias that excludes the choice");
+        }
     }
     if (layer->groups > 1) {
         print_groups(torch);
     }
     print_selection(torch);
     print_weights(torch);
-    torch_line(torch, 2, "return experts.masked_fill(~used, -1), weights, s");
+    torch_line(torch, 2, "return experts.masked_fill(~used, -1), weights, s%s", layer->shared_joint ? ", gates" : "");
     torch_line(torch, 0, "%s", "");
 }
 
@@ -194,11 +213,13 @@ void torch_print_experts(const Torch *torch) {
     if (!layer->shared_experts) {
         return;
     }
-    torch_line(torch, 1, "def shared(self, x):");
+    torch_line(torch, 1, "def shared(self, x%s):", layer->shared_joint ? ", gates" : "");
     torch_line(torch, 2, "y = torch.zeros_like(x)");
     torch_line(torch, 2, "for e in range(%lld):", (long long)layer->shared_experts);
     print_expert(torch, "shared_", layer->shared_bias, layer->shared_limit, "e", 3);
-    if (layer->shared_gated) {
+    if (layer->shared_joint) {
+        torch_line(torch, 3, "output = gates[:, e : e + 1] * output");
+    } else if (layer->shared_gated) {
         torch_line(torch, 3, "output = torch.sigmoid(F.linear(x, self.shared_expert_gate[e : e + 1])) * output");
     }
     torch_line(torch, 3, "y = y + output");

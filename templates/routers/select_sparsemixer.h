@@ -47,7 +47,7 @@ static Bounded oracle_weight_sparsemixer(const Layer *layer, const Bounded *z, c
     Bounded m = z[chosen[slot]];
     double jitter = 2 * (double)layer->jitter, sum = 0, least = 0, greatest = 0, most = 0, spread = 0;
     for (int64_t e = 0; e < layer_choices(layer); e++) {
-        if (was_chosen_before(chosen, slot, e)) {
+        if (was_chosen_before(chosen, slot, e) || z[e].value == -INFINITY) {
             continue;
         }
         double factor = fmax(fabs(z[e].value), m.value), beyond = m.value - z[e].value - jitter * factor;

@@ -36,13 +36,17 @@ def gelu(z):
 
 
 SCORES = {"softmax": softmax, "sigmoid": sigmoid, "sqrtsoftplus": lambda z: np.sqrt(np.logaddexp(z, 0)),
-          "relu": lambda z: np.maximum(z, 0)}
+          "relu": lambda z: np.maximum(z, 0), "plain": lambda z: z}
 ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
 
 
 # --- where an expert's matrices are: (tensors, expert) -> gate, up, down, each [out, in], and their biases -----------------------
 def split(path, gate="gate_proj", up="up_proj", down="down_proj"):
-    return lambda t, e: [t[f"{path}.{n}.weight".format(e=e)] for n in (gate, up, down)]
+    """And their biases, where there are any."""
+    def find(t, e):
+        names = [f"{path}.{n}".format(e=e) for n in (gate, up, down)]
+        return [t[n + ".weight"] for n in names] + [t[n + ".bias"] for n in names if n + ".bias" in t]
+    return find
 
 
 def concatenated(path, up="input_linear", down="output_linear"):
@@ -120,6 +124,7 @@ LANGUAGE = "model.language_model.layers"
 COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
 
 # loads: transformers dequantises it; it takes rows / rows of scales for a block's height, which is wrong of partial blocks.
+# of_text: the router is [in, out], and the correction's first row counts.
 # k: choices; normalise: added to the sum of the weights; groups: number, kept, rule; out = outer h + multiplier x_T.
 FAMILIES = {
     "mixtral": MIXTRAL | dict(k=2, normalise=0, eps=1e-5),
@@ -199,6 +204,8 @@ FAMILIES = {
     "mistral_large4": dict(norm="ffn_norm", router="gate.weight", expert=split("experts.{e}", "w1", "w3", "w2"),
                            shared=split("shared_experts", "w1", "w3", "w2"), k=3, groups=(4, 2, "sum, others 0"), normalise=1e-20,
                            scale=1.7, eps=1e-5, layers="layers"),
+    "ernie4_5_vl_moe": DEEPSEEK | dict(k=3, correction="mlp.moe_statics.e_score_correction_bias", of_text=True, clamp=0.5, eps=1e-5,
+                                       shared=split("mlp.shared_experts")),
     "dots3_note": SIGMOID | dict(k=3, groups=(2, 1, "sum"), normalise=1e-20, scale=1.6, eps=1e-5),
     "deepseek_ocr2": DEEPSEEK | dict(k=3, groups=(4, 2, "max"), scale=1.4),
     "unlimited_ocr": DEEPSEEK | dict(k=2, scale=0.6),
@@ -213,6 +220,11 @@ FAMILIES = {
                   correction="mlp.expert_bias", normalise=1e-20, scale=1.7, eps=1e-3),
     "kolibri1": SIGMOID | dict(post_norm="post_ffn_norm", rank="logit", correction="moe.router.expert_bias", k=3),
     "flex_olmo": QWEN | dict(norm=None, post_norm="post_feedforward_layernorm", k=3, eps=1e-3),
+    "beam": SIGMOID | dict(norm="pre_feedforward_layernorm", post_norm="post_feedforward_layernorm", shared=None, k=3,
+                           groups=(4, 2, "sum"), normalise=1e-20, scale=1.7, eps=1e-3, of_layer={
+                               "0": dict(outer=(2 / 3) ** 0.5, multiplier=3 ** -0.5),
+                               "2": dict(outer=(6 / 7) ** 0.5, multiplier=7 ** -0.5)}),
+    "jetmoe": GRANITE | dict(router="mlp.router.layer.weight", expert=concatenated("mlp"), k=3, output_bias="mlp.bias"),
     "axk1": SIGMOID | dict(post_norm="post_mlp_layernorm", norm_in_block=True, k=3, groups=(4, 2, "sum"), normalise=1e-20,
                            scale=1.5, eps=1e-3),
     "step3p7": dict(norm_add=1, eps=1e-5, router="moe.gate.weight", correction="moe.router_bias", score="sigmoid", k=2, normalise=0,
@@ -222,6 +234,8 @@ FAMILIES = {
                             shared=split("mlp.shared_experts", gate="linear_gate"), limit=0.5, offset=0, shared_limit={}),
     "inkling2": dict(norm=None, outer=0, router="mlp.gate.weight", correction="mlp.gate.bias", score="sigmoid", k=3,
                      normalise=1e-20, scale=1.7, expert=alternating, softcaps=(0.8, 1.1), layers="model.llm.layers"),
+    "inkling": dict(norm=None, outer=0, router="mlp.gate.weight", correction="mlp.gate.bias", score="sigmoid", k=3, scale=1.7,
+                    experts_of_router=7, expert=alternating, output_scale="mlp.gate.global_scale", layers="model.llm.layers"),
     "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
                      router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
                      layers="model.{half}.layers"),
@@ -286,7 +300,7 @@ def route(row, z, t, k):
     if "jitter" in row:
         return sparsemixer(z, row["k"], row["jitter"])
     c, margin = z if row.get("rank") == "logit" else s, np.inf
-    c = c + t[row["correction"]].reshape(-1) if "correction" in row else c
+    c = c + (t[row["correction"]][0] if row.get("of_text") else t[row["correction"]].reshape(-1)) if "correction" in row else c
     if "groups" in row:
         c, margin = rank_groups(c, row["groups"])
     order = np.argsort(-c, -1, kind="stable")
@@ -322,9 +336,26 @@ def run_expert(row, weights, x):
     return (ACTIVATIONS[row.get("act", "silu")](g) * u) @ down.T + down_bias
 
 
+def run_joint_block(row, t, x, k):
+    """The shared experts' logits come behind the others', and all weights are normalised together."""
+    count = row["experts_of_router"]
+    s = sigmoid(x @ t[row["router"]].T)
+    _, chosen, margin = route(row | dict(score="plain"), s[:, :count], t, k)
+    w = np.concatenate([s[:, :count] * chosen, s[:, count:]], -1)
+    w *= row["scale"] * t[row["output_scale"]] / w.sum(-1, keepdims=True)
+    pairs, downs = t["mlp.shared_experts.shared_w13_weight"], t["mlp.shared_experts.shared_w2_weight"]
+    y = sum(w[:, count + j, None] * run_expert(row, [pair[0::2], pair[1::2], down], x)
+            for j, (pair, down) in enumerate(zip(pairs, downs, strict=True)))
+    for e in range(count):
+        y += w[:, e, None] * run_expert(row, row["expert"](t, e), x)
+    return y, w[:, :count], chosen, margin
+
+
 def run_block(row, t, x, iteration, k):
+    if "experts_of_router" in row:
+        return run_joint_block(row, t, x, k)
     router = t[row["router"].format(t=iteration)]
-    z = x @ router.T + t.get(row.get("router_bias"), 0)
+    z = x @ (router if row.get("of_text") else router.T) + t.get(row.get("router_bias"), 0)
     z = row["softcap"] * np.tanh(z / row["softcap"]) if "softcap" in row else z
     w, chosen, margin = route(row, z, t, k)
     y = np.zeros_like(x)
@@ -336,6 +367,7 @@ def run_block(row, t, x, iteration, k):
             y[n] += run_expert(row, row["expert"](t, e), w[n, e, None] * x[n])
         else:
             y[n] += w[n, e, None] * run_expert(row, row["expert"](t, e), x[n])
+    y += t.get(row.get("output_bias"), 0)
     if row.get("shared"):
         gate = sigmoid(x @ t[row["shared_gate"]].T) if "shared_gate" in row else 1
         limits = {key: value for key, value in row.items() if "limit" not in key} | row.get("shared_limit", {})

@@ -19,6 +19,7 @@ class Family:
     seed: int = 1
     stacks: tuple = (("layers", "model.layers", ""),)  # (prefix in io, list of layers, the layer's part with norm and block)
     disk: str = ""                           # the list of layers on disk, if that has another name there
+    experts: str = "experts"                 # the experts within the block; "": they stand in the block itself (jetmoe)
     names: str = ""                          # what a layer's tensors begin with there, as alternatives of a pattern
     called: str = ""                         # the module that is run, if not the model
     in_out: bool = False                     # stacked experts are written [in, out]
@@ -126,6 +127,8 @@ FAMILIES = {
         44, 3, head_dim=8, intermediate_size=20, intermediate_size_mlp=30, num_local_experts=7, interleave_moe_layer_step=2)),
     "phimoe": Family("PhimoeForCausalLM", config=attention(
         40, 1, intermediate_size=24, num_local_experts=8, router_jitter_noise=0.15)),
+    "jetmoe": Family("JetMoeForCausalLM", experts="", config=attention(
+        36, 2, heads=6, kv_channels=8, intermediate_size=20, num_local_experts=7, num_experts_per_tok=3, rms_norm_eps=1e-3)),
     "granitemoe": Family("GraniteMoeForCausalLM", block="block_sparse_moe", config=attention(
         44, 1, heads=2, intermediate_size=20, num_local_experts=8, num_experts_per_tok=3, residual_multiplier=0.6)),
     "granitemoeshared": Family(
@@ -289,6 +292,12 @@ FAMILIES = {
                          n_shared_experts=2, num_experts_per_tok=3, n_group=4, topk_group=2, routed_scaling_factor=1.7,
                          index_topk=32, index_n_heads=2, index_head_dim=8, mlp_layer_types=["sparse", "dense"]),
         vision_config=PIXTRAL)),
+    "ernie4_5_vl_moe": Family(
+        "Ernie4_5_VLMoeForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", experts="text_moe.experts", config=dict(
+            text_config=attention(36, 2, intermediate_size=28, moe_intermediate_size=[12, 8], moe_num_experts=7, moe_k=3,
+                                  moe_num_shared_experts=2, moe_norm_min=0.5, use_bias=True, mlp_layer_types=["dense", "sparse"],
+                                  head_dim=16, rope_parameters=dict(MROPE, mrope_section=[3, 3, 2])),
+            vision_config=dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2))),
     "dots3_note": Family("Dots3NoteForConditionalGeneration", stacks=LANGUAGE, disk="model.layers", config=dict(
         text_config=dict(latent_attention(36, 2), intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8,
                          n_shared_experts=2, shared_experts_intermediate_size=10, num_experts_per_tok=3, n_group=2, topk_group=1,
@@ -345,6 +354,11 @@ FAMILIES = {
         sliding_window=16)),
     "flex_olmo": Family("FlexOlmoForCausalLM", norm="mlp", names="mlp|post_feedforward_layernorm", config=attention(
         36, 1, head_dim=8, intermediate_size=12, num_experts=7, num_experts_per_tok=3, rms_norm_eps=1e-3)),
+    "beam": Family("BeamForCausalLM", norm="pre_feedforward_layernorm", factor=1.7,
+                   names="mlp|pre_feedforward_layernorm|post_feedforward_layernorm", config=attention(
+        36, 3, head_dim=8, intermediate_size=28, moe_intermediate_size=12, num_experts=8, num_experts_per_tok=3, n_group=4,
+        topk_group=2, routed_scaling_factor=1.7, rms_norm_eps=1e-3, sliding_window=16,
+        mlp_layer_types=["sparse", "dense", "sparse"])),
     "axk1": Family("AXK1ForCausalLM", names="mlp|post_attention_layernorm|post_mlp_layernorm", config={
         **latent_attention(36, 2), **dict(
             intermediate_size=28, moe_intermediate_size=12, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3,
@@ -369,6 +383,14 @@ FAMILIES = {
                               mlp_up_softcap=1.1, n_layers_per_attn_res_block=1),
         vision_config=dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
                            projection_hidden_dim=16, text_hidden_size=36))),
+    "inkling": Family("InklingForConditionalGeneration", stacks=LANGUAGE, disk="model.llm.layers", residual="block alone",
+                      config=dict(
+        text_config=attention(36, 2, head_dim=8, unpadded_vocab_size=48, swa_num_attention_heads=4, swa_num_key_value_heads=2,
+                              swa_head_dim=8, sliding_window_size=16, d_rel=4, rel_extent=32, moe_intermediate_size=12,
+                              intermediate_size=28, n_routed_experts=7, n_shared_experts=2, num_experts_per_tok=3, route_scale=1.7,
+                              mlp_layer_types=["dense", "sparse"]),
+        audio_config=dict(n_mel_bins=4, mel_vocab_size=8, text_hidden_size=36),
+        vision_config=dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, patch_size=8, text_hidden_size=36))),
     # Encoder and decoder, as of switch_transformers.
     "nllb_moe": Family(
         "NllbMoeForConditionalGeneration", seed=2, norm="ff_layer_norm", block="ffn", factor=0.7,

@@ -80,8 +80,11 @@ class Recorder:
             block.register_forward_pre_hook(lambda module, args: self.keep("block_in", args[0])),
             block.register_forward_hook(lambda module, args, out: self.keep("block_out", out)),
             layer.register_forward_hook(lambda module, args, out: self.keep("layer_out", out)),
-            block.experts.register_forward_pre_hook(self.keep_routing),
         ]
+        if family.experts:
+            self.handles.append(block.get_submodule(family.experts).register_forward_pre_hook(self.keep_routing))
+        else:
+            self.handles.append(block.router.register_forward_hook(self.keep_logits))
         if "llama4" in family.architecture.lower():  # its experts see weighted inputs instead of choices
             self.handles.append(block.router.register_forward_hook(self.keep_scores))
         if family.shared:
@@ -106,6 +109,11 @@ class Recorder:
         self.keep("experts", best.indices)
         self.keep("weights", best.values)
 
+    def keep_logits(self, module, args, out):
+        best = out[-1].topk(module.top_k)
+        self.keep("experts", best.indices)
+        self.keep("weights", best.values.softmax(-1))
+
     def finish(self):
         for handle in self.handles:
             handle.remove()
@@ -127,7 +135,8 @@ def sparse_layers(model, family):
         for number, layer in enumerate(model.get_submodule(stack)):
             layer = layer.get_submodule(part)
             block = layer.get_submodule(family.block)
-            if hasattr(block, "experts") and not hasattr(block.gate if hasattr(block, "gate") else block, "tid2eid"):
+            by_table = hasattr(block.gate if hasattr(block, "gate") else block, "tid2eid")
+            if hasattr(block, family.experts.split(".")[0] or "router") and not by_table:
                 yield f"{prefix}.{number}", ".".join(filter(None, [stack, str(number), part])), layer
 
 

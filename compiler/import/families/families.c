@@ -25,6 +25,7 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(glm4_moe) \
     X(dots1) \
     X(ernie4_5_moe) \
+    X(ernie4_5_vl_moe) \
     X(gpt_oss) \
     X(llama4) \
     X(phimoe) \
@@ -62,8 +63,11 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(afmoe) \
     X(kolibri1) \
     X(flex_olmo) \
+    X(beam) \
+    X(jetmoe) \
     X(step3p7) \
     X(hy_v4) \
+    X(inkling) \
     X(inkling2) \
     X(deepseek_ocr2) \
     X(unlimited_ocr) \

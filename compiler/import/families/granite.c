@@ -1,4 +1,4 @@
-// The Granite models.
+// The Granite models, and JetMoE, whose experts lie as theirs.
 #include "row.h"
 
 static const ImportLayout granite = {.tensors = {PART(TENSOR_GATE, "@input_linear.weight", ROWS_FIRST_HALF, ORDER_OUT_IN),
@@ -55,4 +55,18 @@ const ImportFamily family_granitemoe_swa = {
     .block = "block_sparse_moe.",
     .layouts = {&layout_stacked},
     .tensors = {POST_NORM, ROUTER("@router"), SHARED_MLP},
+};
+
+// rms_norm_eps is not read: it is 1e-6, whatever the configuration says. Its attention is a mixture too, which is left out.
+const ImportFamily family_jetmoe = {
+    .name = "JetMoE",
+    .model_types = "jetmoe",
+    .architectures = "JetMoeForCausalLM",
+    .rules = {SIZES(2048, 12), [SETTING_NORM] = WORD("rms"), [SETTING_NORM_EPS] = FIXED(1e-6), OUTER,
+              SCORE("softmax"), [SETTING_RANK] = WORD("logit"), TOP_K(2), NORMALIZED(0), EXPERTS(LOCAL_EXPERTS, 8),
+              WIDTH("intermediate_size", 5632), [SETTING_ACTIVATION] = KEY_WORD("activation_function", "silu"),
+              [SETTING_OUTPUT_BIAS] = FIXED(1)},
+    .block = "mlp.",
+    .layouts = {&granite},
+    .tensors = {POST_NORM, ROUTER("@router.layer"), PLAIN(TENSOR_OUTPUT_BIAS, "@bias")},
 };

@@ -1,5 +1,9 @@
 // Models whose routed and shared experts have limits of their own, and those that cap gate and up softly.
+#include <string.h>
+
 #include "row.h"
+
+const ImportFamily family_step3p7;
 
 // Gate and up are stacked, but apart.
 static const ImportLayout apart = {.tensors = {PLAIN(TENSOR_GATE, "@gate_proj.weight"), PLAIN(TENSOR_UP, "@up_proj.weight"),
@@ -10,9 +14,24 @@ static const ImportLayout alternating = {.tensors = {PART(TENSOR_GATE, "@experts
                                                      PART(TENSOR_UP, "@experts.w13_weight", ROWS_ODD, ORDER_OUT_IN),
                                                      PLAIN(TENSOR_DOWN, "@experts.w2_weight")}};
 
+// transformers knows num_local_experts, but where it stands alone the default replaces its value.
+static void settle_step3p7(const ImportConfig *config, ImportValue *experts) {
+    static const char alone[] = "num_local_experts", read[] = "n_routed_experts";
+    double others = family_step3p7.rules[SETTING_EXPERTS].number, own = experts->number;
+    if (strcmp(experts->key, alone) != 0 || own == others) {
+        return;
+    }
+    bool counts = import_config_turned(config, "n_routed_experts num_local_experts");
+    if (!counts) {
+        import_value_set(experts, others);
+    }
+    import_remark(config, "%s: %s is %g, but transformers takes %s = %g where it stands alone: %s counts, %s", config->path, alone,
+                  own, read, others, counts ? alone : read, counts ? "it is what fits the tensors" : "as in transformers");
+}
+
 // Without a list of their own, shared experts have no limit.
 static bool adjust_step3p7(const ImportConfig *config, ImportValue *values) {
-    (void)config;
+    settle_step3p7(config, &values[SETTING_EXPERTS]);
     if (values[SETTING_SHARED_LIMIT].source == SOURCE_NONE && values[SETTING_SHARED].source != SOURCE_NONE) {
         import_value_set(&values[SETTING_SHARED_LIMIT], 0);
     }
@@ -58,6 +77,41 @@ const ImportFamily family_hy_v4 = {
                 PLAIN(TENSOR_SHARED_UP, "@shared_experts.up_proj.weight"),
                 PLAIN(TENSOR_SHARED_DOWN, "@shared_experts.down_proj.weight")},
     .remark = HYPER_CONNECTIONS,
+};
+
+// With a width of its own for dense layers, intermediate_size is that of experts.
+static bool adjust_inkling(const ImportConfig *config, ImportValue *values) {
+    const json_t *dense = import_config_get(config, "dense_intermediate_size", NULL);
+    if (!dense || json_is_null(dense)) {
+        return true;
+    }
+    ImportRule rule = {.presence = PRESENCE_KEY, .keys = "intermediate_size", .number = 24576};
+    return import_value_read(config, &rule, SETTING_INTERMEDIATE, &values[SETTING_INTERMEDIATE]);
+}
+
+const ImportFamily family_inkling = {
+    .name = "Inkling",
+    .model_types = "inkling_mm_model inkling_text",
+    .architectures = "InklingForConditionalGeneration InklingForCausalLM",
+    .aliases = "num_local_experts",
+    .rules = {SIZES(6144, 66), [SETTING_OUTPUT_SCALE] = FIXED(1), NOAUX_SCORES, TOP_K(6),
+              NORMALIZED(0), [SETTING_SCALE] = KEY("route_scale", 8), EXPERTS(ROUTED_EXPERTS, 256),
+              WIDTH("moe_intermediate_size", 3072), HIDDEN_ACT, [SETTING_SHARED] = KEY("n_shared_experts", 2),
+              [SETTING_SHARED_GATED] = FIXED(1), [SETTING_SHARED_JOINT] = FIXED(1), [SETTING_FIRST] = KEY("dense_mlp_idx", 0)},
+    .types = "mlp_layer_types",
+    .expectations = {{"shared_expert_sink", "true"}},
+    .prefix = "model.llm.",
+    .nested_prefix = "model.llm.",
+    .block = "mlp.",
+    .layouts = {&alternating},
+    .tensors = {PART(TENSOR_ROUTER, "@gate.weight", ROWS_CHOICES, ORDER_OUT_IN),
+                PART(TENSOR_SHARED_EXPERT_GATE, "@gate.weight", ROWS_SHARED, ORDER_OUT_IN), CORRECTION("@gate.bias"),
+                PART(TENSOR_OUTPUT_SCALE, "@gate.global_scale", ROWS_ONE, ORDER_OUT_IN),
+                PART(TENSOR_SHARED_GATE, "@shared_experts.shared_w13_weight", ROWS_EVEN, ORDER_OUT_IN),
+                PART(TENSOR_SHARED_UP, "@shared_experts.shared_w13_weight", ROWS_ODD, ORDER_OUT_IN),
+                PLAIN(TENSOR_SHARED_DOWN, "@shared_experts.shared_w2_weight")},
+    .adjust = adjust_inkling,
+    .remark = BLOCK_ALONE "the model adds them after a convolution over time",
 };
 
 const ImportFamily family_inkling2 = {

@@ -18,15 +18,6 @@ static bool adjust_dbrx(const ImportConfig *config, ImportValue *values) {
     return true;
 }
 
-// -1 stands for the last layer.
-static bool adjust_ernie(const ImportConfig *config, ImportValue *values) {
-    (void)config;
-    if (values[SETTING_LAST].number < 0) {
-        values[SETTING_LAST].source = SOURCE_NONE;
-    }
-    return true;
-}
-
 // A layer of 1 expert is dense.
 static bool adjust_jamba(const ImportConfig *config, ImportValue *values) {
     if (values[SETTING_PHASE].number >= values[SETTING_STEP].number) {
@@ -127,27 +118,6 @@ const ImportFamily family_hunyuan = {
               HIDDEN_ACT, [SETTING_SHARED] = FIXED(1), [SETTING_SHARED_WIDTH] = KEY("intermediate_size", 11008)},
     MLP,
     .tensors = {POST_NORM, ROUTER("@gate.wg"), SHARED("@shared_mlp")},
-};
-
-const ImportFamily family_ernie4_5_moe = {
-    .name = "ERNIE-4.5-MoE",
-    .model_types = "ernie4_5_moe",
-    .architectures = "Ernie4_5_MoeForCausalLM Ernie4_5_MoEForCausalLM",
-    .aliases = "num_experts num_experts_per_tok",
-    .rules =
-        {SIZES(2560, 28), RMS(1e-5), OUTER,
-         SCORE("softmax"), [SETTING_CORRECTION] = FIXED(1), [SETTING_K] = KEY("moe_k num_experts_per_tok", 6),
-         [SETTING_NORMALIZE] = FIXED(1), [SETTING_NORMALIZE_EPS] = KEY("moe_norm_min", 1e-12), [SETTING_NORMALIZE_CLAMP] = FIXED(1),
-         EXPERTS("moe_num_experts num_experts", 64), WIDTH("moe_intermediate_size", 1536),
-         HIDDEN_ACT, [SETTING_SHARED] = KEY("moe_num_shared_experts", 2), [SETTING_SHARED_BIAS] = KEY("use_bias", 0),
-         [SETTING_FIRST] = KEY("moe_layer_start_index", 1), [SETTING_LAST] = KEY("moe_layer_end_index", -1),
-         [SETTING_STEP] = KEY("moe_layer_interval", 1)},
-    MLP,
-    .tensors = {POST_NORM, ROUTER("@gate"), CORRECTION("@moe_statics.e_score_correction_bias"), SHARED("@shared_experts"),
-                PLAIN(TENSOR_SHARED_GATE_BIAS, "@shared_experts.gate_proj.bias"),
-                PLAIN(TENSOR_SHARED_UP_BIAS, "@shared_experts.up_proj.bias"),
-                PLAIN(TENSOR_SHARED_DOWN_BIAS, "@shared_experts.down_proj.bias")},
-    .adjust = adjust_ernie,
 };
 
 const ImportFamily family_llama4 = {

@@ -1,4 +1,6 @@
 // Models with a norm behind the block: beside the norm before it, or instead of that.
+#include <math.h>
+
 #include "row.h"
 
 const ImportFamily family_afmoe = {
@@ -36,4 +38,38 @@ const ImportFamily family_flex_olmo = {
               WIDTH("intermediate_size", 11008), HIDDEN_ACT},
     MLP,
     .tensors = {NORM_AFTER("post_feedforward_layernorm"), ROUTER("@gate")},
+};
+
+// The sum over all depths stays of order 1: the layer's input and the norm of its result are weighted by its number among the
+// model's additions, of which a layer has two.
+static double beam_addition(int64_t layer) {
+    return 2.0 * (double)(layer + 1) + 1;
+}
+
+static double beam_alpha(int64_t layer) {
+    return sqrt((beam_addition(layer) - 1) / beam_addition(layer));
+}
+
+static double beam_multiplier(int64_t layer) {
+    return 1 / sqrt(beam_addition(layer));
+}
+
+static bool adjust_beam(const ImportConfig *config, ImportValue *values) {
+    (void)config;
+    import_value_follow(&values[SETTING_OUTER_ALPHA], beam_alpha);
+    import_value_follow(&values[SETTING_MULTIPLIER], beam_multiplier);
+    return true;
+}
+
+const ImportFamily family_beam = {
+    .name = "Beam",
+    .model_types = "beam",
+    .architectures = "BeamForCausalLM",
+    .rules = {SIZES(5120, 52), RMS(1e-6), RMS_AFTER(1e-6), OUTER, NOAUX_SCORES, DEEPSEEK_GROUPS(8, 4), TOP_K(8),
+              NORM_TOPK(1, 1e-20), SCALE(2.5), EXPERTS(QWEN_EXPERTS, 256), WIDTH("moe_intermediate_size", 2560),
+              HIDDEN_ACT, [SETTING_FIRST] = FIXED(3)},
+    .types = "mlp_layer_types",
+    MLP,
+    .tensors = {NORM("pre_feedforward_layernorm"), NORM_AFTER("post_feedforward_layernorm"), ROUTER("@gate"), DEEPSEEK_CORRECTION},
+    .adjust = adjust_beam,
 };
