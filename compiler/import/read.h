@@ -113,6 +113,9 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_UP_OFFSET, "experts.up_offset") \
     X(SETTING_EXPERT_BIAS, "experts.bias") \
     X(SETTING_IDENTITY, "experts.identity") \
+    X(SETTING_LATENT, "latent.width") \
+    X(SETTING_LATENT_NORM, "latent.norm") \
+    X(SETTING_LATENT_NORM_EPS, "latent.norm_eps") \
     X(SETTING_SHARED, "shared_experts.count") \
     X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
     X(SETTING_SHARED_BIAS, "shared_experts.bias") \
@@ -202,6 +205,9 @@ struct ImportFamily {
     ImportRule rules[SETTING_COUNT];
     const char *aliases;                      // in transformers, names of attribute_map: they win over the class's own names
     const char *include, *exclude, *types;    // keys that list the sparse layers, dense ones, or a word for each layer
+    const char *idle;                         // words of layers without experts, other than "dense"
+    const char *letters;                      // a key of `types` may have a text, a letter for each layer: of these; the first one
+                                              // is that of sparse layers
     ImportExpectation expectations[IMPORT_EXPECTATIONS];
     const char *prefix, *nested_prefix;       // of tensors: usually; in a multimodal model
     const char *stem;                         // of a layer's tensors, below the prefix

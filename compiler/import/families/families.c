@@ -65,6 +65,7 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(step3p7) \
     X(hy_v4) \
     X(inkling2) \
+    X(nemotron_h) \
     X(deepseek_ocr2) \
     X(unlimited_ocr) \
     X(deepseek_v4) \
