@@ -1,4 +1,5 @@
-// The projections of a latent layer: z = W_in x_t, which the routed experts read, and W_out of their sum, which is added to x_{t+1}.
+// The projections of a latent layer: z = W_in x_t, which the routed experts read, and W_out of their sum, which is added to
+// x_{t+1}.
 //
 // Both are products over all tokens, with the tiles, blocks of rows and tasks that experts have.
 #ifndef CATENA_LATENT_H

@@ -44,8 +44,8 @@ static const Key latent_rows[] = {
     INTEGER("width", "Width of what routed experts read and return.", layer.latent, 1, MAX_WIDTH, REQUIRED),
     CHOICE("norm", "Kind of norm of what they read.", layer.latent_norm, norm_names, DEFAULT(NORM_NONE)),
     REAL("norm_eps", "Added to the variance; of kind rms to the mean square.", layer.latent_norm_eps, 0, 1, DEFAULT(1e-6)),
-    CHOICE("weights", "Format of the packed projections; same: that of the layer's weights.", layer.latent_weights, own_format_names,
-           DEFAULT(0)),
+    CHOICE("weights", "Format of the packed projections; same: that of the layer's weights.", layer.latent_weights,
+           own_format_names, DEFAULT(0)),
 };
 SECTION_DEFINE(latent_section, "latent", latent_rows);
 
@@ -227,10 +227,11 @@ static const Key layer_rows[] = {
     SECTION("residual", "What is added to the experts' sum.", residual_section, false),
     SECTION("router", "How experts are chosen and weighted.", spec_router, true),
     SECTION("experts", "The pool of routed experts.", expert_section, true),
-    SECTION("latent",
-            "Projections around the pool: routed experts read norm(W_in x), and W_out of their sum is what counts. Router and shared "
-            "experts read x.",
-            latent_section, false),
+    SECTION(
+        "latent",
+        "Projections around the pool: routed experts read norm(W_in x), and W_out of their sum is what counts. Router and shared "
+        "experts read x.",
+        latent_section, false),
     SECTION("shared_experts", "Experts that every token visits in every iteration.", shared_section, false),
     CHOICE("weights", "Format of the packed expert matrices, unless experts.down_weights, latent or shared_experts say otherwise.",
            layer.weights, format_names, DEFAULT(FORMAT_BF16)),

@@ -45,13 +45,13 @@ typedef struct Scratch {
     Bounded *state, *next, *hidden, *output;  // [hidden], [hidden], [widest intermediate], [hidden]
     Bounded *logits;                          // [choices], then [shared experts] if these are gated
     Bounded *scores;                          // [choices]
-    Bounded *latent, *sum;                    // [latent]: what the routed experts of a latent layer read, the sum of their outputs
-    Bounded *weighted;                        // [hidden or latent]: w x, where weights are on inputs
-    Operand operand, own, inner;              // of width hidden, hidden or latent (of w x, of sum), widest intermediate
-    Operand projected;                        // of latent
+    Bounded *latent, *sum;  // [latent]: what the routed experts of a latent layer read, the sum of their outputs
+    Bounded *weighted;  // [hidden or latent]: w x, where weights are on inputs
+    Operand operand, own, inner;  // of width hidden, hidden or latent (of w x, of sum), widest intermediate
+    Operand projected;  // of latent
     Ranking ranking;
-    Bounded *weights, *due;                   // [top_k]; those of the check
-    int32_t *slots;                           // [top_k]
+    Bounded *weights, *due;  // [top_k]; those of the check
+    int32_t *slots;  // [top_k]
 } Scratch;
 
 // One token on its way through the layer.
@@ -65,7 +65,7 @@ typedef struct TokenRun {
     int64_t token, tokens;
     int input_finite;
     int rejected;  // routed nowhere in this or an earlier iteration: the row is NaN
-    int unknown;   // logits may or may not overflow: anything is accepted
+    int unknown;  // logits may or may not overflow: anything is accepted
 } TokenRun;
 
 // All of it: fills the token's rows of run->out and what checks find (token.c).

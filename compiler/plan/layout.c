@@ -36,8 +36,8 @@ static void lay_out(MatrixLayout *layout, int64_t matrices, int64_t depth, int64
 static void lay_out_experts(Plan *plan, RoleName gate_up, RoleName down, int64_t count, int64_t width, int64_t intermediate,
                             int biased, int64_t *end) {
     const Layer *layer = &plan->layer;
-    lay_out(&plan->roles[gate_up].layout, count, width, gate_up_columns(intermediate, layer->gated),
-            plan_format(layer, gate_up), biased, end);
+    lay_out(&plan->roles[gate_up].layout, count, width, gate_up_columns(intermediate, layer->gated), plan_format(layer, gate_up),
+            biased, end);
     lay_out(&plan->roles[down].layout, count, intermediate, width, plan_format(layer, down), biased, end);
 }
 

@@ -97,8 +97,9 @@ static void print_latent(const Torch *torch, int level) {
     const Layer *layer = torch->layer;
     torch_line(torch, level, "z = F.linear(%s, self.latent_in)", layer->compute == COMPUTE_BF16 ? "rounded(x)" : "x");
     if (layer->latent_norm != NORM_NONE) {
-        print_norm(torch, level,
-                   &(TorchNorm){(Norm)layer->latent_norm, layer->latent_norm_eps, layer->latent, "z", "z", "self.latent_norm", "None"});
+        print_norm(
+            torch, level,
+            &(TorchNorm){(Norm)layer->latent_norm, layer->latent_norm_eps, layer->latent, "z", "z", "self.latent_norm", "None"});
     }
 }
 
