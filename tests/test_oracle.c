@@ -247,7 +247,7 @@ START_TEST(test_by_hand_latent) {
     OracleOutput out = make_output(&layer, 1);
     ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &h, &given, ERROR_WORST, &out), 0);
     ck_assert_double_eq_tol(out.y[0], x, 1e-14);
-    ck_assert(out.bound[0] > 0 && out.bound[0] < 1e-5);
+    ck_assert_msg(out.bound[0] > 0 && out.bound[0] < 1e-5 * fmax(fabs(x), 1), "%g of %g", out.bound[0], x);
     free_output(&out);
     oracle_weights_free(&weights);
 }
@@ -414,7 +414,7 @@ START_TEST(test_activation_opponent) {
     Layer layer = fixture_neutral(
         (Layer){.hidden = 1, .iterations = 1, .experts = 1, .intermediate = 1, .top_k = 1, .activation = _i, .scale = 1});
     float one = 1, zero = 0;
-    OpponentWeights weights = {.router = &zero, .routed = {.count = 1, .intermediate = 1, .up = &one, .down = &one}};
+    OpponentWeights weights = {.router = &zero, .routed = {.count = 1, .width = 1, .intermediate = 1, .up = &one, .down = &one}};
     OpponentWorkspace *workspace = opponent_workspace_create(&layer, 1, 1);
     ck_assert_ptr_nonnull(workspace);
     for (int i = -300; i <= 300; i++) {
