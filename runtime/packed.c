@@ -78,7 +78,7 @@ static Place place_of(const Plan *plan, Tensor tensor) {
     case TENSOR_GATE_BIAS: return place_gate_up(plan, ROLE_GATE_UP, false, true, layer->intermediate);
     case TENSOR_UP_BIAS: return place_gate_up(plan, ROLE_GATE_UP, true, true, layer->intermediate);
     case TENSOR_DOWN:
-    case TENSOR_DOWN_BIAS: return place_expert(&plan->roles[ROLE_DOWN], tensor == TENSOR_DOWN_BIAS, layer->hidden);
+    case TENSOR_DOWN_BIAS: return place_expert(&plan->roles[ROLE_DOWN], tensor == TENSOR_DOWN_BIAS, layer_pool_width(layer));
     case TENSOR_SHARED_GATE: return place_gate_up(plan, ROLE_SHARED_GATE_UP, false, false, layer->shared_intermediate);
     case TENSOR_SHARED_UP: return place_gate_up(plan, ROLE_SHARED_GATE_UP, true, false, layer->shared_intermediate);
     case TENSOR_SHARED_GATE_BIAS: return place_gate_up(plan, ROLE_SHARED_GATE_UP, false, true, layer->shared_intermediate);
@@ -90,12 +90,15 @@ static Place place_of(const Plan *plan, Tensor tensor) {
     case TENSOR_EXPERT_SCALE: return place_vector(plan->layout.expert_scale_offset, layer->experts);
     case TENSOR_OUTPUT_BIAS: {  // added to whole panels
         Place place = place_vector(plan->layout.output_bias_offset, layer->hidden);
-        place.end = plan->roles[ROLE_DOWN].layout.panels * PANEL_COLUMNS;
+        place.end = plan_round_up(layer->hidden, PANEL_COLUMNS);
         return place;
     }
     case TENSOR_OUTPUT_SCALE: return place_vector(plan->layout.output_scale_offset, layer->hidden);
     case TENSOR_RESIDUAL_BIAS: return place_vector(plan->layout.residual_bias_offset, layer->hidden);
     case TENSOR_RESIDUAL_SCALE: return place_vector(plan->layout.residual_scale_offset, layer->hidden);
+    case TENSOR_LATENT_IN: return place_role(&plan->roles[ROLE_LATENT_IN], layer->latent);
+    case TENSOR_LATENT_NORM: return place_vector(plan->layout.latent_norm_offset, layer->latent);
+    case TENSOR_LATENT_OUT: return place_role(&plan->roles[ROLE_LATENT_OUT], layer->hidden);
     case TENSOR_COUNT: break;
     }
     return place_vector(-1, 0);

@@ -105,17 +105,18 @@ static inline int64_t packed_format(const Layer *layer, RoleName role) {
     return format | format_facts[format].revision << 5;
 }
 
-// Those of the expert matrices as one number: gate and up's, and in its upper bytes how the others differ from it.
+// Those of the experts' and the latent matrices as one number: gate and up's, and in its upper bytes how the others differ from it.
 static inline int64_t packed_formats(const Layer *layer) {
     int64_t first = packed_format(layer, ROLE_GATE_UP);
     return first | (packed_format(layer, ROLE_DOWN) ^ first) << 8 | (packed_format(layer, ROLE_SHARED_GATE_UP) ^ first) << 16 |
-           (packed_format(layer, ROLE_SHARED_DOWN) ^ first) << 24;
+           (packed_format(layer, ROLE_SHARED_DOWN) ^ first) << 24 | (packed_format(layer, ROLE_LATENT_IN) ^ first) << 32;
 }
 
-// The norms as one number: that before the chain, and in the next byte that after it; then a bit for each further vector.
+// The norms as one number: that before the chain, and in the next byte that after it; then a bit for each further vector, two for
+// the norm of latent values, and from bit 32 on the width of these.
 static inline int64_t packed_vectors(const Layer *layer) {
     return layer->norm | layer->post_norm << 8 | layer->expert_scale << 16 | layer->output_bias << 17 | layer->output_scale << 18 |
-           layer->residual_bias << 19 | layer->residual_scale << 20;
+           layer->residual_bias << 19 | layer->residual_scale << 20 | layer->latent_norm << 21 | layer->latent << 32;
 }
 
 // Facts of a kind that fix its layout. What came later shares a field, in which 0 stands for a layer that has none of it.
@@ -132,7 +133,7 @@ static inline int64_t packed_vectors(const Layer *layer) {
     X(gates, "router matrices", layer_routers(&kind->plan.layer)) \
     X(weights, "weight format", packed_formats(&kind->plan.layer)) \
     X(router_weights, "router weight format", packed_format(&kind->plan.layer, ROLE_ROUTER)) \
-    X(norm, "norms and other vectors", packed_vectors(&kind->plan.layer)) \
+    X(norm, "norms, other vectors and latent width", packed_vectors(&kind->plan.layer)) \
     X(norm_bias, "norm bias", kind->plan.layer.norm_bias) \
     X(coe_weights, "coe weights", kind->plan.layer.coe_weight ? kind->plan.layer.iterations - 1 : 0) \
     X(correction, "correction", kind->plan.layer.correction) \

@@ -53,6 +53,23 @@ INLINE float *context_state(const Context *c, int64_t iteration, int64_t token) 
     return (float *)(c->call->workspace + c->space.state[iteration & 1] + token * layer_plan.roles[ROLE_ROUTER].input_stride);
 }
 
+// Rows of a latent layer: what routed experts read, and the sum of what they return.
+typedef enum LatentRow { LATENT_INPUT, LATENT_SUM } LatentRow;
+
+INLINE float *context_latent(const Context *c, LatentRow row, int64_t token) {
+    return (float *)(c->call->workspace + c->space.latent[row] + token * plan_latent_stride(&layer_plan.layer));
+}
+
+// What routed experts read of a token.
+INLINE float *context_pool_input(const Context *c, int64_t iteration, int64_t token) {
+    return layer_plan.layer.latent ? context_latent(c, LATENT_INPUT, token) : context_state(c, iteration, token);
+}
+
+// Where a token's routed experts add up.
+INLINE float *context_pool_sum(const Context *c, int64_t iteration, int64_t token) {
+    return layer_plan.layer.latent ? context_latent(c, LATENT_SUM, token) : context_state(c, iteration + 1, token);
+}
+
 // Begins a phase whose tasks are handed out, and returns its counter. Phase p uses counter p % 3; during it one thread clears
 // counter (p + 1) % 3. Nobody uses that one then: its last user was phase p - 2, its next is phase p + 1, and a barrier lies
 // between any two phases. Whoever is in phase p has passed the barrier before it, to which every thread came after its last

@@ -26,6 +26,11 @@ INLINE float down_weight(const Context *c, int64_t iteration, float weight) {
     return layer_plan.layer.coe_weight && iteration < layer_plan.layer.iterations - 1 ? weight * coe_weight[iteration] : weight;
 }
 
+// A weight in the sum of routed experts: of a latent layer the projection of that sum is weighed in y, not its terms.
+INLINE float down_pool_weight(const Context *c, int64_t iteration, float weight) {
+    return layer_plan.layer.latent ? weight : down_weight(c, iteration, weight);
+}
+
 // The weight of a row of pool entry e in the sum.
 INLINE float down_row_weight(const Context *c, int64_t iteration, int64_t e, int64_t row) {
     const Layer *layer = &layer_plan.layer;
@@ -33,7 +38,13 @@ INLINE float down_row_weight(const Context *c, int64_t iteration, int64_t e, int
         float gate = layer->shared_gated ? c->shared_gates[row * layer->shared_experts + e - layer->experts] : layer->shared_scale;
         return down_weight(c, iteration, gate);
     }
-    return down_weight(c, iteration, layer->weight_on == WEIGHT_ON_INPUT ? 1.0f : c->row_weights[c->starts[e] + row]);
+    return down_pool_weight(c, iteration, layer->weight_on == WEIGHT_ON_INPUT ? 1.0f : c->row_weights[c->starts[e] + row]);
+}
+
+// Where row `row` of pool entry e is added: x_{t+1}, or of a latent layer's routed experts their sum.
+INLINE float *down_target(const Context *c, int64_t iteration, int64_t e, int64_t row) {
+    int64_t token = buckets_token(c, e, row);
+    return buckets_is_shared(e) ? context_state(c, iteration + 1, token) : context_pool_sum(c, iteration, token);
 }
 
 // Panels [first, m->last) of down for all rows of pool entry e.
@@ -50,7 +61,7 @@ INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Ma
             panels_blocks(m, count, panels_intermediate(c, e, begin), panel, taken, sums);
             for (int64_t i = 0; i < taken * count; i++) {
                 int64_t p = i / count, r = i % count;
-                float *to = context_state(c, iteration + 1, buckets_token(c, e, begin + r)) + (panel + p) * PANEL_COLUMNS;
+                float *to = down_target(c, iteration, e, begin + r) + (panel + p) * PANEL_COLUMNS;
                 down_combine(panels_sums(sums, count, p, r), m->bias ? m->bias + (panel + p) * PANEL_COLUMNS : 0,
                              down_row_weight(c, iteration, e, begin + r), PANEL_COLUMNS, to);
             }
@@ -63,7 +74,7 @@ INLINE void down_panels(const Context *c, int64_t iteration, int64_t e, const Ma
                 panels_tile(&walk, t, height, panels_intermediate(c, e, row), out);
                 for (int64_t r = 0; r < height; r++) {
                     float weight = down_row_weight(c, iteration, e, row + r);
-                    float *to = context_state(c, iteration + 1, buckets_token(c, e, row + r)) + panel * PANEL_COLUMNS;
+                    float *to = down_target(c, iteration, e, row + r) + panel * PANEL_COLUMNS;
                     down_combine(out + r * TILE_STRIDE, m->bias ? m->bias + panel * PANEL_COLUMNS : 0, weight,
                                  walk.panels * PANEL_COLUMNS, to);
                 }
@@ -89,14 +100,24 @@ INLINE void down_start(const Context *c, int64_t iteration, int64_t first, int64
     }
 }
 
-// Columns [first, last) of identity experts, E(x) = x: x_{t+1} = fma(w, x_t, x_{t+1}).
+// Columns [first, last) of the sum of a latent layer's routed experts before any expert.
+INLINE void down_start_latent(const Context *c, int64_t first, int64_t last) {
+    for (int64_t token = 0; token < c->call->tokens; token++) {
+        float *to = context_latent(c, LATENT_SUM, token);
+        for (int64_t i = first; i < last; i += LANES) {
+            vector_store(to + i, vector_set(0));
+        }
+    }
+}
+
+// Columns [first, last) of identity experts, E(x) = x: sum = fma(w, x, sum).
 INLINE void down_identity(const Context *c, int64_t iteration, int64_t first, int64_t last) {
     const Layer *layer = &layer_plan.layer;
     int64_t begin = c->starts[layer->experts], end = c->starts[layer->experts + layer->identity_experts];
     for (int64_t row = begin; row < end; row++) {
-        float weight = down_weight(c, iteration, c->row_weights[row]);
-        const float *from = context_state(c, iteration, c->rows[row]) + first;
-        down_combine(from, 0, weight, last - first, context_state(c, iteration + 1, c->rows[row]) + first);
+        float weight = down_pool_weight(c, iteration, c->row_weights[row]);
+        const float *from = context_pool_input(c, iteration, c->rows[row]) + first;
+        down_combine(from, 0, weight, last - first, context_pool_sum(c, iteration, c->rows[row]) + first);
     }
 }
 
@@ -140,8 +161,23 @@ INLINE void down_finish(const Context *c, int64_t first, int64_t last) {
     }
 }
 
-// The down phase of a wave: a task owns a stretch of columns and walks the pool in ascending order, then the shared experts.
-// Stretches are pairs of panels, which low tiles take at once, or single panels where there are few pairs for each thread.
+// Panels [first, last) of the shared experts, and of the layer's result where nothing else is to come.
+INLINE void down_shared(const Context *c, int64_t iteration, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    for (int64_t e = layer->experts; e < buckets_entries(); e++) {
+        Matrix m = panels_matrix(c, e, buckets_next(c, e, 1), ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
+        m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened,
+        m.blocked = tile_shared_down_blocked;
+        down_panels(c, iteration, e, &m, first);
+    }
+    if (iteration == layer->iterations - 1 && layer->post_norm == NORM_NONE) {
+        down_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+    }
+}
+
+// The down phase of a wave: a task owns a stretch of columns and walks the pool in ascending order, then the shared experts, unless
+// the columns are a latent layer's. Stretches are pairs of panels, which low tiles take at once, or single panels where there are
+// few pairs for each thread.
 INLINE void down_phase(Context *c, int64_t iteration) {
     const Layer *layer = &layer_plan.layer;
     const Role *role = &layer_plan.roles[ROLE_DOWN];
@@ -155,7 +191,9 @@ INLINE void down_phase(Context *c, int64_t iteration) {
         if (first >= last) {
             continue;
         }
-        if (c->first == 0) {
+        if (c->first == 0 && layer->latent) {
+            down_start_latent(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        } else if (c->first == 0) {
             down_start(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
         }
         for (int64_t e = buckets_next(c, c->first - 1, 1), next; e < minimum(c->last, layer->experts); e = next) {
@@ -168,14 +206,8 @@ INLINE void down_phase(Context *c, int64_t iteration) {
             continue;
         }
         down_identity(c, iteration, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
-        for (int64_t e = layer->experts; e < buckets_entries(); e++) {
-            Matrix m = panels_matrix(c, e, buckets_next(c, e, 1), ROLE_DOWN, ROLE_SHARED_DOWN, last, first);
-            m.tile = tile_shared_down, m.widening = tile_shared_down_widening, m.widened = tile_shared_down_widened,
-            m.blocked = tile_shared_down_blocked;
-            down_panels(c, iteration, e, &m, first);
-        }
-        if (iteration == layer->iterations - 1 && layer->post_norm == NORM_NONE) {
-            down_finish(c, first * PANEL_COLUMNS, last * PANEL_COLUMNS);
+        if (!layer->latent) {
+            down_shared(c, iteration, first, last);
         }
     }
 }

@@ -1,5 +1,5 @@
 // The experts of one iteration: tokens sorted into buckets (buckets.h), gate/up with activation (up.h), down with combination
-// (down.h), in one wave or several.
+// (down.h), in one wave or several; and the projections around the routed ones (latent.h).
 //
 // Work is cut without touching the result: an output element is always one chain over k, and a token's outputs are combined in
 // ascending order of experts, because a down task owns whole columns and walks its experts in order.
@@ -7,6 +7,7 @@
 #define CATENA_EXPERTS_H
 
 #include "down.h"
+#include "latent.h"
 #include "up.h"
 
 // This thread's share of the wave's intermediate rows becomes rows of A, where down needs whole rows for that. Behind a barrier.
@@ -39,6 +40,10 @@ INLINE void experts_iteration(Context *c, int64_t iteration) {
         }
         team_barrier(c->team);
         down_phase(c, iteration);
+    }
+    if (layer_plan.layer.latent) {
+        team_barrier(c->team);
+        latent_leave(c, iteration);
     }
 }
 

@@ -1,6 +1,7 @@
 // The skeleton of a layer: one thread's way through all iterations.
 //
 //     x_0 = norm(h);  for t: route(x_t); x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t);
+//     (of a latent layer + W_out of the sum of w_e E_e(z), z = norm(W_in x_t))
 //     out = (outer ? alpha h : 0) + multiplier post_norm(x_T)
 //
 // Compiled to bitcode and specialised by a constant plan in libraries; compiled natively, with the plan as a variable and plain C
@@ -34,10 +35,19 @@ void layer_forward(Call *call, Team *team, int64_t thread, int64_t threads) {
             c.rejected[token] = 0;
         }
         team_barrier(team);
+    } else if (layer_plan.layer.latent) {
+        team_barrier(team);  // the projection reads the rows of all threads
     }
     for (int64_t t = 0; t < layer_plan.layer.iterations; t++) {
-        route_iteration(&c, t, first, last);
-        if (!c.few) {
+        if (layer_plan.layer.latent) {
+            latent_enter(&c, t);
+        }
+        if (layer_plan.layer.latent && layer_plan.layer.latent_norm != NORM_NONE) {
+            team_barrier(team);  // a norm needs whole rows
+            norm_latent_rows(&c, first, last);
+        }
+        int met = route_iteration(&c, t, first, last);
+        if (!c.few || (layer_plan.layer.latent && !met)) {
             team_barrier(team);
         }
         experts_iteration(&c, t);

@@ -230,6 +230,7 @@ enum { LAYER_MAX_ITERATIONS = 16 };
 //     x_0 = norm(h);  for t:  z = softcap(logit_scale W_t x_t + b);  s = score(z);  c = (s or z) + correction;
 //         chosen = select(c);  w = scale s / norm of the chosen s, times expert_scale;
 //         y = output_bias + sum of w_e E_e(x_t) + shared_scale sum of g_j S_j(x_t);
+//             of a latent layer the first sum is W_out (sum of w_e E_e(norm(W_in x_t)));
 //         x_{t+1} = (inner ? inner_alpha x_t : 0) + y
 //     out = (outer ? alpha (h + residual_bias) residual_scale : 0) + multiplier post_norm(x_T) output_scale
 typedef struct Layer {
@@ -239,6 +240,7 @@ typedef struct Layer {
     int64_t identity_experts;  // choices that compute nothing: E(x) = x; their indices follow those of the experts
     int64_t null_experts;  // E(x) = 0; their indices come last
     int64_t intermediate;  // width of a routed expert
+    int64_t latent;  // width of what routed experts read and return, between two projections; 0: hidden, without projections
     int64_t top_k;  // most choices per token and iteration: slots of a token's routing
     int64_t k_min;  // fewest, where the caller gives k per token
     int64_t expected_k;  // mean number of choices: sizes buffers and synthetic loads; the target of ReMoE
@@ -252,6 +254,8 @@ typedef struct Layer {
     int32_t outer_residual;
     float alpha;
     float multiplier;
+    int32_t latent_norm;  // Norm, without a bias, of W_in x_t
+    float latent_norm_eps;
     int32_t post_norm;  // Norm, without a bias, of x_T
     float post_norm_eps;
     int32_t residual_bias;  // h + a learnt vector in the outer residual
@@ -300,6 +304,7 @@ typedef struct Layer {
     int32_t down_weights;  // of the packed down matrices. 0: the format of gate and up; otherwise 1 + Format
     int32_t shared_weights;  // of the shared experts' gate and up. 0: the format of the routed ones; otherwise 1 + Format
     int32_t shared_down_weights;  // of the shared experts' down. 0: the format of their gate and up; otherwise 1 + Format
+    int32_t latent_weights;  // of both projections of a latent layer. 0: the format of gate and up; otherwise 1 + Format
     int32_t router_weights;  // RouterFormat of the packed router matrices
     int32_t compute;  // Compute
     int32_t activations;  // Interface of x and y at the library's interface
@@ -313,6 +318,11 @@ static inline int64_t layer_choices(const Layer *layer) {
 // Columns of the router's product: logits of the choices, then of the shared experts' gates.
 static inline int64_t layer_router_columns(const Layer *layer) {
     return layer_choices(layer) + (layer->shared_gated ? layer->shared_experts : 0);
+}
+
+// Width of what routed experts read and return.
+static inline int64_t layer_pool_width(const Layer *layer) {
+    return layer->latent ? layer->latent : layer->hidden;
 }
 
 // Router matrices stored with the layer.
@@ -330,12 +340,12 @@ static inline int64_t layer_routers(const Layer *layer) {
     X(TENSOR_ROUTER_BIAS, "router_bias", "[choices]") \
     X(TENSOR_CORRECTION, "correction", "[choices]") \
     X(TENSOR_SHARED_EXPERT_GATE, "shared_expert_gate", "[shared experts, hidden]") \
-    X(TENSOR_GATE, "gate", "[intermediate, hidden]") \
-    X(TENSOR_UP, "up", "[intermediate, hidden]") \
-    X(TENSOR_DOWN, "down", "[hidden, intermediate]") \
+    X(TENSOR_GATE, "gate", "[intermediate, latent or hidden]") \
+    X(TENSOR_UP, "up", "[intermediate, latent or hidden]") \
+    X(TENSOR_DOWN, "down", "[latent or hidden, intermediate]") \
     X(TENSOR_GATE_BIAS, "gate_bias", "[intermediate]") \
     X(TENSOR_UP_BIAS, "up_bias", "[intermediate]") \
-    X(TENSOR_DOWN_BIAS, "down_bias", "[hidden]") \
+    X(TENSOR_DOWN_BIAS, "down_bias", "[latent or hidden]") \
     X(TENSOR_SHARED_GATE, "shared_gate", "[shared intermediate, hidden]") \
     X(TENSOR_SHARED_UP, "shared_up", "[shared intermediate, hidden]") \
     X(TENSOR_SHARED_DOWN, "shared_down", "[hidden, shared intermediate]") \
@@ -347,7 +357,10 @@ static inline int64_t layer_routers(const Layer *layer) {
     X(TENSOR_OUTPUT_BIAS, "output_bias", "[hidden]") \
     X(TENSOR_OUTPUT_SCALE, "output_scale", "[hidden]") \
     X(TENSOR_RESIDUAL_BIAS, "residual_bias", "[hidden]") \
-    X(TENSOR_RESIDUAL_SCALE, "residual_scale", "[hidden]")
+    X(TENSOR_RESIDUAL_SCALE, "residual_scale", "[hidden]") \
+    X(TENSOR_LATENT_IN, "latent_in", "[latent, hidden]") \
+    X(TENSOR_LATENT_NORM, "latent_norm", "[latent]") \
+    X(TENSOR_LATENT_OUT, "latent_out", "[hidden, latent]")
 typedef enum Tensor { TENSOR_LIST(LAYER_ENUMERATOR) TENSOR_COUNT } Tensor;
 
 // A tensor's key in "tensors".
@@ -366,10 +379,12 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
     switch (tensor) {
     case TENSOR_ROUTER:
     case TENSOR_SHARED_EXPERT_GATE:
+    case TENSOR_SHARED_GATE:
+    case TENSOR_SHARED_UP:
+    case TENSOR_LATENT_IN: return layer->hidden;
     case TENSOR_GATE:
     case TENSOR_UP:
-    case TENSOR_SHARED_GATE:
-    case TENSOR_SHARED_UP: return layer->hidden;
+    case TENSOR_LATENT_OUT: return layer_pool_width(layer);
     case TENSOR_DOWN: return layer->intermediate;
     case TENSOR_SHARED_DOWN: return layer->shared_intermediate;
     case TENSOR_NORM:
@@ -389,6 +404,7 @@ static inline int64_t layer_tensor_inputs(const Layer *layer, Tensor tensor) {
     case TENSOR_OUTPUT_SCALE:
     case TENSOR_RESIDUAL_BIAS:
     case TENSOR_RESIDUAL_SCALE:
+    case TENSOR_LATENT_NORM:
     case TENSOR_COUNT: break;
     }
     return 0;
@@ -440,7 +456,7 @@ static inline int layer_tensor_single(Tensor tensor) {
 // Whether it consists of factors: 1 stands for nothing.
 static inline int layer_tensor_factors(Tensor tensor) {
     return tensor == TENSOR_NORM || tensor == TENSOR_POST_NORM || tensor == TENSOR_EXPERT_SCALE || tensor == TENSOR_OUTPUT_SCALE ||
-           tensor == TENSOR_RESIDUAL_SCALE;
+           tensor == TENSOR_RESIDUAL_SCALE || tensor == TENSOR_LATENT_NORM;
 }
 
 // Whether the layer has a tensor of this kind at all (a plain expert has no gate, ...).
@@ -471,6 +487,9 @@ static inline int layer_has_tensor(const Layer *layer, Tensor tensor) {
     case TENSOR_OUTPUT_SCALE: return layer->output_scale;
     case TENSOR_RESIDUAL_BIAS: return layer->residual_bias;
     case TENSOR_RESIDUAL_SCALE: return layer->residual_scale;
+    case TENSOR_LATENT_IN:
+    case TENSOR_LATENT_OUT: return layer->latent > 0;
+    case TENSOR_LATENT_NORM: return layer->latent > 0 && layer->latent_norm != NORM_NONE;
     case TENSOR_COUNT: break;
     }
     return 0;

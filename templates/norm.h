@@ -1,5 +1,5 @@
-// A token's way in: its row at the interface becomes x_0 = norm(h); and its way out where the layer has a norm of x_T. NORM_LIST
-// (layer.h) names the norms.
+// A token's way in: its row at the interface becomes x_0 = norm(h); its way out where the layer has a norm of x_T; and the norm of
+// latent values. NORM_LIST (layer.h) names the norms.
 #ifndef CATENA_NORM_H
 #define CATENA_NORM_H
 
@@ -51,14 +51,14 @@ INLINE float norm_mean(const float *x, int64_t hidden) {
 
 // RMS: x / sqrt(mean(x^2) + eps) * w (Zhang and Sennrich, 2019). Layer: (x - mean) / sqrt(var + eps) * w + b (Ba et al., 2016),
 // with or without b. The offsets are those of w and b in the packed weights, -1: none.
-INLINE void norm_apply_row(const Context *c, Norm norm, float eps, int64_t weight_offset, int64_t bias_offset, float *x) {
-    int64_t hidden = layer_plan.layer.hidden;
+INLINE void norm_apply_row(const Context *c, int64_t width, Norm norm, float eps, int64_t weight_offset, int64_t bias_offset,
+                           float *x) {
     const float *weight = (const float *)(c->call->weights + weight_offset);
     const float *bias = (const float *)(c->call->weights + bias_offset);
-    float mean = norm == NORM_LAYER ? norm_mean(x, hidden) : 0.0f;
-    float variance = norm_square_sum(x, hidden, mean) / (float)hidden;
+    float mean = norm == NORM_LAYER ? norm_mean(x, width) : 0.0f;
+    float variance = norm_square_sum(x, width, mean) / (float)width;
     float inverse = 1.0f / __builtin_sqrtf(variance + eps);
-    for (int64_t i = 0; i < hidden; i++) {
+    for (int64_t i = 0; i < width; i++) {
         float normal = (x[i] - mean) * inverse;
         x[i] = bias_offset >= 0 ? __builtin_fmaf(normal, weight[i], bias[i]) : normal * weight[i];
     }
@@ -72,9 +72,18 @@ INLINE void norm_prepare_rows(const Context *c, int64_t first, int64_t last) {
         c->rejected[token] = 0;
         norm_load_row(c, token);
         if (layer->norm != NORM_NONE) {
-            norm_apply_row(c, (Norm)layer->norm, layer->norm_eps, layout->norm_offset, layout->norm_bias_offset,
+            norm_apply_row(c, layer->hidden, (Norm)layer->norm, layer->norm_eps, layout->norm_offset, layout->norm_bias_offset,
                            context_state(c, 0, token));
         }
+    }
+}
+
+// The norm of what routed experts read of tokens [first, last), whose columns all threads have made by now.
+INLINE void norm_latent_rows(const Context *c, int64_t first, int64_t last) {
+    const Layer *layer = &layer_plan.layer;
+    for (int64_t token = first; token < last; token++) {
+        norm_apply_row(c, layer->latent, (Norm)layer->latent_norm, layer->latent_norm_eps, layer_plan.layout.latent_norm_offset, -1,
+                       context_latent(c, LATENT_INPUT, token));
     }
 }
 
@@ -82,7 +91,7 @@ INLINE void norm_prepare_rows(const Context *c, int64_t first, int64_t last) {
 INLINE void norm_finish_rows(const Context *c, int64_t first, int64_t last) {
     const Layer *layer = &layer_plan.layer;
     for (int64_t token = first; token < last; token++) {
-        norm_apply_row(c, (Norm)layer->post_norm, layer->post_norm_eps, layer_plan.layout.post_norm_offset, -1,
+        norm_apply_row(c, layer->hidden, (Norm)layer->post_norm, layer->post_norm_eps, layer_plan.layout.post_norm_offset, -1,
                        context_state(c, layer->iterations, token));
         down_finish_row(c, token, 0, layer->hidden);
     }

@@ -38,7 +38,10 @@ static const char *const bind_names[] = {BIND_LIST(LAYER_NAME) 0};
 // Weight roles: the matrices of a layer, each with its own path and tiles.
 #define ROLE_LIST(X) \
     X(ROLE_ROUTER, "router") \
-    X(ROLE_GATE_UP, "gate_up") X(ROLE_DOWN, "down") X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down")
+    X(ROLE_GATE_UP, "gate_up") \
+    X(ROLE_DOWN, "down") \
+    X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down") X(ROLE_LATENT_IN, "latent_in") \
+        X(ROLE_LATENT_OUT, "latent_out")
 typedef enum RoleName { ROLE_LIST(LAYER_ENUMERATOR) ROLE_COUNT } RoleName;
 static const char *const role_names[] = {ROLE_LIST(LAYER_NAME) 0};
 
@@ -66,10 +69,11 @@ typedef struct Layout {
     int64_t correction_offset;  // fp32 [routers][router panels * 32]; -1: none
     int64_t post_norm_offset;  // fp32 [hidden]; -1: none
     int64_t expert_scale_offset;  // fp32 [experts]; -1: none
-    int64_t output_bias_offset;  // fp32 [down panels * 32]; -1: none
+    int64_t output_bias_offset;  // fp32 [hidden], in whole panels; -1: none
     int64_t output_scale_offset;  // fp32 [hidden]; -1: none, like the two that follow
     int64_t residual_bias_offset;
     int64_t residual_scale_offset;
+    int64_t latent_norm_offset;  // fp32 [latent]; -1: none
 } Layout;
 
 // One matrix role: C[rows][columns] = A[rows][depth] * W[depth][columns], one chain of multiply-adds over ascending k per output.
@@ -134,17 +138,34 @@ static inline Format plan_format(const Layer *layer, RoleName role) {
     case ROLE_DOWN: return (Format)(layer->down_weights ? layer->down_weights - 1 : layer->weights);
     case ROLE_SHARED_GATE_UP: return (Format)shared;
     case ROLE_SHARED_DOWN: return (Format)(layer->shared_down_weights ? layer->shared_down_weights - 1 : shared);
+    case ROLE_LATENT_IN:
+    case ROLE_LATENT_OUT: return (Format)(layer->latent_weights ? layer->latent_weights - 1 : layer->weights);
     case ROLE_GATE_UP:
     case ROLE_COUNT: break;
     }
     return (Format)layer->weights;
 }
 
-// The first role of experts whose weights no instruction path of a class reads without rounding them; ROLE_COUNT: there is none.
+// Whether the layer has matrices of a role.
+static inline int plan_has_role(const Layer *layer, RoleName role) {
+    switch (role) {
+    case ROLE_SHARED_GATE_UP:
+    case ROLE_SHARED_DOWN: return layer->shared_experts > 0;
+    case ROLE_LATENT_IN:
+    case ROLE_LATENT_OUT: return layer->latent > 0;
+    case ROLE_ROUTER:
+    case ROLE_GATE_UP:
+    case ROLE_DOWN: return 1;
+    case ROLE_COUNT: break;
+    }
+    return 0;
+}
+
+// The first role behind the router whose weights no instruction path of a class reads without rounding them; ROLE_COUNT: there is
+// none.
 static inline RoleName plan_unserved_role(const Layer *layer, Compute compute) {
-    RoleName end = layer->shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP;
-    for (RoleName role = ROLE_GATE_UP; role < end; role++) {
-        if (!path_serves(plan_format(layer, role), compute)) {
+    for (RoleName role = ROLE_GATE_UP; role < ROLE_COUNT; role++) {
+        if (plan_has_role(layer, role) && !path_serves(plan_format(layer, role), compute)) {
             return role;
         }
     }
@@ -162,6 +183,8 @@ static inline RoleName plan_tensor_role(Tensor tensor) {
     case TENSOR_SHARED_GATE:
     case TENSOR_SHARED_UP: return ROLE_SHARED_GATE_UP;
     case TENSOR_SHARED_DOWN: return ROLE_SHARED_DOWN;
+    case TENSOR_LATENT_IN: return ROLE_LATENT_IN;
+    case TENSOR_LATENT_OUT: return ROLE_LATENT_OUT;
     default: return ROLE_COUNT;
     }
 }
@@ -196,6 +219,17 @@ static inline Role plan_blocked_role(const Role *role) {
 
 static inline int64_t plan_round_up(int64_t value, int64_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
+}
+
+// An odd multiple of 64 bytes that holds `columns` elements of a form: consecutive rows never meet in one set of a cache.
+static inline int64_t plan_row_stride(int64_t columns, Form form) {
+    int64_t lines = plan_round_up(columns * form_bytes[form], 64) / 64;
+    return (lines | 1) * 64;
+}
+
+// Bytes between rows of latent values, which are fp32 and whole panels wide.
+static inline int64_t plan_latent_stride(const Layer *layer) {
+    return layer->latent ? plan_row_stride(plan_round_up(layer->latent, PANEL_COLUMNS), FORM_FP32) : 0;
 }
 
 #endif

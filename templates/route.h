@@ -233,15 +233,16 @@ INLINE void route_exchange(const Context *c, int64_t iteration, int64_t first, i
 
 // Fills experts and weights of one iteration (and gates of shared experts). Many tokens: complete after the next barrier. Few:
 // complete on return. Where routing is given the router's product is made for the shared experts' gates alone, unless they are
-// joint.
-INLINE void route_iteration(const Context *c, int64_t iteration, int64_t first, int64_t last) {
+// joint. Returns whether the threads have met at a barrier.
+INLINE int route_iteration(const Context *c, int64_t iteration, int64_t first, int64_t last) {
     const Layer *layer = &layer_plan.layer;
     int64_t tokens = c->call->tokens,
             panel = c->call->experts_in && !layer->shared_joint ? layer_choices(layer) / PANEL_COLUMNS : 0;
     if (c->call->experts_in) {
         route_exchange(c, iteration, c->few ? 0 : first, c->few ? tokens : last, 0);
     }
-    if (!c->call->experts_in || layer->shared_gated) {
+    int product = !c->call->experts_in || layer->shared_gated;
+    if (product) {
         if (c->few) {
             route_few_rows(c, iteration, panel);
         } else {
@@ -251,6 +252,7 @@ INLINE void route_iteration(const Context *c, int64_t iteration, int64_t first, 
     if (c->call->experts_out && c->publishes) {
         route_exchange(c, iteration, c->few ? 0 : first, c->few ? tokens : last, 1);
     }
+    return product && c->few;
 }
 
 #endif

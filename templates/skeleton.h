@@ -36,6 +36,7 @@ typedef struct Call {
 // Offsets within a workspace for `tokens` tokens and `threads` threads, in bytes.
 typedef struct Workspace {
     int64_t state[2];      // x_t and x_{t+1}: fp32 rows of roles[ROLE_ROUTER].input_stride bytes
+    int64_t latent[2];     // of a latent layer, by LatentRow: fp32 rows of plan_latent_stride bytes
     int64_t intermediate;  // h of the routed experts of one wave: rows of roles[ROLE_DOWN].input_stride in expert order
     int64_t shared;        // h of shared experts: [shared_experts][tokens] rows of roles[ROLE_SHARED_DOWN].input_stride
     int64_t experts;       // int32 [tokens][top_k] of the current iteration
@@ -72,12 +73,15 @@ static inline Workspace plan_workspace(const Plan *plan, int64_t tokens, int64_t
     const Role *roles = plan->roles;
     Workspace w;
     int64_t end = 0, slots = tokens * layer->top_k;
-    int64_t prepared = roles[ROLE_GATE_UP].input_stride > roles[ROLE_SHARED_GATE_UP].input_stride
-                           ? roles[ROLE_GATE_UP].input_stride
-                           : roles[ROLE_SHARED_GATE_UP].input_stride;
+    int64_t prepared = roles[ROLE_GATE_UP].input_stride;
+    for (int r = ROLE_SHARED_GATE_UP; r < ROLE_COUNT; r++) {  // down's rows are not made there but by gate/up
+        prepared = r != ROLE_SHARED_DOWN && roles[r].input_stride > prepared ? roles[r].input_stride : prepared;
+    }
     int64_t logits = roles[ROLE_ROUTER].layout.panels * PANEL_COLUMNS * (int64_t)sizeof(float);
     w.state[0] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
     w.state[1] = workspace_take(&end, tokens * roles[ROLE_ROUTER].input_stride);
+    w.latent[0] = workspace_take(&end, tokens * plan_latent_stride(layer));
+    w.latent[1] = workspace_take(&end, tokens * plan_latent_stride(layer));
     w.intermediate =
         workspace_take(&end, (slots < plan->schedule.wave_rows ? slots : plan->schedule.wave_rows) * roles[ROLE_DOWN].input_stride);
     w.shared = workspace_take(&end, tokens * layer->shared_experts * roles[ROLE_SHARED_DOWN].input_stride);
@@ -124,7 +128,7 @@ typedef void LayerForward(Call *call, Team *team, int64_t thread, int64_t thread
 // ahead + i * advance and, in a second stream, ahead + i * advance + role.ahead_bytes.
 typedef void Tile(int64_t rows, int64_t panels, const void *a, const void *w, float *out, const void *ahead, int64_t advance,
                   float *widened);
-Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down;
+Tile tile_router, tile_gate_up, tile_down, tile_shared_gate_up, tile_shared_down, tile_latent_in, tile_latent_out;
 // A thread calls this after its last tile of a forward: paths whose registers outlive a tile give them back.
 void tile_leave(void);
 
@@ -132,9 +136,11 @@ void tile_leave(void);
 // floats (the others ignore that argument), and the rest read it from there as w. Always one panel, always told where to prefetch.
 Tile tile_gate_up_widening, tile_down_widening, tile_shared_gate_up_widening, tile_shared_down_widening;
 Tile tile_gate_up_widened, tile_down_widened, tile_shared_gate_up_widened, tile_shared_down_widened;
+Tile tile_latent_in_widening, tile_latent_out_widening, tile_latent_in_widened, tile_latent_out_widened;
 
 // Where role.k_blocks is more than 1: the sum over one of role.k_blocks equal blocks of k (plan_blocked_role) is added to what is
 // in `out`. Always one panel, always told where to prefetch.
 Tile tile_gate_up_blocked, tile_down_blocked, tile_shared_gate_up_blocked, tile_shared_down_blocked;
+Tile tile_latent_in_blocked, tile_latent_out_blocked;
 
 #endif

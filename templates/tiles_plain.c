@@ -78,6 +78,8 @@ EXPERT_TILES(ROLE_GATE_UP, gate_up)
 EXPERT_TILES(ROLE_DOWN, down)
 EXPERT_TILES(ROLE_SHARED_GATE_UP, shared_gate_up)
 EXPERT_TILES(ROLE_SHARED_DOWN, shared_down)
+EXPERT_TILES(ROLE_LATENT_IN, latent_in)
+EXPERT_TILES(ROLE_LATENT_OUT, latent_out)
 
 void tile_leave(void) {
 }

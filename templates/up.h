@@ -6,7 +6,7 @@
 #include "forms.h"
 #include "panels.h"
 
-// Copies one row of A in the form that a role's tiles read: x_t, or weight x_t where the weight goes with the input.
+// Copies one row of A in the form that a role's tiles read: x, or weight x where the weight goes with the input.
 INLINE void up_prepare(const Role *role, const float *from, float weight, uint8_t *to) {
     int64_t width = plan_round_up(role->layout.depth_padded, LANES);
     for (int64_t i = 0; i < width; i += LANES) {
@@ -87,7 +87,8 @@ INLINE void up_panels(const Context *c, int64_t iteration, int64_t e, const Matr
     for (int64_t block = 0; block < blocks; block++) {
         int64_t begin = share_start(rows, block, blocks), count = share_start(rows, block + 1, blocks) - begin;
         for (int64_t r = 0; r < count; r++) {
-            const float *x = context_state(c, iteration, buckets_token(c, e, begin + r));
+            int64_t token = buckets_token(c, e, begin + r);
+            const float *x = buckets_is_shared(e) ? context_state(c, iteration, token) : context_pool_input(c, iteration, token);
             float weight = buckets_is_shared(e) ? 1.0f : c->row_weights[c->starts[e] + begin + r];
             up_prepare(role, x, weight, prepared + r * role->input_stride);
         }

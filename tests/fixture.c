@@ -211,6 +211,17 @@ static void draw_joint(uint64_t *state, Layer *layer) {
     }
 }
 
+static void draw_latent(uint64_t *state, Layer *layer) {
+    layer->latent_norm_eps = 1e-6f;
+    if (!rarely(state)) {
+        return;
+    }
+    layer->latent = width(state);
+    layer->latent_norm = flip(state) ? 1 + (int32_t)below(state, NORM_COUNT - 1) : NORM_NONE;
+    layer->latent_norm_eps = layer->latent_norm == NORM_NONE ? 1e-6f : PICK_REAL(state, 1e-6f, 1e-5f, 0.125f);
+    layer->latent_weights = draw_own_format(state, (Compute)layer->compute);
+}
+
 // What a later version draws comes last: the layers of a seed stay as they were otherwise.
 Layer fixture_layer(uint64_t seed) {
     uint64_t state = seed * 2654435761u + 1;
@@ -226,6 +237,7 @@ Layer fixture_layer(uint64_t seed) {
     draw_limits(&state, &layer);
     draw_vectors(&state, &layer);
     draw_joint(&state, &layer);
+    draw_latent(&state, &layer);
     return layer;
 }
 

@@ -21,7 +21,7 @@ for model_type in TYPES.split():
         if alias not in READ or own not in READ:
             continue
         default = getattr(CONFIG_MAPPING[model_type](**needed), own)
-        other = not default if isinstance(default, bool) else default // 2 or 2
+        other = not default if isinstance(default, bool) else default[::-1] if isinstance(default, list) else default // 2 or 2
         # The value that counts keeps the model in order, as groups divide it: each name has the default once.
         for first, second in ((own, alias), (alias, own)):
             both = {**{k: v for k, v in needed.items() if k != own}, first: other, second: default}

@@ -75,6 +75,8 @@ Kind store_kind(int64_t hidden, int64_t intermediate, Format format) {
                               .experts = 3,
                               .null_experts = 1,
                               .intermediate = intermediate,
+                              .latent = hidden,
+                              .latent_norm = NORM_RMS,
                               .top_k = 2,
                               .shared_experts = 2,
                               .shared_intermediate = intermediate,

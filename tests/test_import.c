@@ -316,6 +316,15 @@ static const struct {
     const char *config, *entries, *remark;
 } layer_rules[] = {
     {"{\"model_type\": \"mixtral\", \"num_hidden_layers\": 32}", "0+1*32", ""},
+    // layers of other kinds between those with experts: words, or a text of letters where there is no list of words
+    {"{\"model_type\": \"nemotron_h\"}", "1+1*1", "layers 0, 2..3 are without experts: skipped"},
+    {"{\"model_type\": \"nemotron_h\", \"num_hidden_layers\": 5, \"hybrid_override_pattern\": \"ME*E-\"}", "1+2*2",
+     "layers 0, 2, 4 are without experts"},
+    {"{\"model_type\": \"nemotron_h\", \"layers_block_type\": [\"moe\", \"mamba\", \"attention\", \"mlp\"],"
+     " \"hybrid_override_pattern\": \"EEE\"}",
+     "0+1*1", "layers 1..3 are without experts"},
+    {"{\"model_type\": \"nemotron_h\", \"num_hidden_layers\": 5, \"hybrid_override_pattern\": \"ME\"}", "1+1*1",
+     "num_hidden_layers is 5, but hybrid_override_pattern has 2 entries: these count, as in transformers"},
     {"{\"model_type\": \"deepseek_v3\"}", "3+1*58", "layers 0..2 are dense: skipped"},
     {"{\"model_type\": \"deepseek_v3\", \"num_hidden_layers\": 9, \"first_k_dense_replace\": 1, \"moe_layer_freq\": 3}", "3+3*2",
      "layers 0..2, 4..5, 7..8 are dense: skipped"},
@@ -432,6 +441,15 @@ static const struct {
     {"{\"model_type\": \"hunyuan_v1_moe\", \"num_hidden_layers\": 2, \"moe_topk\": [2, null]}",
      "moe_topk[1] must be an integer from 1 to 1024, found null"},
     {"{\"model_type\": \"step3p5\", \"swiglu_limits\": [0, -1]}", "swiglu_limits[1] must be a number from 0 to 1000000, found -1"},
+    {"{\"model_type\": \"nemotron_h\", \"hybrid_override_pattern\": \"MEx\"}",
+     "hybrid_override_pattern must have a letter for each of 3 layers, of \"EM*-\", found \"MEx\""},
+    {"{\"model_type\": \"nemotron_h\", \"hybrid_override_pattern\": \"\"}",
+     "hybrid_override_pattern must say something of each layer, of 1 to 4096 of them; it has 0 entries"},
+    {"{\"model_type\": \"nemotron_h\", \"layers_block_type\": [\"moe\", \"rnn\"]}",
+     "layers_block_type[1] must be \"sparse\" or \"dense\" (or 1 or 0), or one of the words moe linear_attention mamba "
+     "full_attention "
+     "attention mlp, found \"rnn\""},
+    {"{\"model_type\": \"nemotron_h\", \"mlp_bias\": true}", "mlp_bias"},
     {"{\"model_type\": \"step3p5\", \"moe_layers_enum\": \"3,x\"}",
      "moe_layers_enum must be numbers of layers with commas between them, found \"3,x\""},
     {"{\"model_type\": \"step3p5\", \"moe_layers_enum\": \"3,-1\"}", "moe_layers_enum[1] must be the number of a layer, found -1"},
@@ -602,7 +620,7 @@ END_TEST
 
 START_TEST(writes_a_description) {
     shell_expect(EXIT_OK, "\"name\": \"mixtral\"", "$CATENA import %s/mixtral", golden);
-    shell_expect(EXIT_OK, "Mixtral: 2 sparse layers described, 0 dense layers skipped\n",
+    shell_expect(EXIT_OK, "Mixtral: 2 sparse layers described, 0 other layers skipped\n",
                  "$CATENA import %s/mixtral -o $D/m.json --name other --weights bf16 --compute bf16", golden);
     shell_expect(EXIT_OK, "m.json\n", "$CATENA import %s/mixtral -o $D/m.json --name other --weights bf16 --compute bf16 2>&-",
                  golden);

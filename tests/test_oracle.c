@@ -240,6 +240,58 @@ START_TEST(test_by_hand_joint_gates) {
 }
 END_TEST
 
+// An expert and an identity between two projections, with and without a norm of what they read, and a shared expert outside of
+// them; two iterations of a converted MoE.
+START_TEST(test_by_hand_latent) {
+    Layer layer = fixture_neutral((Layer){.hidden = 1,
+                                          .iterations = 2,
+                                          .experts = 1,
+                                          .identity_experts = 1,
+                                          .intermediate = 1,
+                                          .latent = 2,
+                                          .latent_norm = _i ? NORM_RMS : NORM_NONE,
+                                          .latent_norm_eps = 0.5f,
+                                          .top_k = 2,
+                                          .shared_experts = 1,
+                                          .shared_intermediate = 1,
+                                          .inner_residual = 1,
+                                          .coe_weight = 1,
+                                          .activation = ACTIVATION_RELU2});
+    OracleWeights weights;
+    ck_assert_int_eq(oracle_weights_allocate(&layer, &weights), 0);
+    *weights.coe_weight = 0.375f;
+    memcpy(weights.latent_in, (float[]){1.5f, -0.5f}, 2 * sizeof(float));
+    memcpy(weights.latent_out, (float[]){0.75f, 2}, 2 * sizeof(float));
+    memcpy(weights.routed.up, (float[]){0.5f, -1}, 2 * sizeof(float));
+    memcpy(weights.routed.down, (float[]){3, -0.25f}, 2 * sizeof(float));
+    *weights.shared.up = 0.5f;
+    *weights.shared.down = -2;
+    if (_i) {
+        memcpy(weights.latent_norm, (float[]){1.25f, -2}, 2 * sizeof(float));
+    }
+    int32_t experts[] = {0, 1, 1, 0};
+    float given_weights[] = {0.5f, 0.25f, 0.125f, 2}, h = 0.625f;
+    double x = h;
+    for (int t = 0; t < 2; t++) {
+        double w = t ? 2 : 0.5, identity = t ? 0.125 : 0.25, z0 = 1.5 * x, z1 = -0.5 * x;
+        double r = _i ? 1 / sqrt((z0 * z0 + z1 * z1) / 2 + 0.5) : 1;
+        z0 *= r * (_i ? 1.25 : 1);
+        z1 *= r * (_i ? -2 : 1);
+        double hidden = fmax(0.5 * z0 - z1, 0), shared = fmax(0.5 * x, 0);
+        double s0 = w * 3 * hidden * hidden + identity * z0, s1 = w * -0.25 * hidden * hidden + identity * z1;
+        double y = 0.75 * s0 + 2 * s1 - 2 * shared * shared;
+        x = t ? y : x + 0.375 * y;
+    }
+    OracleGiven given = {.experts = experts, .weights = given_weights};
+    OracleOutput out = make_output(&layer, 1);
+    ck_assert_int_eq(oracle_forward(&layer, &weights, 1, &h, &given, ERROR_WORST, &out), 0);
+    ck_assert_double_eq_tol(out.y[0], x, 1e-14);
+    ck_assert_msg(out.bound[0] > 0 && out.bound[0] < 1e-5 * fmax(fabs(x), 1), "%g of %g", out.bound[0], x);
+    free_output(&out);
+    oracle_weights_free(&weights);
+}
+END_TEST
+
 // Soft caps and a limit behind the activation, of one expert of one number: gate 2 x, up -3 x, down 0.5.
 START_TEST(test_by_hand_caps) {
     Layer layer = fixture_neutral((Layer){.hidden = 1,
@@ -401,7 +453,7 @@ START_TEST(test_activation_opponent) {
     Layer layer = fixture_neutral(
         (Layer){.hidden = 1, .iterations = 1, .experts = 1, .intermediate = 1, .top_k = 1, .activation = _i, .scale = 1});
     float one = 1, zero = 0;
-    OpponentWeights weights = {.router = &zero, .routed = {.count = 1, .intermediate = 1, .up = &one, .down = &one}};
+    OpponentWeights weights = {.router = &zero, .routed = {.count = 1, .width = 1, .intermediate = 1, .up = &one, .down = &one}};
     OpponentWorkspace *workspace = opponent_workspace_create(&layer, 1, 1);
     ck_assert_ptr_nonnull(workspace);
     for (int i = -300; i <= 300; i++) {
@@ -645,6 +697,7 @@ Suite *suite_oracle(void) {
     tcase_add_test(hand, test_by_hand_chain);
     tcase_add_loop_test(hand, test_by_hand_norms, 0, 2);
     tcase_add_loop_test(hand, test_by_hand_combination, 0, WEIGHT_ON_COUNT);
+    tcase_add_loop_test(hand, test_by_hand_latent, 0, 2);
     tcase_add_loop_test(hand, test_by_hand_caps, 0, 2);
     tcase_add_test(hand, test_by_hand_joint_gates);
     tcase_add_loop_test(hand, test_exact_integers, 0, 10);

@@ -16,6 +16,8 @@ static Kind make_kind(const char *name, int64_t hidden, int64_t intermediate, in
                               .iterations = 2,
                               .experts = 3,
                               .intermediate = intermediate,
+                              .latent = hidden + 3,
+                              .latent_norm = NORM_RMS,
                               .top_k = 2,
                               .shared_experts = 1,
                               .shared_intermediate = intermediate + 1,
@@ -81,9 +83,12 @@ static void check_matrices(const Plan *plan, bool backwards) {
     for (int r = 0; r < ROLE_COUNT; r++) {
         const Role *role = &plan->roles[r];
         memset(fast + role->layout.offset, 0xff, (size_t)(role->layout.matrices * role->layout.matrix_bytes));
-        memset(fast + role->layout.bias_offset, 0xff, (size_t)(role->layout.matrices * role->layout.panels * PANEL_COLUMNS * 4));
+        if (role->layout.bias_offset >= 0) {
+            memset(fast + role->layout.bias_offset, 0xff,
+                   (size_t)(role->layout.matrices * role->layout.panels * PANEL_COLUMNS * 4));
+        }
     }
-    memset(fast + plan->layout.output_bias_offset, 0xff, (size_t)(plan->roles[ROLE_DOWN].layout.panels * PANEL_COLUMNS * 4));
+    memset(fast + plan->layout.output_bias_offset, 0xff, (size_t)(plan->roles[ROLE_SHARED_DOWN].layout.panels * PANEL_COLUMNS * 4));
     memset(fast + plan->layout.correction_offset, 0xff,
            (size_t)(plan->roles[ROLE_ROUTER].layout.panels * plan->roles[ROLE_ROUTER].layout.matrices * 4 * 32));
     for (int i = 0; i < TENSOR_COUNT; i++) {

@@ -168,6 +168,9 @@ static const Refused refusals[] = {
     // keys that mean nothing, each with its default
     {MODEL("\n\"norm\": {\"eps\": 1e-6}, "), 1, "spec.json:2:10: error: layers[0].norm.eps means nothing without a norm"},
     {MODEL("\"norm\": {\"kind\": \"none\", \"eps\": 1e-6}, "), 1, "layers[0].norm.eps means nothing without a norm"},
+    {MODEL("\"latent\": {\"width\": 3, \"norm_eps\": 1e-6}, "), 1,
+     "layers[0].latent.norm_eps means nothing without a norm of latent values"},
+    {MODEL("\"latent\": {\"norm\": \"rms\"}, "), 1, "layers[0].latent lacks \"width\": "},
     {MODEL("\"post_norm\": {\"eps\": 1e-6}, "), 1, "layers[0].post_norm.eps means nothing without a norm after the chain"},
     {MODEL("\"post_norm\": {\"kind\": \"rms\", \"bias\": true}, "), 1, "unknown key \"bias\" in post_norm: it has kind, eps"},
     {MODEL("\"residual\": {\"inner_alpha\": 1}, "), 1, "residual.inner_alpha means nothing without inner"},

@@ -208,7 +208,7 @@ static int write_outputs(const ImportArguments *arguments, Import *import, Diagn
             printf("%s\n", tensors);
         }
     }
-    fprintf(stderr, "%s: %lld sparse layer%s described, %lld dense layer%s skipped\n", result->family, (long long)result->sparse,
+    fprintf(stderr, "%s: %lld sparse layer%s described, %lld other layer%s skipped\n", result->family, (long long)result->sparse,
             result->sparse == 1 ? "" : "s", (long long)result->dense, result->dense == 1 ? "" : "s");
     return 0;
 }

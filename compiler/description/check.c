@@ -38,10 +38,11 @@ static int64_t add(int64_t a, int64_t b) {
 static int64_t layer_bytes(const ModelLayer *entry) {
     const Layer *layer = &entry->layer;
     int64_t hidden = layer->hidden + 32, matrices = layer->gated ? 3 : 2, element = sizeof(float);
-    int64_t routed = multiply(layer->experts, multiply(layer->intermediate + 32, hidden));
+    int64_t routed = multiply(layer->experts, multiply(layer->intermediate + 32, layer_pool_width(layer) + 32));
     int64_t shared = multiply(layer->shared_experts, multiply(layer->shared_intermediate + 32, hidden));
     int64_t router = multiply(layer->iterations, multiply(layer_router_columns(layer) + 32, hidden));
-    return multiply(entry->count, multiply(element, add(router, multiply(matrices, add(routed, shared)))));
+    int64_t latent = layer->latent ? multiply(2 * (layer->latent + 32), hidden) : 0;
+    return multiply(entry->count, multiply(element, add(add(router, latent), multiply(matrices, add(routed, shared)))));
 }
 
 static void check_sizes(Spec *spec, const ModelLayer *entry, size_t index) {

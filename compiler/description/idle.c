@@ -18,6 +18,7 @@ const char *spec_idle_reason(const Layer *layer, const char *section, const char
     const IdleKey keys[] = {
         {"norm", "eps", layer->norm == NORM_NONE, "means nothing without a norm"},
         {"post_norm", "eps", layer->post_norm == NORM_NONE, "means nothing without a norm after the chain"},
+        {"latent", "norm_eps", layer->latent_norm == NORM_NONE, "means nothing without a norm of latent values"},
         {"residual", "inner_alpha", !layer->inner_residual, "means nothing without inner"},
         {"residual", "alpha", !layer->outer_residual, "means nothing without outer"},
         {"router", "rank", selection->logits_alone, "means nothing with this rule of selection, which ranks by logits"},

@@ -40,6 +40,15 @@ static const Key post_norm_rows[] = {
 };
 SECTION_DEFINE(post_norm_section, "post_norm", post_norm_rows);
 
+static const Key latent_rows[] = {
+    INTEGER("width", "Width of what routed experts read and return.", layer.latent, 1, MAX_WIDTH, REQUIRED),
+    CHOICE("norm", "Kind of norm of what they read.", layer.latent_norm, norm_names, DEFAULT(NORM_NONE)),
+    REAL("norm_eps", "Added to the variance; of kind rms to the mean square.", layer.latent_norm_eps, 0, 1, DEFAULT(1e-6)),
+    CHOICE("weights", "Format of the packed projections; same: that of the layer's weights.", layer.latent_weights,
+           own_format_names, DEFAULT(0)),
+};
+SECTION_DEFINE(latent_section, "latent", latent_rows);
+
 static const Key residual_rows[] = {
     FLAG("inner", "x_{t+1} = inner_alpha x_t + y in every iteration.", layer.inner_residual, DEFAULT(0)),
     REAL("inner_alpha", "Factor of x_t in the inner residual.", layer.inner_alpha, -SPEC_MAX_FACTOR, SPEC_MAX_FACTOR, DEFAULT(1)),
@@ -223,8 +232,13 @@ static const Key layer_rows[] = {
     SECTION("residual", "What is added to the experts' sum.", residual_section, false),
     SECTION("router", "How experts are chosen and weighted.", spec_router, true),
     SECTION("experts", "The pool of routed experts.", expert_section, true),
+    SECTION(
+        "latent",
+        "Projections around the pool: routed experts read norm(W_in x), and W_out of their sum is what counts. Router and shared "
+        "experts read x.",
+        latent_section, false),
     SECTION("shared_experts", "Experts that every token visits in every iteration.", shared_section, false),
-    CHOICE("weights", "Format of the packed expert matrices, unless experts.down_weights or shared_experts say otherwise.",
+    CHOICE("weights", "Format of the packed expert matrices, unless experts.down_weights, latent or shared_experts say otherwise.",
            layer.weights, format_names, DEFAULT(FORMAT_BF16)),
     CHOICE("compute", "Compute class: fp32, or bf16 (activations are rounded before a product; not for fp32 weights).",
            layer.compute, compute_names, DEFAULT(COMPUTE_FP32)),

@@ -72,11 +72,18 @@ void explain_comparison(const char *name, const Plan *a, const char *other_name,
     add_row(&table, "routed MFLOP", ours.routed_flops * 1e-6, theirs.routed_flops * 1e-6);
     add_row(&table, "shared MFLOP", ours.shared_flops * 1e-6, theirs.shared_flops * 1e-6);
     add_row(&table, "router MFLOP", ours.router_flops * 1e-6, theirs.router_flops * 1e-6);
+    if (x->latent || y->latent) {
+        add_row(&table, "latent MFLOP", ours.latent_flops * 1e-6, theirs.latent_flops * 1e-6);
+    }
     add_row(&table, "all MFLOP", ours.flops * 1e-6, theirs.flops * 1e-6);
     add_row(&table, "MB of routed experts", role_megabytes(a, ROLE_GATE_UP, ROLE_DOWN), role_megabytes(b, ROLE_GATE_UP, ROLE_DOWN));
     add_row(&table, "MB of shared experts", role_megabytes(a, ROLE_SHARED_GATE_UP, ROLE_SHARED_DOWN),
             role_megabytes(b, ROLE_SHARED_GATE_UP, ROLE_SHARED_DOWN));
     add_row(&table, "MB of routers", role_megabytes(a, ROLE_ROUTER, ROLE_ROUTER), role_megabytes(b, ROLE_ROUTER, ROLE_ROUTER));
+    if (x->latent || y->latent) {
+        add_row(&table, "MB of latent projections", role_megabytes(a, ROLE_LATENT_IN, ROLE_LATENT_OUT),
+                role_megabytes(b, ROLE_LATENT_IN, ROLE_LATENT_OUT));
+    }
     table_print(&table, stream);
     table_free(&table);
     fprintf(stream, "\nways to choose experts: 10^%.2f against 10^%.2f", log_choices(x), log_choices(y));

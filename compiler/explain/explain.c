@@ -97,6 +97,11 @@ static void explain_loops(const Plan *plan, FILE *stream) {
         snprintf(step, sizeof step, "for each of %lld iterations", (long long)layer->iterations);
         loop_line(stream, 1, step, "%s", "");
     }
+    if (layer->latent) {
+        loop_line(stream, level, layer->latent_norm == NORM_NONE ? "z = W_in x" : "z = W_in x; barrier; norm of z",
+                  "%s, which owns columns and walks all tokens%s", tasks[0],
+                  layer->latent_norm == NORM_NONE ? "" : "; norm: rows shared out");
+    }
     snprintf(step, sizeof step, "route: logits, %s %lld of %lld", selection_names[layer->selection], (long long)layer->top_k,
              (long long)layer_choices(layer));
     loop_line(stream, level, step, "rows shared out (up to %lld tokens: columns, and a barrier)", few);
@@ -108,6 +113,10 @@ static void explain_loops(const Plan *plan, FILE *stream) {
     loop_line(stream, level, "down: expert, block, panel, tile, combine", "%s, which owns columns and walks all experts in order",
               tasks[1]);
     loop_line(stream, level, "barrier", "%s", "");
+    if (layer->latent) {
+        loop_line(stream, level, "W_out of the experts' sum, shared experts", "%s, which owns columns", tasks[1]);
+        loop_line(stream, level, "barrier", "%s", "");
+    }
 }
 
 // Which figures are computed and which are measured.
@@ -139,9 +148,13 @@ static void explain_prediction(const Explanation *e, FILE *stream) {
     explain_rates(e, stream);
     static const char *const columns[] = {"tokens",  "routed MFLOP",   "shared MFLOP", "router MFLOP",
                                           "MB read", "rows an expert", "predicted ms", "bound by"};
-    enum { COLUMNS = sizeof columns / sizeof *columns };
+    enum { COLUMNS = sizeof columns / sizeof *columns, ROUTER = 3 };
+    bool latent = e->plan->layer.latent > 0;
     for (size_t i = 0; i < COLUMNS; i++) {
         table_column(&table, columns[i], i == COLUMNS - 1);
+        if (latent && i == ROUTER) {
+            table_column(&table, "latent MFLOP", false);
+        }
     }
     for (int64_t i = 0; i < e->workload->token_counts; i++) {
         int64_t tokens = e->workload->tokens[i];
@@ -152,6 +165,9 @@ static void explain_prediction(const Explanation *e, FILE *stream) {
         table_cell(&table, "%s", table_number(text, work.routed_flops * 1e-6));
         table_cell(&table, "%s", table_number(text, work.shared_flops * 1e-6));
         table_cell(&table, "%s", table_number(text, work.router_flops * 1e-6));
+        if (latent) {
+            table_cell(&table, "%s", table_number(text, work.latent_flops * 1e-6));
+        }
         table_cell(&table, "%s", table_number(text, work.bytes * 1e-6));
         table_cell(&table, "%s", table_number(text, visits.visits / visits.distinct_sum));
         double arithmetic = 0, memory = 0;

@@ -41,6 +41,9 @@ void import_formats_set(const ImportFormats *formats, const Layer *layer, json_t
     }
     json_object_set_new(entry, "weights", json_string(format_names[up]));  // keeps its place
     set_own(experts, "down_weights", role_format(formats, TENSOR_DOWN, TENSOR_DOWN), up);
+    if (layer->latent) {
+        set_own(json_object_get(entry, "latent"), "weights", role_format(formats, TENSOR_LATENT_IN, TENSOR_LATENT_OUT), up);
+    }
     if (layer->shared_experts) {
         Format shared_up = role_format(formats, TENSOR_SHARED_UP, layer->gated ? TENSOR_SHARED_GATE : TENSOR_SHARED_UP);
         set_own(shared, "weights", shared_up, up);

@@ -1,7 +1,8 @@
 // Which layers of a model are sparse, and how few entries of a description can say so.
 //
 // The rules of all families are one: layers FIRST to LAST whose number is PHASE modulo STEP, less those that a list excludes; or
-// exactly those of a list, or those that a list of words calls sparse; or those from FIRST on that a list of 0 and 1 marks.
+// exactly those of a list, or those that a list of words or a text of letters calls sparse; or those from FIRST on that a list of 0
+// and 1 marks.
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,7 +78,8 @@ static bool is_number(const json_t *entry, json_int_t number) {
 }
 
 // A word, or a flag in numbers, for each layer.
-static bool mark_each(const ImportConfig *config, const char *key, const json_t *list, int64_t first, LayerMap *map) {
+static bool mark_each(const ImportConfig *config, const ImportFamily *family, const char *key, const json_t *list, int64_t first,
+                      LayerMap *map) {
     if ((int64_t)json_array_size(list) > map->count) {  // they may be of layers that predict further tokens
         import_remark(config, "%s has %zu entries, and the model %lld layers: the first entries count, as in transformers", key,
                       json_array_size(list), (long long)map->count);
@@ -97,12 +99,28 @@ static bool mark_each(const ImportConfig *config, const char *key, const json_t 
             map->by_table[i] = layer_words[known].by_table;
         } else if (is_number(entry, 0) || is_number(entry, 1)) {
             map->mark[i] = is_number(entry, 1) && i >= first;
+        } else if (json_is_string(entry) && import_has_word(family->idle, json_string_value(entry))) {
+            map->mark[i] = 0;
         } else {
             char found[SPEC_TEXT_BYTES];
             spec_describe(entry, found);
-            import_error(config, key, "%s[%lld] must be \"sparse\" or \"dense\" (or 1 or 0), found %s", key, (long long)i, found);
+            import_error(config, key, "%s[%lld] must be \"sparse\" or \"dense\" (or 1 or 0)%s%s, found %s", key, (long long)i,
+                         family->idle ? ", or one of the words moe " : "", family->idle ? family->idle : "", found);
             return false;
         }
+    }
+    return true;
+}
+
+// A letter for each layer.
+static bool mark_letters(const ImportConfig *config, const ImportFamily *family, const char *key, const char *text, LayerMap *map) {
+    for (int64_t i = 0; i < map->count; i++) {
+        if (!text[i] || !strchr(family->letters, text[i])) {
+            import_error(config, key, "%s must have a letter for each of %lld layers, of \"%s\", found \"%.80s\"", key,
+                         (long long)map->count, family->letters, text);
+            return false;
+        }
+        map->mark[i] = text[i] == *family->letters;
     }
     return true;
 }
@@ -140,11 +158,14 @@ static bool mark_sparse(const ImportConfig *config, const ImportFamily *family, 
     const json_t *exclude = find_value(config, family->exclude, exclude_key);
     const json_t *types = find_value(config, family->types, types_key);
     if (!(json_is_string(include) || is_list(config, include_key, include)) || !is_list(config, exclude_key, exclude) ||
-        !(is_step(types) || is_list(config, types_key, types))) {
+        !(is_step(types) || (family->letters && json_is_string(types)) || is_list(config, types_key, types))) {
         return false;
     }
+    if (json_is_string(types)) {
+        return mark_letters(config, family, types_key, json_string_value(types), map);
+    }
     if (json_is_array(types)) {
-        return mark_each(config, types_key, types, number_of(&values[SETTING_FIRST], 0), map);
+        return mark_each(config, family, types_key, types, number_of(&values[SETTING_FIRST], 0), map);
     }
     if (json_is_string(include)) {
         return mark_written(config, include_key, json_string_value(include), map);
@@ -192,7 +213,8 @@ static bool is_left_out(const LayerMap *map, int64_t layer, bool by_table) {
 }
 
 // Says of the layers that are left out which they are: those that a table chooses for, or the dense ones.
-static void remark_left_out(const ImportConfig *config, const LayerMap *map, bool by_table, const char *stack) {
+static void remark_left_out(const ImportConfig *config, const ImportFamily *family, const LayerMap *map, bool by_table) {
+    const char *stack = family->entry;
     int64_t count = 0;
     char ranges[512] = "";
     size_t length = 0;
@@ -212,7 +234,9 @@ static void remark_left_out(const ImportConfig *config, const LayerMap *map, boo
     if (count) {
         import_remark(config, "layer%s %s%s%s %s %s: skipped%s", count == 1 ? "" : "s", ranges, stack ? " of the " : "",
                       stack ? stack : "", count == 1 ? "is" : "are",
-                      by_table ? "given experts by a table of token numbers, which no description has" : "dense",
+                      by_table       ? "given experts by a table of token numbers, which no description has"
+                      : family->idle ? "without experts"
+                                     : "dense",
                       by_table ? "; to run them, route with the model's own code, describe their experts by hand, and call "
                                  "NAME_forward_routed"
                                : "");
@@ -267,8 +291,8 @@ int64_t import_layers_find(const ImportConfig *config, const ImportFamily *famil
     }
     map->count = (int64_t)values[SETTING_LAYERS].number;
     if (mark_sparse(config, family, values, map) && mark_differences(config, values, map)) {
-        remark_left_out(config, map, false, family->entry);
-        remark_left_out(config, map, true, family->entry);
+        remark_left_out(config, family, map, false);
+        remark_left_out(config, family, map, true);
         count = cut_into_runs(map, runs);
         if (count < 0) {
             import_error(config, NULL,

@@ -119,6 +119,9 @@ json_t *import_python_json(const char *text, size_t bytes, json_error_t *error);
     X(SETTING_EXPERT_BIAS, "experts.bias") \
     X(SETTING_OUTPUT_BIAS, "experts.output_bias") \
     X(SETTING_IDENTITY, "experts.identity") \
+    X(SETTING_LATENT, "latent.width") \
+    X(SETTING_LATENT_NORM, "latent.norm") \
+    X(SETTING_LATENT_NORM_EPS, "latent.norm_eps") \
     X(SETTING_SHARED, "shared_experts.count") \
     X(SETTING_SHARED_WIDTH, "shared_experts.intermediate") \
     X(SETTING_SHARED_BIAS, "shared_experts.bias") \
@@ -211,16 +214,19 @@ struct ImportFamily {
     ImportRule rules[SETTING_COUNT];
     const char *aliases;                      // in transformers, names of attribute_map: they win over the class's own names
     const char *include, *exclude, *types;    // keys that list the sparse layers, dense ones, or a word for each layer
+    const char *idle;                         // words of layers without experts, other than "dense"
+    const char *letters;  // a key of `types` may have a text, a letter for each layer: of these; the first one
+                          // is that of sparse layers
     ImportExpectation expectations[IMPORT_EXPECTATIONS];
-    const char *prefix, *nested_prefix;       // of tensors: usually; in a multimodal model
-    const char *stem;                         // of a layer's tensors, below the prefix
-    const char *block;                        // of the sparse block's tensors, below the stem
-    const ImportLayout *layouts[IMPORT_LAYOUTS];      // the first is the usual one
-    ImportTensor tensors[IMPORT_OTHER_TENSORS];       // all others, up to the first without a name
+    const char *prefix, *nested_prefix;  // of tensors: usually; in a multimodal model
+    const char *stem;  // of a layer's tensors, below the prefix
+    const char *block;  // of the sparse block's tensors, below the stem
+    const ImportLayout *layouts[IMPORT_LAYOUTS];  // the first is the usual one
+    ImportTensor tensors[IMPORT_OTHER_TENSORS];  // all others, up to the first without a name
     bool (*adjust)(const ImportConfig *config, ImportValue *values);  // what no rule can say; false with diagnostics
-    const char *entry;          // name of its layers in the description; NULL: "moe"
-    const char *remark;         // what the description does not say of this model
-    const ImportFamily *also;   // a second stack of layers in the same model
+    const char *entry;  // name of its layers in the description; NULL: "moe"
+    const char *remark;  // what the description does not say of this model
+    const ImportFamily *also;  // a second stack of layers in the same model
 };
 
 // NULL-terminated.
@@ -294,7 +300,7 @@ bool import_quantisation_fp8(const ImportConfig *config, const char *tensor);
 // dtypes of the layers that were described.
 typedef struct ImportStored {
     const char *experts;  // NULL: unknown
-    bool fp8;             // some matrices are F8_E4M3
+    bool fp8;  // some matrices are F8_E4M3
 } ImportStored;
 // Refuses checkpoints that are quantised in a way that catena does not read: returns false with diagnostics. Without `refuse` it
 // only writes a remark and returns true.

@@ -115,14 +115,15 @@ char *import_text(const json_t *value) {
 
 // --- in words ---
 
+static const char *const norm_words[] = {[NORM_NONE] = "none", [NORM_RMS] = "RMS", [NORM_LAYER] = "layer norm"};
+
 static void summarise_norm(const Layer *layer, FILE *stream) {
-    static const char *const words[] = {[NORM_NONE] = "none", [NORM_RMS] = "RMS", [NORM_LAYER] = "layer norm"};
-    fprintf(stream, "  norm        %s", words[layer->norm]);
+    fprintf(stream, "  norm        %s", norm_words[layer->norm]);
     if (layer->norm != NORM_NONE) {
         fprintf(stream, ", eps %g%s", (double)layer->norm_eps, layer->norm_bias ? ", with a bias" : "");
     }
     if (layer->post_norm != NORM_NONE) {
-        fprintf(stream, "; of the result: %s, eps %g", words[layer->post_norm], (double)layer->post_norm_eps);
+        fprintf(stream, "; of the result: %s, eps %g", norm_words[layer->post_norm], (double)layer->post_norm_eps);
     }
     fputc('\n', stream);
 }
@@ -229,6 +230,18 @@ static void summarise_router(const ModelLayer *entry, FILE *stream) {
     fprintf(stream, ", on the expert's %s\n", layer->weight_on == WEIGHT_ON_INPUT ? "input" : "output");
 }
 
+// The projections around routed experts.
+static void summarise_latent(const Layer *layer, FILE *stream) {
+    if (!layer->latent) {
+        return;
+    }
+    fprintf(stream, "  latent      routed experts read and return rows of width %lld", (long long)layer->latent);
+    if (layer->latent_norm != NORM_NONE) {
+        fprintf(stream, "; norm of what they read: %s, eps %g", norm_words[layer->latent_norm], (double)layer->latent_norm_eps);
+    }
+    fputc('\n', stream);
+}
+
 static void summarise_residual(const Layer *layer, FILE *stream) {
     fprintf(stream, "  iterations  %lld\n  residual    ", (long long)layer->iterations);
     if (layer->inner_residual) {
@@ -285,10 +298,11 @@ void import_summary_layer(const ModelLayer *entry, FILE *stream) {
     summarise_norm(layer, stream);
     summarise_router(entry, stream);
     summarise_experts(layer, stream);
+    summarise_latent(layer, stream);
     summarise_residual(layer, stream);
     fprintf(stream, "  packed as   %s", format_names[layer->weights]);
-    for (RoleName role = ROLE_DOWN; role < (layer->shared_experts ? ROLE_COUNT : ROLE_SHARED_GATE_UP); role++) {
-        if (plan_format(layer, role) != (Format)layer->weights) {
+    for (RoleName role = ROLE_DOWN; role < ROLE_COUNT; role++) {
+        if (plan_has_role(layer, role) && plan_format(layer, role) != (Format)layer->weights) {
             fprintf(stream, ", %s %s", role_names[role], format_names[plan_format(layer, role)]);
         }
     }

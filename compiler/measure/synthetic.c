@@ -152,12 +152,13 @@ static void clear_padding(const Plan *plan, uint8_t *instance) {
         if (role->layout.matrices && role->layout.bias_offset >= 0) {
             memset(instance + role->layout.bias_offset, 0, bytes);
         }
-        if (r == ROLE_DOWN && plan->layout.output_bias_offset >= 0) {
-            memset(instance + plan->layout.output_bias_offset, 0, bytes / (size_t)role->layout.matrices);
-        }
         if (r == ROLE_ROUTER && plan->layout.correction_offset >= 0) {
             memset(instance + plan->layout.correction_offset, 0, bytes);
         }
+    }
+    if (plan->layout.output_bias_offset >= 0) {
+        size_t columns = (size_t)plan_round_up(plan->layer.hidden, PANEL_COLUMNS);
+        memset(instance + plan->layout.output_bias_offset, 0, columns * sizeof(float));
     }
 }
 

@@ -48,6 +48,9 @@ static void **array_of(OpponentWeights *weights, Tensor tensor) {
     case TENSOR_OUTPUT_SCALE: return (void **)&weights->output_scale;
     case TENSOR_RESIDUAL_BIAS: return (void **)&weights->residual_bias;
     case TENSOR_RESIDUAL_SCALE: return (void **)&weights->residual_scale;
+    case TENSOR_LATENT_IN: return &weights->latent_in;
+    case TENSOR_LATENT_NORM: return (void **)&weights->latent_norm;
+    case TENSOR_LATENT_OUT: return &weights->latent_out;
     case TENSOR_COUNT: break;
     }
     return NULL;
@@ -71,16 +74,19 @@ static void copy_tensor(const Plan *plan, const uint8_t *instance, Tensor tensor
 int opponent_weights_unpack(const Plan *plan, const uint8_t *instance, OpponentWeights *weights) {
     memset(weights, 0, sizeof *weights);
     weights->routed.count = plan->layer.experts;
+    weights->routed.width = layer_pool_width(&plan->layer);
     weights->routed.intermediate = plan->layer.intermediate;
     weights->routed.limit = plan->layer.limit;
     weights->shared.limit = plan->layer.shared_limit;
     weights->shared.count = plan->layer.shared_experts;
+    weights->shared.width = plan->layer.hidden;
     weights->shared.intermediate = plan->layer.shared_intermediate;
     weights->router_number = opponent_number(plan_format(&plan->layer, ROLE_ROUTER));
     weights->routed.gate_up_number = opponent_number(plan_format(&plan->layer, ROLE_GATE_UP));
     weights->routed.down_number = opponent_number(plan_format(&plan->layer, ROLE_DOWN));
     weights->shared.gate_up_number = opponent_number(plan_format(&plan->layer, ROLE_SHARED_GATE_UP));
     weights->shared.down_number = opponent_number(plan_format(&plan->layer, ROLE_SHARED_DOWN));
+    weights->latent_number = opponent_number(plan_format(&plan->layer, ROLE_LATENT_IN));
     for (Tensor tensor = 0; tensor < TENSOR_COUNT; tensor++) {
         PackedShape shape;
         if (!packed_shape(plan, tensor, &shape)) {
@@ -107,7 +113,7 @@ void opponent_weights_free(OpponentWeights *weights) {
 }
 
 // Every array of a workspace and its bytes.
-enum { WORKSPACE_ARRAYS = 14 };
+enum { WORKSPACE_ARRAYS = 16 };
 typedef struct Room {
     void **array;
     size_t bytes;
@@ -116,13 +122,16 @@ typedef struct Room {
 static void list_rooms(const Layer *layer, OpponentWorkspace *w, int64_t tokens, Room *rooms) {
     size_t count = (size_t)tokens, hidden = (size_t)layer->hidden, width = (size_t)layer->intermediate, size = sizeof(float);
     size_t slots = count * (size_t)layer->top_k, experts = (size_t)layer->experts;
+    size_t latent = (size_t)layer->latent, wider = latent > hidden ? latent : hidden;
     width = (size_t)layer->shared_intermediate > width ? (size_t)layer->shared_intermediate : width;
     const Room all[WORKSPACE_ARRAYS] = {
         {(void **)&w->memory[0], count * hidden * size},
         {(void **)&w->memory[1], count * hidden * size},
-        {(void **)&w->rounded, count * hidden * size},
+        {(void **)&w->latent, count * latent * size},
+        {(void **)&w->sum, count * latent * size},
+        {(void **)&w->rounded, count * wider * size},
         {(void **)&w->hidden, slots * width * size},
-        {(void **)&w->values, slots * hidden * size},
+        {(void **)&w->values, slots * wider * size},
         {(void **)&w->logits, count * (size_t)layer_router_columns(layer) * size},
         {(void **)&w->ranks, (size_t)w->threads * 3 * (size_t)layer_choices(layer) * size},
         {(void **)&w->weights, slots * size},
@@ -144,6 +153,7 @@ OpponentWorkspace *opponent_workspace_create(const Layer *layer, int64_t max_tok
         return NULL;
     }
     depth = layer->shared_intermediate > depth ? layer->shared_intermediate : depth;
+    depth = layer->latent > depth ? layer->latent : depth;
     w->threads = threads;
     w->wide_floats = OPPONENT_OUTPUT_BLOCK * depth + 64;  // a line between threads
     list_rooms(layer, w, max_tokens, rooms);

@@ -227,8 +227,8 @@ static float hidden_value(const Layer *layer, float limit, float g, float u) {
 static void expert_task(const Layer *layer, const OpponentPool *pool, OpponentWorkspace *w, int64_t e, int64_t first, int64_t last,
                         int64_t output, int down) {
     Number number = down ? pool->down_number : pool->gate_up_number;
-    int64_t size = number_bytes(number), depth = down ? pool->intermediate : layer->hidden;
-    int64_t outputs = down ? layer->hidden : pool->intermediate, matrix = e * layer->hidden * pool->intermediate * size;
+    int64_t size = number_bytes(number), depth = down ? pool->intermediate : pool->width;
+    int64_t outputs = down ? pool->width : pool->intermediate, matrix = e * pool->width * pool->intermediate * size;
     int64_t count = outputs - output < TASK_OUTPUTS ? outputs - output : TASK_OUTPUTS;
     float *wide = w->wide + omp_get_thread_num() * w->wide_floats;
     float gates[ROW_BLOCK * TASK_OUTPUTS];
@@ -256,7 +256,7 @@ static void expert_task(const Layer *layer, const OpponentPool *pool, OpponentWo
 // values = E_e(x) for experts [0, pool->count) with rows starts[e] .. starts[e + 1]; inputs through w->pointers.
 static void run_pool(const Layer *layer, const OpponentPool *pool, OpponentWorkspace *w, const int64_t *starts) {
     for (int down = 0; down < 2; down++) {
-        int64_t outputs = down ? layer->hidden : pool->intermediate, blocks = (outputs + TASK_OUTPUTS - 1) / TASK_OUTPUTS;
+        int64_t outputs = down ? pool->width : pool->intermediate, blocks = (outputs + TASK_OUTPUTS - 1) / TASK_OUTPUTS;
 #pragma omp parallel for num_threads(w->threads) schedule(dynamic)
         for (int64_t task = 0; task < pool->count * blocks; task++) {
             int64_t e = task / blocks;
@@ -270,31 +270,38 @@ static void run_pool(const Layer *layer, const OpponentPool *pool, OpponentWorks
     }
 }
 
-static void prepare_pointers(const Layer *layer, OpponentWorkspace *w, int64_t tokens, int64_t rows, const int32_t *token_of) {
-    const float *from = w->memory[0];
+// Rows of x [tokens][width], which the pool reads; token_of NULL: each token is a row.
+static void prepare_pointers(const Layer *layer, OpponentWorkspace *w, const float *x, int64_t width, int64_t tokens, int64_t rows,
+                             const int32_t *token_of) {
+    const float *from = x;
     if (layer->compute == COMPUTE_BF16) {
 #pragma omp parallel for num_threads(w->threads) schedule(static)
-        for (int64_t i = 0; i < tokens * layer->hidden; i++) {
-            w->rounded[i] = round_bf16(w->memory[0][i]);
+        for (int64_t i = 0; i < tokens * width; i++) {
+            w->rounded[i] = round_bf16(x[i]);
         }
         from = w->rounded;
     }
     for (int64_t row = 0; row < rows; row++) {
-        w->pointers[row] = from + (token_of ? token_of[row] : row) * layer->hidden;
+        w->pointers[row] = from + (token_of ? token_of[row] : row) * width;
     }
+}
+
+// What routed experts read.
+static const float *pool_input(const Layer *layer, const OpponentWorkspace *w) {
+    return layer->latent ? w->latent : w->memory[0];
 }
 
 // Rows of w x for experts that are weighted at their input. They lie where the outputs will: up is done before down begins.
 static void weigh_inputs(const Layer *layer, OpponentWorkspace *w, int64_t tokens) {
-    int64_t hidden = layer->hidden, k = layer->top_k;
+    int64_t width = layer_pool_width(layer), k = layer->top_k;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t i = 0; i < tokens * k; i++) {
         if (w->experts[i] < 0 || w->experts[i] >= layer->experts) {
             continue;
         }
-        const float *x = w->memory[0] + i / k * hidden;
-        float *row = w->values + w->slots[i] * hidden;
-        for (int64_t j = 0; j < hidden; j++) {
+        const float *x = pool_input(layer, w) + i / k * width;
+        float *row = w->values + w->slots[i] * width;
+        for (int64_t j = 0; j < width; j++) {
             float value = w->weights[i] * x[j];
             row[j] = layer->compute == COMPUTE_BF16 ? round_bf16(value) : value;
         }
@@ -311,18 +318,18 @@ static int64_t next_slot(const int32_t *experts, int64_t k, int32_t done) {
     return slot;
 }
 
-// x_{t+1} += factor w_e E_e(x_t) in ascending order of choices.
-static void combine(const Layer *layer, OpponentWorkspace *w, int64_t tokens, float factor, float *next) {
-    int64_t hidden = layer->hidden, k = layer->top_k;
+// sum += factor w_e E_e(x) in ascending order of choices.
+static void combine(const Layer *layer, OpponentWorkspace *w, int64_t tokens, float factor, float *sum) {
+    int64_t width = layer_pool_width(layer), k = layer->top_k;
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
         const int32_t *experts = w->experts + token * k;
         int64_t slot = w->rejected[token] ? -1 : next_slot(experts, k, -1);
         for (; slot >= 0 && experts[slot] < layer->experts + layer->identity_experts; slot = next_slot(experts, k, experts[slot])) {
             int identity = experts[slot] >= layer->experts, weighted = layer->weight_on == WEIGHT_ON_INPUT && !identity;
-            const float *value = identity ? w->memory[0] + token * hidden : w->values + w->slots[token * k + slot] * hidden;
-            float weight = (weighted ? 1 : w->weights[token * k + slot]) * factor, *to = next + token * hidden;
-            for (int64_t i = 0; i < hidden; i++) {
+            const float *value = identity ? pool_input(layer, w) + token * width : w->values + w->slots[token * k + slot] * width;
+            float weight = (weighted ? 1 : w->weights[token * k + slot]) * factor, *to = sum + token * width;
+            for (int64_t i = 0; i < width; i++) {
                 to[i] += weight * value[i];
             }
         }
@@ -341,7 +348,7 @@ static void run_shared(const Layer *layer, const OpponentWeights *weights, Oppon
     one.gate_bias = one.gate_bias ? one.gate_bias + e * one.intermediate : NULL;
     one.up_bias = one.up_bias ? one.up_bias + e * one.intermediate : NULL;
     one.down_bias = one.down_bias ? one.down_bias + e * layer->hidden : NULL;
-    prepare_pointers(layer, w, tokens, tokens, NULL);
+    prepare_pointers(layer, w, w->memory[0], layer->hidden, tokens, tokens, NULL);
     run_pool(layer, &one, w, start);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
     for (int64_t token = 0; token < tokens; token++) {
@@ -350,6 +357,42 @@ static void run_shared(const Layer *layer, const OpponentWeights *weights, Oppon
         for (int64_t i = token * layer->hidden; i < (token + 1) * layer->hidden; i++) {
             next[i] += weight * w->values[i];
         }
+    }
+}
+
+// out [tokens][outputs] = x [tokens][depth] times a projection.
+static void project(const Layer *layer, OpponentWorkspace *w, const float *x, int64_t tokens, int64_t depth, int64_t outputs,
+                    const void *matrix, Number number, float *out) {
+    int64_t blocks = (outputs + TASK_OUTPUTS - 1) / TASK_OUTPUTS;
+    prepare_pointers(layer, w, x, depth, tokens, tokens, NULL);
+#pragma omp parallel for num_threads(w->threads) schedule(dynamic)
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t first = block * TASK_OUTPUTS, count = outputs - first < TASK_OUTPUTS ? outputs - first : TASK_OUTPUTS;
+        product(tokens, first, count, depth, w->pointers, matrix, number, NULL, w->wide + omp_get_thread_num() * w->wide_floats,
+                out + first, outputs);
+    }
+}
+
+// What the routed experts of a latent layer read: norm(W_in x_t).
+static void enter_latent(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens) {
+    int64_t latent = layer->latent;
+    project(layer, w, w->memory[0], tokens, layer->hidden, latent, weights->latent_in, weights->latent_number, w->latent);
+#pragma omp parallel for num_threads(w->threads) schedule(static)
+    for (int64_t token = 0; token < tokens; token++) {
+        float *row = w->latent + token * latent;
+        norm_row(latent, (Norm)layer->latent_norm, layer->latent_norm_eps, weights->latent_norm, NULL, row, row);
+    }
+}
+
+// x_{t+1} += factor W_out of the routed experts' sum.
+static void leave_latent(const Layer *layer, const OpponentWeights *weights, OpponentWorkspace *w, int64_t tokens, float factor,
+                         float *next) {
+    memset(w->sum, 0, (size_t)(tokens * layer->latent) * sizeof *w->sum);
+    combine(layer, w, tokens, 1, w->sum);
+    project(layer, w, w->sum, tokens, layer->latent, layer->hidden, weights->latent_out, weights->latent_number, w->values);
+#pragma omp parallel for num_threads(w->threads) schedule(static)
+    for (int64_t i = 0; i < tokens * layer->hidden; i++) {
+        next[i] += factor * w->values[i];
     }
 }
 
@@ -362,10 +405,13 @@ static void iterate(const Layer *layer, const OpponentWeights *weights, Opponent
     float residual = layer->inner_residual && !(layer->coe_weight && last) ? layer->inner_alpha : 0;
     route(layer, weights, w, tokens, t);
     sort_tokens(layer, w, tokens);
+    if (layer->latent) {
+        enter_latent(layer, weights, w, tokens);
+    }
     if (layer->weight_on == WEIGHT_ON_INPUT) {
         weigh_inputs(layer, w, tokens);
     } else {
-        prepare_pointers(layer, w, tokens, w->starts[layer->experts], w->rows);
+        prepare_pointers(layer, w, pool_input(layer, w), layer_pool_width(layer), tokens, w->starts[layer->experts], w->rows);
     }
     run_pool(layer, &weights->routed, w, w->starts);
 #pragma omp parallel for num_threads(w->threads) schedule(static)
@@ -373,7 +419,11 @@ static void iterate(const Layer *layer, const OpponentWeights *weights, Opponent
         next[i] = residual != 0 ? residual * state[i] : 0;
         next[i] += weights->output_bias ? factor * weights->output_bias[i % layer->hidden] : 0;
     }
-    combine(layer, w, tokens, factor, next);
+    if (layer->latent) {
+        leave_latent(layer, weights, w, tokens, factor, next);
+    } else {
+        combine(layer, w, tokens, factor, next);
+    }
     for (int64_t e = 0; e < layer->shared_experts; e++) {  // every token visits it
         run_shared(layer, weights, w, tokens, e, factor, next);
     }

@@ -11,13 +11,13 @@
 
 // A pool of experts; biases are fp32. NULL where the layer has none.
 typedef struct OpponentPool {
-    int64_t count, intermediate;
+    int64_t count, width, intermediate;  // width: of what an expert reads and returns
     float limit;  // of gate and up; 0: none
     Number gate_up_number, down_number;  // of the matrices: opponent_number of their packed formats
-    void *gate, *up;  // [count][intermediate][hidden]
-    void *down;  // [count][hidden][intermediate]
+    void *gate, *up;  // [count][intermediate][width]
+    void *down;  // [count][width][intermediate]
     float *gate_bias, *up_bias;  // [count][intermediate]
-    float *down_bias;  // [count][hidden]
+    float *down_bias;  // [count][width]
 } OpponentPool;
 
 typedef struct OpponentWeights {
@@ -30,6 +30,9 @@ typedef struct OpponentWeights {
     float *router_bias;  // [routers][choices]
     float *correction;  // [routers][choices]
     void *shared_expert_gate;  // [shared experts][hidden]
+    void *latent_in, *latent_out;  // [latent][hidden], [hidden][latent]
+    float *latent_norm;  // [latent]
+    Number latent_number;  // of both projections
     OpponentPool routed, shared;
 } OpponentWeights;
 
@@ -37,9 +40,10 @@ typedef struct OpponentWeights {
 typedef struct OpponentWorkspace {
     int threads;
     float *memory[2];  // [tokens][hidden]: x_t and x_{t+1}, alternating
-    float *rounded;  // [tokens][hidden]: x_t rounded to bf16, in compute class bf16
+    float *latent, *sum;  // [tokens][latent]: what the routed experts of a latent layer read, the sum of their outputs
+    float *rounded;  // [tokens][hidden or latent]: experts' inputs rounded to bf16, in compute class bf16
     float *hidden;  // [slots][widest intermediate]: act(gate x) * (up x), one row per slot, sorted by expert
-    float *values;  // [slots][hidden]: the experts' outputs
+    float *values;  // [slots][hidden or latent]: the experts' outputs, of a latent layer also [tokens][hidden] of its projections
     float *logits, *weights;  // [tokens][router columns], [tokens][top_k]
     float *ranks;  // [threads][3][choices]: of one row, see opponent_choose_row
     float *wide;  // [threads][wide_floats]: rows of a bf16 matrix as fp32

@@ -18,8 +18,8 @@
 //   a chain of n terms: step j adds s_j d_j, s_j its partial sum: lambda u sqrt(n) max |s_j|; max |s_j| is taken as the largest
 //   prefix in ascending order plus sqrt(sum (a w)^2), the scale of a random walk of these terms, to serve other orders too;
 //   inputs' errors: sqrt(sum (e_a w)^2);
-//   a rounding to bf16 that flips by d: it is bounded by d, so that its scale is at most d: lambda d. Its variance is smaller, because
-//   flips are rare, but one that happens goes on to all columns of what follows, whose products then see a walk of scale d.
+//   a rounding to bf16 that flips by d: it is bounded by d, so that its scale is at most d: lambda d. Its variance is smaller,
+//   because flips are rare, but one that happens goes on to all columns of what follows, whose products then see a walk of scale d.
 // It is the sharp test, for random data only: on constant or tied data rounding errors are correlated.
 // The oracle's own rounding (2^-53 per operation) is covered by the one spare step of each gamma.
 #ifndef CATENA_ORACLE_ERROR_H

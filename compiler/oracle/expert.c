@@ -231,20 +231,20 @@ static Bounded gated_value(const Layer *layer, double limit, Bounded gate, Bound
 }
 
 void oracle_expert(const Layer *layer, const OracleExperts *pool, double limit, int64_t e, const Operand *x, Scratch *scratch) {
-    int64_t hidden = layer->hidden, width = pool->intermediate;
+    int64_t depth = pool->width, width = pool->intermediate;
     for (int64_t f = 0; f < width; f++) {
         int64_t row = e * width + f;
-        Bounded up = oracle_product(x, pool->up + row * hidden, hidden, pool->up_bias ? pool->up_bias + row : NULL);
+        Bounded up = oracle_product(x, pool->up + row * depth, depth, pool->up_bias ? pool->up_bias + row : NULL);
         if (layer->gated) {
             const float *bias = pool->gate_bias ? pool->gate_bias + row : NULL;
-            scratch->hidden[f] = gated_value(layer, limit, oracle_product(x, pool->gate + row * hidden, hidden, bias), up);
+            scratch->hidden[f] = gated_value(layer, limit, oracle_product(x, pool->gate + row * depth, depth, bias), up);
         } else {
             scratch->hidden[f] = oracle_activation((Activation)layer->activation, layer->slope, up);
         }
     }
     oracle_operand(scratch->hidden, width, (Compute)layer->compute, &scratch->inner);
-    for (int64_t i = 0; i < hidden; i++) {
-        int64_t row = e * hidden + i;
+    for (int64_t i = 0; i < depth; i++) {
+        int64_t row = e * depth + i;
         const float *bias = pool->down_bias ? pool->down_bias + row : NULL;
         scratch->output[i] = oracle_product(&scratch->inner, pool->down + row * width, width, bias);
     }

@@ -24,18 +24,22 @@ static int64_t widest(const Layer *layer) {
 static size_t scratch_divide(const Layer *layer, uint8_t *base, Scratch *scratch) {
     uint8_t *end = base;
     int64_t hidden = layer->hidden, width = widest(layer), k = layer->top_k, choices = layer_choices(layer);
-    Operand *operands[] = {&scratch->operand, &scratch->own, &scratch->inner};
+    int64_t pool = layer_pool_width(layer), wider = pool > hidden ? pool : hidden;
+    Operand *operands[] = {&scratch->operand, &scratch->own, &scratch->inner, &scratch->projected};
+    const int64_t widths[] = {hidden, wider, width, layer->latent};
     scratch->state = scratch_take(&end, hidden, sizeof(Bounded));
     scratch->next = scratch_take(&end, hidden, sizeof(Bounded));
-    scratch->output = scratch_take(&end, hidden, sizeof(Bounded));
-    scratch->weighted = scratch_take(&end, hidden, sizeof(Bounded));
+    scratch->output = scratch_take(&end, wider, sizeof(Bounded));
+    scratch->latent = scratch_take(&end, layer->latent, sizeof(Bounded));
+    scratch->sum = scratch_take(&end, layer->latent, sizeof(Bounded));
+    scratch->weighted = scratch_take(&end, wider, sizeof(Bounded));
     scratch->hidden = scratch_take(&end, width, sizeof(Bounded));
     scratch->logits = scratch_take(&end, layer_router_columns(layer), sizeof(Bounded));
     scratch->scores = scratch_take(&end, choices, sizeof(Bounded));
-    for (int i = 0; i < 3; i++) {
-        operands[i]->value = scratch_take(&end, i < 2 ? hidden : width, sizeof(double));
-        operands[i]->reach = scratch_take(&end, i < 2 ? hidden : width, sizeof(double));
-        operands[i]->error = scratch_take(&end, i < 2 ? hidden : width, sizeof(double));
+    for (int i = 0; i < 4; i++) {
+        operands[i]->value = scratch_take(&end, widths[i], sizeof(double));
+        operands[i]->reach = scratch_take(&end, widths[i], sizeof(double));
+        operands[i]->error = scratch_take(&end, widths[i], sizeof(double));
     }
     Ranking *ranking = &scratch->ranking;
     ranking->logits = scratch_take(&end, choices, sizeof(Bounded));
@@ -94,7 +98,7 @@ int oracle_forward(const Layer *layer, const OracleWeights *weights, int64_t tok
                                 .token = token,
                                 .tokens = tokens};
                 scratch_divide(layer, memory, &scratch);
-                scratch.operand.model = scratch.own.model = scratch.inner.model = model;
+                scratch.operand.model = scratch.own.model = scratch.inner.model = scratch.projected.model = model;
                 oracle_token(&run, x + token * layer->hidden);
 #pragma omp critical(oracle_checks)
                 merge_checks(&out->checks, &checks, token, &first);

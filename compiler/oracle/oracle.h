@@ -12,11 +12,11 @@
 
 // A pool of experts. Arrays that the layer does not have are NULL.
 typedef struct OracleExperts {
-    int64_t count, intermediate;
-    float *gate, *up;            // [count][intermediate][hidden]
-    float *down;                 // [count][hidden][intermediate]
+    int64_t count, width, intermediate;  // width: of what an expert reads and returns
+    float *gate, *up;            // [count][intermediate][width]
+    float *down;                 // [count][width][intermediate]
     float *gate_bias, *up_bias;  // [count][intermediate]
-    float *down_bias;            // [count][hidden]
+    float *down_bias;            // [count][width]
 } OracleExperts;
 
 typedef struct OracleWeights {
@@ -24,6 +24,7 @@ typedef struct OracleWeights {
     float *post_norm;           // [hidden]
     float *expert_scale;        // [experts]
     float *output_bias, *output_scale, *residual_bias, *residual_scale;  // [hidden]
+    float *latent_in, *latent_norm, *latent_out;  // [latent][hidden], [latent], [hidden][latent]
     float *coe_weight;          // [iterations - 1]
     float *router;              // [routers][choices][hidden]
     float *router_bias;         // [routers][choices]

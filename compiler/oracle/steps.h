@@ -45,8 +45,10 @@ typedef struct Scratch {
     Bounded *state, *next, *hidden, *output;  // [hidden], [hidden], [widest intermediate], [hidden]
     Bounded *logits;  // [choices], then [shared experts] if these are gated
     Bounded *scores;  // [choices]
-    Bounded *weighted;  // [hidden]: w x, where weights are on inputs
-    Operand operand, own, inner;  // of width hidden, hidden (of w x), widest intermediate
+    Bounded *latent, *sum;  // [latent]: what the routed experts of a latent layer read, the sum of their outputs
+    Bounded *weighted;  // [hidden or latent]: w x, where weights are on inputs
+    Operand operand, own, inner;  // of width hidden, hidden or latent (of w x, of sum), widest intermediate
+    Operand projected;  // of latent
     Ranking ranking;
     Bounded *weights, *due;  // [top_k], then [shared experts] if these are joint; those of the check
     int32_t *slots;  // [top_k]

@@ -2,6 +2,7 @@
 //
 //     x_0 = norm(h);  for t: z = softcap(scale W_t x_t + b); scores, selection, weights;
 //                            x_{t+1} = (inner ? inner_alpha x_t : 0) + sum of w_e E_e(x_t) + shared experts
+//                            (of a latent layer W_out of the sum of w_e E_e(norm(W_in x_t)) instead of that sum)
 //     out = (outer ? alpha (h + b) s : 0) + multiplier post_norm(x_T) s'                 (docs/description.md)
 //
 // With given routing the weights are taken as exact, since the library's own weights are replayed, and errors of the router do
@@ -137,34 +138,62 @@ static void note_routing(const TokenRun *run, int64_t iteration) {
 
 // --- combination -------------------------------------------------------------------------------------------------------------
 
-static void add_weighted(const TokenRun *run, const Bounded *value, Bounded weight) {
-    for (int64_t i = 0; i < run->layer->hidden; i++) {
-        run->scratch->next[i] = bounded_fma(weight, value[i], run->scratch->next[i]);
+static void add_weighted(const Bounded *value, int64_t count, Bounded weight, Bounded *sum) {
+    for (int64_t i = 0; i < count; i++) {
+        sum[i] = bounded_fma(weight, value[i], sum[i]);
     }
 }
 
-// x_{t+1} += factor (w E_e(x_t) or E_e(w x_t)) for a choice of weight w. Identity experts come after the others, then null ones.
+// Adds factor (w E_e(x) or E_e(w x)) for a choice of weight w: to x_{t+1}, where x is x_t; of a latent layer to the experts' sum,
+// where x is what they read. Identity experts come after the others, then null ones.
 static void add_choice(const TokenRun *run, int64_t e, Bounded weight, double factor) {
     const Layer *layer = run->layer;
     Scratch *scratch = run->scratch;
-    const Operand *x = &scratch->operand;
+    const Operand *x = layer->latent ? &scratch->projected : &scratch->operand;
+    const Bounded *from = layer->latent ? scratch->latent : scratch->state;
+    Bounded *sum = layer->latent ? scratch->sum : scratch->next;
+    int64_t width = layer_pool_width(layer);
     if (e >= layer->experts + layer->identity_experts) {
         return;
     }
     if (e >= layer->experts) {
-        add_weighted(run, scratch->state, bounded_scale(weight, factor));
+        add_weighted(from, width, bounded_scale(weight, factor), sum);
         return;
     }
     if (layer->weight_on == WEIGHT_ON_INPUT) {
-        for (int64_t i = 0; i < layer->hidden; i++) {
-            scratch->weighted[i] = bounded_multiply(weight, scratch->state[i]);
+        for (int64_t i = 0; i < width; i++) {
+            scratch->weighted[i] = bounded_multiply(weight, from[i]);
         }
-        oracle_operand(scratch->weighted, layer->hidden, (Compute)layer->compute, &scratch->own);
+        oracle_operand(scratch->weighted, width, (Compute)layer->compute, &scratch->own);
         x = &scratch->own;
         weight = bounded_exact(1);
     }
     oracle_expert(layer, &run->weights->routed, layer->limit, e, x, scratch);
-    add_weighted(run, scratch->output, bounded_scale(weight, factor));
+    add_weighted(scratch->output, width, bounded_scale(weight, factor), sum);
+}
+
+// z = norm(W_in x_t), and nothing in the experts' sum.
+static void enter_latent(const TokenRun *run) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    const OracleNorm norm = {(Norm)layer->latent_norm, layer->latent_norm_eps, run->weights->latent_norm, NULL};
+    for (int64_t i = 0; i < layer->latent; i++) {
+        scratch->latent[i] = oracle_product(&scratch->operand, run->weights->latent_in + i * layer->hidden, layer->hidden, NULL);
+        scratch->sum[i] = bounded_exact(0);
+    }
+    oracle_norm(&norm, layer->latent, scratch->operand.model, scratch->latent);
+    oracle_operand(scratch->latent, layer->latent, (Compute)layer->compute, &scratch->projected);
+}
+
+// x_{t+1} += factor W_out of the experts' sum.
+static void leave_latent(const TokenRun *run, double factor) {
+    const Layer *layer = run->layer;
+    Scratch *scratch = run->scratch;
+    oracle_operand(scratch->sum, layer->latent, (Compute)layer->compute, &scratch->own);
+    for (int64_t i = 0; i < layer->hidden; i++) {
+        scratch->output[i] = oracle_product(&scratch->own, run->weights->latent_out + i * layer->latent, layer->latent, NULL);
+    }
+    add_weighted(scratch->output, layer->hidden, bounded_exact(factor), scratch->next);
 }
 
 static Bounded shared_weight(const TokenRun *run, int64_t j) {
@@ -191,16 +220,22 @@ static void combine(TokenRun *run, int64_t iteration) {
             scratch->next[i] = bounded_add(scratch->next[i], bias);
         }
     }
+    if (layer->latent) {
+        enter_latent(run);
+    }
     for (int32_t e = 0; e < layer_choices(layer); e++) {  // ascending index
         for (int64_t s = 0; s < layer->top_k; s++) {
             if (scratch->slots[s] == e) {
-                add_choice(run, e, scratch->weights[s], factor);
+                add_choice(run, e, scratch->weights[s], layer->latent ? 1 : factor);
             }
         }
     }
+    if (layer->latent) {
+        leave_latent(run, factor);
+    }
     for (int64_t j = 0; j < layer->shared_experts; j++) {
         oracle_expert(layer, &run->weights->shared, layer->shared_limit, j, &scratch->operand, scratch);
-        add_weighted(run, scratch->output, bounded_scale(shared_weight(run, j), factor));
+        add_weighted(scratch->output, layer->hidden, bounded_scale(shared_weight(run, j), factor), scratch->next);
     }
 }
 

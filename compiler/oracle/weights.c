@@ -34,13 +34,16 @@ static float **array_of(OracleWeights *weights, Tensor tensor) {
     case TENSOR_OUTPUT_SCALE: return &weights->output_scale;
     case TENSOR_RESIDUAL_BIAS: return &weights->residual_bias;
     case TENSOR_RESIDUAL_SCALE: return &weights->residual_scale;
+    case TENSOR_LATENT_IN: return &weights->latent_in;
+    case TENSOR_LATENT_NORM: return &weights->latent_norm;
+    case TENSOR_LATENT_OUT: return &weights->latent_out;
     case TENSOR_COUNT: break;
     }
     return NULL;
 }
 
 static int64_t array_elements(const Layer *layer, Tensor tensor) {
-    int64_t hidden = layer->hidden, width = layer->intermediate, experts = layer->experts;
+    int64_t hidden = layer->hidden, width = layer->intermediate, experts = layer->experts, pool = layer_pool_width(layer);
     int64_t shared = layer->shared_experts, shared_width = layer->shared_intermediate;
     switch (tensor) {
     case TENSOR_NORM:
@@ -58,16 +61,19 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
     case TENSOR_SHARED_EXPERT_GATE: return shared * hidden;
     case TENSOR_GATE:
     case TENSOR_UP:
-    case TENSOR_DOWN: return experts * width * hidden;
+    case TENSOR_DOWN: return experts * width * pool;
     case TENSOR_GATE_BIAS:
     case TENSOR_UP_BIAS: return experts * width;
-    case TENSOR_DOWN_BIAS: return experts * hidden;
+    case TENSOR_DOWN_BIAS: return experts * pool;
     case TENSOR_SHARED_GATE:
     case TENSOR_SHARED_UP:
     case TENSOR_SHARED_DOWN: return shared * shared_width * hidden;
     case TENSOR_SHARED_GATE_BIAS:
     case TENSOR_SHARED_UP_BIAS: return shared * shared_width;
     case TENSOR_SHARED_DOWN_BIAS: return shared * hidden;
+    case TENSOR_LATENT_IN:
+    case TENSOR_LATENT_OUT: return layer->latent * hidden;
+    case TENSOR_LATENT_NORM: return layer->latent;
     case TENSOR_COUNT: break;
     }
     return 0;
@@ -76,6 +82,8 @@ static int64_t array_elements(const Layer *layer, Tensor tensor) {
 int oracle_weights_allocate(const Layer *layer, OracleWeights *weights) {
     memset(weights, 0, sizeof *weights);
     weights->routed.count = layer->experts;
+    weights->routed.width = layer_pool_width(layer);
+    weights->shared.width = layer->hidden;
     weights->routed.intermediate = layer->intermediate;
     weights->shared.count = layer->shared_experts;
     weights->shared.intermediate = layer->shared_intermediate;

@@ -177,10 +177,12 @@ static void make_phases(Dealing *work) {
     work->router.flops = all.router_flops / iterations;
     work->router.bytes = role_bytes(&roles[ROLE_ROUTER]);
     work->router.remote = work->router.bytes * (1 - 1 / nodes);
-    work->up.flops = experts * (matrices - 1) / matrices;
-    work->down.flops = experts / matrices;
-    work->up.bytes = visits.distinct * up + shared * role_bytes(&roles[ROLE_SHARED_GATE_UP]);
-    work->down.bytes = visits.distinct * down + shared * role_bytes(&roles[ROLE_SHARED_DOWN]);
+    double projection =
+        all.latent_flops / iterations / 2;  // W_in counts with gate/up, whose tasks are shared out alike, W_out with down
+    work->up.flops = experts * (matrices - 1) / matrices + projection;
+    work->down.flops = experts / matrices + projection;
+    work->up.bytes = visits.distinct * up + shared * role_bytes(&roles[ROLE_SHARED_GATE_UP]) + role_bytes(&roles[ROLE_LATENT_IN]);
+    work->down.bytes = visits.distinct * down + shared * role_bytes(&roles[ROLE_SHARED_DOWN]) + role_bytes(&roles[ROLE_LATENT_OUT]);
     // each node reads every row's intermediate values and every token's state; the others' made (n - 1) / n of them
     double values = visits.visits / iterations * (double)roles[ROLE_DOWN].input_stride +
                     (double)work->tokens * (shared * (double)roles[ROLE_SHARED_DOWN].input_stride + (double)layer->hidden * 4);
@@ -216,8 +218,9 @@ static double phase_seconds(const Dealing *work, const Phase *phase, double boun
 // that unlike routings need are not counted.
 static int64_t count_barriers(const Plan *plan, int64_t tokens) {
     int64_t chunks = (tokens + plan->schedule.chunk_tokens - 1) / plan->schedule.chunk_tokens,
-            before = tokens <= plan->schedule.few_tokens;
-    return chunks * (3 * plan->layer.iterations + before);
+            before = tokens <= plan->schedule.few_tokens || plan->layer.latent;
+    int64_t latent = plan->layer.latent ? 1 + (plan->layer.latent_norm != NORM_NONE) : 0;
+    return chunks * ((3 + latent) * plan->layer.iterations + before);
 }
 
 PlacementFigures placement_figures(const Plan *plan, const Machine *machine, const Placement *placement, PlacementWeights weights,

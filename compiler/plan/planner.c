@@ -66,7 +66,8 @@ static int32_t widen_tiles(const Role *role, int r, const Machine *machine) {
 // Rows whose activations take half of a core's L2; the other half is for the panels that pass by.
 static int64_t block_rows(const Plan *plan, const Machine *machine) {
     const Role *up = &plan->roles[ROLE_GATE_UP];
-    int64_t rows = planner_l2_bytes(machine) / 2 / up->input_stride;
+    int64_t projected = plan->roles[ROLE_LATENT_IN].input_stride;  // of a latent layer the wider rows
+    int64_t rows = planner_l2_bytes(machine) / 2 / (projected > up->input_stride ? projected : up->input_stride);
     return clamp(rows, up->max_rows, 256) / up->max_rows * up->max_rows;
 }
 

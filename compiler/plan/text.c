@@ -69,6 +69,8 @@ static const Field layer_fields[] = {
     OPTION(Layer, shared_down_weights, own_format_names)
     OPTION(Layer, post_norm, norm_names) REAL_UNLESS(Layer, post_norm_eps, 1e-6)
     REAL_UNLESS_AS(Layer, shared_limit, limit) OPTION(Layer, limit_place, limit_place_names)
+    WIDE_UNLESS(Layer, latent, 0) OPTION(Layer, latent_norm, norm_names) REAL_UNLESS(Layer, latent_norm_eps, 1e-6)
+    OPTION(Layer, latent_weights, own_format_names)
     REAL_UNLESS(Layer, gate_softcap, 0) REAL_UNLESS(Layer, up_softcap, 0)
     OPTION(Layer, expert_scale, booleans) OPTION(Layer, output_bias, booleans) OPTION(Layer, output_scale, booleans)
     OPTION(Layer, residual_bias, booleans) OPTION(Layer, residual_scale, booleans) OPTION(Layer, shared_joint, booleans)};
@@ -77,7 +79,8 @@ static const Field layout_fields[] = {
     WIDE(Layout, norm_offset) WIDE(Layout, norm_bias_offset) WIDE(Layout, coe_weight_offset) WIDE(Layout, correction_offset)
     WIDE_UNLESS(Layout, post_norm_offset, -1) WIDE_UNLESS(Layout, expert_scale_offset, -1)
     WIDE_UNLESS(Layout, output_bias_offset, -1) WIDE_UNLESS(Layout, output_scale_offset, -1)
-    WIDE_UNLESS(Layout, residual_bias_offset, -1) WIDE_UNLESS(Layout, residual_scale_offset, -1)};
+    WIDE_UNLESS(Layout, residual_bias_offset, -1) WIDE_UNLESS(Layout, residual_scale_offset, -1)
+    WIDE_UNLESS(Layout, latent_norm_offset, -1)};
 static const Field schedule_fields[] = {
     WIDE(Schedule, wave_rows) WIDE(Schedule, chunk_tokens) WIDE(Schedule, block_rows) WIDE(Schedule, few_tokens)
     WIDE(Schedule, up_tasks) WIDE(Schedule, down_tasks) WIDE(Schedule, few_up_tasks) WIDE(Schedule, few_down_tasks) WIDE(Schedule, floor_rows)
@@ -91,7 +94,8 @@ static const Field role_fields[] = {
     OPTION(Role, whole_rows, booleans)};
 // clang-format on
 
-// A group of fields under one prefix, and where its values are in a plan.
+// A group of fields under one prefix, and where its values are in a plan. Roles that came later are left out where the layer lacks
+// them, so that texts from before them stay as they are.
 typedef struct Group {
     const char *prefix;
     const Field *fields;
@@ -102,7 +106,7 @@ typedef struct Group {
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 enum { GROUPS = 3 + ROLE_COUNT };
 
-static Group group_at(int index) {
+static Group group_at(int index, const Layer *layer) {
     if (index == 0) {
         return (Group){"layer", layer_fields, COUNT(layer_fields), offsetof(Plan, layer)};
     }
@@ -113,7 +117,8 @@ static Group group_at(int index) {
         return (Group){"plan", schedule_fields, COUNT(schedule_fields), offsetof(Plan, schedule)};
     }
     size_t role = (size_t)index - 3;
-    return (Group){role_names[role], role_fields, COUNT(role_fields), offsetof(Plan, roles) + role * sizeof(Role)};
+    bool left_out = role >= ROLE_LATENT_IN && !plan_has_role(layer, (RoleName)role);
+    return (Group){role_names[role], role_fields, left_out ? 0 : COUNT(role_fields), offsetof(Plan, roles) + role * sizeof(Role)};
 }
 
 static void print_value(FILE *stream, const Field *field, const char *value) {
@@ -171,7 +176,7 @@ char *plan_print(const Plan *plan) {
         return NULL;
     }
     for (int g = 0; g < GROUPS; g++) {
-        Group group = group_at(g);
+        Group group = group_at(g, &plan->layer);
         for (size_t f = 0; f < group.count; f++) {
             const char *owner = (const char *)plan + group.base;
             if (!is_left_out(&group.fields[f], owner)) {
@@ -217,7 +222,7 @@ int plan_parse(const char *text, const char *name, Plan *plan, Diagnostics *diag
     memset(plan, 0, sizeof *plan);
     int line = 0;
     for (int g = 0; g < GROUPS; g++) {
-        Group group = group_at(g);
+        Group group = group_at(g, &plan->layer);
         for (size_t f = 0; f < group.count; f++) {
             const Field *field = &group.fields[f];
             char key[96], found[192];

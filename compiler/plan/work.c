@@ -88,13 +88,16 @@ Work work_count(const Plan *plan, int64_t tokens, const Visits *visits, bool rou
     double expert_bytes = role_bytes(&roles[ROLE_GATE_UP]) + role_bytes(&roles[ROLE_DOWN]);
     double shared_bytes = shared * (role_bytes(&roles[ROLE_SHARED_GATE_UP]) + role_bytes(&roles[ROLE_SHARED_DOWN]));
     double router_bytes = routed ? role_bytes(&roles[ROLE_ROUTER]) : 0;
+    double latent_bytes = role_bytes(&roles[ROLE_LATENT_IN]) + role_bytes(&roles[ROLE_LATENT_OUT]);
     Work work;
-    work.routed_flops = visits->visits * 2 * matrices * hidden * (double)layer->intermediate;
+    work.routed_flops = visits->visits * 2 * matrices * (double)layer_pool_width(layer) * (double)layer->intermediate;
     work.shared_flops = evaluations * shared * 2 * matrices * hidden * (double)layer->shared_intermediate;
     work.router_flops = routed ? evaluations * 2 * hidden * (double)layer_router_columns(layer) : 0;
-    work.flops = work.routed_flops + work.shared_flops + work.router_flops;
-    work.bytes = visits->distinct_sum * expert_bytes + iterations * (router_bytes + shared_bytes);
-    work.union_bytes = visits->union_experts * expert_bytes + (double)layer_routers(layer) * router_bytes + shared_bytes;
+    work.latent_flops = evaluations * 2 * 2 * hidden * (double)layer->latent;
+    work.flops = work.routed_flops + work.shared_flops + work.router_flops + work.latent_flops;
+    work.bytes = visits->distinct_sum * expert_bytes + iterations * (router_bytes + shared_bytes + latent_bytes);
+    work.union_bytes =
+        visits->union_experts * expert_bytes + (double)layer_routers(layer) * router_bytes + shared_bytes + latent_bytes;
     return work;
 }
 
@@ -108,7 +111,8 @@ bool work_difference(const Work *ours, const Work *theirs, char *text, size_t by
         double ours, theirs;
     } kinds[] = {{"routed", ours->routed_flops, theirs->routed_flops},
                  {"shared", ours->shared_flops, theirs->shared_flops},
-                 {"router", ours->router_flops, theirs->router_flops}};
+                 {"router", ours->router_flops, theirs->router_flops},
+                 {"latent", ours->latent_flops, theirs->latent_flops}};
     static const double equal = 1e-3;
     char parts[192] = "";
     for (size_t i = 0, used = 0; i < sizeof kinds / sizeof *kinds; i++) {

@@ -1,7 +1,8 @@
 // The model of work: what a routing makes a layer visit, and the FLOPs and bytes that this costs. Arithmetic alone, tested on known
 // layers.
 //
-//   bytes        what naive streaming reads: per iteration the packed bytes of the distinct experts chosen, router, shared experts;
+//   bytes        what naive streaming reads: per iteration the packed bytes of the distinct experts chosen, router, shared experts,
+//                projections;
 //   union bytes  each expert once for the whole call.
 #ifndef CATENA_WORK_H
 #define CATENA_WORK_H
@@ -22,8 +23,9 @@ typedef struct Visits {
 
 typedef struct Work {
     double routed_flops, shared_flops, router_flops;  // 2 per multiply-add; the router's include the shared experts' gates
-    double flops;  // all three
-    double bytes;  // packed bytes of each iteration's distinct experts, router, shared experts
+    double latent_flops;  // of a latent layer's projections
+    double flops;  // all four
+    double bytes;  // packed bytes of each iteration's distinct experts, router, shared experts, projections
     double union_bytes;  // every matrix once for the whole call
 } Work;
 

@@ -11,7 +11,8 @@ static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_
     long long gates = layer_routers(layer), choices = layer_choices(layer), hidden = layer->hidden;
     int shared = tensor >= TENSOR_SHARED_GATE && tensor <= TENSOR_SHARED_DOWN_BIAS;
     long long count = shared ? layer->shared_experts : layer->experts;
-    long long width = shared ? layer->shared_intermediate : layer->intermediate;
+    long long width = shared ? layer->shared_intermediate : layer->intermediate, latent = layer->latent;
+    long long outer = shared ? hidden : layer_pool_width(layer);
     switch (tensor) {
     case TENSOR_NORM:
     case TENSOR_NORM_BIAS:
@@ -29,15 +30,18 @@ static void parameter_shape(const Layer *layer, Tensor tensor, char *text, size_
     case TENSOR_GATE:
     case TENSOR_UP:
     case TENSOR_SHARED_GATE:
-    case TENSOR_SHARED_UP: snprintf(text, size, "%lld, %lld, %lld", count, width, hidden); return;
+    case TENSOR_SHARED_UP: snprintf(text, size, "%lld, %lld, %lld", count, width, outer); return;
     case TENSOR_DOWN:
-    case TENSOR_SHARED_DOWN: snprintf(text, size, "%lld, %lld, %lld", count, hidden, width); return;
+    case TENSOR_SHARED_DOWN: snprintf(text, size, "%lld, %lld, %lld", count, outer, width); return;
     case TENSOR_GATE_BIAS:
     case TENSOR_UP_BIAS:
     case TENSOR_SHARED_GATE_BIAS:
     case TENSOR_SHARED_UP_BIAS: snprintf(text, size, "%lld, %lld", count, width); return;
     case TENSOR_DOWN_BIAS:
-    case TENSOR_SHARED_DOWN_BIAS: snprintf(text, size, "%lld, %lld", count, hidden); return;
+    case TENSOR_SHARED_DOWN_BIAS: snprintf(text, size, "%lld, %lld", count, outer); return;
+    case TENSOR_LATENT_IN: snprintf(text, size, "%lld, %lld", latent, hidden); return;
+    case TENSOR_LATENT_NORM: snprintf(text, size, "%lld", latent); return;
+    case TENSOR_LATENT_OUT: snprintf(text, size, "%lld, %lld", hidden, latent); return;
     case TENSOR_COUNT: break;
     }
     *text = 0;
@@ -65,19 +69,37 @@ static void print_parameters(const Torch *torch) {
     torch_line(torch, 0, "%s", "");
 }
 
-// x = norm(from); weight and bias are parameters' names.
-static void print_norm(const Torch *torch, Norm norm, float eps, const char *from, const char *weight, const char *bias) {
-    switch (norm) {
-    case NORM_NONE: torch_line(torch, 2, "x = %s", from); return;
+// A norm of rows: where it goes, and parameters' names.
+typedef struct TorchNorm {
+    Norm kind;
+    float eps;
+    int64_t width;
+    const char *to, *from, *weight, *bias;
+} TorchNorm;
+
+static void print_norm(const Torch *torch, int level, const TorchNorm *norm) {
+    switch (norm->kind) {
+    case NORM_NONE: torch_line(torch, level, "%s = %s", norm->to, norm->from); return;
     case NORM_RMS:
-        torch_line(torch, 2, "x = %s * torch.rsqrt(%s.square().mean(-1, keepdim=True) + %s) * %s", from, from, TORCH_NUMBER(eps),
-                   weight);
+        torch_line(torch, level, "%s = %s * torch.rsqrt(%s.square().mean(-1, keepdim=True) + %s) * %s", norm->to, norm->from,
+                   norm->from, TORCH_NUMBER(norm->eps), norm->weight);
         return;
     case NORM_LAYER:
-        torch_line(torch, 2, "x = F.layer_norm(%s, (%lld,), %s, %s, %s)", from, (long long)torch->layer->hidden, weight, bias,
-                   TORCH_NUMBER(eps));
+        torch_line(torch, level, "%s = F.layer_norm(%s, (%lld,), %s, %s, %s)", norm->to, norm->from, (long long)norm->width,
+                   norm->weight, norm->bias, TORCH_NUMBER(norm->eps));
         return;
     case NORM_COUNT: return;
+    }
+}
+
+// What the routed experts of a latent layer read.
+static void print_latent(const Torch *torch, int level) {
+    const Layer *layer = torch->layer;
+    torch_line(torch, level, "z = F.linear(%s, self.latent_in)", layer->compute == COMPUTE_BF16 ? "rounded(x)" : "x");
+    if (layer->latent_norm != NORM_NONE) {
+        print_norm(
+            torch, level,
+            &(TorchNorm){(Norm)layer->latent_norm, layer->latent_norm_eps, layer->latent, "z", "z", "self.latent_norm", "None"});
     }
 }
 
@@ -85,16 +107,25 @@ static void print_norm(const Torch *torch, Norm norm, float eps, const char *fro
 static void print_combination(const Torch *torch, int level) {
     const Layer *layer = torch->layer;
     long long experts = layer->experts, identity = experts + layer->identity_experts;
-    torch_line(torch, level, "y = torch.zeros_like(x)");
+    const char *x = layer->latent ? "z" : "x";
+    if (layer->latent) {
+        print_latent(torch, level);
+    }
+    torch_line(torch, level, "y = torch.zeros_like(%s)", x);
     torch_line(torch, level, "for e in range(%lld):", experts);
     torch_line(torch, level + 1, "token, slot = (experts == e).nonzero(as_tuple=True)");
     torch_line(torch, level + 1, "w = weights[token, slot, None]");
-    torch_line(torch, level + 1, "y = y.index_add(0, token, %s)",
-               layer->weight_on == WEIGHT_ON_INPUT ? "self.expert(e, w * x[token])" : "w * self.expert(e, x[token])");
+    torch_line(torch, level + 1,
+               layer->weight_on == WEIGHT_ON_INPUT ? "y = y.index_add(0, token, self.expert(e, w * %s[token]))"
+                                                   : "y = y.index_add(0, token, w * self.expert(e, %s[token]))",
+               x);
     if (layer->identity_experts) {
         torch_line(torch, level, "identity = (experts >= %lld) & (experts < %lld)  # experts that return their input", experts,
                    identity);
-        torch_line(torch, level, "y = y + (weights * identity).sum(-1, keepdim=True) * x");
+        torch_line(torch, level, "y = y + (weights * identity).sum(-1, keepdim=True) * %s", x);
+    }
+    if (layer->latent) {
+        torch_line(torch, level, "y = F.linear(%s, self.latent_out)", layer->compute == COMPUTE_BF16 ? "rounded(y)" : "y");
     }
     if (layer->shared_experts) {
         torch_line(torch, level, "y = y + self.shared(x%s)", layer->shared_joint ? ", gates" : "");
@@ -149,7 +180,9 @@ static void print_forward(const Torch *torch) {
         torch_line(torch, 2, "if importance is not None:");
         torch_line(torch, 3, "k = torch.ceil(importance.float() * %lld).clamp(self.k_min, self.k)", (long long)layer->experts);
     }
-    print_norm(torch, (Norm)layer->norm, layer->norm_eps, "h", "self.norm", layer->norm_bias ? "self.norm_bias" : "None");
+    print_norm(torch, 2,
+               &(TorchNorm){(Norm)layer->norm, layer->norm_eps, layer->hidden, "x", "h", "self.norm",
+                            layer->norm_bias ? "self.norm_bias" : "None"});
     torch_line(torch, 2, "routing = []");
     torch_line(torch, 2, "for t in range(%lld):", (long long)layer->iterations);
     torch_line(torch, 3, "experts, weights, scores%s = self.route(x, t%s)", layer->shared_joint ? ", gates" : "",
@@ -158,7 +191,8 @@ static void print_forward(const Torch *torch) {
     print_combination(torch, 3);
     print_step(torch, 3);
     if (layer->post_norm != NORM_NONE) {
-        print_norm(torch, (Norm)layer->post_norm, layer->post_norm_eps, "x", "self.post_norm", "None");
+        print_norm(torch, 2,
+                   &(TorchNorm){(Norm)layer->post_norm, layer->post_norm_eps, layer->hidden, "x", "x", "self.post_norm", "None"});
     }
     print_result(torch);
     torch_line(torch, 0, "%s", "");

@@ -37,7 +37,8 @@ def gelu(z):
 
 SCORES = {"softmax": softmax, "sigmoid": sigmoid, "sqrtsoftplus": lambda z: np.sqrt(np.logaddexp(z, 0)),
           "relu": lambda z: np.maximum(z, 0), "plain": lambda z: z}
-ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu}
+ACTIVATIONS = {"silu": lambda z: z * sigmoid(z), "gelu": gelu, "relu": lambda z: np.maximum(z, 0),
+               "relu2": lambda z: np.maximum(z, 0) ** 2}
 
 
 # --- where an expert's matrices are: (tensors, expert) -> gate, up, down, each [out, in], and their biases -----------------------
@@ -105,6 +106,10 @@ def switch_expert(t, e):
     return [None, t[f"mlp.experts.expert_{e}.wi.weight"], t[f"mlp.experts.expert_{e}.wo.weight"]]
 
 
+def ungated(path):
+    return lambda t, e: [None, *(t[f"{path}.{n}.weight".format(e=e)] for n in ("up_proj", "down_proj"))]
+
+
 def nllb_expert(t, e):
     path = f"ffn.experts.expert_{e}"
     return [None, t[path + ".fc1.weight"], t[path + ".fc2.weight"], 0, t[path + ".fc1.bias"], t[path + ".fc2.bias"]]
@@ -121,6 +126,8 @@ GRANITE = dict(router="block_sparse_moe.router.layer.weight", expert=concatenate
 UNGATED = QWEN | dict(shared=split("mlp.shared_expert"))
 COHERE = DEEPSEEK | dict(norm="input_layernorm", normalise=0, eps=1e-3)
 LANGUAGE = "model.language_model.layers"
+NEMOTRON = dict(norm="norm", router="mixer.gate.weight", correction="mixer.gate.e_score_correction_bias", score="sigmoid", k=3,
+                expert=ungated("mixer.experts.{e}"), shared=ungated("mixer.shared_experts"), layers="backbone.layers")
 COE = DEEPSEEK | dict(iterations=2, inner=True, outer=0, router="mlp.gate.{t}.weight")
 
 # loads: transformers dequantises it; it takes rows / rows of scales for a block's height, which is wrong of partial blocks.
@@ -236,6 +243,9 @@ FAMILIES = {
                      normalise=1e-20, scale=1.7, expert=alternating, softcaps=(0.8, 1.1), layers="model.llm.layers"),
     "inkling": dict(norm=None, outer=0, router="mlp.gate.weight", correction="mlp.gate.bias", score="sigmoid", k=3, scale=1.7,
                     experts_of_router=7, expert=alternating, output_scale="mlp.gate.global_scale", layers="model.llm.layers"),
+    "nemotron_h": NEMOTRON | dict(act="relu2", groups=(2, 1, "sum"), normalise=1e-20, scale=1.7, eps=1e-3,
+                                  latent=("mixer.fc1_latent_proj.weight", "mixer.fc2_latent_proj.weight")),
+    "nemotron_h_plain": NEMOTRON | dict(act="silu", eps=1e-5),
     "nllb_moe": dict(norm="ff_layer_norm", layer_norm=True, eps=1e-5, router="ffn.router.classifier.weight",
                      router_bias="ffn.router.classifier.bias", expert=nllb_expert, k=2, normalise=0, scale=0.7,
                      layers="model.{half}.layers"),
@@ -323,7 +333,7 @@ def run_expert(row, weights, x):
     gate, up, down, *biases = weights
     gate_bias, up_bias, down_bias = biases or (0, 0, 0)
     if gate is None:
-        return np.maximum(x @ up.T + up_bias, 0) @ down.T + down_bias
+        return ACTIVATIONS[row.get("act", "relu")](x @ up.T + up_bias) @ down.T + down_bias
     g, u = x @ gate.T + gate_bias, x @ up.T + up_bias
     if "softcaps" in row:
         gate_cap, up_cap = row["softcaps"]
@@ -358,15 +368,18 @@ def run_block(row, t, x, iteration, k):
     z = x @ (router if row.get("of_text") else router.T) + t.get(row.get("router_bias"), 0)
     z = row["softcap"] * np.tanh(z / row["softcap"]) if "softcap" in row else z
     w, chosen, margin = route(row, z, t, k)
-    y = np.zeros_like(x)
+    into, out = (t[name] for name in row["latent"]) if "latent" in row else (None, None)
+    z = x if into is None else x @ into.T
+    y = np.zeros_like(z)
     for e in range(w.shape[1]):
         n = chosen[:, e]
         if e >= row.get("experts", w.shape[1]):
-            y[n] += w[n, e, None] * x[n]
+            y[n] += w[n, e, None] * z[n]
         elif row.get("on_input"):
-            y[n] += run_expert(row, row["expert"](t, e), w[n, e, None] * x[n])
+            y[n] += run_expert(row, row["expert"](t, e), w[n, e, None] * z[n])
         else:
-            y[n] += w[n, e, None] * run_expert(row, row["expert"](t, e), x[n])
+            y[n] += w[n, e, None] * run_expert(row, row["expert"](t, e), z[n])
+    y = y if out is None else y @ out.T
     y += t.get(row.get("output_bias"), 0)
     if row.get("shared"):
         gate = sigmoid(x @ t[row["shared_gate"]].T) if "shared_gate" in row else 1

@@ -46,6 +46,15 @@ def latent_attention(hidden, layers):
                      qk_rope_head_dim=4, v_head_dim=8)
 
 
+def nemotron(hidden, layers, **more):
+    """Mamba, attention, networks and experts in any order."""
+    common = attention(hidden, len(layers), head_dim=8, intermediate_size=28, ssm_state_size=4, mamba_num_heads=4, mamba_head_dim=8,
+                       n_groups=2, chunk_size=8, n_routed_experts=8, moe_intermediate_size=12,
+                       moe_shared_expert_intermediate_size=20, num_experts_per_tok=3)
+    del common["num_hidden_layers"]
+    return {**common, "layers_block_type": layers, **more}
+
+
 LANGUAGE = (("layers", "model.language_model.layers", ""),)
 MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
 QWEN_VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, out_hidden_size=36, patch_size=14)
@@ -391,6 +400,14 @@ FAMILIES = {
                               mlp_layer_types=["dense", "sparse"]),
         audio_config=dict(n_mel_bins=4, mel_vocab_size=8, text_hidden_size=36),
         vision_config=dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, patch_size=8, text_hidden_size=36))),
+    # Routed experts between two projections, without a gate; the second model has none of these.
+    "nemotron_h": Family(
+        "NemotronHForCausalLM", norm="norm", block="mixer", disk="backbone.layers", dtype="bfloat16", names="mixer|norm",
+        config=nemotron(36, ["moe", "linear_attention", "full_attention", "moe", "mlp"], moe_latent_size=20, n_group=2,
+                        topk_group=1, routed_scaling_factor=1.7, layer_norm_epsilon=1e-3)),
+    "nemotron_h_plain": Family(
+        "NemotronHForCausalLM", norm="norm", block="mixer", disk="backbone.layers", names="mixer|norm", seed=2,
+        config=nemotron(36, ["linear_attention", "moe"], norm_topk_prob=False, mlp_hidden_act="silu")),
     # Encoder and decoder, as of switch_transformers.
     "nllb_moe": Family(
         "NllbMoeForConditionalGeneration", seed=2, norm="ff_layer_norm", block="ffn", factor=0.7,

@@ -69,6 +69,7 @@ const ImportLayout layout_stacked_in_out = {STACKED(ORDER_IN_OUT)};
     X(hy_v4) \
     X(inkling) \
     X(inkling2) \
+    X(nemotron_h) \
     X(deepseek_ocr2) \
     X(unlimited_ocr) \
     X(deepseek_v4) \
