@@ -78,9 +78,9 @@ enum { ROLES = sizeof roles / sizeof *roles };
 
 static void expect_import(const char *path, const char *words) {
     if (*words == '!') {
-        shell_expect(EXIT_OK, "", "! $CATENA import %s --name x 2>&1 | grep -qF '%s'", path, words + 1);
+        shell_expect(EXIT_OK, "", "! $CATENA import %s --name g 2>&1 | grep -qF '%s'", path, words + 1);
     } else {
-        shell_expect(EXIT_OK, words, "$CATENA import %s --name x", path);
+        shell_expect(EXIT_OK, words, "$CATENA import %s --name g", path);
     }
 }
 
@@ -213,7 +213,7 @@ END_TEST
 START_TEST(refuses_quantised_checkpoints) {
     shell_run("printf '{\"model_type\": \"mixtral\",\\n \"quantization_config\": {\"quant_method\": \"fp8\"}}' > $D/config.json");
     shell_expect(EXIT_FAILED, "config.json:2:25: error: the checkpoint is quantised (fp8), weight_block_size is missing",
-                 "$CATENA import $D --name x -o $D/x.json");
+                 "$CATENA import $D --name g -o $D/x.json");
     shell_expect(EXIT_FAILED, "of Mixtral catena reads tensors in F32, F16, BF16, F8_E4M3 with block scales. Save it dequantised",
                  "$CATENA import $D");
     shell_expect(EXIT_OK, "the checkpoint is quantised (fp8)", "$CATENA import $D --dry-run");
