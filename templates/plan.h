@@ -40,8 +40,8 @@ static const char *const bind_names[] = {BIND_LIST(LAYER_NAME) 0};
     X(ROLE_ROUTER, "router") \
     X(ROLE_GATE_UP, "gate_up") \
     X(ROLE_DOWN, "down") \
-    X(ROLE_SHARED_GATE_UP, "shared_gate_up") X(ROLE_SHARED_DOWN, "shared_down") X(ROLE_LATENT_IN, "latent_in") \
-        X(ROLE_LATENT_OUT, "latent_out")
+    X(ROLE_SHARED_GATE_UP, "shared_gate_up") \
+    X(ROLE_SHARED_DOWN, "shared_down") X(ROLE_LATENT_IN, "latent_in") X(ROLE_LATENT_OUT, "latent_out")
 typedef enum RoleName { ROLE_LIST(LAYER_ENUMERATOR) ROLE_COUNT } RoleName;
 static const char *const role_names[] = {ROLE_LIST(LAYER_NAME) 0};
 

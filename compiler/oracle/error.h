@@ -37,15 +37,15 @@ typedef struct Bounded {
 } Bounded;
 
 static const double unit_fp32 = 0x1p-24;
-static const double tiny_fp32 = 0x1p-149;    // an fp32 result that underflows is off by at most this
-static const double flushed_fp32 = 0x1p-126; // ... or by this where an instruction flushes subnormal numbers
+static const double tiny_fp32 = 0x1p-149;  // an fp32 result that underflows is off by at most this
+static const double flushed_fp32 = 0x1p-126;  // ... or by this where an instruction flushes subnormal numbers
 
 // The tolerance table of products: one row per compute class.
 typedef struct ProductTolerance {
     double roundings;  // units of fp32 per multiply-add
-    double spare;      // further steps: an unfused product, the oracle's own error
+    double spare;  // further steps: an unfused product, the oracle's own error
     double underflow;  // absolute, per multiply-add
-    double flushed;    // absolute error of an operand that is taken as zero because it is subnormal
+    double flushed;  // absolute error of an operand that is taken as zero because it is subnormal
 } ProductTolerance;
 
 static const ProductTolerance product_tolerances[COMPUTE_COUNT] = {

@@ -269,14 +269,19 @@ static Bounded outer_residual(const TokenRun *run, int64_t i, Bounded h) {
     return bounded_scale(h, run->layer->alpha);
 }
 
-// Rounded to bf16: as far as the ends of the interval go, without moving the value itself, which is what is compared with.
-static Bounded to_interface(Bounded value) {
+// Rounded to bf16: as far as the ends of the interval go, without moving the value itself, which is what is compared with. A likely
+// bound may fail by a little, and then the nearest number may be the next one: there a whole step is allowed.
+static Bounded to_interface(Bounded value, ErrorModel model) {
     if (!(fabs(value.value) + value.error < 0x1.fep127)) {
         return (Bounded){0, INFINITY};
     }
     double above = fabs(bf16_nearest(value.value + value.error) - value.value);
     double below = fabs(value.value - bf16_nearest(value.value - value.error));
-    return bounded_make(value.value, (above > below ? above : below) + flushed_fp32);
+    double error = above > below ? above : below;
+    if (model == ERROR_LIKELY) {
+        error = value.error + 0x1p-8 * (fabs(value.value) + value.error);
+    }
+    return bounded_make(value.value, error + flushed_fp32);
 }
 
 // out = (outer ? alpha (h + b) s : 0) + multiplier post_norm(x_T) s'.
@@ -292,7 +297,7 @@ static void finish(const TokenRun *run, const float *h) {
             value = bounded_add(outer_residual(run, i, bounded_exact(h[i])), value);
         }
         if (layer->activations == INTERFACE_BF16) {
-            value = to_interface(value);
+            value = to_interface(value, run->scratch->operand.model);
         }
         run->out->y[run->token * layer->hidden + i] = run->rejected ? NAN : value.value;
         run->out->bound[run->token * layer->hidden + i] = run->rejected ? 0 : run->unknown ? INFINITY : value.error;
