@@ -294,8 +294,8 @@ START_TEST(test_wisdom_refused) {
     static const struct {
         const char *variables, *options, *words;
     } rows[] = {
-        {"HOME=/proc/", "", "error: cannot create the folder '/proc/.local': No such file or directory\n"},
-        {"HOME=/proc", "", "--wisdom FILE keeps it in another\n"},
+        {"unset XDG_DATA_HOME; HOME=/proc/", "", "error: cannot create the folder '/proc/.local': No such file or directory\n"},
+        {"unset XDG_DATA_HOME; HOME=/proc", "", "--wisdom FILE keeps it in another\n"},
         {"XDG_DATA_HOME=$D/file", "", "/file' is a file where a folder is needed\n"},
         {"XDG_DATA_HOME=$D", "--wisdom $D/folder", "/folder' exists and is not a regular file\n"},
         {"XDG_DATA_HOME=$D", "--wisdom /proc/w.json", "/proc/w.json.lock: error: cannot be created: "},
