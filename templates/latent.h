@@ -12,7 +12,15 @@
 INLINE Matrix latent_matrix(const Context *c, RoleName name, int64_t last) {
     const Role *role = &layer_plan.roles[name];
     const uint8_t *weights = c->call->weights + role->layout.offset;
-    return (Matrix){.role = role, .weights = weights, .last = last, .after = weights};
+    Matrix m = {.role = role, .weights = weights, .last = last, .after = weights};
+    if (name == ROLE_LATENT_IN) {
+        m.tile = tile_latent_in, m.widening = tile_latent_in_widening, m.widened = tile_latent_in_widened,
+        m.blocked = tile_latent_in_blocked;
+    } else {
+        m.tile = tile_latent_out, m.widening = tile_latent_out_widening, m.widened = tile_latent_out_widened,
+        m.blocked = tile_latent_out_blocked;
+    }
+    return m;
 }
 
 // One row of a projection, from column panel * 32 on: `to` where it goes.
@@ -32,13 +40,10 @@ INLINE void latent_store(const Context *c, RoleName name, int64_t iteration, int
 // Rows of A for `count` tokens.
 INLINE void latent_prepare(const Context *c, RoleName name, int64_t iteration, int64_t token, int64_t count, uint8_t *prepared) {
     const Role *role = &layer_plan.roles[name];
-    int64_t width = plan_round_up(role->layout.depth_padded, LANES);
     for (int64_t r = 0; r < count; r++) {
         const float *from =
             name == ROLE_LATENT_IN ? context_state(c, iteration, token + r) : context_latent(c, LATENT_SUM, token + r);
-        for (int64_t i = 0; i < width; i += LANES) {
-            form_store(role, prepared + r * role->input_stride, i, vector_load(from + i));
-        }
+        up_prepare(role, from, 1.0f, prepared + r * role->input_stride);
     }
 }
 
@@ -86,36 +91,33 @@ INLINE LatentStretch latent_stretch(const Context *c, RoleName name, int64_t tas
                            minimum(unit * share_start(units, task + 1, tasks), role->layout.panels)};
 }
 
-// z of all tokens. Complete after the next barrier.
-INLINE void latent_enter(Context *c, int64_t iteration) {
-    int64_t per_thread = c->few ? layer_tuned.schedule.few_up_tasks : layer_tuned.schedule.up_tasks;
+// A projection of all tokens; the one out also makes what else there is of x_{t+1}.
+INLINE void latent_phase(Context *c, RoleName name, int64_t iteration, int64_t per_thread) {
     int64_t *counter = context_begin_phase(c), previous = -1, task;
     while ((task = context_next_task(c, counter, per_thread, &previous)) >= 0) {
-        LatentStretch s = latent_stretch(c, ROLE_LATENT_IN, task, per_thread * c->threads);
-        Matrix m = latent_matrix(c, ROLE_LATENT_IN, s.last);
-        m.tile = tile_latent_in, m.widening = tile_latent_in_widening, m.widened = tile_latent_in_widened,
-        m.blocked = tile_latent_in_blocked;
-        if (s.first < s.last) {
-            latent_panels(c, ROLE_LATENT_IN, iteration, &m, s.first);
+        LatentStretch s = latent_stretch(c, name, task, per_thread * c->threads);
+        if (s.first >= s.last) {
+            continue;
+        }
+        Matrix m = latent_matrix(c, name, s.last);
+        if (name == ROLE_LATENT_OUT) {
+            down_start(c, iteration, s.first * PANEL_COLUMNS, s.last * PANEL_COLUMNS);
+        }
+        latent_panels(c, name, iteration, &m, s.first);
+        if (name == ROLE_LATENT_OUT) {
+            down_shared(c, iteration, s.first, s.last);
         }
     }
 }
 
+// z of all tokens. Complete after the next barrier.
+INLINE void latent_enter(Context *c, int64_t iteration) {
+    latent_phase(c, ROLE_LATENT_IN, iteration, c->few ? layer_tuned.schedule.few_up_tasks : layer_tuned.schedule.up_tasks);
+}
+
 // x_{t+1} from the routed experts' sum, and the shared experts. Complete after the next barrier.
 INLINE void latent_leave(Context *c, int64_t iteration) {
-    int64_t per_thread = c->few ? layer_tuned.schedule.few_down_tasks : layer_tuned.schedule.down_tasks;
-    int64_t *counter = context_begin_phase(c), previous = -1, task;
-    while ((task = context_next_task(c, counter, per_thread, &previous)) >= 0) {
-        LatentStretch s = latent_stretch(c, ROLE_LATENT_OUT, task, per_thread * c->threads);
-        Matrix m = latent_matrix(c, ROLE_LATENT_OUT, s.last);
-        m.tile = tile_latent_out, m.widening = tile_latent_out_widening, m.widened = tile_latent_out_widened,
-        m.blocked = tile_latent_out_blocked;
-        if (s.first < s.last) {
-            down_start(c, iteration, s.first * PANEL_COLUMNS, s.last * PANEL_COLUMNS);
-            latent_panels(c, ROLE_LATENT_OUT, iteration, &m, s.first);
-            down_shared(c, iteration, s.first, s.last);
-        }
-    }
+    latent_phase(c, ROLE_LATENT_OUT, iteration, c->few ? layer_tuned.schedule.few_down_tasks : layer_tuned.schedule.down_tasks);
 }
 
 #endif
