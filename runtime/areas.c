@@ -20,8 +20,10 @@ static bool is_there(const Area *area) {
     return area->start && area->bytes > 0;
 }
 
-// MS_ASYNC starts nothing on Linux: it walks the mappings, and fails with ENOMEM at the first gap.
-bool area_mapped(const Area *area) {
+// False if some page of an area is not mapped. Only large areas are looked up: there a wrong count is likelier than a wrong
+// pointer, and the system call takes no time beside the work. MS_ASYNC starts nothing on Linux: it walks the mappings, and fails
+// with ENOMEM at the first gap.
+static bool is_mapped(const Area *area) {
     const int64_t large = (int64_t)1 << 28;
     if (!is_there(area) || area->bytes < large) {
         return true;
@@ -55,7 +57,7 @@ Status areas_check(const Area *areas, int count, int compared, const Failure *fa
         }
     }
     for (int a = 0; a < count; a++) {
-        if (!area_mapped(&areas[a])) {
+        if (!is_mapped(&areas[a])) {
             return failure_set(failure, LIBRARY_INVALID_ARGUMENT, "%s would have %lld bytes: not all of them are mapped memory",
                                areas[a].name, (long long)areas[a].bytes);
         }

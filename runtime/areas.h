@@ -25,10 +25,6 @@ enum { AREA_MOST_STRUCT_BYTES = 4096 };
 // next, and `element` bytes are one. 0 without rows. AREA_TOO_LARGE if no memory can hold them.
 int64_t area_bytes(int64_t rows, int64_t stride, int64_t width, int64_t element);
 
-// False if some page of an area is not mapped. Only large areas are looked up: there a wrong count is likelier than a wrong
-// pointer, and the system call takes no time beside the work.
-bool area_mapped(const Area *area);
-
 // Checks that each area can be there, is aligned and mapped, and that nothing is written over another area. The first `compared`
 // areas are not compared with each other. Returns LIBRARY_OK, or LIBRARY_INVALID_ARGUMENT with a text.
 Status areas_check(const Area *areas, int count, int compared, const Failure *failure);

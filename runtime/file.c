@@ -66,12 +66,17 @@ static void output_release(Output *output) {
     *output = (Output){-1, NULL, NULL};
 }
 
+// By which a file without a name gets one.
+static void descriptor_path(int fd, char path[32]) {
+    snprintf(path, 32, "/proc/self/fd/%d", fd);
+}
+
 int file_name(const char *path, int unnamed) {
     char source[32];
     if (unnamed < 0) {
         return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     }
-    snprintf(source, sizeof source, "/proc/self/fd/%d", unnamed);
+    descriptor_path(unnamed, source);
     return linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) ? -1 : unnamed;
 }
 
@@ -84,16 +89,14 @@ __attribute__((weak)) void temporary_end(const char *path) {
     (void)path;
 }
 
-// A file without a name goes when its process ends, whatever ends it. False where the file system has none, or where /proc, by
-// which such a file gets its name, is not mounted.
+// A file without a name goes when its process ends, whatever ends it. False where the file system has none, or where /proc is not
+// mounted.
 static bool create_unnamed(Output *output) {
-    const char *slash = strrchr(output->path, '/');
-    char *folder = slash ? strndup(output->path, (size_t)(slash - output->path) + 1) : strdup(".");
+    char *folder = file_folder(output->path), path[32];
     output->fd = folder ? open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666) : -1;
     free(folder);
-    char name[32];
-    snprintf(name, sizeof name, "/proc/self/fd/%d", output->fd);
-    if (output->fd >= 0 && access(name, F_OK)) {
+    descriptor_path(output->fd, path);
+    if (output->fd >= 0 && access(path, F_OK)) {
         close(output->fd);
         output->fd = -1;
     }
@@ -184,8 +187,7 @@ Status output_write(Output *output, const void *data, int64_t bytes, int64_t off
 
 // Makes the rename itself durable; failing to is no reason to report failure, the file is complete either way.
 static void sync_directory(const char *path) {
-    const char *slash = strrchr(path, '/');
-    char *directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    char *directory = file_folder(path);
     int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         fsync(fd);
@@ -235,6 +237,11 @@ Status file_write(const char *path, const void *data, int64_t bytes, const Failu
     return output_commit(&output, failure);
 }
 
+char *file_folder(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+}
+
 int file_folder_length(const char *folder) {
     size_t length = strlen(folder);
     while (length && folder[length - 1] == '/') {
@@ -243,14 +250,11 @@ int file_folder_length(const char *folder) {
     return (int)length;
 }
 
-// The folder that a path names a file in; false if there is none.
 static bool folder_of(const char *path, struct stat *facts) {
-    const char *slash = strrchr(path, '/');
-    char folder[4096] = ".";
-    if (slash && (size_t)snprintf(folder, sizeof folder, "%.*s", (int)(slash == path ? 1 : slash - path), path) >= sizeof folder) {
-        return false;
-    }
-    return !stat(folder, facts);
+    char *folder = file_folder(path);
+    bool found = folder && !stat(folder, facts);
+    free(folder);
+    return found;
 }
 
 static bool same_inode(const struct stat *a, const struct stat *b) {

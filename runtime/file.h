@@ -18,6 +18,9 @@ Status file_map(const char *path, Mapping *out, const Failure *failure);
 Status memory_map(size_t size, int huge, Mapping *out, const Failure *failure);
 void mapping_free(Mapping *mapping);
 
+// The folder that a path names something in; owned. NULL when out of memory.
+char *file_folder(const char *path);
+
 // The length of a folder's name without the slashes at its end: "%.*s/%s" joins it and a name by one slash.
 int file_folder_length(const char *folder);
 

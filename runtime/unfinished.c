@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
+
 static const char ending[] = ".unfinished";
 
 char *unfinished_name(const char *stem, unsigned attempt) {
@@ -60,11 +62,11 @@ static void sweep_one(const char *path, void (*remove_folder)(const char *path))
 
 void unfinished_sweep(const char *stem, void (*remove_folder)(const char *path)) {
     const char *slash = strrchr(stem, '/'), *base = slash ? slash + 1 : stem;
-    char *folder = slash ? strndup(stem, (size_t)(slash - stem) + 1) : strdup("./");
+    char *folder = file_folder(stem);
     DIR *directory = folder ? opendir(folder) : NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));) {
         char *path = NULL;
-        if (is_unfinished(entry->d_name, base) && asprintf(&path, "%s%s", folder, entry->d_name) >= 0) {
+        if (is_unfinished(entry->d_name, base) && asprintf(&path, "%s/%s", folder, entry->d_name) >= 0) {
             sweep_one(path, remove_folder);
             free(path);
         }
