@@ -161,6 +161,8 @@ static const char *const system_names[] = {
 // NAME_open would replace a function of catena's own runtime.
 static const char *const own[] = {"library", "layer", "team", "tile"};
 
+static const char replaces[] = "would make functions that exist already, as iconv_open is one";
+
 // What a library exports: NAME_open and so on.
 static const char *const functions[] = {"open",       "open_memory", "pack",  "layer",    "forward",
                                         "importance", "nonfinite",   "error", "describe", "close"};
@@ -195,29 +197,34 @@ static bool narrows(const char *name) {
     return false;
 }
 
-// A function or variable of the C library, its mathematics included: the lookup goes on through what libm needs.
-static bool in_c_library(const char *symbol) {
-    void *library = dlopen("libm.so.6", RTLD_LAZY);
-    bool found = library && dlsym(library, symbol);
-    if (library) {
-        dlclose(library);
-    }
-    return found;
-}
-
 static bool has_small_letter(const char *name) {
     return strpbrk(name, "abcdefghijklmnopqrstuvwxyz") != NULL;
 }
 
 // Whether one of the library's functions has the name of another one.
-static bool replaces_function(const char *name) {
+static bool replaces_function(void *c_library, const char *name) {
     char symbol[MODEL_NAME_BYTES + 32];
-    bool found = AMONG(name, own);
+    bool found = false;
     for (size_t i = 0; !found && i < sizeof functions / sizeof *functions; i++) {
         snprintf(symbol, sizeof symbol, "%s_%s", name, functions[i]);
-        found = in_c_library(symbol);
+        found = dlsym(c_library, symbol) != NULL;
     }
     return found;
+}
+
+// What the C library says to a name. The lookup goes on from libm through what that needs.
+static const char *ask_c_library(const char *name) {
+    void *library = dlopen("libm.so.6", RTLD_LAZY);
+    const char *problem = NULL;
+    if (library && dlsym(library, name)) {
+        problem = "is that of a function or a variable of the C library";
+    } else if (library && replaces_function(library, name)) {
+        problem = replaces;
+    }
+    if (library) {
+        dlclose(library);
+    }
+    return problem;
 }
 
 const char *name_problem(const char *name) {
@@ -234,11 +241,9 @@ const char *name_problem(const char *name) {
     if (begins(name) || narrows(name) || AMONG(name, macros) || AMONG(name, with_ok)) {
         return "is used by headers of C, C++, POSIX or GNU, or by macros of theirs";
     }
-    if (in_c_library(name)) {
-        return "is that of a function or a variable of the C library";
-    }
-    if (replaces_function(name)) {
-        return "would make functions that exist already, as iconv_open is one";
+    const char *problem = AMONG(name, own) ? replaces : ask_c_library(name);
+    if (problem) {
+        return problem;
     }
     if (AMONG(name, system_names)) {
         return "would make files that stand in the way of the system's, as libm.so or math.h are some";
