@@ -36,7 +36,7 @@ typedef struct Bounded {
     double value, error;
 } Bounded;
 
-static const double unit_fp32 = 0x1p-24;
+static const double unit_fp32 = 0x1p-24, unit_bf16 = 0x1p-8;
 static const double tiny_fp32 = 0x1p-149;  // an fp32 result that underflows is off by at most this
 static const double flushed_fp32 = 0x1p-126;  // ... or by this where an instruction flushes subnormal numbers
 

@@ -275,13 +275,12 @@ static Bounded to_interface(Bounded value, ErrorModel model) {
     if (!(fabs(value.value) + value.error < 0x1.fep127)) {
         return (Bounded){0, INFINITY};
     }
+    if (model == ERROR_LIKELY) {
+        return bounded_make(value.value, value.error + unit_bf16 * (fabs(value.value) + value.error) + flushed_fp32);
+    }
     double above = fabs(bf16_nearest(value.value + value.error) - value.value);
     double below = fabs(value.value - bf16_nearest(value.value - value.error));
-    double error = above > below ? above : below;
-    if (model == ERROR_LIKELY) {
-        error = value.error + 0x1p-8 * (fabs(value.value) + value.error);
-    }
-    return bounded_make(value.value, error + flushed_fp32);
+    return bounded_make(value.value, (above > below ? above : below) + flushed_fp32);
 }
 
 // out = (outer ? alpha (h + b) s : 0) + multiplier post_norm(x_T) s'.
