@@ -235,7 +235,7 @@ static void export_entries(Emission *e, const char *library, const char *interfa
 }
 
 static void emit_forwards(Emission *e, int64_t kinds) {
-    LLVMValueRef functions[64];
+    LLVMValueRef functions[EMIT_MAX_KINDS];
     LLVMTypeRef parameters[] = {e->pointer, e->pointer, e->i64, e->i64};
     LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->context), parameters, 4, false);
     for (int64_t i = 0; i < kinds; i++) {

@@ -33,7 +33,9 @@ Object emit_tunable_layer(const Target *target, const Plan *plan, Diagnostics *d
 // Tiles that only some plans' roles have: the name of the index-th (without "_<kind>"), and whether this plan has it.
 enum { EMIT_NAME_BYTES = 96, EMIT_SPECIAL_TILES = 3 * ROLE_COUNT };
 bool emit_special_tile(const Plan *plan, int index, char name[EMIT_NAME_BYTES]);
-// The exported functions NAME_... and the library's constants. Those that open have a second symbol, NAME_open..._INTERFACE.
+// The exported functions NAME_... and the constants of a library of EMIT_MAX_KINDS kinds at most. Those that open have a second
+// symbol, NAME_open..._INTERFACE.
+enum { EMIT_MAX_KINDS = 64 };
 Object emit_entry(const Target *target, const Contents *contents, const Kind *kinds, const char *description, const char *interface,
                   const EmitTexts *texts, Diagnostics *diagnostics);
 // An object without contents: what stands for libraries that are not here when linking for another architecture.

@@ -108,6 +108,8 @@ static char *make_description(const Model *model, const Target *target, const Pl
     return text;
 }
 
+_Static_assert((int)EMIT_MAX_KINDS >= (int)MODEL_MAX_LAYERS, "each layer of a description is a kind of its library");
+
 static int emit_objects(const Target *target, const Contents *contents, const Kind *kinds, const char *description,
                         const char *interface, const EmitTexts *texts, Object *objects, int *count, Diagnostics *diagnostics) {
     for (int64_t i = 0; i < contents->kinds; i++) {

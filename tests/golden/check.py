@@ -7,6 +7,8 @@ A row of FAMILIES says what the layer computes and where its tensors are; it sha
 For each layer: the worst error of block_in, block_out and layer_out relative to the largest value, that of the weights, and the
 margin: how far the worst chosen expert is from the best one that was not chosen (of ReLU routing: the logits from 0).
 Of fp8 checkpoints that transformers dequantises itself, its block_out is a third opinion.
+
+Over 500 lines: most of it is the table of families.
 """
 import json
 import pathlib
